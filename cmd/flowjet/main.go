@@ -8,10 +8,14 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"regexp"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
+	"github.com/spf13/pflag"
 
 	"github.com/flowjet/flowjet/app"
 	"github.com/flowjet/flowjet/flow"
@@ -150,3 +154,166 @@ func addConfigFlag(cmd *cobra.Command, path *string, looks bool) {
 }
 
 const packagedConfig = "/etc/flowjet/flowjet.yaml"
+
+// holdsCommands has a command that only holds others refuse what is none of them: by itself it would show its help and succeed.
+func holdsCommands(cmd *cobra.Command) {
+	cmd.Args = cobra.NoArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+}
+
+// refuseStrangers does so for what cobra adds by itself.
+func refuseStrangers(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "completion":
+			holdsCommands(cmd)
+		case "help":
+			cmd.Run = nil
+			cmd.RunE = func(_ *cobra.Command, words []string) error {
+				found, rest, err := root.Find(words)
+				if err != nil || len(rest) > 0 {
+					return fmt.Errorf("unknown command %q for %q", strings.Join(words, " "), root.Name())
+				}
+				return found.Help()
+			}
+		}
+	}
+}
+
+var (
+	unknownCommand = regexp.MustCompile(`^unknown command "([^"]*)" for "([^"]*)"`)
+	wrongCount     = regexp.MustCompile(`^(accepts|requires) `)
+)
+
+// helpful words what cobra says of a wrong command line for people, with what was perhaps meant, or where it is told.
+func helpful(cmd *cobra.Command, err error) error {
+	if err == nil {
+		return nil
+	}
+	var unknownFlag *pflag.NotExistError
+	var badValue *pflag.InvalidValueError
+	var noValue *pflag.ValueRequiredError
+	switch words := unknownCommand.FindStringSubmatch(err.Error()); {
+	case words != nil:
+		return terminal.ExitUsage.Because(unknown(cmd, words[1]))
+	case errors.As(err, &unknownFlag):
+		given := unknownFlag.GetSpecifiedName()
+		if refusal := app.Former(given); refusal != "" {
+			return terminal.ExitUsage.Because(fmt.Errorf("%w; %s", err, refusal))
+		}
+		var known []string
+		cmd.Flags().VisitAll(func(flag *pflag.Flag) { known = append(known, flag.Name) })
+		if meant := app.Nearest(given, known); meant != "" {
+			return terminal.ExitUsage.Because(fmt.Errorf("%w; did you mean --%s?", err, meant))
+		}
+		return terminal.ExitUsage.Because(fmt.Errorf("%w; `%s --help` lists all", err, cmd.CommandPath()))
+	case wrongCount.MatchString(err.Error()):
+		return terminal.ExitUsage.Because(fmt.Errorf("it is `flowjet %s`; see `%s --help`", strings.TrimPrefix(cmd.UseLine(), cmd.Root().Name()+" "), cmd.CommandPath()))
+	case errors.As(err, &badValue):
+		if better := app.FlagError(err); better != err { //nolint:errorlint // it is the same one, or another
+			return terminal.ExitUsage.Because(better)
+		}
+		// Without the words of Go's parsers.
+		name, said := badValue.GetFlag().Name, map[string]string{
+			"int": "must be a whole number", "uint": "must be a whole number, 0 or more", "uint64": "must be a whole number, 0 or more",
+			"duration": "must be a time with its unit, such as 30s, 5m or 24h", "bool": "must be true or false", "float64": "must be a number",
+		}[badValue.GetFlag().Value.Type()]
+		if said == "" {
+			return terminal.ExitUsage.Because(fmt.Errorf("--%s: %w", name, errors.Unwrap(badValue)))
+		}
+		return terminal.ExitUsage.Because(fmt.Errorf("--%s is %q: it %s", name, badValue.GetValue(), said))
+	case errors.As(err, &noValue):
+		return terminal.ExitUsage.Because(err)
+	}
+	return err
+}
+
+func unknown(cmd *cobra.Command, word string) error {
+	for !cmd.HasAvailableSubCommands() && cmd.HasParent() && cmd.Name() == "help" {
+		cmd = cmd.Parent()
+	}
+	if !cmd.HasAvailableSubCommands() {
+		return fmt.Errorf("`%s` takes no argument %q, only flags: see `%s --help`", cmd.CommandPath(), word, cmd.CommandPath())
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	if meant := cmd.SuggestionsFor(word); len(meant) > 0 {
+		return fmt.Errorf("unknown command %q; did you mean `%s %s`?", word, cmd.CommandPath(), meant[0])
+	}
+	return fmt.Errorf("unknown command %q; `%s --help` lists all", word, cmd.CommandPath())
+}
+
+const helpWidth = 100
+
+// moreOptions ends the help of commands that take the options of Flowjet.
+const moreOptions = "Each flag can also be set by the environment variable in parentheses, or in the file of --config. `flowjet help options` lists " +
+	"all options."
+
+// addGroup adds commands under a heading of their own.
+func addGroup(parent *cobra.Command, id, title string, commands ...*cobra.Command) {
+	parent.AddGroup(&cobra.Group{ID: id, Title: title})
+	for _, command := range commands {
+		command.GroupID = id
+	}
+	parent.AddCommand(commands...)
+}
+
+func eachCommand(cmd *cobra.Command, do func(*cobra.Command)) {
+	do(cmd)
+	for _, inner := range cmd.Commands() {
+		eachCommand(inner, do)
+	}
+}
+
+// wrapped breaks the paragraphs of a text into lines of at most so many characters.
+func wrapped(text string, width int) string {
+	paragraphs := strings.Split(text, "\n\n")
+	for i, paragraph := range paragraphs {
+		var lines []string
+		line := ""
+		for _, word := range strings.Fields(paragraph) {
+			if line != "" && len(line)+1+len(word) > width {
+				lines, line = append(lines, line), ""
+			}
+			line = strings.TrimPrefix(line+" "+word, " ")
+		}
+		paragraphs[i] = strings.Join(append(lines, line), "\n")
+	}
+	return strings.Join(paragraphs, "\n\n")
+}
+
+// newOptionsTopic is the help topic that lists all options.
+func newOptionsTopic() *cobra.Command {
+	return &cobra.Command{
+		Use:   "options",
+		Short: "All options of the commands that run Flowjet and of those over NATS",
+		Long: "All options. Each is a flag, an environment variable, and a key in the file of --config: --nats-listen is\n" +
+			"FLOWJET_NATS_LISTEN and, under `nats:`, `listen:`. The flag overrides the variable, the variable overrides the file.\n" +
+			"docs/configuration.md has the keys.\n\n" + strings.TrimRight(app.DescribeOptions(helpWidth), "\n"),
+	}
+}
+
+// newMan is for packages: `make man` calls it.
+func newMan() *cobra.Command {
+	return &cobra.Command{
+		Use:    "man FOLDER",
+		Short:  "Write a man page for each command",
+		Args:   cobra.ExactArgs(1),
+		Hidden: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := os.MkdirAll(args[0], 0o755); err != nil {
+				return fmt.Errorf("create the folder for man pages: %w: choose another", err)
+			}
+			root := cmd.Root()
+			root.DisableAutoGenTag = true
+			// The day is not today's, so that the same source gives the same pages.
+			day := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+			header := doc.GenManHeader{Section: "1", Source: "Flowjet", Manual: "Flowjet", Date: &day}
+			if err := doc.GenManTree(root, &header, args[0]); err != nil {
+				return fmt.Errorf("write the man pages: %w", err)
+			}
+			return nil
+		},
+	}
+}

@@ -11,11 +11,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/textparse"
+	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/prometheus/prometheus/tsdb"
 )
 
 func main() {
@@ -70,4 +79,133 @@ func metrics(expression string) ([]string, error) {
 		return nil
 	})
 	return names, nil
+}
+
+// query reads what processes told, a file each of the name INSTANCE@SECONDS, and
+// prints of each expression how many series it gives just after the last.
+func query(ctx context.Context, folder string) error {
+	data, err := newStore()
+	if err != nil {
+		return err
+	}
+	defer data.close()
+	files, err := filepath.Glob(filepath.Join(folder, "*@*"))
+	if err != nil || len(files) == 0 {
+		return fmt.Errorf("there is nothing in %s: %w", folder, err)
+	}
+	var last time.Time
+	for _, file := range files {
+		told, err := readTold(file)
+		if err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		if err := data.add(ctx, told); err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		if at := told[0].at; at.After(last) {
+			last = at
+		}
+	}
+	return eachExpression(func(expression string) (string, error) {
+		found, err := data.ask(ctx, expression, last.Add(time.Second))
+		return strconv.Itoa(len(found)), err
+	})
+}
+
+// readTold reads what one process told at a time.
+func readTold(file string) ([]sample, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	instance, seconds, _ := strings.Cut(filepath.Base(file), "@")
+	since, err := strconv.ParseInt(seconds, 10, 64)
+	if err != nil {
+		return nil, err
+	}
+	parser, err := textparse.New(text, "text/plain", labels.NewSymbolTable(), textparse.ParserOptions{})
+	if err != nil {
+		return nil, err
+	}
+	var told []sample
+	for {
+		entry, err := parser.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		if entry != textparse.EntrySeries {
+			continue
+		}
+		_, _, value := parser.Series()
+		var found labels.Labels
+		parser.Labels(&found)
+		named := labels.NewBuilder(found).Set("instance", instance).Labels()
+		told = append(told, sample{named, time.Unix(since, 0), value})
+	}
+	if len(told) == 0 {
+		return nil, fmt.Errorf("it tells nothing")
+	}
+	return told, nil
+}
+
+// store is a Prometheus without anything to scrape.
+type store struct {
+	folder string
+	series *tsdb.DB
+	engine *promql.Engine
+}
+
+func newStore() (*store, error) {
+	folder, err := os.MkdirTemp("", "promql")
+	if err != nil {
+		return nil, err
+	}
+	options := tsdb.DefaultOptions()
+	options.RetentionDuration = 0
+	series, err := tsdb.Open(folder, slog.New(slog.DiscardHandler), nil, options, nil)
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(folder))
+	}
+	engine := promql.NewEngine(promql.EngineOpts{MaxSamples: 10_000_000, Timeout: time.Minute, LookbackDelta: 5 * time.Minute, Parser: language})
+	return &store{folder, series, engine}, nil
+}
+
+func (s *store) close() { _, _ = s.series.Close(), os.RemoveAll(s.folder) }
+
+// sample is a value at a time.
+type sample struct {
+	labels labels.Labels
+	at     time.Time
+	value  float64
+}
+
+func (s *store) add(ctx context.Context, samples []sample) error {
+	appender := s.series.Appender(ctx)
+	for _, one := range samples {
+		if _, err := appender.Append(0, one.labels, one.at.UnixMilli(), one.value); err != nil {
+			return errors.Join(err, appender.Rollback())
+		}
+	}
+	return appender.Commit()
+}
+
+// ask evaluates an expression at a time; a single number is one without labels.
+func (s *store) ask(ctx context.Context, expression string, at time.Time) (promql.Vector, error) {
+	asked, err := s.engine.NewInstantQuery(ctx, s.series, nil, expression, at)
+	if err != nil {
+		return nil, err
+	}
+	defer asked.Close()
+	result := asked.Exec(ctx)
+	if result.Err != nil {
+		return nil, result.Err
+	}
+	if number, is := result.Value.(promql.Scalar); is {
+		return promql.Vector{{T: number.T, F: number.V}}, nil
+	}
+	found, err := result.Vector()
+	return append(promql.Vector(nil), found...), err
 }

@@ -7,8 +7,18 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"math"
 	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -119,4 +129,187 @@ func eachLine(path string, do func(line string) error) error {
 		}
 	}
 	return lines.Err()
+}
+
+// What a type should stay below, see docs/contributing.md.
+const (
+	maxMethods = 40
+	maxFiles   = 4
+)
+
+// saysThat is how a comment begins that describes a value in place of returning or reporting it.
+var saysThat = regexp.MustCompile(`\bsays (that|whether)\b`)
+
+// The top-level folders whose tests are to catch up with those of flow.
+var testedFolders = []string{"app", "operate", "pipeline"}
+
+// A code is what was counted of all Go below a folder.
+type code struct {
+	packages        map[string]*lines
+	types           map[string]*typeSize
+	functions       int
+	commentsSayThat int
+}
+
+type lines struct{ code, tests int }
+
+type typeSize struct {
+	methods int
+	files   map[string]bool
+}
+
+func readCode(root string) (*code, error) {
+	c := &code{packages: map[string]*lines{}, types: map[string]*typeSize{}}
+	return c, filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && path != root && (path == "tools" || strings.HasPrefix(entry.Name(), ".")):
+			return fs.SkipDir
+		case entry.IsDir() || !strings.HasSuffix(path, ".go"):
+			return nil
+		}
+		return c.readFile(path)
+	})
+}
+
+func (c *code) readFile(path string) error {
+	files := token.NewFileSet()
+	file, err := parser.ParseFile(files, path, nil, parser.ParseComments)
+	if err != nil {
+		return err
+	}
+	for _, comment := range file.Comments {
+		text := strings.Join(strings.Fields(comment.Text()), " ")
+		c.commentsSayThat += len(saysThat.FindAllString(text, -1))
+	}
+	folder := filepath.Dir(path)
+	if c.packages[folder] == nil {
+		c.packages[folder] = &lines{}
+	}
+	count := files.File(file.Pos()).LineCount()
+	if strings.HasSuffix(path, "_test.go") {
+		c.packages[folder].tests += count
+		return nil
+	}
+	c.packages[folder].code += count
+	for _, declaration := range file.Decls {
+		c.readDeclaration(declaration, folder, path)
+	}
+	return nil
+}
+
+func (c *code) readDeclaration(declaration ast.Decl, folder, path string) {
+	switch declaration := declaration.(type) {
+	case *ast.FuncDecl:
+		c.functions++
+		if declaration.Recv != nil {
+			t := c.typeIn(folder, receiver(declaration.Recv.List[0].Type), path)
+			t.methods++
+		}
+	case *ast.GenDecl:
+		for _, spec := range declaration.Specs {
+			if spec, isType := spec.(*ast.TypeSpec); isType {
+				c.typeIn(folder, spec.Name.Name, path)
+			}
+		}
+	}
+}
+
+// typeIn returns the count of a type and notes that it stands in a file.
+func (c *code) typeIn(folder, name, path string) *typeSize {
+	key := folder + "." + name
+	if c.types[key] == nil {
+		c.types[key] = &typeSize{files: map[string]bool{}}
+	}
+	c.types[key].files[path] = true
+	return c.types[key]
+}
+
+// receiver returns the name of a receiver's type.
+func receiver(expression ast.Expr) string {
+	switch e := expression.(type) {
+	case *ast.StarExpr:
+		return receiver(e.X)
+	case *ast.IndexExpr:
+		return receiver(e.X)
+	case *ast.IndexListExpr:
+		return receiver(e.X)
+	case *ast.Ident:
+		return e.Name
+	}
+	return "?"
+}
+
+func (c *code) measures(options int) []measure {
+	var all lines
+	for _, p := range c.packages {
+		all.code += p.code
+		all.tests += p.tests
+	}
+	var methods, files, manyMethods, manyFiles int
+	for _, t := range c.types {
+		methods, files = max(methods, t.methods), max(files, len(t.files))
+		if t.methods > maxMethods {
+			manyMethods++
+		}
+		if len(t.files) > maxFiles {
+			manyFiles++
+		}
+	}
+	measures := []measure{
+		{name: "lines of Go without tests", value: float64(all.code)},
+		{name: "functions a 1,000 lines", value: rounded(1000*float64(c.functions)/float64(all.code), 1)},
+		{name: "methods of the largest type", value: float64(methods)},
+		{name: "files of the most scattered type", value: float64(files)},
+		{name: fmt.Sprintf("types with more than %d methods", maxMethods), value: float64(manyMethods)},
+		{name: fmt.Sprintf("types in more than %d files", maxFiles), value: float64(manyFiles)},
+		{name: `comments with "says that/whether"`, value: float64(c.commentsSayThat)},
+		{name: "options", value: float64(options)},
+	}
+	for _, folder := range testedFolders {
+		measures = append(measures, measure{
+			name: "test lines a line of code in " + folder, value: rounded(c.testsALine(folder), 2), floor: true,
+		})
+	}
+	return measures
+}
+
+// testsALine returns the lines of tests for each line of code in a top-level folder and those below it.
+func (c *code) testsALine(top string) float64 {
+	var sum lines
+	for folder, p := range c.packages {
+		if folder == top || strings.HasPrefix(folder, top+string(filepath.Separator)) {
+			sum.code += p.code
+			sum.tests += p.tests
+		}
+	}
+	return float64(sum.tests) / float64(max(sum.code, 1))
+}
+
+func (c *code) printPackages() {
+	fmt.Printf("%-28s %8s %8s %12s\n", "package", "lines", "tests", "tests/line")
+	for _, folder := range slices.Sorted(maps.Keys(c.packages)) {
+		p := c.packages[folder]
+		fmt.Printf("%-28s %8d %8d %12.2f\n", folder, p.code, p.tests, float64(p.tests)/float64(max(p.code, 1)))
+	}
+}
+
+// printTypes prints the types that are too large, or the largest three.
+func (c *code) printTypes() {
+	names := slices.SortedFunc(maps.Keys(c.types), func(a, b string) int {
+		return cmp.Or(c.types[b].methods-c.types[a].methods, len(c.types[b].files)-len(c.types[a].files), strings.Compare(a, b))
+	})
+	fmt.Printf("\n%-28s %8s %8s\n", "largest types", "methods", "files")
+	for i, name := range names {
+		t := c.types[name]
+		if i < 3 || t.methods > maxMethods || len(t.files) > maxFiles {
+			fmt.Printf("%-28s %8d %8d\n", name, t.methods, len(t.files))
+		}
+	}
+}
+
+func rounded(value float64, digits int) float64 {
+	scale := math.Pow10(digits)
+	return math.Round(value*scale) / scale
 }

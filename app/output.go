@@ -1,0 +1,362 @@
+package app
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/history"
+)
+
+// PrintWelcome prints what listens where and what to try first.
+func (a *App) PrintWelcome() {
+	fmt.Fprintf(a.out, "Flowjet %s is running.\n\n", a.version)
+	a.printAddresses()
+	if a.sim != nil && a.api != nil {
+		a.printExample()
+	}
+	fmt.Fprintln(a.out)
+	if a.has(PartNarrator) {
+		fmt.Fprint(a.out, "Events follow, one per line. ")
+	}
+	fmt.Fprintln(a.out, "Ctrl-C stops.")
+}
+
+// pagePath is where the API has the live page.
+const pagePath = "/flowjet/"
+
+// printAddresses prints the addresses that this process listens on or speaks to.
+func (a *App) printAddresses() {
+	add := func(what, where string) { fmt.Fprintf(a.out, "  %-13s%s\n", what, where) }
+	if a.api != nil {
+		scheme := "http://"
+		if a.config.API.CertificateFile != "" {
+			scheme = "https://"
+		}
+		add("OneFlow API", scheme+a.api.Addr())
+		add("live page", scheme+a.api.Addr()+pagePath)
+	}
+	if a.statusAddress != "" {
+		add("metrics", "http://"+a.statusAddress+"/metrics")
+	}
+	if a.server != nil {
+		add("NATS", a.server.URL())
+	} else if a.pipe != nil {
+		add("NATS", cmp.Or(a.config.NATS.URL, nats.DefaultURL)+" (external)")
+	}
+	simulated := ""
+	if a.sim != nil {
+		simulated = " (simulated)"
+	}
+	if a.oned != nil || a.sim != nil {
+		for _, endpoint := range a.config.One.XMLRPC {
+			add("oned", endpoint+simulated)
+		}
+	}
+	if b := a.bridge.Load(); b != nil {
+		for _, status := range b.Status() {
+			add("hook events", status.Endpoint+simulated)
+		}
+	} else if a.sim != nil {
+		for _, endpoint := range a.config.One.Hooks {
+			add("hook events", endpoint+simulated)
+		}
+	}
+	if a.sim != nil {
+		add("simulator", a.sim.ControlURL()+" (breaks VMs and calls on demand)")
+	}
+	if a.server != nil && a.config.NATS.ServerFile == "" {
+		add("NATS keys", absolute(a.config.keysFolder()))
+	}
+	if a.server != nil || a.sim != nil {
+		add("data", absolute(a.config.DataDir))
+	}
+}
+
+// absolute is a folder as a person in another one finds it.
+func absolute(folder string) string {
+	if path, err := filepath.Abs(folder); err == nil {
+		return path
+	}
+	return folder
+}
+
+// printExample is a template and its instantiation, ready to be pasted, and what shows more.
+func (a *App) printExample() {
+	const natsURL = "nats://127.0.0.1:4222"
+	api := "http://" + a.api.Addr()
+	// What commands have to be told of where they find everything.
+	user := unless(api, "http://127.0.0.1:2474", "--endpoint")
+	folder := unless(filepath.Clean(a.config.DataDir), filepath.Clean(standardDataDir), "--data-dir")
+	if folder != "" {
+		user += " --auth-file " + filepath.Join(absolute(a.config.DataDir), simulatedUserFile)
+	}
+	first, _, _ := strings.Cut(cmp.Or(a.config.NATS.URL, nats.DefaultURL), ",")
+	demo := unless(first, natsURL, "--nats")
+	if a.server != nil {
+		demo = unless(a.server.URL(), natsURL, "--nats") + folder
+	}
+	demo = unless(api, "http://127.0.0.1:2474", "--api") + demo + unless(a.config.One.XMLRPC[0], "http://127.0.0.1:2633/RPC2", "--one-xmlrpc")
+	fmt.Fprintf(a.out, `
+Paste this into another terminal to start a service:
+
+  echo '{"name": "hello", "deployment": "straight", "roles": [
+    {"name": "Master", "type": "vm", "cardinality": 1, "template_id": 0},
+    {"name": "Slave", "type": "vm", "cardinality": 2, "template_id": 0, "parents": ["Master"]}
+  ]}' | %[1]s template create -%[2]s
+  %[1]s template instantiate hello --wait%[2]s
+`, os.Args[0], user)
+	fmt.Fprintf(a.out, "\nSee a service's whole life:  %s demo%s\n", os.Args[0], demo)
+	if a.server != nil {
+		key := "" // that the `nats` command needs, if it needs one of the data folder's
+		if a.config.NATS.ServerFile == "" {
+			key = " --nkey " + filepath.Join(absolute(a.config.keysFolder()), string(pipeline.RoleOperator)+".nk")
+		}
+		fmt.Fprintf(a.out, "How everything is doing:     %s status%s\n", os.Args[0], unless(a.server.URL(), natsURL, "--nats-url")+folder)
+		fmt.Fprintf(a.out, "The services in a browser:   %s%s\n", api, pagePath)
+		fmt.Fprintf(a.out, "Messages on NATS:            nats%s%s sub 'flow.event.>'\n", unless(a.server.URL(), natsURL, "-s"), key)
+	}
+}
+
+// unless is a flag with its value where the default will not do.
+func unless(value, standard, flag string) string {
+	if value == standard {
+		return ""
+	}
+	return " " + flag + " " + value
+}
+
+// narrator writes a line for each thing that happens, as it is published.
+type narrator struct {
+	mutex sync.Mutex
+	out   io.Writer
+}
+
+func startNarrator(conn *nats.Conn, out io.Writer) (release func(context.Context) error, err error) {
+	n, subs := &narrator{out: out}, []*nats.Subscription(nil)
+	handlers := map[string]nats.MsgHandler{
+		pipeline.SubjectsFlow: n.transition,
+		pipeline.SubjectsONE:  n.event,
+		pipeline.SubjectsDead: n.dead,
+	}
+	for subject, handler := range handlers {
+		sub, err := conn.Subscribe(subject, handler)
+		if err != nil {
+			return nil, fmt.Errorf("watch %s: %w", subject, err)
+		}
+		subs = append(subs, sub)
+	}
+	return func(context.Context) error {
+		for _, sub := range subs {
+			if err := sub.Unsubscribe(); err != nil {
+				return fmt.Errorf("stop watching %s: %w", sub.Subject, err)
+			}
+		}
+		return nil
+	}, nil
+}
+
+func (n *narrator) line(at time.Time, format string, arguments ...any) {
+	n.mutex.Lock()
+	defer n.mutex.Unlock()
+	fmt.Fprintf(n.out, "%s  %s\n", at.Local().Format("15:04:05.000"), fmt.Sprintf(format, arguments...))
+}
+
+// event tells the VM events of services only: an idle zone stays quiet.
+func (n *narrator) event(msg *nats.Msg) {
+	var event pipeline.Event
+	if json.Unmarshal(msg.Data, &event) != nil || event.Version == 0 {
+		return
+	}
+	switch {
+	case event.VM != nil && event.VM.Service >= 0:
+		n.line(event.Heard, "event       %s (service %d)", event.Title(), event.VM.Service)
+	case event.Ready != nil:
+		n.line(event.Heard, "event       %s READY=%t", event.Title(), *event.Ready)
+	}
+}
+
+func (n *narrator) transition(msg *nats.Msg) {
+	var t pipeline.Transition
+	if json.Unmarshal(msg.Data, &t) != nil || t.Version == 0 {
+		return
+	}
+	n.line(t.Time, "service %-3d %s", t.Service, Sentence(t))
+}
+
+func (n *narrator) dead(msg *nats.Msg) {
+	n.line(time.Now(), "dead letter %s: %s", msg.Subject, msg.Header.Get(pipeline.HeaderReason))
+}
+
+// Sentence says in one line what a transition is and what caused it.
+func Sentence(t pipeline.Transition) string {
+	what, id := "", "" // the service itself needs no name, and networks and routers may have no id yet
+	if t.ID != nil {
+		id = fmt.Sprintf(" %d", *t.ID)
+	}
+	switch {
+	case t.Kind == "vm" && t.VM != nil:
+		what = fmt.Sprintf("role %s: VM %d ", t.Role, *t.VM)
+	case t.Kind == "role":
+		what = fmt.Sprintf("role %s: ", t.Role)
+	case t.Kind == "network":
+		what = fmt.Sprintf("network %s%s: ", t.Network, id)
+	case t.Kind == "router":
+		what = fmt.Sprintf("role %s: virtual router%s: ", t.Role, id)
+	}
+	if t.Old != "" {
+		what += t.Old + " -> "
+	}
+	what += t.New
+	if t.Reason != "" {
+		what += " (" + t.Reason + ")"
+	}
+	return fmt.Sprintf("%-52s [%s %s]", what, t.Cause.Kind, t.Cause.ID)
+}
+
+// serviceLogs writes what happens to each service into a file of its own, where OpenNebula's onelog looks for OneFlow's. What
+// happens while the process is down is in the history only.
+type serviceLogs struct {
+	folder string
+	logger *slog.Logger
+}
+
+// startServiceLogs begins with what happens from now on, and goes on until release.
+func startServiceLogs(ctx context.Context, folder string, pipe *pipeline.Pipeline, logger *slog.Logger) (release func(context.Context) error, err error) {
+	if err := os.MkdirAll(folder, 0o750); err != nil {
+		return nil, fmt.Errorf("create the folder for the services' logs: %w (--api-service-log-dir names it)", err)
+	}
+	happened := history.New(pipe)
+	last, err := happened.LastTransitionSequence(ctx)
+	if err != nil {
+		return nil, err
+	}
+	life, stop := context.WithCancel(context.Background())
+	reader, err := happened.ReadTransitions(life, -1, last)
+	if err != nil {
+		stop()
+		return nil, fmt.Errorf("subscribe to the transitions of services for their logs: %w", err)
+	}
+	l := &serviceLogs{folder: folder, logger: logger}
+	var done sync.WaitGroup
+	done.Go(func() {
+		defer reader.Stop()
+		for {
+			_, transition, err := reader.Next(life)
+			if err != nil {
+				return
+			}
+			if err := l.write(transition); err != nil {
+				l.logger.Warn("a line of a service's log could not be written", "service", transition.Service, "error", err)
+			}
+		}
+	})
+	return func(context.Context) error { stop(); done.Wait(); return nil }, nil
+}
+
+// write appends a line as OneFlow lays it out: Mon Feb 27 06:02:30 2012 [I]: [SER] message.
+func (l *serviceLogs) write(t pipeline.Transition) error {
+	severity, component := "I", map[string]string{"service": "SER", "role": "ROL"}[t.Kind]
+	if strings.HasPrefix(t.New, "FAILED") || t.New == "WARNING" {
+		severity = "E"
+	}
+	if component == "" {
+		component = "LCM"
+	}
+	file, err := os.OpenFile(filepath.Join(l.folder, strconv.Itoa(t.Service)+".log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(file, "%s [%s]: [%s] %s\n", t.Time.Local().Format("Mon Jan 02 15:04:05 2006"), severity, component,
+		strings.Join(strings.Fields(Sentence(t)), " "))
+	if closed := file.Close(); err == nil {
+		err = closed
+	}
+	return err
+}
+
+// Log is where a process's log goes, and how much of it.
+type Log struct {
+	*slog.Logger
+	level *slog.LevelVar
+}
+
+// NewLog makes the log that the configuration asks for: text, one JSON object a line, or lines for journald, which has the time
+// and the level for itself.
+func NewLog(config Config, out io.Writer) (Log, error) {
+	level := new(slog.LevelVar)
+	if err := setLevel(level, config.Log.Level); err != nil {
+		return Log{}, err
+	}
+	options := &slog.HandlerOptions{Level: level}
+	var handler slog.Handler
+	switch format(config.Log.Format) {
+	case "json":
+		handler = slog.NewJSONHandler(out, options)
+	case "journal":
+		options.ReplaceAttr = func(groups []string, attribute slog.Attr) slog.Attr {
+			if len(groups) == 0 && attribute.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return attribute
+		}
+		handler = slog.NewTextHandler(journal{out}, options)
+	default:
+		handler = slog.NewTextHandler(out, options)
+	}
+	return Log{Logger: slog.New(handler), level: level}, nil
+}
+
+func setLevel(level *slog.LevelVar, text string) error {
+	var parsed slog.Level
+	if err := parsed.UnmarshalText([]byte(text)); err != nil {
+		return fmt.Errorf("log level %q is not one of debug, info, warn and error", text)
+	}
+	level.Set(parsed)
+	return nil
+}
+
+// format is the one asked for; auto means journal where systemd has connected the output to its journal.
+func format(asked string) string {
+	if asked == "auto" && os.Getenv("JOURNAL_STREAM") != "" {
+		return "journal"
+	}
+	return asked
+}
+
+// journal writes lines that begin with a priority as sd-daemon(3) defines it, by which `journalctl -p warning` finds them, in the
+// place of the level with which slog begins a line without a time.
+type journal struct{ out io.Writer }
+
+// Write is io.Writer's; slog writes a line at a time.
+func (j journal) Write(line []byte) (int, error) {
+	first, rest, _ := bytes.Cut(line, []byte(" "))
+	var level slog.Level
+	_ = level.UnmarshalText(bytes.TrimPrefix(first, []byte("level="))) // slog has written it
+	priority := "<7>"
+	switch {
+	case level >= slog.LevelError:
+		priority = "<3>"
+	case level >= slog.LevelWarn:
+		priority = "<4>"
+	case level >= slog.LevelInfo:
+		priority = "<6>"
+	}
+	if _, err := j.out.Write(append([]byte(priority), rest...)); err != nil {
+		return 0, err
+	}
+	return len(line), nil
+}
