@@ -242,12 +242,9 @@ func (i *ingester) refreshFacts(ctx context.Context) error {
 	}
 	for _, span := range opennebula.Spans(ids) {
 		err := i.awaitWritten(ctx, span, facts, func() error {
-			session, confirmed := i.worker.oned.Server(), needsConfirming(span, i.facts)
-			if confirmed { // it did before
-				session = session.Confirmed()
-			}
+			session, confirmed := i.worker.oned.Server(), i.worker.oned.Confirm()
 			err := i.fetchSpan(ctx, session, span, facts)
-			if err == nil && !confirmed && needsConfirming(span, facts) {
+			if err == nil && (needsConfirming(span, i.facts) || needsConfirming(span, facts)) && !confirmed(ctx) {
 				err = i.fetchSpan(ctx, session.Confirmed(), span, facts)
 			}
 			return err

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"slices"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/sim"
 )
 
 // patient are settings under which no service looks by itself.
@@ -100,6 +103,32 @@ func TestTroubledVMsOfAServiceThatHasEndedAreTerminated(t *testing.T) {
 	w.startWorker("two", patient())
 	w.hasTrouble(service, append(vms, 4711)...)
 	poll.Until(t, "the VMs to be gone", func() bool { return len(w.vms(service)) == 0 })
+}
+
+// Whoever takes a service in trouble over reads its VMs once: where the zone has one server, its answers are certain.
+func TestTroubleIsReadOnceAtATakeOver(t *testing.T) {
+	w := newWorld(t)
+	w.hear()
+	stop := w.startWorker("one", patient())
+	service := w.deployed(masterSlave, 2, 2)
+	for host := range 4 {
+		_, err := w.sim.FailHost(host)
+		must(t, err)
+	}
+	w.await(service, spec.ServiceWarning)
+	stop()
+	var reads atomic.Int64
+	last := strconv.Itoa(slices.Max(w.ids(service)))
+	w.sim.OnCall(func(call sim.Call) {
+		if call.Method == "one.vmpool.infoextended" && call.Arguments[2] == last {
+			reads.Add(1)
+		}
+	})
+	w.startWorker("two", patient())
+	w.accepted(service, flow.VerbUpdate, flow.UpdateArguments{Append: true, Template: []byte(`{"description":"d"}`)})
+	if reads.Load() != 1 {
+		t.Errorf("the service's VMs were read %d times, want 1", reads.Load())
+	}
 }
 
 // What an event led to is in the document with what the command behind it led to.

@@ -273,6 +273,13 @@ func (s *Session) Confirmed() *Session {
 	return newSession(&confirmed)
 }
 
+// Confirm returns a function that reports whether the server that reads go to has led the zone, in
+// one term, from now until then: what was read in between is as good as a Confirmed session's answers.
+func (c *Client) Confirm() func(context.Context) bool {
+	endpoint, term := c.leader.endpoint()
+	return func(ctx context.Context) bool { return !c.leader.hasChoice() || c.leader.confirm(ctx, endpoint, term) }
+}
+
 // readAs makes a call whose answer is a text, and reads it by of. The text lasts
 // until that returns: what is kept of it has to be copied.
 func readAs[T any](ctx context.Context, c *caller, of func(text []byte) (T, error), method string, arguments ...any) (T, error) {

@@ -68,6 +68,27 @@ func TestLeaderThatWasCutOffConfirmsNothing(t *testing.T) {
 	}
 }
 
+// TestConfirm vouches for what was read since, unless another server leads by then, or the same one in another term.
+func TestConfirm(t *testing.T) {
+	zone := newFakeZone(t, 3)
+	client := zone.client(t, Config{}, 0)
+	confirmed := client.Confirm()
+	if !confirmed(t.Context()) {
+		t.Error("nothing has changed, and the leader is not confirmed")
+	}
+	for term, leader := range map[int]int{5: 0, 6: 1} {
+		confirmed = client.Confirm()
+		zone.lead(leader, term)
+		if confirmed(t.Context()) {
+			t.Errorf("server %d leads in term %d by now, and what was read before is confirmed", leader, term)
+		}
+	}
+	alone := newFakeZone(t, 1)
+	if !alone.client(t, Config{}, 0).Confirm()(t.Context()) {
+		t.Error("a zone of one server does not confirm")
+	}
+}
+
 // TestZoneThatWasRestored leads in a term that it had before: a majority of servers that know
 // no newer one is believed, and fewer are not.
 func TestZoneThatWasRestored(t *testing.T) {
