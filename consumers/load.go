@@ -277,7 +277,7 @@ func (l *loader) predates(digest string) bool {
 // forgetRecord begins with a record as of a new service. What numbers inputs, timers and
 // transitions goes on. Commands from before since are refused.
 func (l *loader) forgetRecord(reason string, since time.Time) {
-	l.worker.config.Logger.Warn("the service's record does not match its document, which is used instead: was oned or the data folder restored from a backup?",
+	l.worker.config.Logger.Warn("the service's record does not match its document, which is used instead: a backup of oned or of the data folder was restored, or OneFlow or another Flowjet ran the service meanwhile",
 		"service", l.service, "reason", reason)
 	before := l.record
 	l.record = pipeline.Record{Version: pipeline.Version, Applied: before.Applied, Generation: before.Generation, Since: since, Written: before.Written}
