@@ -2,9 +2,15 @@ package flow
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
 
 	"github.com/flowjet/flowjet/flow/internal/raw"
 	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/render"
+	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/flow/template"
 )
 
 // Verb is what a command asks of a service.
@@ -137,4 +143,278 @@ func (c Command) OpenedArguments(open func(string) ([]byte, error)) (json.RawMes
 		return c.Arguments, nil
 	}
 	return open(raw.Text(c.Arguments))
+}
+
+// apply changes the state as the command asks; what follows from it is left to the steps.
+func (a applier) apply(command Command) error {
+	switch command.Verb {
+	case VerbDeploy:
+		return nil // a PENDING service is deployed because it is PENDING
+	case VerbUndeploy:
+		return a.applyUndeploy()
+	case VerbScale:
+		return applyWith(command, a.applyScale)
+	case VerbRelease:
+		return applyWith(command, a.applyRelease)
+	case VerbAddRole:
+		return applyWith(command, a.applyAddRole)
+	case VerbRemoveRole:
+		return applyWith(command, a.applyRemoveRole)
+	case VerbUpdate:
+		return applyWith(command, a.applyUpdate)
+	case VerbRecover:
+		return applyWith(command, a.applyRecover)
+	}
+	return refuse(RefusedInput, "service %d: %q is not a command", a.Service.ID, command.Verb)
+}
+
+// applyWith reads a command's arguments and carries it out with them.
+func applyWith[T any](command Command, apply func(T) error) error {
+	var arguments T
+	if len(command.Arguments) > 0 {
+		if err := json.Unmarshal(command.Arguments, &arguments); err != nil {
+			return refuse(RefusedInput, "service %d: the arguments of %s cannot be read: %v", command.Service, command.Verb, err)
+		}
+	}
+	return apply(arguments)
+}
+
+func refuse(kind RefusalKind, format string, arguments ...any) error {
+	return &Refusal{Kind: kind, Message: fmt.Sprintf(format, arguments...)}
+}
+
+// applyUndeploy: as in OneFlow, a service that is on its way somewhere has to be
+// recovered first; asking twice is fine. One that has failed is ended.
+func (a applier) applyUndeploy() error {
+	state := a.Service.State()
+	switch {
+	case state == spec.ServiceUndeploying && a.Removing != "":
+		a.Removing = "" // from one role's end to the whole service's
+		return nil
+	case state == spec.ServiceUndeploying || state == spec.ServiceUndeployingNets || state == spec.ServiceDone:
+		return nil
+	case state.Failed():
+		return a.applyDelete()
+	case state.Waiting():
+		return refuse(RefusedState, "service %d cannot be undeployed in %s: wait until it is RUNNING, or recover it with delete", a.Service.ID, state)
+	}
+	a.to(spec.ServiceUndeploying)
+	return nil
+}
+
+// applyDelete undeploys from any state.
+func (a applier) applyDelete() error {
+	a.requester.forgetAsked()
+	a.tracker.forgetStays()
+	a.Removing = ""
+	if state := a.Service.State(); state != spec.ServiceDone && state != spec.ServiceUndeploying && state != spec.ServiceUndeployingNets {
+		a.to(spec.ServiceUndeploying)
+	}
+	a.retryRoles(spec.RoleFailedUndeploying, spec.RoleUndeploying)
+	return nil
+}
+
+func (a applier) applyScale(arguments ScaleArguments) error {
+	role := a.Service.Role(arguments.Role)
+	if role == nil {
+		return refuse(RefusedMissing, "%s", a.Service.NoRole(arguments.Role))
+	}
+	if err := a.scaler.mayScale(role, arguments); err != nil {
+		return err
+	}
+	if a.scaler.mayScaleBack(role) {
+		a.scaler.scaleBack(role, arguments.Cardinality)
+		a.resume()
+		return nil
+	}
+	a.scaler.beginScale(role, arguments.Cardinality, "")
+	a.to(spec.ServiceScaling)
+	return nil
+}
+
+// applyRecover goes on from where the service stands.
+func (a applier) applyRecover(arguments RecoverArguments) error {
+	if arguments.Delete {
+		return a.applyDelete()
+	}
+	switch a.Service.State() {
+	case spec.ServiceRunning, spec.ServiceDone, spec.ServiceHold:
+		return refuse(RefusedState, "service %d is %s: there is nothing to recover", a.Service.ID, a.Service.State())
+	case spec.ServiceCooldown:
+		a.scaler.endCooldown()
+	default:
+		a.resume()
+	}
+	return nil
+}
+
+// resume has everything that failed tried again, and takes a failed service back to what it was doing.
+func (a applier) resume() {
+	a.requester.forgetAsked()
+	a.tracker.forgetStays()
+	a.Heals = nil
+	a.retryVMs()
+	for role := range a.Service.Body.EachRole() {
+		if role.CurrentState() != spec.RoleFailedDeploying {
+			continue
+		}
+		next := spec.RoleDeploying
+		if flag(role.OnHold) && !slices.Contains(a.Released, role.Name) {
+			next = spec.RoleHold
+		}
+		a.roleTo(role, next, "")
+		render.FillContents(&a.Service.Body, role) // they may have been corrected
+		a.routing.nameRouter(role)
+	}
+	a.retryRoles(spec.RoleFailedScaling, spec.RoleScaling)
+	a.retryRoles(spec.RoleFailedUndeploying, spec.RoleUndeploying)
+	switch a.Service.State() {
+	case spec.ServiceFailedDeploying:
+		a.to(spec.ServiceDeploying)
+	case spec.ServiceFailedScaling:
+		a.to(spec.ServiceScaling)
+	case spec.ServiceFailedUndeploying:
+		a.to(spec.ServiceUndeploying)
+	case spec.ServiceFailedDeployingNets:
+		a.to(spec.ServiceDeployingNets)
+	case spec.ServiceFailedUndeployingNets:
+		a.to(spec.ServiceUndeployingNets)
+	}
+}
+
+func (a applier) retryRoles(from, to spec.RoleState) {
+	for role := range a.Service.Body.EachRole() {
+		if role.CurrentState() == from {
+			a.roleTo(role, to, "")
+		}
+	}
+}
+
+// retryVMs has oned retry what failed, and resumes what was powered off, but for what a role that shrinks is to lose.
+func (a applier) retryVMs() {
+	if a.Service.State() == spec.ServiceUndeploying || a.Service.State() == spec.ServiceFailedUndeploying {
+		return
+	}
+	for role := range a.Service.Body.EachRole() {
+		var leaving []spec.Node
+		if role.Shrinking() {
+			leaving = a.scaler.victims(role)
+		}
+		for _, node := range role.Nodes {
+			vm := a.facts[node.DeployID]
+			switch {
+			case slices.ContainsFunc(leaving, func(n spec.Node) bool { return n.DeployID == vm.ID }):
+			case vm.Failed():
+				a.requester.ask(vm, callRetry, role.Name)
+			case vm.State == one.VMPoweroff && role.CurrentState() == spec.RoleWarning:
+				a.requester.ask(vm, "resume", role.Name)
+			}
+		}
+	}
+}
+
+// applyRelease marks what is to be released; the steps do it in order.
+func (a applier) applyRelease(arguments ReleaseArguments) error {
+	var names []string
+	for role := range a.Service.Body.EachRole() {
+		if role.CurrentState() == spec.RoleHold && (arguments.Role == "" || arguments.Role == role.Name) {
+			names = append(names, role.Name)
+		}
+	}
+	switch {
+	case len(names) > 0:
+	case arguments.Role == "":
+		return refuse(RefusedState, "service %d is %s and has no roles in HOLD", a.Service.ID, a.Service.State())
+	case a.Service.Role(arguments.Role) == nil:
+		return refuse(RefusedMissing, "%s", a.Service.NoRole(arguments.Role))
+	default:
+		return refuse(RefusedState, "role %s is %s and not in HOLD", arguments.Role, a.Service.Role(arguments.Role).CurrentState())
+	}
+	for _, name := range names {
+		if !slices.Contains(a.Released, name) {
+			a.Released = append(a.Released, name)
+		}
+	}
+	return nil
+}
+
+// applyAddRole puts a new role into a running service; the steps deploy it.
+func (a applier) applyAddRole(arguments AddRoleArguments) error {
+	if state := a.Service.State(); state != spec.ServiceRunning {
+		return refuse(RefusedState, "service %d is %s: roles can be added when it is RUNNING", a.Service.ID, state)
+	}
+	role, err := template.ReadRole(arguments.Role, a.Service.Body, a.now)
+	if err != nil {
+		return refuse(RefusedInput, "the role cannot be added to service %d: %v", a.Service.ID, err)
+	}
+	if a.Service.Role(role.Name) != nil {
+		return refuse(RefusedState, "service %d already has a role %s", a.Service.ID, role.Name)
+	}
+	a.Service.Body.Roles = append(a.Service.Body.Roles, role)
+	a.deployer.prepare()
+	render.FillContents(&a.Service.Body, a.Service.Role(role.Name))
+	a.routing.nameRouter(a.Service.Role(role.Name))
+	a.to(spec.ServiceDeploying)
+	return nil
+}
+
+// applyRemoveRole has a role end; once its VMs are DONE it is taken out.
+func (a applier) applyRemoveRole(arguments RemoveRoleArguments) error {
+	role, state := a.Service.Role(arguments.Role), a.Service.State()
+	switch {
+	case role == nil:
+		return refuse(RefusedMissing, "%s", a.Service.NoRole(arguments.Role))
+	case !slices.Contains([]spec.ServiceState{spec.ServiceRunning, spec.ServiceWarning, spec.ServiceFailedDeploying, spec.ServiceFailedScaling}, state):
+		return refuse(RefusedState, "service %d is %s: roles can be removed when it is RUNNING", a.Service.ID, state)
+	case !role.CurrentState().CanBecome(spec.RoleUndeploying):
+		return refuse(RefusedState, "role %s is %s already", role.Name, role.CurrentState())
+	}
+	a.Removing = role.Name
+	a.undeployer.beginEnd(role)
+	a.to(spec.ServiceUndeploying)
+	return nil
+}
+
+// applyUpdate changes the service's document.
+func (a applier) applyUpdate(arguments UpdateArguments) error {
+	body, err := template.Update(a.Service.Body, arguments.Template, arguments.Append)
+	if err != nil {
+		kind := RefusedInput
+		if _, immutable := errors.AsType[*template.ImmutableError](err); immutable {
+			kind = RefusedState
+		}
+		return refuse(kind, "service %d cannot be updated: %v", a.Service.ID, err)
+	}
+	a.Service.Body = body
+	return nil
+}
+
+// checkBulk returns which of the limits for all roles of a service together is exceeded by what was added to it.
+func checkBulk(body, before spec.Body) error {
+	type bulk struct{ vms, schedules, bytes int }
+	bulkOf := func(body spec.Body) (b bulk) {
+		text, _ := body.Text() // what cannot be written is found when it is stored
+		b.bytes = len(text)
+		for _, role := range body.Roles {
+			b.vms += role.Cardinality
+			if raw.KindOf(role.ScheduledPolicies) == raw.KindArray {
+				b.schedules += raw.Count(role.ScheduledPolicies)
+			}
+		}
+		return b
+	}
+	now, was := bulkOf(body), bulkOf(before)
+	for _, each := range []struct {
+		what            string
+		now, was, limit int
+	}{
+		{"VMs in its roles together", now.vms, was.vms, spec.MaxVMs},
+		{"scheduled policies in its roles together", now.schedules, was.schedules, spec.MaxSchedules},
+		{"bytes in its document", now.bytes, was.bytes, spec.MaxBody},
+	} {
+		if each.now > each.limit && each.now > each.was {
+			return refuse(RefusedInput, "the service would have %d %s; at most %d are possible", each.now, each.what, each.limit)
+		}
+	}
+	return nil
 }

@@ -64,7 +64,7 @@ func Decide(in Input, outcome Outcome) Decision {
 // Apply carries out a command and decides what follows. A refused command gives a *Refusal and changes nothing.
 func Apply(in Input, command Command) (Decision, error) {
 	p := newPlanner(in)
-	p.observer.observe()
+	p.inventory.observe()
 	err := p.applier.apply(command)
 	if err == nil && (command.Verb == VerbAddRole || command.Verb == VerbUpdate) {
 		err = checkBulk(p.Service.Body, in.State.Service.Body)
@@ -85,7 +85,7 @@ func (o Refused) note(p *planner) {
 	case ActionCreateRouter:
 		p.routing.forgetRouter(o.Action.Role)
 	}
-	p.retrier.giveUp(o.Action, p.Service.WithoutSecrets(o.Action.Role, o.Message))
+	p.requester.giveUp(o.Action, p.Service.WithoutSecrets(o.Action.Role, o.Message))
 }
 
 func (o NotFound) note(p *planner) {
@@ -102,20 +102,20 @@ func (o NotFound) note(p *planner) {
 }
 
 func (o Postponed) note(p *planner) {
-	p.retrier.postpone(o.Action, p.Service.WithoutSecrets(o.Action.Role, o.Message))
+	p.requester.postpone(o.Action, p.Service.WithoutSecrets(o.Action.Role, o.Message))
 }
 
 func (o Spared) note(p *planner) { delete(p.Asked, o.Action.VM) }
 
 func (o Measured) note(p *planner) {
-	p.observer.observe()
+	p.inventory.observe()
 	if state := p.Service.State(); !p.now.Before(o.Measures.Until) || state != spec.ServiceRunning && state != spec.ServiceWarning {
 		return
 	}
-	p.autoscaler.runSchedules()
+	p.scaler.runSchedules()
 	for role := range p.Service.Body.EachRole() {
 		if p.scaler.mayAdjust(role) {
-			p.autoscaler.evaluateRole(role, o.Measures)
+			p.scaler.evaluateRole(role, o.Measures)
 		}
 	}
 	if p.anyRole(spec.RoleScaling) {
@@ -285,28 +285,6 @@ type Decision struct {
 // Facts are the VMs as last observed, by id. A VM that oned says it does not
 // have is there in state DONE; a VM that nobody asked about is missing.
 type Facts map[int]one.VM
-
-// clone copies what a planner may change.
-func (s State) clone() State {
-	s.Service.Body.Roles = slices.Clone(s.Service.Body.Roles)
-	for i := range s.Service.Body.Roles {
-		s.Service.Body.Roles[i].Nodes = slices.Clone(s.Service.Body.Roles[i].Nodes)
-	}
-	s.Service.Body.Log = slices.Clone(s.Service.Body.Log)
-	s.Intents = slices.Clone(s.Intents)
-	s.Networks = slices.Clone(s.Networks)
-	s.Routers = slices.Clone(s.Routers)
-	s.Released = slices.Clone(s.Released)
-	s.Ordinals = maps.Clone(s.Ordinals)
-	s.Asked = maps.Clone(s.Asked)
-	s.Deadlines = maps.Clone(s.Deadlines)
-	s.PolicyCooldowns = maps.Clone(s.PolicyCooldowns)
-	s.Heals = maps.Clone(s.Heals)
-	s.Retries = maps.Clone(s.Retries)
-	s.Stays = maps.Clone(s.Stays)
-	s.Waits = maps.Clone(s.Waits)
-	return s
-}
 
 // HealedLately returns how many of a role's VMs were healed within the last hour.
 func (s *State) HealedLately(role string, now time.Time) int {

@@ -85,11 +85,11 @@ func (d deployer) deployRole(role *spec.Role) bool {
 		if !d.reduced(role) {
 			return role.CurrentState() != spec.RoleDeploying
 		}
-		d.healer.healRole(role)
-		if !d.recoverer.unstickRole(role, role.Nodes, false, spec.RoleFailedDeploying) {
+		d.watcher.healRole(role)
+		if !d.tracker.unstickRole(role, role.Nodes, false, spec.RoleFailedDeploying) {
 			return true
 		}
-		d.filler.fill(role)
+		d.inventory.fill(role)
 		for _, node := range role.Nodes {
 			if vm, known := d.facts[node.DeployID]; known && vm.State == one.VMHold && d.holds(role) {
 				d.requester.ask(vm, callRelease, role.Name)
@@ -179,7 +179,7 @@ const maxIntents = 100
 
 // arrive takes the role on when all its VMs have come, or one has failed. It reports whether its state changed.
 func (d deployer) arrive(role *spec.Role, arrived, failed spec.RoleState) bool {
-	if d.observer.intended(role) > 0 || role.IsRouter() && role.VRouterID == nil {
+	if d.inventory.intended(role) > 0 || role.IsRouter() && role.VRouterID == nil {
 		return false
 	}
 	waiting := false
@@ -188,7 +188,7 @@ func (d deployer) arrive(role *spec.Role, arrived, failed spec.RoleState) bool {
 		switch {
 		case !known:
 			waiting = true
-		case vm.Failed() && !d.retrying(vm) && !d.recoverer.beingRetried(vm) && !d.mended[vm.ID]:
+		case vm.Failed() && !d.retrying(vm) && !d.tracker.beingRetried(vm) && !d.mended[vm.ID]:
 			d.failRole(role, failed, fmt.Sprintf("VM %d is in %s", vm.ID, vm.StateText()))
 			return true
 		case !d.come(role, vm):
@@ -237,7 +237,7 @@ func (d deployer) prepare() {
 		if role.State == nil {
 			role.State = new(spec.RolePending)
 		}
-		d.autoscaler.noticeSchedules(role)
+		d.scaler.noticeSchedules(role)
 	}
 }
 
@@ -278,14 +278,14 @@ func (d deployer) hold(role *spec.Role) bool {
 	if !d.reduced(role) {
 		return role.CurrentState() != spec.RoleHold
 	}
-	d.filler.fill(role)
-	if d.observer.intended(role) > 0 || role.IsRouter() && role.VRouterID == nil {
+	d.inventory.fill(role)
+	if d.inventory.intended(role) > 0 || role.IsRouter() && role.VRouterID == nil {
 		return false
 	}
 	held := len(role.Nodes) == 0
 	for _, node := range role.Nodes {
 		vm, known := d.facts[node.DeployID]
-		if known && vm.Failed() && !d.retrying(vm) && !d.recoverer.beingRetried(vm) {
+		if known && vm.Failed() && !d.retrying(vm) && !d.tracker.beingRetried(vm) {
 			d.failRole(role, spec.RoleFailedDeploying, fmt.Sprintf("VM %d is in %s", vm.ID, vm.StateText()))
 			return true
 		}

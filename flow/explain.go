@@ -50,7 +50,7 @@ func Explain(state State, facts Facts, now time.Time) Explanation {
 	}
 	for _, id := range slices.Sorted(maps.Keys(e.Asked)) {
 		vm, known := e.facts[id]
-		if e.observer.node(id) != nil || !e.AskedToEnd(id) || known && vm.Gone() {
+		if e.inventory.node(id) != nil || !e.AskedToEnd(id) || known && vm.Gone() {
 			continue
 		}
 		found := Finding{Kind: FoundOrphan, VM: new(id)}
@@ -306,7 +306,7 @@ func (e *explainer) explainComing(role *spec.Role) {
 			found = Finding{Kind: FoundUnknown, Role: role.Name, VM: new(node.DeployID)}
 		case e.deployer.come(role, vm) || vm.Gone(): // it is forgotten as soon as the service is looked at
 			continue
-		case vm.Failed() && (e.Asked[vm.ID].Action == callRetry || e.recoverer.beingRetried(vm) || heals):
+		case vm.Failed() && (e.Asked[vm.ID].Action == callRetry || e.tracker.beingRetried(vm) || heals):
 			found.Kind = FoundRetried
 		case vm.Failed():
 			found.Kind = FoundVM

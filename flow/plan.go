@@ -48,13 +48,23 @@ type planner struct {
 // newPlanner returns a planner that takes VMs which are not the service's out of what it plans with. Nodes of such VMs
 // stay in the document until their role ends, and nothing is made in their place: a service's VMs are chowned one by one.
 func newPlanner(in Input) *planner {
-	p := draftOf(in.State)
-	p.facts, p.now, p.settings = in.Facts, in.Now, in.Settings
+	p := &planner{State: in.State, facts: in.Facts, now: in.Now, settings: in.Settings}
+	p.Service.Body.Roles, p.Service.Body.Log = slices.Clone(p.Service.Body.Roles), slices.Clone(p.Service.Body.Log)
+	for role := range p.Service.Body.EachRole() {
+		role.Nodes = slices.Clone(role.Nodes)
+	}
+	p.Intents, p.Networks, p.Routers, p.Released = slices.Clone(p.Intents), slices.Clone(p.Networks), slices.Clone(p.Routers), slices.Clone(p.Released)
+	p.Ordinals, p.PolicyCooldowns, p.Deadlines = maps.Clone(p.Ordinals), maps.Clone(p.PolicyCooldowns), maps.Clone(p.Deadlines)
+	p.Asked, p.Heals, p.Stays, p.Waits, p.Retries = maps.Clone(p.Asked), maps.Clone(p.Heals), maps.Clone(p.Stays), maps.Clone(p.Waits), maps.Clone(p.Retries)
+	p.phases = phases{
+		applier{p}, inventory{p}, requester{p}, deployer{p}, scaler{p}, watcher{p}, undeployer{p}, networker{p}, routing{p}, tracker{p}, limiter{p},
+	}
 	strangers := p.Strangers(p.facts)
-	for _, vm := range p.facts {
-		if !vm.Gone() && !p.Service.Owns(vm) {
+	isStranger := func(_ int, vm one.VM) bool { return !vm.Gone() && !p.Service.Owns(vm) }
+	for id, vm := range p.facts {
+		if isStranger(id, vm) {
 			p.facts = maps.Clone(p.facts)
-			maps.DeleteFunc(p.facts, func(_ int, vm one.VM) bool { return !vm.Gone() && !p.Service.Owns(vm) })
+			maps.DeleteFunc(p.facts, isStranger)
 			break
 		}
 	}
@@ -78,53 +88,33 @@ func newPlanner(in Input) *planner {
 	return p
 }
 
-// draftOf returns a planner that nothing is known to but the state.
-func draftOf(state State) *planner {
-	p := &planner{State: state.clone()}
-	p.phases = phases{
-		applier{p}, requester{p}, deployer{p}, filler{p}, scaler{p}, autoscaler{p}, healer{p}, undeployer{p},
-		observer{p}, networker{p}, routing{p}, retrier{p}, tracker{p}, recoverer{p}, watcher{p}, limiter{p},
-	}
-	return p
-}
-
 // phases are the parts of a planner, one for each phase of a service's life and for each kind of thing that a service
 // has. They work on the planner's draft of the state and call each other through it.
 type phases struct {
 	applier    applier    // carries out what users ask for
-	requester  requester  // asks VMs to end, to run again or to be released, and follows whether they do
+	inventory  inventory  // takes up what is seen of VMs, and decides on those that a role lacks
+	requester  requester  // asks VMs to end, to run again or to be released, and makes calls again that oned has not carried out
 	deployer   deployer   // brings roles to RUNNING, or keeps them on hold
-	filler     filler     // decides on the VMs that a role lacks
-	scaler     scaler     // brings roles to another cardinality
-	autoscaler autoscaler // scales roles by their policies
-	healer     healer     // keeps roles whole whose VMs fail
+	scaler     scaler     // brings roles to another cardinality, also by their policies
+	watcher    watcher    // looks after a service that runs, and heals roles whose VMs fail
 	undeployer undeployer // ends roles, and takes one out of a service
-	observer   observer   // takes up what is seen of VMs: new nodes, lost ones
 	networker  networker  // makes and removes the service's own virtual networks
 	routing    routing    // makes and removes virtual routers
-	retrier    retrier    // takes calls again that oned has not carried out
-	tracker    tracker    // follows for how long VMs stay in passing states
-	recoverer  recoverer  // recovers VMs that do not leave a passing state
-	watcher    watcher    // looks after a service that runs
+	tracker    tracker    // follows for how long VMs stay in passing states, and recovers those that do not leave one
 	limiter    limiter    // holds services and roles to their deadlines
 }
 
 type (
 	applier    struct{ *planner }
+	inventory  struct{ *planner }
 	requester  struct{ *planner }
 	deployer   struct{ *planner }
-	filler     struct{ *planner }
 	scaler     struct{ *planner }
-	autoscaler struct{ *planner }
-	healer     struct{ *planner }
+	watcher    struct{ *planner }
 	undeployer struct{ *planner }
-	observer   struct{ *planner }
 	networker  struct{ *planner }
 	routing    struct{ *planner }
-	retrier    struct{ *planner }
 	tracker    struct{ *planner }
-	recoverer  struct{ *planner }
-	watcher    struct{ *planner }
 	limiter    struct{ *planner }
 )
 
@@ -158,10 +148,10 @@ func (p *planner) isTaken(action Action) bool {
 
 // settle makes every step that is due, then sets the deadlines.
 func (p *planner) settle() {
-	p.observer.observe()
+	p.inventory.observe()
 	p.tracker.followStays()
 	p.limiter.followWaits()
-	p.recoverer.recoverStays()
+	p.tracker.recoverStays()
 	p.networker.syncNetworks()
 	for range maxSteps {
 		before := p.Service.State()
@@ -211,7 +201,7 @@ func (p *planner) step() {
 	case spec.ServiceUndeployingNets:
 		p.networker.undeployNetworks()
 	case spec.ServiceDone:
-		p.retrier.act(Action{Kind: ActionDeleteDocument})
+		p.requester.act(Action{Kind: ActionDeleteDocument})
 	}
 }
 
@@ -285,7 +275,7 @@ func flag(b *bool) bool { return b != nil && *b }
 // setDeadlines names when to look again. One that stands is kept: a stream of events cannot put it off for ever.
 func (p *planner) setDeadlines() {
 	maps.DeleteFunc(p.Deadlines, func(_ string, due time.Time) bool { return !due.After(p.now) })
-	p.retrier.settleRetries()
+	p.requester.settleRetries()
 	state := p.Service.State()
 	delete(p.Deadlines, DeadlineCooldown)
 	if state == spec.ServiceCooldown {

@@ -15,7 +15,7 @@ import (
 func (r requester) ask(vm one.VM, call, role string) {
 	asked, pending := r.Asked[vm.ID]
 	unanswered := asked.Refused || asked.moved(vm) || !r.now.Before(asked.At.Add(r.settings.Look))
-	if pending && asked.Action == call && (!unanswered || !asked.moved(vm) && r.retrier.held(requestName(call, vm.ID))) {
+	if pending && asked.Action == call && (!unanswered || !asked.moved(vm) && r.held(requestName(call, vm.ID))) {
 		return
 	}
 	set(&r.Asked, vm.ID, Asked{Action: call, At: r.now, State: vm.State, LCMState: vm.LCMState})
@@ -35,7 +35,7 @@ func (r requester) settleAsked(vm one.VM) {
 		return
 	}
 	if unmade := asked.Doubt || asked.Refused && asked.helps(); unmade && !asked.moved(vm) {
-		if !r.retrier.held(requestName(asked.Action, vm.ID)) {
+		if !r.held(requestName(asked.Action, vm.ID)) {
 			delete(r.Asked, vm.ID)
 			r.ask(vm, asked.Action, vm.Role)
 		}
@@ -80,7 +80,7 @@ func (r requester) refuseVM(vm one.VM, message string) {
 			r.deployer.failRole(role, spec.RoleFailedScaling, reason)
 		}
 	}
-	if !helps && r.Service.State() == spec.ServiceUndeploying && r.observer.node(vm.ID) == nil {
+	if !helps && r.Service.State() == spec.ServiceUndeploying && r.inventory.node(vm.ID) == nil {
 		r.log("E", "VM %d, which no role needs, does not end: %s", vm.ID, message)
 		r.to(spec.ServiceFailedUndeploying)
 	}
@@ -156,9 +156,9 @@ func (a Action) Name() string {
 
 func requestName(call string, vm int) string { return fmt.Sprintf("%s vm %d", call, vm) }
 
-func (r retrier) postpone(action Action, message string) {
+func (r requester) postpone(action Action, message string) {
 	vm, known := r.facts[action.VM]
-	if (action.Kind == ActionVM || action.Kind == ActionRecoverVM) && known && (vm.Ending() || r.requester.between(vm)) {
+	if (action.Kind == ActionVM || action.Kind == ActionRecoverVM) && known && (vm.Ending() || r.between(vm)) {
 		return // oned is at work on the VM: it is asked again when it has moved on, and by the next look at the latest
 	}
 	name := action.Name()
@@ -212,16 +212,16 @@ func PassingRefusal(action Action) bool {
 }
 
 // giveUp fails what the action was for.
-func (r retrier) giveUp(action Action, message string) {
+func (r requester) giveUp(action Action, message string) {
 	role, network := r.Service.Role(action.Role), r.networker.network(action.Network.Name)
 	switch action.Kind {
 	case ActionCreateVM:
 		if at := slices.IndexFunc(r.Intents, func(i Intent) bool { return i.Key == action.Intent.Key }); at >= 0 {
-			r.filler.refuseIntent(r.Intents[at], message)
+			r.inventory.refuseIntent(r.Intents[at], message)
 		}
 	case ActionVM, ActionRecoverVM:
 		if vm, known := r.facts[action.VM]; known {
-			r.requester.refuseVM(vm, message)
+			r.refuseVM(vm, message)
 		}
 	case ActionCreateNetwork:
 		if network != nil && r.Service.State() == spec.ServiceDeployingNets {
@@ -251,20 +251,20 @@ func (r retrier) giveUp(action Action, message string) {
 }
 
 // held reports whether an action that is wanted waits for its next attempt.
-func (r retrier) held(name string) bool {
+func (r requester) held(name string) bool {
 	set(&r.wanted, name, true)
 	return r.now.Before(r.Retries[name].Next)
 }
 
 // act adds an action unless it waits for its next attempt.
-func (r retrier) act(action Action) {
+func (r requester) act(action Action) {
 	if !r.held(action.Name()) {
 		r.actions = append(r.actions, action)
 	}
 }
 
 // settleRetries forgets the retries of what is not wanted any more, and sets the deadline for the next of the others.
-func (r retrier) settleRetries() {
+func (r requester) settleRetries() {
 	for vm, asked := range r.Asked {
 		r.held(requestName(asked.Action, vm))
 	}

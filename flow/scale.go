@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/flowjet/flowjet/flow/expression"
 	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/policy"
 	"github.com/flowjet/flowjet/flow/spec"
@@ -35,9 +36,9 @@ func (s scaler) scaleRole(role *spec.Role) {
 			s.roleTo(role, spec.RoleCooldown, "")
 		}
 	default:
-		s.healer.healRole(role)
-		if s.recoverer.unstickRole(role, role.Nodes, false, spec.RoleFailedScaling) {
-			s.filler.fill(role)
+		s.watcher.healRole(role)
+		if s.tracker.unstickRole(role, role.Nodes, false, spec.RoleFailedScaling) {
+			s.inventory.fill(role)
 			s.deployer.arrive(role, spec.RoleCooldown, spec.RoleFailedScaling)
 		}
 	}
@@ -88,7 +89,7 @@ func (s scaler) endCooldown() {
 
 // mayAdjust reports whether policies can scale the role now.
 func (s scaler) mayAdjust(role *spec.Role) bool {
-	return !role.IsRouter() && s.observer.intended(role) == 0 && (role.CurrentState() == spec.RoleRunning || role.CurrentState() == spec.RoleWarning)
+	return !role.IsRouter() && s.inventory.intended(role) == 0 && (role.CurrentState() == spec.RoleRunning || role.CurrentState() == spec.RoleWarning)
 }
 
 // adjust scales the role to what a policy wants of it; it reports whether the role
@@ -146,7 +147,7 @@ func (s scaler) mayScale(role *spec.Role, arguments ScaleArguments) error {
 		return refuse(RefusedState, "service %d cannot be scaled in %s: wait until it is RUNNING", s.Service.ID, state)
 	case !back && (!role.CurrentState().CanBecome(spec.RoleScaling) || role.CurrentState() == spec.RoleFailedScaling):
 		return refuse(RefusedState, "role %s cannot be scaled in %s", role.Name, role.CurrentState())
-	case !back && s.observer.intended(role) > 0:
+	case !back && s.inventory.intended(role) > 0:
 		return refuse(RefusedState, "role %s cannot be scaled while a VM of it is being replaced", role.Name)
 	case wanted == role.Cardinality && (!back || role.CurrentState() == spec.RoleRunning || role.CurrentState() == spec.RoleWarning):
 		return refuse(RefusedState, "role %s already has %d VMs", role.Name, wanted)
@@ -228,7 +229,7 @@ func (s scaler) reduce(role *spec.Role, failed spec.RoleState) bool {
 		s.log("E", "Role %s : the scaling down to %d ends at %d nodes: %s", role.Name, role.Cardinality, least, protectedText(s.protected(role)))
 		role.Cardinality = least
 	}
-	if !s.recoverer.unstickRole(role, leaving, true, failed) {
+	if !s.tracker.unstickRole(role, leaving, true, failed) {
 		return false
 	}
 	before := len(s.actions)
@@ -236,7 +237,7 @@ func (s scaler) reduce(role *spec.Role, failed spec.RoleState) bool {
 	for i := range s.actions[before:] {
 		s.actions[before+i].Scaling = true
 	}
-	return !hasFailed && len(leaving) == 0 && s.observer.intended(role) == 0
+	return !hasFailed && len(leaving) == 0 && s.inventory.intended(role) == 0
 }
 
 // victims are the nodes that a shrinking role is to lose: those that end or were asked to already, and of the others as
@@ -307,4 +308,76 @@ func protectedText(vms []int) string {
 		return "VM " + names[0] + " is protected (" + one.ProtectAttribute + "=YES)"
 	}
 	return "VMs " + strings.Join(names[:last], ", ") + " and " + names[last] + " are protected (" + one.ProtectAttribute + "=YES)"
+}
+
+// DeadlineSchedule is the timer of the scheduled policy that is due next.
+const DeadlineSchedule = "schedule"
+
+// evaluateRole evaluates the role's policies in their order, up to the first that has it scale.
+func (s scaler) evaluateRole(role *spec.Role, measures policy.Measures) {
+	means, measured := measures.Roles[role.Name]
+	if !measured {
+		return
+	}
+	at := measures.At.Unix()
+	for i, each := range policy.Adjustments(role.ElasticityPolicies) {
+		if each.LastEval >= at || at < each.LastEval+int64(each.Period) {
+			continue
+		}
+		condition, err := expression.Parse(each.Expression)
+		if err != nil {
+			continue // another server's; templates with it are refused
+		}
+		holds, written := condition.Evaluate(means)
+		evals := 0
+		if holds {
+			evals = min(each.TrueEvals+1, max(each.PeriodNumber, 0))
+		}
+		role.ElasticityPolicies = policy.With(role.ElasticityPolicies, []int{i}, map[string]any{
+			"last_eval": at, "true_evals": evals, "expression_evaluated": written[:min(len(written), expression.MaxLength)],
+		})
+		if !holds || evals < each.PeriodNumber {
+			continue
+		}
+		if s.adjust(role, each.Cardinality(role), each.Cooldown, fmt.Sprintf("elasticity policy %d holds: %s", i, written[:min(len(written), expression.MaxLength)])) {
+			return
+		}
+	}
+}
+
+// runSchedules has the roles scale whose scheduled policies have come due. A policy is due when its start lies behind
+// the time it was last looked at: so it fires once, and also when nobody was there at the time. When it is seen for the
+// first time, what lies behind is none of its business.
+func (s scaler) runSchedules() {
+	left := spec.MaxSchedules // others than the API may have written more
+	for role := range s.Service.Body.EachRole() {
+		s.noticeSchedules(role)
+		for j, each := range policy.Adjustments(role.ScheduledPolicies) {
+			if left--; left < 0 {
+				return
+			}
+			start, has := each.NextStart(s.now)
+			if !has || start.After(s.now) || !s.mayAdjust(role) {
+				continue
+			}
+			role.ScheduledPolicies = policy.With(role.ScheduledPolicies, []int{j}, map[string]any{"last_eval": s.now.Unix()})
+			reason := fmt.Sprintf("scheduled policy %d was due at %s", j, start.Format(time.RFC3339))
+			if s.adjust(role, each.Cardinality(role), each.Cooldown, reason) {
+				break
+			}
+		}
+	}
+}
+
+// noticeSchedules notes since when the role has its scheduled policies.
+func (s scaler) noticeSchedules(role *spec.Role) {
+	var unseen []int
+	for i, each := range policy.Adjustments(role.ScheduledPolicies) {
+		if each.LastEval == 0 {
+			unseen = append(unseen, i)
+		}
+	}
+	if len(unseen) > 0 {
+		role.ScheduledPolicies = policy.With(role.ScheduledPolicies, unseen, map[string]any{"last_eval": s.now.Unix()})
+	}
 }

@@ -1,11 +1,15 @@
 package flow
 
 import (
+	"cmp"
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/policy"
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
@@ -245,7 +249,7 @@ func (t tracker) awaits(role *spec.Role, vm int) bool {
 	case spec.RoleRunning:
 		return stay.Failing && seen.Failed() || t.unsure(stay, seen) || t.leftBehind(stay, seen)
 	case spec.RoleWarning:
-		mends := mending(seen) != "" && !t.tried(stay) || t.recoverer.remakes(role, seen, stay)
+		mends := mending(seen) != "" && !t.tried(stay) || t.remakes(role, seen, stay)
 		return stay.Failing && seen.Failed() || mends && (t.unsure(stay, seen) || t.leftBehind(stay, seen))
 	}
 	return false
@@ -331,4 +335,173 @@ func AwaitsNewVMs(state State, facts Facts, now time.Time, settings Settings) bo
 		}
 	}
 	return awaits
+}
+
+const (
+	// maxRemade is how often another VM is made in the place of one that does not come.
+	maxRemade = 2
+	// maxRetries is how often oned is asked to retry what it was told to let fail.
+	maxRetries = 3
+)
+
+// The calls of one.vm.recover.
+const (
+	callRetry  = "recover"
+	callFail   = "recover-failure"
+	callDelete = "recover-delete"
+)
+
+// recoverStays has oned retry what it let fail, and does what is due about VMs that no role has and that are to end.
+func (t tracker) recoverStays() {
+	ids := slices.Sorted(maps.Keys(t.Stays))
+	for _, id := range ids {
+		stay, vm := t.Stays[id], t.facts[id]
+		if !stay.Failing || !vm.Failed() || stay.Retries > 0 && t.now.Before(stay.Acted.Add(t.settings.Look)) {
+			continue
+		}
+		if stay.Retries >= maxRetries || !t.awaitedVMs()[id] {
+			delete(t.Stays, id)
+			continue
+		}
+		stay.Retries, stay.Acted = stay.Retries+1, t.now
+		t.Stays[id] = stay
+		t.requester.act(Action{Kind: ActionRecoverVM, VM: id, Call: callRetry, Role: vm.Role})
+	}
+	for _, id := range ids {
+		if vm, known := t.facts[id]; known && t.AskedToEnd(id) && t.overdue(t.Stays[id]) && t.inventory.node(id) == nil {
+			t.unstick(&spec.Role{Name: vm.Role}, vm, true)
+		}
+	}
+}
+
+// unstick does the next thing about a VM that has overstayed. It returns why its role has
+// to fail when there is nothing left to do, else nothing.
+func (t tracker) unstick(role *spec.Role, vm one.VM, ends bool) (failure string) {
+	stay, stays := t.Stays[vm.ID]
+	if !stays || vm.Seen == nil || !t.overdue(stay) {
+		return ""
+	}
+	if vm.Stage() == one.StagePending && !stay.undeployable(vm) { // the limiter's
+		return ""
+	}
+	reason := stay.text(vm)
+	ends = ends || vm.Ending()
+	asked, tried := t.Asked[vm.ID].Action, t.tried(stay)
+	stay.Acted = t.now
+	switch {
+	case t.stageOf(vm) == one.StageReady:
+		return reason + " and has not reported READY=YES"
+	case ends && vm.Stage() == one.StageShutdown && asked == "terminate":
+		t.requester.ask(vm, "terminate-hard", role.Name)
+		t.tellStay(role, vm, "terminated", reason+" and is terminated with terminate-hard")
+	case mending(vm) != "" && !tried && (!ends || vm.Stage() == one.StageEpilog || vm.Stage() == one.StageOther):
+		stay.Retried, stay.Failing, stay.Retries = true, mending(vm) == callFail, 0
+		t.requester.act(Action{Kind: ActionRecoverVM, VM: vm.ID, Call: mending(vm), Role: role.Name})
+		t.tellStay(role, vm, "retried", reason+" and is retried")
+	case ends && asked != callDelete:
+		t.requester.ask(vm, callDelete, role.Name)
+		t.tellStay(role, vm, "terminated", reason+" and is deleted")
+	case !ends && t.remakes(role, vm, stay):
+		role.Nodes = slices.DeleteFunc(role.Nodes, func(n spec.Node) bool { return n.DeployID == vm.ID })
+		t.requester.ask(vm, callDelete, role.Name)
+		intent := t.inventory.newIntent(role)
+		intent.Remade = stay.Remade + 1
+		t.Intents = append(t.Intents, intent)
+		t.tellStay(role, vm, "replaced", reason+" and is replaced")
+	default:
+		return reason + stay.history()
+	}
+	stay.Due = t.stayDue(stay, vm)
+	t.Stays[vm.ID] = stay
+	return ""
+}
+
+// remakes reports whether another VM may be made in the place of one that does not come:
+// it has never been up, and its role is to grow or replaces what fails.
+func (t tracker) remakes(role *spec.Role, vm one.VM, stay Stay) bool {
+	rule, heals := policy.HealRuleOf(role)
+	grows := role.CurrentState() == spec.RoleDeploying || role.CurrentState() == spec.RoleScaling || heals && rule.Action == policy.HealRecreate
+	return grows && vm.IsNew() && !role.IsRouter() && stay.Remade < maxRemade
+}
+
+func (t tracker) tellStay(role *spec.Role, vm one.VM, what, reason string) {
+	t.log("I", "Role %s : %s", role.Name, reason)
+	t.changes = append(t.changes, Change{Kind: "vm", VM: new(vm.ID), Role: role.Name, New: what, Reason: reason})
+}
+
+// text says since when the VM stays in its state.
+func (s Stay) text(vm one.VM) string {
+	text := fmt.Sprintf("VM %d has been in %s since %s", vm.ID, vm.StateText(), utc(s.Since))
+	if said := cmp.Or(s.Scheduler, s.Error); said != "" {
+		text += " (" + said + ")"
+	}
+	return text
+}
+
+// history says what was done about it.
+func (s Stay) history() string {
+	var done []string
+	if s.Retried {
+		done = append(done, "it was retried")
+	}
+	switch {
+	case s.Remade == 1:
+		done = append(done, "it was replaced once before")
+	case s.Remade > 1:
+		done = append(done, fmt.Sprintf("it was replaced %d times before", s.Remade))
+	}
+	if len(done) == 0 {
+		return ""
+	}
+	return "; " + strings.Join(done, ", ")
+}
+
+// endCall is how a VM is asked to end that otherwise is asked so: one that had to be deleted goes on being.
+func (t tracker) endCall(vm one.VM, otherwise string) string {
+	if t.Asked[vm.ID].Action == callDelete {
+		return callDelete
+	}
+	return otherwise
+}
+
+// beingRetried reports whether oned was told to let fail what it does with the VM, and is to retry it.
+func (t tracker) beingRetried(vm one.VM) bool { return t.Stays[vm.ID].Failing }
+
+// unstickRole does what is due about the role's VMs. It returns false when the role has failed.
+func (t tracker) unstickRole(role *spec.Role, nodes []spec.Node, ends bool, failed spec.RoleState) bool {
+	for _, node := range slices.Clone(nodes) {
+		vm, known := t.facts[node.DeployID]
+		if !known {
+			continue
+		}
+		if failure := t.unstick(role, vm, ends); failure != "" {
+			t.deployer.failRole(role, failed, failure)
+			return false
+		}
+	}
+	return true
+}
+
+// forgetStays lets everything be done anew about what does not move.
+func (t tracker) forgetStays() {
+	t.Stays, t.Waits = nil, nil
+	for i := range t.Networks {
+		t.Networks[i].Since = time.Time{}
+	}
+}
+
+// mending returns the call of one.vm.recover that gets the VM out of a state in which no driver is at work on it; ""
+// where oned has none, and where the guest ends by itself. One that boots again is retried where it is: let fail, it
+// would be powered off. All others are let fail: that leads to a failure that can be retried, or back to where the VM
+// was before it was powered off, saved, changed or backed up.
+func mending(vm one.VM) string {
+	switch {
+	case vm.Stage() == one.StageNone || vm.State != one.VMActive || vm.Stage() == one.StageShutdown:
+		return ""
+	case vm.LCMState == one.LCMInit || vm.LCMState == one.LCMDiskSnapshotRevert || vm.LCMState == one.LCMDiskSnapshotRevertSuspended:
+		return ""
+	case vm.LCMState == one.LCMBootUnknown || vm.LCMState == one.LCMBootPoweroff || vm.LCMState == one.LCMBootSuspended:
+		return callRetry
+	}
+	return callFail
 }

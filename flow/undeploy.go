@@ -105,7 +105,7 @@ func (u undeployer) dropIntents(role string) {
 	u.Intents = slices.DeleteFunc(u.Intents, func(i Intent) bool { return of(i) && i.Attempts == 0 })
 	for _, intent := range u.Intents {
 		if find := (Action{Kind: ActionFindVM, Intent: intent, Role: intent.Role}); of(intent) && !u.isTaken(find) {
-			u.retrier.act(find)
+			u.requester.act(find)
 		}
 	}
 }
@@ -137,26 +137,26 @@ func (u undeployer) endRole(role *spec.Role) bool {
 	if u.routing.endRouter(role) {
 		return false // the VMs end with their router, and only what that leaves is asked to
 	}
-	if len(role.Nodes) == 0 && u.observer.intended(role) == 0 {
+	if len(role.Nodes) == 0 && u.inventory.intended(role) == 0 {
 		u.roleTo(role, spec.RoleDone, "")
 		return true
 	}
 	const failed = spec.RoleFailedUndeploying
-	return !u.recoverer.unstickRole(role, role.Nodes, true, failed) || u.endVMs(role, role.Nodes, failed)
+	return !u.tracker.unstickRole(role, role.Nodes, true, failed) || u.endVMs(role, role.Nodes, failed)
 }
 
 // endVMs asks VMs of a role to end. It reports whether the role has failed, because one failed on its way to the end.
 func (u undeployer) endVMs(role *spec.Role, nodes []spec.Node, failed spec.RoleState) bool {
 	for _, node := range nodes {
 		vm, known := u.facts[node.DeployID]
-		if !known || vm.Ending() || u.recoverer.beingRetried(vm) {
+		if !known || vm.Ending() || u.tracker.beingRetried(vm) {
 			continue
 		}
 		if u.AskedToEnd(vm.ID) && vm.Failed() && u.Asked[vm.ID].moved(vm) {
 			u.deployer.failRole(role, failed, fmt.Sprintf("VM %d does not end: it is in %s", vm.ID, vm.StateText()))
 			return true
 		}
-		u.requester.ask(vm, u.recoverer.endCall(vm, u.shutdownAction(role)), role.Name)
+		u.requester.ask(vm, u.tracker.endCall(vm, u.shutdownAction(role)), role.Name)
 	}
 	return false
 }

@@ -139,7 +139,7 @@ func (l limiter) overdueOf(role *spec.Role) (overdue, bool) {
 			late.vms = l.behind(role)
 			// On less than what oned's leader says of each VM nothing is ended and nothing fails.
 			isUnknown := func(vm one.VM) bool { return l.facts[vm.ID].Seen == nil }
-			lacks := len(late.vms) > 0 || l.observer.intended(role) > 0 || l.routerLacks(role)
+			lacks := len(late.vms) > 0 || l.inventory.intended(role) > 0 || l.routerLacks(role)
 			doubtful := func(i Intent) bool { return i.Role == role.Name && i.Attempts > 0 } // found out first
 			return late, lacks && !slices.ContainsFunc(late.vms, isUnknown) && (!l.takesBack(late) || !slices.ContainsFunc(l.Intents, doubtful))
 		}
@@ -242,7 +242,7 @@ func (l limiter) takeBack(late overdue, reason string) {
 	for _, vm := range late.vms {
 		role.Nodes = slices.DeleteFunc(role.Nodes, func(n spec.Node) bool { return n.DeployID == vm.ID })
 		if !vm.Gone() {
-			l.requester.ask(vm, l.recoverer.endCall(vm, "terminate-hard"), role.Name)
+			l.requester.ask(vm, l.tracker.endCall(vm, "terminate-hard"), role.Name)
 		}
 		l.changes = append(l.changes, Change{Kind: "vm", VM: new(vm.ID), Role: role.Name, New: "terminated", Reason: reason})
 	}
@@ -307,7 +307,7 @@ func (l limiter) reason(late overdue) string {
 			said = append(said, fmt.Sprintf("VM %d is in %s", vm.ID, vm.StateText()))
 		}
 	}
-	if missing := l.observer.intended(late.role); missing > 0 && !late.since.IsZero() {
+	if missing := l.inventory.intended(late.role); missing > 0 && !late.since.IsZero() {
 		said = append(said, fmt.Sprintf("VMs that have not been created: %d", missing))
 	}
 	if l.routerLacks(late.role) {

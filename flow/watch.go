@@ -21,15 +21,15 @@ func (w watcher) watch() {
 	for role := range w.Service.Body.EachRole() {
 		w.watchRole(role)
 		vms += len(role.Nodes) + len(w.strangers[role.Name])
-		had = had || w.filler.ordinal(role) > 0
+		had = had || w.inventory.ordinal(role) > 0
 	}
 	if flag(w.Service.Body.AutomaticDeletion) && had && vms == 0 {
 		w.to(spec.ServiceUndeploying)
 		w.changes[len(w.changes)-1].Reason = "no VM is left, and automatic_deletion is set"
 		return
 	}
-	if w.autoscaler.runSchedules(); !w.anyRole(spec.RoleScaling) {
-		w.filler.refill()
+	if w.scaler.runSchedules(); !w.anyRole(spec.RoleScaling) {
+		w.inventory.refill()
 	}
 	warned := w.anyRole(spec.RoleWarning)
 	switch {
@@ -44,21 +44,21 @@ func (w watcher) watch() {
 
 // watchRole has VMs created for those that were replaced, and recovers VMs which the last leader left behind.
 func (w watcher) watchRole(role *spec.Role) {
-	w.healer.healRole(role)
+	w.healRole(role)
 	rule, heals := policy.HealRuleOf(role)
 	due := w.Heals[role.Name].Since[refusedVM].Add(rule.After)
 	switch {
 	case !heals:
-		w.observer.followLoss(role, 0)
-	case w.observer.intended(role) == 0 && w.observer.missing(role) > 0 && due.After(w.now): // oned has refused one
-		w.healer.wakeToHeal(due)
+		w.inventory.followLoss(role, 0)
+	case w.inventory.intended(role) == 0 && w.inventory.missing(role) > 0 && due.After(w.now): // oned has refused one
+		w.wakeToHeal(due)
 	default:
-		w.filler.fill(role)
+		w.inventory.fill(role)
 	}
 	trouble := ""
 	for _, node := range slices.Clone(role.Nodes) {
 		if vm, known := w.facts[node.DeployID]; known && w.tracker.awaits(role, vm.ID) {
-			trouble = cmp.Or(trouble, w.recoverer.unstick(role, vm, false))
+			trouble = cmp.Or(trouble, w.tracker.unstick(role, vm, false))
 		}
 	}
 	trouble = cmp.Or(trouble, w.trouble(role))
@@ -116,94 +116,94 @@ type Heal struct {
 
 // healRole heals the role's VMs whose time has come, and notes which ones are
 // in good hands: a role does not fail because of those.
-func (h healer) healRole(role *spec.Role) {
+func (w watcher) healRole(role *spec.Role) {
 	rule, has := policy.HealRuleOf(role)
 	if !has {
-		delete(h.Heals, role.Name)
+		delete(w.Heals, role.Name)
 		return
 	}
-	heal := h.seeTroubles(rule, role)
+	heal := w.seeTroubles(rule, role)
 	var due, waiting []int // a VM that is healed has the others wait
 	for _, id := range slices.Sorted(maps.Keys(heal.Since)) {
-		if vm, known := h.facts[id]; known && !h.healDue(rule, heal, vm).After(h.now) {
+		if vm, known := w.facts[id]; known && !w.healDue(rule, heal, vm).After(w.now) {
 			due = append(due, id)
 		} else {
 			waiting = append(waiting, id)
 		}
 	}
 	for _, id := range append(due, waiting...) {
-		if id != refusedVM && !h.heal(rule, &heal, role, id) {
-			h.tellOnce(&heal, role, fmt.Sprintf("was healed %d times within %s, its maximum; VM %d is not healed", rule.Max, healWindow, id))
+		if id != refusedVM && !w.heal(rule, &heal, role, id) {
+			w.tellOnce(&heal, role, fmt.Sprintf("was healed %d times within %s, its maximum; VM %d is not healed", rule.Max, healWindow, id))
 			break
 		}
 	}
 	if len(heal.Since) == 0 && len(heal.Done) == 0 {
-		delete(h.Heals, role.Name)
+		delete(w.Heals, role.Name)
 	} else {
-		set(&h.Heals, role.Name, heal)
+		set(&w.Heals, role.Name, heal)
 	}
 }
 
 // heal has a VM retried, or puts another in its place, when its time has come. The old one is asked to end and is no
 // longer the role's: a host that is dead may never let it. heal is false if the role has been healed too often.
-func (h healer) heal(rule policy.HealRule, heal *Heal, role *spec.Role, id int) bool {
-	vm, known := h.facts[id]
-	asked, pending := h.Asked[id]
+func (w watcher) heal(rule policy.HealRule, heal *Heal, role *spec.Role, id int) bool {
+	vm, known := w.facts[id]
+	asked, pending := w.Asked[id]
 	underway := !known || pending && asked.helps()
 	if !underway && len(heal.Done) >= rule.Max {
 		return false
 	}
-	set(&h.mended, id, true)
+	set(&w.mended, id, true)
 	if underway {
 		return true
 	}
-	if h.hostFailed(vm.Host) {
-		h.tellOnce(heal, role, fmt.Sprintf("has VMs on host %s, which seems to have failed: they are given more time to return", vm.Host))
+	if w.hostFailed(vm.Host) {
+		w.tellOnce(heal, role, fmt.Sprintf("has VMs on host %s, which seems to have failed: they are given more time to return", vm.Host))
 	}
-	if due := h.healDue(rule, *heal, vm); due.After(h.now) {
-		h.wakeToHeal(due)
+	if due := w.healDue(rule, *heal, vm); due.After(w.now) {
+		w.wakeToHeal(due)
 		return true
 	}
-	heal.Done = append(heal.Done, h.now)
+	heal.Done = append(heal.Done, w.now)
 	text := fmt.Sprintf("VM %d is in %s", vm.ID, vm.StateText())
 	if rule.Action == policy.HealRecover {
-		h.log("I", "Role %s : %s and is recovered", role.Name, text)
-		heal.Since[vm.ID] = h.now
+		w.log("I", "Role %s : %s and is recovered", role.Name, text)
+		heal.Since[vm.ID] = w.now
 		call := callRetry
 		if vm.Lost() {
 			call = "resume"
 		}
-		h.requester.ask(vm, call, role.Name)
+		w.requester.ask(vm, call, role.Name)
 		return true
 	}
-	h.log("I", "Role %s : %s and is replaced", role.Name, text)
+	w.log("I", "Role %s : %s and is replaced", role.Name, text)
 	delete(heal.Since, vm.ID)
 	role.Nodes = slices.DeleteFunc(role.Nodes, func(n spec.Node) bool { return n.DeployID == vm.ID })
-	h.requester.ask(vm, "terminate-hard", role.Name)
-	h.changes = append(h.changes, Change{Kind: "vm", VM: new(vm.ID), Role: role.Name, New: "replaced", Reason: text})
+	w.requester.ask(vm, "terminate-hard", role.Name)
+	w.changes = append(w.changes, Change{Kind: "vm", VM: new(vm.ID), Role: role.Name, New: "replaced", Reason: text})
 	return true
 }
 
 // seeTroubles is the role's Heal brought up to the facts.
-func (h healer) seeTroubles(rule policy.HealRule, role *spec.Role) Heal {
-	heal := h.Heals[role.Name]
+func (w watcher) seeTroubles(rule policy.HealRule, role *spec.Role) Heal {
+	heal := w.Heals[role.Name]
 	before := heal.Since
 	heal.Since = map[int]time.Time{}
-	if refused, has := before[refusedVM]; has && h.now.Before(refused.Add(rule.After)) {
+	if refused, has := before[refusedVM]; has && w.now.Before(refused.Add(rule.After)) {
 		heal.Since[refusedVM] = refused
 	}
 	for _, node := range role.Nodes {
-		vm, known := h.facts[node.DeployID]
+		vm, known := w.facts[node.DeployID]
 		since, noticed := before[node.DeployID]
 		switch {
 		case known && !vm.NeedsHealing() || !known && !noticed:
 		case noticed:
 			heal.Since[node.DeployID] = since
 		default:
-			heal.Since[node.DeployID] = h.now
+			heal.Since[node.DeployID] = w.now
 		}
 	}
-	heal.Done = slices.DeleteFunc(slices.Clone(heal.Done), func(at time.Time) bool { return !h.now.Before(at.Add(healWindow)) })
+	heal.Done = slices.DeleteFunc(slices.Clone(heal.Done), func(at time.Time) bool { return !w.now.Before(at.Add(healWindow)) })
 	if len(heal.Since) == 0 {
 		heal.Told = ""
 	}
@@ -212,28 +212,28 @@ func (h healer) seeTroubles(rule policy.HealRule, role *spec.Role) Heal {
 
 // healDue is when the VM may be healed: after its wait, one VM of a role at a
 // time, and later if its whole host seems to have failed.
-func (h healer) healDue(rule policy.HealRule, heal Heal, vm one.VM) time.Time {
+func (w watcher) healDue(rule policy.HealRule, heal Heal, vm one.VM) time.Time {
 	due := heal.Since[vm.ID].Add(rule.After)
 	if count := len(heal.Done); count > 0 {
 		if next := heal.Done[count-1].Add(rule.After); next.After(due) {
 			due = next
 		}
 	}
-	if h.hostFailed(vm.Host) {
+	if w.hostFailed(vm.Host) {
 		due = due.Add(hostPatience * rule.After)
 	}
 	return due
 }
 
 // hostFailed reports whether several of the service's VMs are on the host and all of them are in trouble.
-func (h healer) hostFailed(host string) bool {
+func (w watcher) hostFailed(host string) bool {
 	if host == "" {
 		return false
 	}
 	troubled := 0
-	for _, role := range h.Service.Body.Roles {
+	for _, role := range w.Service.Body.Roles {
 		for _, node := range role.Nodes {
-			vm, known := h.facts[node.DeployID]
+			vm, known := w.facts[node.DeployID]
 			if !known || vm.Host != host {
 				continue
 			}
@@ -247,16 +247,16 @@ func (h healer) hostFailed(host string) bool {
 }
 
 // tellOnce writes into the log what has not been said about the role's healing yet.
-func (h healer) tellOnce(heal *Heal, role *spec.Role, message string) {
+func (w watcher) tellOnce(heal *Heal, role *spec.Role, message string) {
 	if heal.Told != message {
 		heal.Told = message
-		h.log("E", "Role %s : it %s", role.Name, message)
+		w.log("E", "Role %s : it %s", role.Name, message)
 	}
 }
 
 // wakeToHeal sets the deadline for healing, unless an earlier one stands.
-func (h healer) wakeToHeal(due time.Time) {
-	if earlier, stands := h.Deadlines[DeadlineHeal]; !stands || due.Before(earlier) {
-		set(&h.Deadlines, DeadlineHeal, due)
+func (w watcher) wakeToHeal(due time.Time) {
+	if earlier, stands := w.Deadlines[DeadlineHeal]; !stands || due.Before(earlier) {
+		set(&w.Deadlines, DeadlineHeal, due)
 	}
 }

@@ -1,0 +1,301 @@
+package flow
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/policy"
+	"github.com/flowjet/flowjet/flow/spec"
+)
+
+// observe brings the state up to the facts: VMs that were decided on become
+// nodes, VMs that are gone cease to be, VMs that nobody wants are ended.
+func (v inventory) observe() {
+	lost := make([]int, len(v.Service.Body.Roles))
+	for i := range v.Service.Body.Roles {
+		role := &v.Service.Body.Roles[i]
+		role.Nodes = slices.DeleteFunc(role.Nodes, func(n spec.Node) bool {
+			if vm, known := v.facts[n.DeployID]; !known || !vm.Gone() {
+				return false
+			}
+			v.changes = append(v.changes, Change{Kind: "vm", VM: new(n.DeployID), Role: role.Name, New: "removed"})
+			delete(v.Asked, n.DeployID)
+			lost[i]++
+			return true
+		})
+	}
+	ids := slices.AppendSeq(make([]int, 0, len(v.facts)), maps.Keys(v.facts))
+	slices.Sort(ids)
+	for _, id := range ids {
+		vm := v.facts[id]
+		if node := v.node(vm.ID); node != nil {
+			node.Show(vm)
+			if vm.Key != "" { // the record may be older than the document
+				v.Intents = slices.DeleteFunc(v.Intents, func(i Intent) bool { return i.Key == vm.Key })
+			}
+		} else {
+			v.adopt(vm)
+		}
+		v.requester.settleAsked(vm)
+	}
+	for i, count := range lost {
+		if count > 0 {
+			v.followLoss(&v.Service.Body.Roles[i], count)
+		}
+	}
+}
+
+// adopt makes a node of a VM that is none: of one that an intent stands for, or, where the intents were lost, of one
+// that a role lacks. A second VM with the same key, or one that no role has room for, is a call that took effect after
+// it had been given up: it is ended before anybody uses it. Of two that are seen together the younger is ended, since
+// VMs are looked at in the order of their ids.
+func (v inventory) adopt(vm one.VM) {
+	if vm.Key == "" || vm.Service != v.Service.ID {
+		return
+	}
+	at := slices.IndexFunc(v.Intents, func(i Intent) bool { return i.Key == vm.Key })
+	if at >= 0 {
+		intent := v.Intents[at]
+		v.Intents = slices.Delete(v.Intents, at, at+1)
+		if !vm.Gone() {
+			v.addNode(v.Service.Role(intent.Role), vm)
+			if intent.Remade > 0 {
+				set(&v.Stays, vm.ID, Stay{Remade: intent.Remade})
+			}
+		}
+		return
+	}
+	role := v.Service.Role(vm.Role)
+	hasKey := func(n spec.Node) bool { return v.facts[n.DeployID].Key == vm.Key }
+	// Before the keys of all nodes are known nobody can tell a VM that the role lacks from one that it has twice.
+	isUnknown := func(n spec.Node) bool { _, known := v.facts[n.DeployID]; return !known }
+	switch {
+	case vm.Ending():
+	case v.Asked[vm.ID].Action != "" || role == nil || !v.growing(role) || v.missing(role) <= 0 || slices.ContainsFunc(role.Nodes, hasKey):
+		v.endStray(vm)
+	case !slices.ContainsFunc(role.Nodes, isUnknown):
+		v.addNode(role, vm)
+	}
+}
+
+func (v inventory) endStray(vm one.VM) {
+	if vm.Ending() || v.tracker.beingRetried(vm) {
+		return
+	}
+	known := v.Asked[vm.ID].Action != ""
+	v.requester.ask(vm, v.tracker.endCall(vm, "terminate-hard"), vm.Role)
+	if !known {
+		v.changes = append(v.changes, Change{Kind: "vm", VM: &vm.ID, Role: vm.Role, New: "terminated",
+			Reason: "the VM was created twice or too late: no role needs it"})
+	}
+}
+
+func (v inventory) addNode(role *spec.Role, vm one.VM) {
+	if role == nil {
+		v.endStray(vm)
+		return
+	}
+	role.Nodes = append(role.Nodes, spec.NewNode(vm))
+	slices.SortStableFunc(role.Nodes, func(a, b spec.Node) int { return a.DeployID - b.DeployID })
+	v.changes = append(v.changes, Change{Kind: "vm", VM: &vm.ID, Role: role.Name, New: "created"})
+}
+
+// followLoss: where fewer VMs are left than the role should have, somebody else ended them, and the cardinality
+// follows. A role that is being healed may lack more than were lost just now. The end of VMs that are meant to end, or
+// of those of a role that failed to come, changes nothing.
+func (v inventory) followLoss(role *spec.Role, lost int) {
+	leaving := v.undeployer.ending()
+	switch role.CurrentState() {
+	case spec.RoleUndeploying, spec.RoleFailedUndeploying, spec.RoleDone, spec.RoleFailedDeploying:
+		leaving = true
+	case spec.RoleFailedScaling:
+		leaving = !role.Shrinking()
+	}
+	if leaving {
+		return
+	}
+	have := len(role.Nodes) + v.intended(role) + len(v.strangers[role.Name])
+	if _, heals := policy.HealRuleOf(role); heals {
+		have = max(have, role.Cardinality-lost)
+	}
+	if have < role.Cardinality {
+		v.log("I", "Role %s scaling down from %d to %d nodes", role.Name, role.Cardinality, have)
+		role.Cardinality = have
+	}
+}
+
+// growing reports whether the role may be given VMs.
+func (v inventory) growing(role *spec.Role) bool {
+	switch role.CurrentState() {
+	case spec.RoleDeploying, spec.RoleFailedDeploying, spec.RoleHold, spec.RoleScaling, spec.RoleFailedScaling:
+		return !role.Shrinking()
+	case spec.RoleRunning, spec.RoleWarning:
+		_, heals := policy.HealRuleOf(role)
+		return heals
+	}
+	return false
+}
+
+// intended counts the role's VMs that are decided on but not there.
+func (v inventory) intended(role *spec.Role) int {
+	count := 0
+	for _, intent := range v.Intents {
+		if intent.Role == role.Name {
+			count++
+		}
+	}
+	return count
+}
+
+// missing is how many VMs the role lacks that are not decided on either.
+func (v inventory) missing(role *spec.Role) int {
+	return role.Cardinality - len(role.Nodes) - v.intended(role) - len(v.strangers[role.Name])
+}
+
+func (v inventory) node(vm int) *spec.Node {
+	for role := range v.Service.Body.EachRole() {
+		for j := range role.Nodes {
+			if role.Nodes[j].DeployID == vm {
+				return &role.Nodes[j]
+			}
+		}
+	}
+	return nil
+}
+
+// Strangers are the nodes, and the VMs that something was asked of, that are not the service's by the facts.
+func (s State) Strangers(facts Facts) []int {
+	var strangers []int
+	note := func(id int) {
+		if vm, known := facts[id]; known && !vm.Gone() && !s.Service.Owns(vm) {
+			strangers = append(strangers, id)
+		}
+	}
+	for _, role := range s.Service.Body.Roles {
+		for _, node := range role.Nodes {
+			note(node.DeployID)
+		}
+	}
+	for id := range s.Asked {
+		note(id)
+	}
+	slices.Sort(strangers)
+	return slices.Compact(strangers)
+}
+
+// DeadlineRefill is the timer after which roles below their minimum are filled up.
+const DeadlineRefill = "refill"
+
+// fill decides on the VMs that the role lacks and has them created. Its virtual router comes before them.
+func (v inventory) fill(role *spec.Role) {
+	if role.IsRouter() && role.VRouterID == nil {
+		v.routing.actOnRouter(ActionCreateRouter, *v.routing.router(role.Name))
+		return
+	}
+	for range min(v.missing(role), maxIntents-v.intended(role)) {
+		v.Intents = append(v.Intents, v.newIntent(role))
+	}
+	held := false // oned has just not made a VM of the role: the others wait with it
+	for _, retry := range v.Retries {
+		held = held || retry.Kind == ActionCreateVM && retry.Role == role.Name && v.now.Before(retry.Next)
+	}
+	for _, intent := range v.Intents {
+		if intent.Role != role.Name {
+			continue
+		}
+		action := Action{Kind: ActionCreateVM, Intent: intent, Role: role.Name}
+		if !v.requester.held(action.Name()) && !held && !v.isTaken(action) {
+			v.actions = append(v.actions, action)
+		}
+	}
+}
+
+// newIntent takes the role's next ordinal. The time makes the key unique also where a role was removed and added again.
+func (v inventory) newIntent(role *spec.Role) Intent {
+	v.deployer.start(role)
+	ordinal := v.ordinal(role)
+	if role.IsRouter() {
+		set(&v.Ordinals, role.Name, ordinal+1)
+	} else {
+		role.LastVMName = new(ordinal + 1)
+	}
+	name := strings.NewReplacer(
+		"$SERVICE_ID", strconv.Itoa(v.Service.ID),
+		"$SERVICE_NAME", v.Service.Body.Name,
+		"$ROLE_NAME", role.Name,
+		"$VM_NUMBER", strconv.Itoa(ordinal),
+	).Replace(v.settings.VMNameTemplate)
+	return Intent{
+		Key:        fmt.Sprintf("%d-%s-%d-%s", v.Service.ID, role.Name, ordinal, strconv.FormatInt(v.now.UnixMicro(), 36)),
+		Role:       role.Name,
+		Ordinal:    ordinal,
+		Name:       name,
+		TemplateID: role.TemplateID,
+		Hold:       role.CurrentState() == spec.RoleHold,
+	}
+}
+
+// ordinal is what the role's next VM gets. For a virtual router's role it is
+// never less than what its document shows, should the record have been lost.
+func (v inventory) ordinal(role *spec.Role) int {
+	ordinal := 0
+	if role.LastVMName != nil {
+		ordinal = *role.LastVMName
+	}
+	if role.IsRouter() {
+		ordinal = max(ordinal, v.Ordinals[role.Name], len(role.Nodes))
+	}
+	return ordinal
+}
+
+// refill brings roles that have come below their minimum back to it, without a cooldown, one interval of the autoscaler
+// after it was seen: whoever removed VMs on purpose has the time to say so.
+func (v inventory) refill() {
+	var below []*spec.Role
+	for role := range v.Service.Body.EachRole() {
+		if role.BelowMinimum() && v.scaler.mayAdjust(role) {
+			below = append(below, role)
+		}
+	}
+	due, waits := v.Deadlines[DeadlineRefill]
+	switch {
+	case len(below) > 0 && !waits:
+		set(&v.Deadlines, DeadlineRefill, v.now.Add(cmp.Or(v.settings.AutoscalerInterval, defaultAutoscalerInterval)))
+		return
+	case len(below) > 0 && due.After(v.now):
+		return
+	}
+	delete(v.Deadlines, DeadlineRefill)
+	for _, role := range below {
+		v.scaler.adjust(role, *role.MinVMs, new(0), fmt.Sprintf("the role has %d VMs and its min_vms is %d", role.Cardinality, *role.MinVMs))
+	}
+}
+
+// refuseIntent gives up an intent that oned refused, with those of its role that no call was made for.
+func (v inventory) refuseIntent(refused Intent, message string) {
+	v.Intents = slices.DeleteFunc(v.Intents, func(i Intent) bool {
+		return i.Key == refused.Key || i.Role == refused.Role && i.Attempts == 0
+	})
+	role := v.Service.Role(refused.Role)
+	if role == nil {
+		return
+	}
+	reason := fmt.Sprintf("VM %d could not be created from template %d: %s", refused.Ordinal, refused.TemplateID, message)
+	switch role.CurrentState() {
+	case spec.RoleDeploying, spec.RoleHold:
+		v.deployer.failRole(role, spec.RoleFailedDeploying, reason)
+	case spec.RoleScaling:
+		v.deployer.failRole(role, spec.RoleFailedScaling, reason)
+	case spec.RoleRunning, spec.RoleWarning: // it was to replace another
+		v.log("E", "Role %s : %s", role.Name, reason)
+		heal := v.Heals[role.Name]
+		heal.Since = maps.Clone(heal.Since)
+		set(&heal.Since, refusedVM, v.now)
+		set(&v.Heals, role.Name, heal)
+	}
+}
