@@ -2,33 +2,29 @@ package flow
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
+// advised are the commands that an operator can give about a service, ID, in a state.
+var advised = map[spec.ServiceState]string{
+	spec.ServiceWarning:               "repair or terminate the VMs that are in trouble, and the service returns to RUNNING automatically; `oneflow recover ID` makes OpenNebula retry them",
+	spec.ServiceFailedDeploying:       "remove the cause, then `oneflow recover ID` continues where it stopped; `oneflow recover --delete ID` ends the service",
+	spec.ServiceFailedScaling:         "remove the cause, then `oneflow recover ID` continues where it stopped; `oneflow recover --delete ID` ends the service",
+	spec.ServiceFailedUndeploying:     "terminate the VMs that do not end, then `oneflow recover ID`; `oneflow recover --delete ID` terminates all of them again",
+	spec.ServiceFailedDeployingNets:   "correct the network template or the reservation, then `oneflow recover ID`; `oneflow recover --delete ID` ends the service",
+	spec.ServiceFailedUndeployingNets: "free the network (its leases are in use), then `oneflow recover ID`",
+	spec.ServiceCooldown:              "nothing: it ends automatically; `oneflow recover ID` ends it now",
+	spec.ServiceHold:                  "`oneflow release ID` lets the VMs on hold start",
+	spec.ServicePending:               "a worker starts with the service automatically; if not, `flowjet doctor` shows why",
+}
+
 // Advice is the command that an operator can give about a service in the state, in a sentence; empty without need.
 func Advice(state spec.ServiceState, service int) string {
-	switch state {
-	case spec.ServiceWarning:
-		return fmt.Sprintf("repair or terminate the VMs that are in trouble, and the service returns to RUNNING automatically; `oneflow recover %d` makes OpenNebula retry them", service)
-	case spec.ServiceFailedDeploying, spec.ServiceFailedScaling:
-		return fmt.Sprintf("remove the cause, then `oneflow recover %d` continues where it stopped; `oneflow recover --delete %d` ends the service", service, service)
-	case spec.ServiceFailedUndeploying:
-		return fmt.Sprintf("terminate the VMs that do not end, then `oneflow recover %d`; `oneflow recover --delete %d` terminates all of them again", service, service)
-	case spec.ServiceFailedDeployingNets:
-		return fmt.Sprintf("correct the network template or the reservation, then `oneflow recover %d`; `oneflow recover --delete %d` ends the service", service, service)
-	case spec.ServiceFailedUndeployingNets:
-		return fmt.Sprintf("free the network (its leases are in use), then `oneflow recover %d`", service)
-	case spec.ServiceCooldown:
-		return fmt.Sprintf("nothing: it ends automatically; `oneflow recover %d` ends it now", service)
-	case spec.ServiceHold:
-		return fmt.Sprintf("`oneflow release %d` lets the VMs on hold start", service)
-	case spec.ServicePending:
-		return "a worker starts with the service automatically; if not, `flowjet doctor` shows why"
-	}
-	return ""
+	return strings.ReplaceAll(advised[state], "ID", strconv.Itoa(service))
 }
 
 // maxAdvised bounds how many VMs an explanation gives advice about.

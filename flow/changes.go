@@ -4,10 +4,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/flowjet/flowjet/flow/one"
-	"github.com/flowjet/flowjet/flow/spec"
 )
 
 const (
@@ -16,30 +14,6 @@ const (
 	// maxDone is how many calls a transition names one by one.
 	maxDone = 10
 )
-
-// giveReasons has a service's transition into trouble say by itself what is
-// wrong: who reads it should not have to look for the role's. The reasons are those of the
-// roles that came into trouble in this decision, or else the errors that it wrote into the log.
-func (p *planner) giveReasons() {
-	troubled := func(state string) bool {
-		return state == spec.ServiceWarning.String() || strings.HasPrefix(state, "FAILED_")
-	}
-	var found []string
-	for _, change := range p.changes {
-		if change.Kind == "role" && change.Reason != "" && troubled(change.New) {
-			found = append(found, fmt.Sprintf("role %s: %s", change.Role, change.Reason))
-		}
-	}
-	if len(found) == 0 {
-		found = p.errors
-	}
-	for i := range p.changes {
-		change := &p.changes[i]
-		if change.Kind == "service" && change.Reason == "" && (troubled(change.New) || change.New == spec.ServiceUndeploying.String()) {
-			change.Reason = strings.Join(shortened(found, maxReasons), "; ") // nothing, where somebody asked for the end
-		}
-	}
-}
 
 // shortened is a list that names its surplus only by number.
 func shortened(list []string, most int) []string {

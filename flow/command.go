@@ -18,22 +18,14 @@ type Verb string
 
 // The verbs that a worker carries out.
 const (
-	// VerbDeploy starts a service whose document is PENDING; arguments: none, or DeployArguments.
-	VerbDeploy Verb = "deploy"
-	// VerbUndeploy ends a service and removes its document.
-	VerbUndeploy Verb = "undeploy"
-	// VerbScale changes a role's cardinality; arguments: ScaleArguments.
-	VerbScale Verb = "scale"
-	// VerbRecover continues a failed or transient service; arguments: RecoverArguments.
-	VerbRecover Verb = "recover"
-	// VerbRelease lets VMs on hold start; arguments: ReleaseArguments.
-	VerbRelease Verb = "release"
-	// VerbAddRole adds a role to a running service and deploys it; arguments: AddRoleArguments.
-	VerbAddRole Verb = "add_role"
-	// VerbRemoveRole undeploys a role and removes it; arguments: RemoveRoleArguments.
-	VerbRemoveRole Verb = "remove_role"
-	// VerbUpdate changes the service's document; arguments: UpdateArguments.
-	VerbUpdate Verb = "update"
+	VerbDeploy     Verb = "deploy"      // start a service whose document is PENDING; arguments: none, or DeployArguments
+	VerbUndeploy   Verb = "undeploy"    // end a service and remove its document; no arguments
+	VerbScale      Verb = "scale"       // change a role's cardinality
+	VerbRecover    Verb = "recover"     // continue a failed or transient service
+	VerbRelease    Verb = "release"     // let VMs on hold start
+	VerbAddRole    Verb = "add_role"    // add a role to a running service and deploy it
+	VerbRemoveRole Verb = "remove_role" // undeploy a role and remove it
+	VerbUpdate     Verb = "update"      // change the service's document
 )
 
 // Command is a validated and authorised request of a user to change one service. It carries no secret.
@@ -57,76 +49,62 @@ type SeenDocument struct {
 	Owner  one.Identity `json:"owner"`
 }
 
-// DeployArguments are VerbDeploy's: the document as it was made, which spares the worker a read.
-type DeployArguments struct {
-	Owner one.Identity    `json:"owner"`
-	Body  json.RawMessage `json:"body"`
-}
-
-// ScaleArguments are VerbScale's.
-type ScaleArguments struct {
-	Role        string `json:"role_name"`
-	Cardinality int    `json:"cardinality"`
-	// Force leaves min_vms and max_vms out of account.
-	Force bool `json:"force"`
-}
-
-// RecoverArguments are VerbRecover's.
-type RecoverArguments struct {
-	// Delete undeploys the service whatever state it is in.
-	Delete bool `json:"delete"`
-}
-
-// ReleaseArguments are VerbRelease's.
-type ReleaseArguments struct {
-	// Role is the role to release; empty means every role that is in HOLD.
-	Role string `json:"role_name,omitempty"`
-}
-
-// AddRoleArguments are VerbAddRole's.
-type AddRoleArguments struct {
-	// Role is the role as in a service template.
-	Role json.RawMessage `json:"role"`
-}
-
-// RemoveRoleArguments are VerbRemoveRole's.
-type RemoveRoleArguments struct {
-	Role string `json:"role_name"`
-}
-
-// UpdateArguments are VerbUpdate's.
-type UpdateArguments struct {
-	// Append sets the template's attributes and leaves the others; without it
-	// the template takes the place of what the service has.
-	Append bool `json:"append"`
-	// Template is a JSON object in a service template's form.
-	Template json.RawMessage `json:"template"`
-}
+// The arguments of the verbs.
+type (
+	// DeployArguments are the document as it was made, which spares the worker a read.
+	DeployArguments struct {
+		Owner one.Identity    `json:"owner"`
+		Body  json.RawMessage `json:"body"`
+	}
+	// ScaleArguments are those of VerbScale; Force leaves min_vms and max_vms out of account.
+	ScaleArguments struct {
+		Role        string `json:"role_name"`
+		Cardinality int    `json:"cardinality"`
+		Force       bool   `json:"force"`
+	}
+	// RecoverArguments are those of VerbRecover; Delete undeploys the service whatever state it is in.
+	RecoverArguments struct {
+		Delete bool `json:"delete"`
+	}
+	// ReleaseArguments are those of VerbRelease; no Role means every role that is in HOLD.
+	ReleaseArguments struct {
+		Role string `json:"role_name,omitempty"`
+	}
+	// AddRoleArguments are those of VerbAddRole; Role is as in a service template.
+	AddRoleArguments struct {
+		Role json.RawMessage `json:"role"`
+	}
+	// RemoveRoleArguments are those of VerbRemoveRole.
+	RemoveRoleArguments struct {
+		Role string `json:"role_name"`
+	}
+	// UpdateArguments are those of VerbUpdate; Template is a JSON object in a service template's form. Append sets its
+	// attributes and leaves the others; without it the template takes the place of what the service has.
+	UpdateArguments struct {
+		Append   bool            `json:"append"`
+		Template json.RawMessage `json:"template"`
+	}
+)
 
 // RefusalKind says why a command was refused; the API turns it into a status.
 type RefusalKind string
 
 // The kinds of refusal.
 const (
-	// RefusedState: the service's or role's state or limits do not allow it.
-	RefusedState RefusalKind = "state"
-	// RefusedMissing: what the command names does not exist.
-	RefusedMissing RefusalKind = "missing"
-	// RefusedInput: the command does not make sense.
-	RefusedInput RefusalKind = "input"
-	// RefusedChanged: the service is not any more what the client has seen.
-	RefusedChanged RefusalKind = "changed"
-	// RefusedFailed: the worker could not carry it out.
-	RefusedFailed RefusalKind = "failed"
+	RefusedState   RefusalKind = "state"   // the service's or role's state or limits do not allow it
+	RefusedMissing RefusalKind = "missing" // what the command names does not exist
+	RefusedInput   RefusalKind = "input"   // the command does not make sense
+	RefusedChanged RefusalKind = "changed" // the service is not any more what the client has seen
+	RefusedFailed  RefusalKind = "failed"  // the worker could not carry it out
 )
 
 // Refusal is the error of a command that changes nothing.
 type Refusal struct {
 	Kind    RefusalKind
-	Message string
+	Message string // for the person who asked
 }
 
-// Error is the message for the person who asked.
+// Error is the message.
 func (r *Refusal) Error() string { return r.Message }
 
 // SealedArguments are the arguments as they may be stored: parts of a template or a service are sealed.
@@ -268,18 +246,16 @@ func (a applier) resume() {
 	}
 	a.retryRoles(spec.RoleFailedScaling, spec.RoleScaling)
 	a.retryRoles(spec.RoleFailedUndeploying, spec.RoleUndeploying)
-	switch a.Service.State() {
-	case spec.ServiceFailedDeploying:
-		a.to(spec.ServiceDeploying)
-	case spec.ServiceFailedScaling:
-		a.to(spec.ServiceScaling)
-	case spec.ServiceFailedUndeploying:
-		a.to(spec.ServiceUndeploying)
-	case spec.ServiceFailedDeployingNets:
-		a.to(spec.ServiceDeployingNets)
-	case spec.ServiceFailedUndeployingNets:
-		a.to(spec.ServiceUndeployingNets)
+	if tried, failed := triedBefore[a.Service.State()]; failed {
+		a.to(tried)
 	}
+}
+
+// triedBefore are the states in which a service failed.
+var triedBefore = map[spec.ServiceState]spec.ServiceState{
+	spec.ServiceFailedDeploying: spec.ServiceDeploying, spec.ServiceFailedScaling: spec.ServiceScaling,
+	spec.ServiceFailedUndeploying:   spec.ServiceUndeploying,
+	spec.ServiceFailedDeployingNets: spec.ServiceDeployingNets, spec.ServiceFailedUndeployingNets: spec.ServiceUndeployingNets,
 }
 
 func (a applier) retryRoles(from, to spec.RoleState) {
@@ -391,29 +367,23 @@ func (a applier) applyUpdate(arguments UpdateArguments) error {
 
 // checkBulk returns which of the limits for all roles of a service together is exceeded by what was added to it.
 func checkBulk(body, before spec.Body) error {
-	type bulk struct{ vms, schedules, bytes int }
-	bulkOf := func(body spec.Body) (b bulk) {
+	bulkOf := func(body spec.Body) [3]int {
 		text, _ := body.Text() // what cannot be written is found when it is stored
-		b.bytes = len(text)
+		vms, schedules := 0, 0
 		for _, role := range body.Roles {
-			b.vms += role.Cardinality
+			vms += role.Cardinality
 			if raw.KindOf(role.ScheduledPolicies) == raw.KindArray {
-				b.schedules += raw.Count(role.ScheduledPolicies)
+				schedules += raw.Count(role.ScheduledPolicies)
 			}
 		}
-		return b
+		return [3]int{vms, schedules, len(text)}
 	}
-	now, was := bulkOf(body), bulkOf(before)
-	for _, each := range []struct {
-		what            string
-		now, was, limit int
-	}{
-		{"VMs in its roles together", now.vms, was.vms, spec.MaxVMs},
-		{"scheduled policies in its roles together", now.schedules, was.schedules, spec.MaxSchedules},
-		{"bytes in its document", now.bytes, was.bytes, spec.MaxBody},
-	} {
-		if each.now > each.limit && each.now > each.was {
-			return refuse(RefusedInput, "the service would have %d %s; at most %d are possible", each.now, each.what, each.limit)
+	limits := [3]int{spec.MaxVMs, spec.MaxSchedules, spec.MaxBody}
+	names := [3]string{"VMs in its roles together", "scheduled policies in its roles together", "bytes in its document"}
+	was := bulkOf(before)
+	for i, now := range bulkOf(body) {
+		if now > limits[i] && now > was[i] {
+			return refuse(RefusedInput, "the service would have %d %s; at most %d are possible", now, names[i], limits[i])
 		}
 	}
 	return nil

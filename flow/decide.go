@@ -20,7 +20,7 @@ type Input struct {
 	Settings Settings
 }
 
-// Outcome is what has come of an action, or of measuring: Refused, NotFound, Postponed, Spared or Measured.
+// Outcome is what has come of an action, or of measuring.
 type Outcome interface{ note(p *planner) }
 
 // Refused is the outcome of an action that oned will not carry out. What it was for fails for oned's reason.
@@ -162,13 +162,12 @@ type State struct {
 // Intent is a VM that was decided on, stored from before it is created until it is known or was refused.
 type Intent struct {
 	// Key is unique for all time; the VM carries it as FLOWJET_KEY.
-	Key     string `json:"key"`
-	Role    string `json:"role"`
-	Ordinal int    `json:"ordinal"`
-	Name    string `json:"name"`
-	// TemplateID is the VM template's.
-	TemplateID int  `json:"template_id"`
-	Hold       bool `json:"hold,omitempty"`
+	Key        string `json:"key"`
+	Role       string `json:"role"`
+	Ordinal    int    `json:"ordinal"`
+	Name       string `json:"name"`
+	TemplateID int    `json:"template_id"`
+	Hold       bool   `json:"hold,omitempty"`
 	// Attempts counts the calls whose outcome is unknown: after any, the VM is looked for by its key first.
 	Attempts int `json:"attempts,omitempty"`
 	// Floor is a VM id that was in use when the intent was decided on: its VM has a higher one. The worker sets it.
@@ -185,9 +184,8 @@ func (i Intent) Instance() render.Instance {
 // Asked is a request to a VM.
 type Asked struct {
 	// Action is oned's name for what was asked ("terminate"), or "recover".
-	Action string `json:"action"`
-	// At is when it was asked.
-	At time.Time `json:"at"`
+	Action string    `json:"action"`
+	At     time.Time `json:"at"`
 	// State and LCMState are the VM's when it was asked.
 	State    one.VMState  `json:"state"`
 	LCMState one.LCMState `json:"lcm_state"`
@@ -197,7 +195,7 @@ type Asked struct {
 	Refused bool `json:"refused,omitempty"`
 }
 
-// moved reports whether the VM has come to another state since it was asked.
+// moved reports whether the VM has left the state in which it was asked.
 func (a Asked) moved(vm one.VM) bool { return vm.State != a.State || vm.LCMState != a.LCMState }
 
 // AskedToEnd reports whether the VM was asked to end.
@@ -216,45 +214,29 @@ type ActionKind string
 
 // The kinds of action.
 const (
-	// ActionCreateVM creates the VM of Action.Intent.
-	ActionCreateVM ActionKind = "create_vm"
-	// ActionFindVM looks for the VM of Action.Intent: found, it becomes a fact; not found, the intent is given up.
-	ActionFindVM ActionKind = "find_vm"
-	// ActionVM asks Action.VM for Action.Call (terminate, terminate-hard, resume, release).
-	ActionVM ActionKind = "vm"
-	// ActionRecoverVM asks oned for Action.Call on Action.VM: to retry what failed (recover),
-	// to let fail what it does (recover-failure), or to delete the VM (recover-delete).
-	ActionRecoverVM ActionKind = "recover_vm"
-	// ActionCreateNetwork makes Action.Network, or finds that it is there.
-	ActionCreateNetwork ActionKind = "create_network"
-	// ActionFindNetwork looks whether Action.Network was made.
-	ActionFindNetwork ActionKind = "find_network"
-	// ActionDeleteNetwork deletes Action.Network.
-	ActionDeleteNetwork ActionKind = "delete_network"
-	// ActionCreateRouter makes Action.Router, the virtual router of Action.Role.
-	ActionCreateRouter ActionKind = "create_router"
-	// ActionFindRouter looks whether Action.Router was made.
-	ActionFindRouter ActionKind = "find_router"
-	// ActionDeleteRouter deletes the virtual router of Action.Role with its VMs.
-	ActionDeleteRouter ActionKind = "delete_router"
-	// ActionDeleteDocument removes the service's document: the last of its actions.
-	ActionDeleteDocument ActionKind = "delete_document"
+	ActionCreateVM       ActionKind = "create_vm"       // create the VM of Action.Intent
+	ActionFindVM         ActionKind = "find_vm"         // look for the VM of Action.Intent: it becomes a fact, or the intent is given up
+	ActionVM             ActionKind = "vm"              // ask Action.VM for Action.Call: terminate, terminate-hard, resume, release
+	ActionRecoverVM      ActionKind = "recover_vm"      // retry what failed on Action.VM, let it fail or delete the VM: recover, recover-failure, recover-delete
+	ActionCreateNetwork  ActionKind = "create_network"  // make Action.Network, or find that it is there
+	ActionFindNetwork    ActionKind = "find_network"    // look whether Action.Network was made
+	ActionDeleteNetwork  ActionKind = "delete_network"  // delete Action.Network
+	ActionCreateRouter   ActionKind = "create_router"   // make Action.Router, the virtual router of Action.Role
+	ActionFindRouter     ActionKind = "find_router"     // look whether Action.Router was made
+	ActionDeleteRouter   ActionKind = "delete_router"   // delete the virtual router of Action.Role with its VMs
+	ActionDeleteDocument ActionKind = "delete_document" // remove the service's document: the last of its actions
 )
 
 // Action is one call to oned that the worker is to carry out, in the order given, as the service's owner.
 type Action struct {
-	Kind   ActionKind
-	Intent Intent
-	VM     int
-	Call   string
-	// Network is set for the actions on networks.
+	Kind    ActionKind
+	Intent  Intent
+	VM      int
+	Call    string
 	Network Network
-	// Router is set for the actions on virtual routers.
-	Router Router
-	// Role is the role the action is for.
-	Role string
-	// Scaling is set where a VM is to end because its role scales down: not if it is protected by now.
-	Scaling bool
+	Router  Router
+	Role    string // what the action is for
+	Scaling bool   // a VM is to end because its role scales down: not if it is protected by now
 }
 
 // Change is one transition that happened, for the history.

@@ -37,16 +37,13 @@ func Explain(state State, facts Facts, now time.Time) Explanation {
 	slices.SortStableFunc(whose, func(a, b string) int { return e.Waits[a].Due.Compare(e.Waits[b].Due) })
 	for _, role := range whose { // the deadlines of VMs are told with the VMs
 		wait := e.Waits[role]
-		e.note(Finding{
-			Kind: FoundDeadline, Role: role, State: strings.ToUpper(wait.For), Action: wait.Then, Since: timeOf(wait.Since), Due: timeOf(wait.Due),
-		})
+		e.note(Finding{Kind: FoundDeadline, Role: role, State: strings.ToUpper(wait.For), Action: wait.Then, Since: timeOf(wait.Since), Due: timeOf(wait.Due)})
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.Retries)) {
 		retry := e.Retries[name]
-		e.wait(Finding{
-			Kind: FoundRetry, Role: retry.Role, Action: retry.Call, Attempts: retry.Attempts,
-			Since: timeOf(retry.Since), Due: timeOf(retry.Next), Said: retry.Message,
-		})
+		found := Finding{Kind: FoundRetry, Role: retry.Role, Action: retry.Call, Attempts: retry.Attempts, Said: retry.Message}
+		found.Since, found.Due = timeOf(retry.Since), timeOf(retry.Next)
+		e.wait(found)
 	}
 	for _, id := range slices.Sorted(maps.Keys(e.Asked)) {
 		vm, known := e.facts[id]
@@ -146,8 +143,10 @@ func (e *explainer) explainState() {
 		e.explainNetworkEnds()
 	case spec.ServiceDone:
 		e.wait(Finding{Kind: FoundDocument})
-	case spec.ServiceFailedDeploying, spec.ServiceFailedScaling, spec.ServiceFailedUndeploying, spec.ServiceFailedDeployingNets, spec.ServiceFailedUndeployingNets:
-		e.explainFailure()
+	default:
+		if e.Service.State().Failed() {
+			e.explainFailure()
+		}
 	}
 }
 

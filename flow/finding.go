@@ -2,6 +2,7 @@ package flow
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -13,61 +14,39 @@ import (
 // FindingKind is what an explanation has found.
 type FindingKind string
 
-// The kinds of finding.
+// The kinds of finding. Those of networks are the service's own.
 const (
-	// FoundLogged is an error that the service's log has of its present failure.
-	FoundLogged FindingKind = "logged"
-	// FoundUnseen is a service at which no worker has looked yet.
-	FoundUnseen FindingKind = "unseen"
-	// FoundVM is a VM in a state of trouble, or one on its way out of it.
-	FoundVM FindingKind = "vm_state"
-	// FoundUnknown is a VM of which nothing is known at the moment.
-	FoundUnknown FindingKind = "vm_unknown"
-	// FoundNotRunning and FoundNotReady are VMs that have to run, or to report READY=YES.
-	FoundNotRunning FindingKind = "vm_not_running"
-	FoundNotReady   FindingKind = "vm_not_ready"
-	// FoundRetried is a failed VM that oned was asked to retry.
-	FoundRetried FindingKind = "vm_retried"
-	// FoundToCreate is a VM that is to be created, FoundToFind one that may have been.
-	FoundToCreate FindingKind = "vm_to_create"
-	FoundToFind   FindingKind = "vm_to_find"
-	// FoundLacking is a role with fewer VMs than its cardinality.
-	FoundLacking FindingKind = "vms_lacking"
-	// FoundEnding is a VM that was asked to end, FoundToEnd a number of VMs that are to be.
-	FoundEnding FindingKind = "vm_ending"
-	FoundToEnd  FindingKind = "vms_to_end"
-	// FoundOrphan is a VM that was asked to end and is no role's any more.
-	FoundOrphan FindingKind = "vm_orphan"
-	// FoundParent is a role that waits for another one, FoundHold one that waits for its release.
-	FoundParent FindingKind = "parent"
-	FoundHold   FindingKind = "hold"
-	// FoundNetworkToMake and those that follow are virtual networks of the service's own.
+	FoundLogged          FindingKind = "logged"         // an error that the service's log has of its present failure
+	FoundUnseen          FindingKind = "unseen"         // no worker has looked at the service yet
+	FoundVM              FindingKind = "vm_state"       // a VM in a state of trouble, or on its way out of it
+	FoundUnknown         FindingKind = "vm_unknown"     // a VM of which nothing is known at the moment
+	FoundNotRunning      FindingKind = "vm_not_running" // a VM that has to run
+	FoundNotReady        FindingKind = "vm_not_ready"   // a VM that has to report READY=YES
+	FoundRetried         FindingKind = "vm_retried"     // a failed VM that oned was asked to retry
+	FoundToCreate        FindingKind = "vm_to_create"
+	FoundToFind          FindingKind = "vm_to_find"  // a VM that may have been created
+	FoundLacking         FindingKind = "vms_lacking" // a role with fewer VMs than its cardinality
+	FoundEnding          FindingKind = "vm_ending"   // a VM that was asked to end
+	FoundToEnd           FindingKind = "vms_to_end"  // a number of VMs that are to be asked
+	FoundOrphan          FindingKind = "vm_orphan"   // a VM that was asked to end and is no role's any more
+	FoundParent          FindingKind = "parent"      // a role that waits for another one
+	FoundHold            FindingKind = "hold"        // a role that waits for its release
 	FoundNetworkToMake   FindingKind = "network_to_make"
 	FoundNetworkNotReady FindingKind = "network_not_ready"
 	FoundNetworkToDelete FindingKind = "network_to_delete"
 	FoundNetworkFailed   FindingKind = "network_failed"
-	// FoundRouterToMake and FoundRouterToDelete are virtual routers.
-	FoundRouterToMake   FindingKind = "router_to_make"
-	FoundRouterToDelete FindingKind = "router_to_delete"
-	// FoundCooldown is the time after a scaling, FoundRetry a call that oned has refused and that is made again.
-	FoundCooldown FindingKind = "cooldown"
-	FoundRetry    FindingKind = "retry"
-	// FoundDeadline is a deadline that runs of the service or of a role: State is the state
-	// that it is for, and Action what happens when it has passed.
-	FoundDeadline FindingKind = "deadline"
-	// FoundDocument is a document that is to be deleted.
-	FoundDocument FindingKind = "document_to_delete"
-	// FoundUnread is an attribute of the document that nobody reads: Name is its path.
-	FoundUnread FindingKind = "attribute_unread"
-	// FoundInputs are inputs that are not handled yet, and FoundNoWorker that there is nobody who could.
-	FoundInputs   FindingKind = "inputs_waiting"
-	FoundNoWorker FindingKind = "no_worker"
-	// FoundDead is an input of the service that could not be handled, and is kept.
-	FoundDead FindingKind = "dead_letter"
-	// FoundUnreadable is a document that cannot be read.
-	FoundUnreadable FindingKind = "document_unreadable"
-	// FoundMore stands for findings beyond those shown.
-	FoundMore FindingKind = "more"
+	FoundRouterToMake    FindingKind = "router_to_make"
+	FoundRouterToDelete  FindingKind = "router_to_delete"
+	FoundCooldown        FindingKind = "cooldown"           // the time after a scaling
+	FoundRetry           FindingKind = "retry"              // a call that oned has refused and that is made again
+	FoundDeadline        FindingKind = "deadline"           // one that runs: for State, after which Action happens
+	FoundDocument        FindingKind = "document_to_delete" // the last thing that is
+	FoundUnread          FindingKind = "attribute_unread"   // an attribute of the document that nobody reads: Name is its path
+	FoundInputs          FindingKind = "inputs_waiting"     // inputs that are not handled yet
+	FoundNoWorker        FindingKind = "no_worker"          // nobody is there who could handle them
+	FoundDead            FindingKind = "dead_letter"        // an input of the service that could not be handled, and is kept
+	FoundUnreadable      FindingKind = "document_unreadable"
+	FoundMore            FindingKind = "more" // findings beyond those shown
 )
 
 // Finding is one thing that a service waits for, that has failed, or that is worth knowing.
@@ -109,13 +88,6 @@ func plural(count int, noun string) string {
 	return fmt.Sprintf("%d %ss", count, noun)
 }
 
-func isOrAre(count int) string {
-	if count == 1 {
-		return "is"
-	}
-	return "are"
-}
-
 func utc(at time.Time) string { return at.UTC().Format(time.RFC3339) }
 
 // timeOf is nil for no time.
@@ -133,134 +105,116 @@ func (f Finding) Written(now time.Time) Finding {
 	return f
 }
 
-// text makes the message.
-func (f Finding) text(now time.Time) string {
-	switch f.Kind {
-	case FoundLogged:
-		return f.Said
-	case FoundUnseen:
-		return "no worker has processed the service yet"
-	case FoundMore:
-		return fmt.Sprintf("and %d more", f.Count)
-	case FoundCooldown:
-		return "the cooldown after scaling, until " + utc(*f.Due)
-	case FoundDeadline:
-		return f.deadlineText(now)
-	case FoundUnread:
-		text := "the attribute " + f.Name + " is unknown and ignored"
-		if f.Said != "" {
-			text += "; was " + f.Said + " meant?"
-		}
-		return text
-	case FoundInputs:
-		return fmt.Sprintf("%s %s not processed yet, the oldest from %s", plural(f.Count, "input"), isOrAre(f.Count), utc(*f.Since))
-	case FoundNoWorker:
-		return "no worker is running: the service makes no progress until one is started"
-	case FoundDead:
-		return fmt.Sprintf("%s could not be processed: %s", plural(f.Count, "input"), f.Said)
-	case FoundUnreadable:
-		return "the service's document cannot be read: " + f.Said
-	case FoundDocument:
-		return "the service's document is to be deleted"
-	case FoundRetry:
-		times, next := "at "+utc(*f.Since), "now"
-		if f.Attempts > 1 {
-			times = fmt.Sprintf("%d times since %s", f.Attempts, utc(*f.Since))
-		}
-		if f.Due.After(now) {
-			next = "at " + utc(*f.Due)
-		}
-		return fmt.Sprintf("oned did not %s (%s): %s; next attempt %s", f.Action, times, f.Said, next)
-	case FoundNetworkToMake:
-		return fmt.Sprintf("network %s is to be created", f.Name)
-	case FoundNetworkToDelete:
-		if f.State == "" {
-			return fmt.Sprintf("network %s may have been created; if it exists, it is deleted", f.Name)
-		}
-		return fmt.Sprintf("network %s is in %s and is to be deleted", f.Name, f.State)
-	case FoundNetworkNotReady:
-		return fmt.Sprintf("network %s is in %s and has to become READY", f.Name, f.State)
-	case FoundNetworkFailed:
-		return fmt.Sprintf("network %s is in %s", f.Name, f.State)
-	}
-	return f.roleText(now)
+// plainTexts are the messages of findings whose words are always the same.
+var plainTexts = map[FindingKind]string{
+	FoundLogged:          "$SAID",
+	FoundUnseen:          "no worker has processed the service yet",
+	FoundMore:            "and $COUNT more",
+	FoundInputs:          "$INPUTS $ARE not processed yet, the oldest from $SINCE",
+	FoundNoWorker:        "no worker is running: the service makes no progress until one is started",
+	FoundDead:            "$INPUTS could not be processed: $SAID",
+	FoundUnreadable:      "the service's document cannot be read: $SAID",
+	FoundDocument:        "the service's document is to be deleted",
+	FoundCooldown:        "the cooldown after scaling, until $DUE",
+	FoundNetworkToMake:   "network $NAME is to be created",
+	FoundNetworkNotReady: "network $NAME is in $STATE and has to become READY",
+	FoundNetworkFailed:   "network $NAME is in $STATE",
+	FoundHold:            "role $ROLE is on hold until it is released",
+	FoundRouterToMake:    "the virtual router of role $ROLE is to be created",
+	FoundRouterToDelete:  "the virtual router of role $ROLE is to be deleted",
+	FoundToFind:          "a VM named $NAME may have been created; if it exists, it is terminated",
+	FoundLacking:         "role $ROLE has $VMS and should have $WANTED",
+	FoundToEnd:           "$VMS of role $ROLE $ARE to be terminated",
+	FoundNotRunning:      "VM $ID is in $STATE and has to become RUNNING$STAY",
+	FoundUnknown:         "the state of VM $ID is unknown",
+	FoundRetried:         "VM $ID is in $STATE and is retried",
+	FoundVM:              "VM $ID is in $STATE",
 }
 
-// roleText makes the message about a role or its VMs.
-func (f Finding) roleText(now time.Time) string {
+// text makes the message.
+func (f Finding) text(now time.Time) string {
+	text := plainTexts[f.Kind]
 	switch f.Kind {
+	case FoundUnread:
+		if text = "the attribute $NAME is unknown and ignored"; f.Said != "" {
+			text += "; was $SAID meant?"
+		}
+	case FoundRetry:
+		times, next := "at $SINCE", "now"
+		if f.Attempts > 1 {
+			times = "$ATTEMPTS times since $SINCE"
+		}
+		if f.Due.After(now) {
+			next = "at $DUE"
+		}
+		text = "oned did not $ACTION (" + times + "): $SAID; next attempt " + next
+	case FoundNetworkToDelete:
+		if text = "network $NAME is in $STATE and is to be deleted"; f.State == "" {
+			text = "network $NAME may have been created; if it exists, it is deleted"
+		}
 	case FoundParent:
-		if f.State == "" {
-			return fmt.Sprintf("role %s waits for its parent %s, which does not exist", f.Role, f.Parent)
+		if text = "role $ROLE waits for its parent $PARENT, which is $STATE"; f.State == "" {
+			text = "role $ROLE waits for its parent $PARENT, which does not exist"
 		}
-		return fmt.Sprintf("role %s waits for its parent %s, which is %s", f.Role, f.Parent, f.State)
-	case FoundHold:
-		return "role " + f.Role + " is on hold until it is released"
-	case FoundRouterToMake:
-		return "the virtual router of role " + f.Role + " is to be created"
-	case FoundRouterToDelete:
-		return "the virtual router of role " + f.Role + " is to be deleted"
 	case FoundToCreate:
-		if f.Attempts > 0 {
-			return "a VM named " + f.Name + " is to be created, unless an earlier call has created it"
+		if text = "a VM named $NAME is to be created"; f.Attempts > 0 {
+			text += ", unless an earlier call has created it"
 		}
-		return "a VM named " + f.Name + " is to be created"
-	case FoundToFind:
-		return "a VM named " + f.Name + " may have been created; if it exists, it is terminated"
-	case FoundLacking:
-		return fmt.Sprintf("role %s has %s and should have %d", f.Role, plural(f.Count, "VM"), f.Wanted)
-	case FoundToEnd:
-		return fmt.Sprintf("%s of role %s %s to be terminated", plural(f.Count, "VM"), f.Role, isOrAre(f.Count))
-	case FoundNotRunning:
-		return fmt.Sprintf("VM %d is in %s and has to become RUNNING%s", *f.VM, f.State, f.stayText(now))
 	case FoundNotReady:
-		if f.State == one.LCMRunning.String() {
-			return fmt.Sprintf("VM %d is RUNNING but has not reported READY=YES%s", *f.VM, f.stayText(now))
+		if text = "VM $ID is in $STATE and has to run and report READY=YES$STAY"; f.State == one.LCMRunning.String() {
+			text = "VM $ID is RUNNING but has not reported READY=YES$STAY"
 		}
-		return fmt.Sprintf("VM %d is in %s and has to run and report READY=YES%s", *f.VM, f.State, f.stayText(now))
-	case FoundUnknown:
-		return fmt.Sprintf("the state of VM %d is unknown", *f.VM)
-	case FoundRetried:
-		return fmt.Sprintf("VM %d is in %s and is retried", *f.VM, f.State)
 	case FoundEnding, FoundOrphan:
-		text := fmt.Sprintf("VM %d", *f.VM)
-		if f.Kind == FoundOrphan {
+		if text = "VM $ID"; f.Kind == FoundOrphan {
 			text += ", which no longer belongs to a role,"
 		}
 		switch {
 		case f.Action != "" && f.AskedAt != nil:
-			text += " was asked to " + f.Action + " at " + utc(*f.AskedAt)
+			text += " was asked to $ACTION at $ASKED"
 		case f.Action != "": // oned has refused it for now, or may not have heard it
-			text += " is to be asked to " + f.Action
+			text += " is to be asked to $ACTION"
 		}
-		if f.State == "" {
-			return text
-		}
-		if f.Action != "" {
+		if f.State != "" && f.Action != "" {
 			text += " and"
 		}
-		return text + " is in " + f.State + f.stayText(now)
+		if f.State != "" {
+			text += " is in $STATE$STAY"
+		}
+	case FoundDeadline:
+		whose, then := "the service", "it fails"
+		if f.Role != "" {
+			whose = "role $ROLE"
+		}
+		switch {
+		case f.Action == policy.ThenShrink && f.State == spec.ServiceScaling.String():
+			then = "the scaling is reverted to the VMs that run"
+		case f.Action == policy.ThenUndeploy && f.State != spec.ServiceUndeploying.String():
+			then = "the service is undeployed"
+		}
+		if left := f.Due.Sub(now).Round(time.Second); left > 0 {
+			text = "the deadline of " + whose + " for $STATE is $DUE, in " + left.String() + "; then " + then
+		} else {
+			text = "the deadline of " + whose + " for $STATE passed at $DUE; it takes effect now"
+		}
 	}
-	return fmt.Sprintf("VM %d is in %s", *f.VM, f.State)
-}
-
-func (f Finding) deadlineText(now time.Time) string {
-	whose := "the service"
-	if f.Role != "" {
-		whose = "role " + f.Role
+	at := func(known *time.Time) string {
+		if known == nil {
+			return ""
+		}
+		return utc(*known)
 	}
-	left := f.Due.Sub(now).Round(time.Second)
-	if left <= 0 {
-		return fmt.Sprintf("the deadline of %s for %s passed at %s; it takes effect now", whose, f.State, utc(*f.Due))
+	id, are := "", "are"
+	if f.VM != nil {
+		id = strconv.Itoa(*f.VM)
 	}
-	then := "it fails"
-	switch {
-	case f.Action == policy.ThenShrink && f.State == spec.ServiceScaling.String():
-		then = "the scaling is reverted to the VMs that run"
-	case f.Action == policy.ThenUndeploy && f.State != spec.ServiceUndeploying.String():
-		then = "the service is undeployed"
+	if f.Count == 1 {
+		are = "is"
 	}
-	return fmt.Sprintf("the deadline of %s for %s is %s, in %s; then %s", whose, f.State, utc(*f.Due), left, then)
+	return strings.NewReplacer(
+		"$ROLE", f.Role, "$ID", id, "$NAME", f.Name, "$STATE", f.State, "$STAY", f.stayText(now), "$PARENT", f.Parent, "$WANTED", strconv.Itoa(f.Wanted),
+		"$COUNT", strconv.Itoa(f.Count), "$VMS", plural(f.Count, "VM"), "$INPUTS", plural(f.Count, "input"), "$ARE", are,
+		"$ACTION", f.Action, "$ASKED", at(f.AskedAt), "$ATTEMPTS", strconv.Itoa(f.Attempts), "$SINCE", at(f.Since), "$DUE", at(f.Due), "$SAID", f.Said,
+	).Replace(text)
 }
 
 // stayText tells since when a VM is in its state, what oned says of it, and when something is done about it.

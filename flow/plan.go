@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/flowjet/flowjet/flow/one"
@@ -119,8 +120,27 @@ type (
 )
 
 // decision is what has been decided, without actions for an intent or a virtual router that a later step has dropped.
+// A service's transition into trouble says by itself what is wrong: the reasons of the roles that came into trouble with
+// it, or else the errors that the decision wrote into the log.
 func (p *planner) decision() Decision {
-	p.giveReasons()
+	troubled := func(state string) bool {
+		return state == spec.ServiceWarning.String() || strings.HasPrefix(state, "FAILED_")
+	}
+	var reasons []string
+	for _, change := range p.changes {
+		if change.Kind == "role" && change.Reason != "" && troubled(change.New) {
+			reasons = append(reasons, fmt.Sprintf("role %s: %s", change.Role, change.Reason))
+		}
+	}
+	if len(reasons) == 0 {
+		reasons = p.errors
+	}
+	for i := range p.changes {
+		change := &p.changes[i]
+		if change.Kind == "service" && change.Reason == "" && (troubled(change.New) || change.New == spec.ServiceUndeploying.String()) {
+			change.Reason = strings.Join(shortened(reasons, maxReasons), "; ") // nothing, where somebody asked for the end
+		}
+	}
 	for role := range p.Service.Body.EachRole() {
 		foreign := p.strangers[role.Name]
 		if len(foreign) == 0 || p.undeployer.ending() || role.CurrentState() == spec.RoleUndeploying || role.CurrentState() == spec.RoleDone {
@@ -163,12 +183,7 @@ func (p *planner) settle() {
 		if p.Service.State() != before {
 			continue
 		}
-		late := false // there is something to be done about a role by now
-		for role := range p.Service.Body.EachRole() {
-			_, is := p.limiter.overdueOf(role)
-			late = late || is
-		}
-		if !late {
+		if isLate := func(role spec.Role) bool { return p.limiter.overdueOf(&role) != nil }; !slices.ContainsFunc(p.Service.Body.Roles, isLate) {
 			p.tracker.followStays() // roles have changed their states
 			p.limiter.followWaits()
 			p.setDeadlines()
@@ -248,12 +263,7 @@ func (p *planner) log(severity, format string, arguments ...any) {
 
 // everyRole reports whether all roles are in one of the states.
 func (p *planner) everyRole(states ...spec.RoleState) bool {
-	for role := range p.Service.Body.EachRole() {
-		if !slices.Contains(states, role.CurrentState()) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(p.Service.Body.Roles, func(r spec.Role) bool { return !slices.Contains(states, r.CurrentState()) })
 }
 
 // anyRole reports whether a role is in one of the states.

@@ -13,23 +13,20 @@ import (
 
 // Settings are the parts of the configuration that decisions depend on.
 type Settings struct {
-	// Cooldown is how long a service waits after scaling where the role does not say, default 300 s.
+	// Cooldown is how long a service waits after scaling where the role does not say.
 	Cooldown time.Duration
-	// ShutdownAction is what a VM is asked when neither its role nor its service says, default terminate.
+	// ShutdownAction is what a VM is asked when neither its role nor its service says.
 	ShutdownAction string
 	// VMNameTemplate names VMs; it may hold $SERVICE_ID, $SERVICE_NAME, $ROLE_NAME and $VM_NUMBER.
 	VMNameTemplate string
-	// VRNameTemplate names virtual routers; it may hold what VMNameTemplate may
-	// but $VM_NUMBER. Default $ROLE_NAME(service_$SERVICE_ID).
+	// VRNameTemplate names virtual routers; it may hold what VMNameTemplate may but $VM_NUMBER.
 	VRNameTemplate string
-	// Look is after how long a waiting service is looked at again with fresh facts, default 30 s. It is also how long a
+	// Look is after how long a waiting service is looked at again with fresh facts, and how long a
 	// request to a VM may take before it is repeated.
 	Look time.Duration
-	// AutoscalerInterval is how often elasticity policies are evaluated, default
-	// 90 s. Roles below their minimum are filled up after as long.
+	// AutoscalerInterval is how often elasticity policies are evaluated. Roles below their minimum are filled up after as long.
 	AutoscalerInterval time.Duration
-	// RetryFor is for how long a call is made again that oned refuses for a reason that
-	// may pass, while it answers others; default 2 minutes.
+	// RetryFor is for how long a call is made again that oned refuses for a reason that may pass, while it answers others.
 	RetryFor time.Duration
 	// Deadlines are those of services that do not say.
 	Deadlines policy.Deadlines
@@ -37,7 +34,7 @@ type Settings struct {
 	VMDeadlines VMDeadlines
 }
 
-// The defaults of settings that need not be set.
+// The defaults of settings that may be left empty.
 const (
 	defaultAutoscalerInterval = 90 * time.Second
 	defaultRetryFor           = 2 * time.Minute
@@ -47,37 +44,24 @@ const (
 // DefaultSettings are those of a configuration that says nothing.
 func DefaultSettings() Settings {
 	return Settings{
-		Cooldown:       300 * time.Second,
-		ShutdownAction: "terminate",
-		VMNameTemplate: "$ROLE_NAME_$VM_NUMBER_(service_$SERVICE_ID)",
-		VRNameTemplate: defaultRouterName,
-		Look:           30 * time.Second,
-
-		AutoscalerInterval: defaultAutoscalerInterval,
-		RetryFor:           defaultRetryFor,
-		VMDeadlines:        DefaultVMDeadlines(),
+		Cooldown: 300 * time.Second, ShutdownAction: "terminate",
+		VMNameTemplate: "$ROLE_NAME_$VM_NUMBER_(service_$SERVICE_ID)", VRNameTemplate: defaultRouterName,
+		Look: 30 * time.Second, AutoscalerInterval: defaultAutoscalerInterval, RetryFor: defaultRetryFor, VMDeadlines: DefaultVMDeadlines(),
 	}
 }
 
 // VMDeadlines are for how long a VM that a service waits for may stay in a state which
 // it should leave by itself, by what oned does with it; 0 is for any length of time.
 type VMDeadlines struct {
-	// Ready is for a VM behind a ready gate that does not report READY=YES, default any length.
-	Ready time.Duration
-	// Prolog is for the copying of images before a start, default 1 hour.
-	Prolog time.Duration
-	// Boot is for the start, default 10 minutes.
-	Boot time.Duration
-	// Shutdown is for the end of a guest, default 10 minutes.
-	Shutdown time.Duration
-	// Epilog is for the copying of images after the end, default 1 hour.
-	Epilog time.Duration
-	// Other is for all that is done to a VM otherwise, default 2 hours.
-	Other time.Duration
-	// Network is for a virtual network that is made or deleted, default 10 minutes.
-	Network time.Duration
-	// LeaderChange is for a VM that was on its way when the zone's leader changed: the
-	// drivers' answers are lost with the process. It counts from the change, default 45 s.
+	Ready    time.Duration // behind a ready gate, until READY=YES
+	Prolog   time.Duration // the copying of images before a start
+	Boot     time.Duration // the start
+	Shutdown time.Duration // the end of a guest
+	Epilog   time.Duration // the copying of images after the end
+	Other    time.Duration // all that is done to a VM otherwise
+	Network  time.Duration // the making or deleting of a virtual network
+	// LeaderChange is for a VM that was on its way when the zone's leader changed: the drivers'
+	// answers are lost with the process. It counts from the change.
 	LeaderChange time.Duration
 }
 
@@ -112,21 +96,10 @@ func ParseVMDeadlines(list []string) (VMDeadlines, error) {
 	return parsed, nil
 }
 
-// of is the deadline for a VM's state.
+// of is the deadline for a VM's state; that of PENDING stands in Deadlines.
 func (d VMDeadlines) of(stage one.Stage) time.Duration {
-	switch stage {
-	case one.StagePending: // Deadlines has it
-		return 0
-	case one.StageReady:
-		return d.Ready
-	case one.StageProlog:
-		return d.Prolog
-	case one.StageBoot:
-		return d.Boot
-	case one.StageShutdown:
-		return d.Shutdown
-	case one.StageEpilog:
-		return d.Epilog
-	}
-	return d.Other
+	return [...]time.Duration{
+		one.StagePending: 0, one.StageReady: d.Ready, one.StageProlog: d.Prolog, one.StageBoot: d.Boot,
+		one.StageShutdown: d.Shutdown, one.StageEpilog: d.Epilog, one.StageOther: d.Other, one.StageNone: d.Other,
+	}[stage]
 }

@@ -2,7 +2,6 @@ package flow
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -43,18 +42,13 @@ func (l limiter) followWaits() {
 		wait.Due, wait.Then = wait.Since.Add(limit), then
 		waits[key] = wait
 	}
-	body := policy.DeadlineRuleOf(l.Service.Body.Deadlines)
+	services := l.deadlines(nil)
 	state := serviceWaits[l.Service.State()]
-	limit, own := body.Limits[state]
-	if !own {
-		limit = l.settings.Deadlines.For(state)
-	}
-	note(ofService, state, limit, l.then(policy.DeadlineRule{}))
+	note(ofService, state, *services.For(state), services.Then)
 	for role := range l.Service.Body.EachRole() {
-		if rule := policy.DeadlineRuleOf(role.Deadlines); len(rule.Limits) > 0 {
-			waitsFor := l.waitsFor(role)
-			note(role.Name, waitsFor, rule.Limits[waitsFor], l.then(rule))
-		}
+		own, _ := policy.ReadDeadlines(role.Deadlines, policy.Deadlines{Then: services.Then})
+		waitsFor := l.waitsFor(role)
+		note(role.Name, waitsFor, *own.For(waitsFor), own.Then)
 	}
 	l.Waits = nil
 	if len(waits) > 0 {
@@ -86,28 +80,23 @@ func (l limiter) waitsFor(role *spec.Role) string {
 	return roleWaits[role.CurrentState()]
 }
 
-// then is what happens when a deadline has passed: as the role says, or the service, or the configuration.
-func (l limiter) then(rule policy.DeadlineRule) string {
-	return cmp.Or(rule.Then, policy.DeadlineRuleOf(l.Service.Body.Deadlines).Then, l.settings.Deadlines.Then, policy.ThenFail)
+// deadlines are those of a role, or without one of the service; what it does not name is the service's, or the configuration's.
+func (l limiter) deadlines(role *spec.Role) policy.Deadlines {
+	deadlines, _ := policy.ReadDeadlines(l.Service.Body.Deadlines, l.settings.Deadlines)
+	if role != nil {
+		deadlines, _ = policy.ReadDeadlines(role.Deadlines, deadlines)
+	}
+	deadlines.Then = cmp.Or(deadlines.Then, policy.ThenFail)
+	return deadlines
 }
 
 // pendingLimit is for how long a VM of the role may wait for a host. Thousands may.
 func (l limiter) pendingLimit(role string) time.Duration {
 	limit, known := l.pending[role]
-	if known {
-		return limit
+	if !known {
+		limit = l.deadlines(l.Service.Role(role)).Pending
+		set(&l.pending, role, limit)
 	}
-	limit = l.settings.Deadlines.Pending
-	attributes := []json.RawMessage{l.Service.Body.Deadlines}
-	if role := l.Service.Role(role); role != nil {
-		attributes = append(attributes, role.Deadlines)
-	}
-	for _, attribute := range attributes {
-		if own, has := policy.DeadlineRuleOf(attribute).Limits[policy.WaitPending]; has {
-			limit = own
-		}
-	}
-	set(&l.pending, role, limit)
 	return limit
 }
 
@@ -129,10 +118,10 @@ type overdue struct {
 	then  string
 }
 
-// overdueOf is what the role waits for beyond its own deadline, its service's, or its VMs'.
-// Nothing is where it is not late, or where its VMs have not been looked at closer yet.
-func (l limiter) overdueOf(role *spec.Role) (overdue, bool) {
-	late := overdue{role: role, what: l.waitsFor(role)}
+// overdueOf is what the role waits for beyond its own deadline, its service's, or its VMs'; nil
+// where it is not late, or where its VMs have not been looked at closer yet.
+func (l limiter) overdueOf(role *spec.Role) *overdue {
+	late := &overdue{role: role, what: l.waitsFor(role)}
 	for _, key := range []string{role.Name, ofService} {
 		if wait, is := l.due(key); is && wait.For == late.what {
 			late.since, late.limit, late.then = wait.Since, wait.Due.Sub(wait.Since), wait.Then
@@ -141,11 +130,14 @@ func (l limiter) overdueOf(role *spec.Role) (overdue, bool) {
 			isUnknown := func(vm one.VM) bool { return l.facts[vm.ID].Seen == nil }
 			lacks := len(late.vms) > 0 || l.inventory.intended(role) > 0 || l.routerLacks(role)
 			doubtful := func(i Intent) bool { return i.Role == role.Name && i.Attempts > 0 } // found out first
-			return late, lacks && !slices.ContainsFunc(late.vms, isUnknown) && (!l.takesBack(late) || !slices.ContainsFunc(l.Intents, doubtful))
+			if !lacks || slices.ContainsFunc(late.vms, isUnknown) || l.takesBack(late) && slices.ContainsFunc(l.Intents, doubtful) {
+				return nil
+			}
+			return late
 		}
 	}
 	if late.what == "" || late.what == policy.WaitUndeploying || role.Shrinking() || l.pendingLimit(role.Name) <= 0 {
-		return late, false
+		return nil
 	}
 	for _, node := range role.Nodes {
 		vm, known := l.facts[node.DeployID]
@@ -154,10 +146,11 @@ func (l limiter) overdueOf(role *spec.Role) (overdue, bool) {
 			late.vms = append(late.vms, vm)
 		}
 	}
-	if len(late.vms) > 0 {
-		late.then = l.then(policy.DeadlineRuleOf(role.Deadlines))
+	if len(late.vms) == 0 {
+		return nil
 	}
-	return late, len(late.vms) > 0
+	late.then = l.deadlines(role).Then
+	return late
 }
 
 // behind are the VMs of the role that keep it in its state.
@@ -208,8 +201,8 @@ func (l limiter) uninspected() map[int]bool {
 func (l limiter) hold() bool {
 	before := l.Service.State()
 	for role := range l.Service.Body.EachRole() {
-		late, is := l.overdueOf(role)
-		if !is {
+		late := l.overdueOf(role)
+		if late == nil {
 			continue
 		}
 		reason := l.reason(late)
@@ -230,13 +223,13 @@ func (l limiter) hold() bool {
 }
 
 // takesBack reports whether what has not come is taken back: in a scaling up, unless somebody protects it.
-func (l limiter) takesBack(late overdue) bool {
+func (l limiter) takesBack(late *overdue) bool {
 	return late.then == policy.ThenShrink && late.what == policy.WaitScaling && !late.role.Shrinking() &&
 		!slices.ContainsFunc(late.vms, func(vm one.VM) bool { return vm.Protected })
 }
 
 // takeBack has a role that scales up go on with the VMs that have come.
-func (l limiter) takeBack(late overdue, reason string) {
+func (l limiter) takeBack(late *overdue, reason string) {
 	role := late.role
 	wanted := role.Cardinality
 	for _, vm := range late.vms {
@@ -292,7 +285,7 @@ func (l limiter) holdService() bool {
 const maxLate = 3
 
 // reason tells what the role waits for, since when, and what oned says of it.
-func (l limiter) reason(late overdue) string {
+func (l limiter) reason(late *overdue) string {
 	var said []string
 	for _, vm := range late.vms {
 		stay, stays := l.Stays[vm.ID]

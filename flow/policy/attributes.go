@@ -2,6 +2,7 @@ package policy
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -27,11 +28,8 @@ type HealRule struct {
 
 // HealRuleOf reads a role's attribute heal; false where it has none that can be used.
 func HealRuleOf(role *spec.Role) (HealRule, bool) {
-	if len(role.Heal) == 0 {
-		return HealRule{}, false
-	}
-	rule, wrong := readHeal(role)
-	return rule, wrong == ""
+	rule, wrong := ReadHeal(role)
+	return rule, wrong == "" && rule.Action != ""
 }
 
 // HealText describes the role's attribute heal for people; empty without one that can be used.
@@ -43,8 +41,11 @@ func HealText(role *spec.Role) string {
 	return fmt.Sprintf("%s after %s, at most %d an hour", rule.Action, rule.After, rule.Max)
 }
 
-// readHeal reads the attribute, or says what is wrong with it.
-func readHeal(role *spec.Role) (rule HealRule, wrong string) {
+// ReadHeal reads a role's attribute heal, or tells what is wrong with it. Without the attribute there is no Action.
+func ReadHeal(role *spec.Role) (rule HealRule, wrong string) {
+	if len(role.Heal) == 0 {
+		return rule, ""
+	}
 	if raw.KindOf(role.Heal) != raw.KindObject {
 		return rule, fmt.Sprintf(`is %s; it must be an object such as {"action": "recreate", "after": "60s", "max": 3}`, raw.Short(role.Heal))
 	}
@@ -74,15 +75,6 @@ func readHeal(role *spec.Role) (rule HealRule, wrong string) {
 	return rule, ""
 }
 
-// CheckHeal returns what is wrong with a role's attribute heal, empty if nothing is.
-func CheckHeal(role *spec.Role) string {
-	if len(role.Heal) == 0 {
-		return ""
-	}
-	_, wrong := readHeal(role)
-	return wrong
-}
-
 // The orders in which a role that scales down loses VMs, which its attribute "victims"
 // names. In each of them VMs in trouble come first, then those that have not come up.
 const (
@@ -109,6 +101,27 @@ func CheckVictims(text json.RawMessage) string {
 	return ""
 }
 
+// What happens when a deadline has passed.
+const (
+	// ThenFail has the role or service fail with what it waited for as the reason.
+	ThenFail = "fail"
+	// ThenShrink takes back what did not come in a scaling; anything else fails.
+	ThenShrink = "shrink"
+	// ThenUndeploy ends the service.
+	ThenUndeploy = "undeploy"
+)
+
+// The deadlines' names: of a VM that no host takes, and of the states of that name.
+const (
+	WaitPending     = "pending"
+	WaitDeploying   = "deploying"
+	WaitScaling     = "scaling"
+	WaitUndeploying = "undeploying"
+)
+
+// maxDeadline is in seconds: 30 days.
+const maxDeadline = 30 * 24 * 3600
+
 // Deadlines are for how long a service or role may wait; 0 is for any length of time. In
 // a template they are the attribute "deadlines" of the service and of roles, in seconds.
 type Deadlines struct {
@@ -120,67 +133,50 @@ type Deadlines struct {
 	Then string
 }
 
-// What happens when a deadline has passed.
-const (
-	// ThenFail has the role or service fail with what it waited for as the reason.
-	ThenFail = "fail"
-	// ThenShrink takes back what did not come in a scaling; anything else fails.
-	ThenShrink = "shrink"
-	// ThenUndeploy ends the service.
-	ThenUndeploy = "undeploy"
-)
-
-// The deadlines' names.
-const (
-	WaitPending     = "pending"
-	WaitDeploying   = "deploying"
-	WaitScaling     = "scaling"
-	WaitUndeploying = "undeploying"
-)
-
-// maxServiceDeadline bounds a deadline.
-const maxServiceDeadline = 30 * 24 * time.Hour
-
-// DeadlineRule is an attribute "deadlines", read. What it does not name is left to who
-// comes next: the service for a role, the configuration for a service.
-type DeadlineRule struct {
-	Limits map[string]time.Duration
-	Then   string
-}
-
-// DeadlineRuleOf reads an attribute; what cannot be used says nothing.
-func DeadlineRuleOf(text json.RawMessage) DeadlineRule {
-	rule, wrong := readDeadlines(raw.Attributes(text))
-	if wrong != "" {
-		return DeadlineRule{}
+// For is the deadline of a name.
+func (d *Deadlines) For(name string) *time.Duration {
+	switch name {
+	case WaitPending:
+		return &d.Pending
+	case WaitDeploying:
+		return &d.Deploying
+	case WaitScaling:
+		return &d.Scaling
+	case WaitUndeploying:
+		return &d.Undeploying
 	}
-	return rule
+	return new(time.Duration)
 }
 
-// readDeadlines reads the attribute, or tells what is wrong with it.
-func readDeadlines(given raw.Object) (rule DeadlineRule, wrong string) {
-	rule.Limits = map[string]time.Duration{}
+// ReadDeadlines reads an attribute over those that hold for what it does not name: the service's for a role, the
+// configuration's for a service. One that is wrong, and tells why, says nothing.
+func ReadDeadlines(text json.RawMessage, over Deadlines) (deadlines Deadlines, wrong string) {
+	switch {
+	case len(text) == 0:
+		return over, ""
+	case raw.KindOf(text) != raw.KindObject:
+		return over, fmt.Sprintf(`is %s; it must be an object such as {"pending": 600, "scaling": 1800, "then": "shrink"}`, raw.Short(text))
+	}
+	names, thens := []string{WaitPending, WaitDeploying, WaitScaling, WaitUndeploying, "then"}, []string{ThenFail, ThenShrink, ThenUndeploy}
+	deadlines = over
+	given := raw.Attributes(text)
 	for _, name := range slices.Sorted(maps.Keys(given)) {
 		value := given[name]
-		switch name {
-		case WaitPending, WaitDeploying, WaitScaling, WaitUndeploying:
-			seconds, whole := raw.Whole(value)
-			if !whole || seconds < 0 || seconds > int(maxServiceDeadline/time.Second) {
-				return rule, fmt.Sprintf("has %s %s; it must be a whole number of seconds from 0, which is no deadline, to %d",
-					name, raw.Short(value), int(maxServiceDeadline/time.Second))
-			}
-			rule.Limits[name] = time.Duration(seconds) * time.Second
-		case "then":
-			rule.Then = raw.Text(value)
-			if !slices.Contains([]string{ThenFail, ThenShrink, ThenUndeploy}, rule.Then) {
-				return rule, fmt.Sprintf("has then %s; it can be %s", raw.Short(value), raw.Choices([]string{ThenFail, ThenShrink, ThenUndeploy}))
-			}
+		seconds, whole := raw.Whole(value)
+		switch {
+		case !slices.Contains(names, name):
+			return over, fmt.Sprintf("has %q; it can have %s", raw.Shown(name), raw.Choices(names))
+		case name != "then" && (!whole || seconds < 0 || seconds > maxDeadline):
+			return over, fmt.Sprintf("has %s %s; it must be a whole number of seconds from 0, which is no deadline, to %d", name, raw.Short(value), maxDeadline)
+		case name != "then":
+			*deadlines.For(name) = time.Duration(seconds) * time.Second
+		case !slices.Contains(thens, raw.Text(value)):
+			return over, fmt.Sprintf("has then %s; it can be %s", raw.Short(value), raw.Choices(thens))
 		default:
-			return rule, fmt.Sprintf("has %q; it can have %s", raw.Shown(name),
-				raw.Choices([]string{WaitPending, WaitDeploying, WaitScaling, WaitUndeploying, "then"}))
+			deadlines.Then = raw.Text(value)
 		}
 	}
-	return rule, ""
+	return deadlines, ""
 }
 
 // ParseDeadlines reads deadlines as a configuration says them: "scaling=600", "then=fail".
@@ -190,29 +186,9 @@ func ParseDeadlines(list []string) (Deadlines, error) {
 		name, value, _ := strings.Cut(one, "=")
 		given[strings.TrimSpace(name)] = raw.Marshal(strings.TrimSpace(value))
 	}
-	rule, wrong := readDeadlines(given)
+	deadlines, wrong := ReadDeadlines(given.JSON(), Deadlines{})
 	if wrong != "" {
-		return Deadlines{}, fmt.Errorf("%s", wrong)
+		return Deadlines{}, errors.New(wrong)
 	}
-	return Deadlines{
-		Pending: rule.Limits[WaitPending], Deploying: rule.Limits[WaitDeploying], Scaling: rule.Limits[WaitScaling],
-		Undeploying: rule.Limits[WaitUndeploying], Then: rule.Then,
-	}, nil
-}
-
-// For is the deadline of a state's name.
-func (d Deadlines) For(name string) time.Duration {
-	return map[string]time.Duration{WaitDeploying: d.Deploying, WaitScaling: d.Scaling, WaitUndeploying: d.Undeploying}[name]
-}
-
-// CheckDeadlines returns what is wrong with the attribute of a service or role, empty if nothing is.
-func CheckDeadlines(text json.RawMessage) string {
-	switch {
-	case len(text) == 0:
-		return ""
-	case raw.KindOf(text) != raw.KindObject:
-		return fmt.Sprintf(`is %s; it must be an object such as {"pending": 600, "scaling": 1800, "then": "shrink"}`, raw.Short(text))
-	}
-	_, wrong := readDeadlines(raw.Attributes(text))
-	return wrong
+	return deadlines, nil
 }

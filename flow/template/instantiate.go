@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -145,4 +146,238 @@ func chooseInputsOf(f *findings, path string, declared, values json.RawMessage) 
 		return values
 	}
 	return given.JSON()
+}
+
+// mergeValues merges two JSON values the way OneFlow merges templates: objects attribute by attribute, arrays by
+// appending, and otherwise the second wins. Objects in arrays that are there already are not appended again. An absent
+// value leaves the other.
+func mergeValues(first, second json.RawMessage) json.RawMessage {
+	switch {
+	case len(second) == 0:
+		return first
+	case len(first) == 0:
+		return second
+	}
+	return raw.Marshal(mergeTrees(first, second))
+}
+
+// treeOf reads a whole value once, unless it has been read, so that merging takes time by its
+// length and not by its depth as well. The leaves of an object are JSON that has not been read.
+func treeOf(value any) any {
+	switch unread := value.(type) {
+	case raw.Object:
+		if unread == nil {
+			return nil
+		}
+		tree := make(map[string]any, len(unread))
+		for name, member := range unread {
+			tree[name] = member
+		}
+		return tree
+	case json.RawMessage:
+		reader := json.NewDecoder(bytes.NewReader(unread))
+		reader.UseNumber() // a number is written as it came
+		var tree any
+		if reader.Decode(&tree) == nil {
+			return tree
+		}
+	}
+	return value
+}
+
+// mergeTrees is mergeValues for what treeOf returns, or mergeTrees has returned, with
+// attributes that may be unread. It may change first.
+func mergeTrees(first, second any) any {
+	first, second = treeOf(first), treeOf(second)
+	switch known := first.(type) {
+	case map[string]any:
+		more, same := second.(map[string]any)
+		if !same {
+			return second
+		}
+		for name, value := range more {
+			if held, has := known[name]; has {
+				value = mergeTrees(held, value)
+			}
+			known[name] = value
+		}
+		return known
+	case []any:
+		if more, same := second.([]any); same {
+			array := &mergedArray{elements: known, objects: map[string]bool{}}
+			for _, element := range known {
+				if text, isObject := canonicalObject(element); isObject {
+					array.objects[text] = true
+				}
+			}
+			return array.add(more)
+		}
+	case *mergedArray:
+		if more, same := second.([]any); same {
+			return known.add(more)
+		}
+	}
+	return second
+}
+
+// mergedArray is an array that others are appended to.
+type mergedArray struct {
+	elements []any
+	// objects has the canonical texts of the elements that are objects.
+	objects map[string]bool
+}
+
+// add appends the elements, and no object that is there already.
+func (a *mergedArray) add(more []any) *mergedArray {
+	for _, element := range more {
+		text, isObject := canonicalObject(element)
+		if isObject && a.objects[text] {
+			continue
+		}
+		if isObject {
+			a.objects[text] = true
+		}
+		a.elements = append(a.elements, element)
+	}
+	return a
+}
+
+// MarshalJSON writes an array.
+func (a *mergedArray) MarshalJSON() ([]byte, error) { return json.Marshal(a.elements) }
+
+// canonicalObject is the same text for objects that are equal.
+func canonicalObject(element any) (text string, isObject bool) {
+	if _, isObject = element.(map[string]any); !isObject {
+		return "", false
+	}
+	return string(appendCanonical(nil, element)), true
+}
+
+// appendCanonical writes a value so that equal ones are written alike: attributes by their names, and 1 as 1.0.
+func appendCanonical(text []byte, value any) []byte {
+	switch v := value.(type) {
+	case map[string]any:
+		text = append(text, '{')
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			text = append(appendCanonical(append(strconv.AppendQuote(text, name), ':'), v[name]), ',')
+		}
+		return append(text, '}')
+	case []any:
+		text = append(text, '[')
+		for _, element := range v {
+			text = append(appendCanonical(text, element), ',')
+		}
+		return append(text, ']')
+	case json.Number:
+		if number, err := v.Float64(); err == nil {
+			return strconv.AppendFloat(text, number, 'g', -1, 64)
+		}
+		return append(text, v...)
+	case string:
+		return strconv.AppendQuote(text, v)
+	}
+	return fmt.Append(text, value) // true, false, and nil
+}
+
+// mergeTemplates merges what was given for instantiating over a template:
+// roles by their names, or their places where they have none, networks_values by the network, the rest deeply.
+func mergeTemplates(template, given raw.Object) {
+	networkKey := func(named raw.Object) string { // its only attribute's name
+		for name := range named {
+			if len(named) == 1 {
+				return name
+			}
+		}
+		return ""
+	}
+	for name, value := range given {
+		lists := raw.KindOf(value) == raw.KindArray && raw.KindOf(template[name]) == raw.KindArray
+		switch {
+		case name == "roles" && lists:
+			template[name] = mergeNamed(template[name], value, roleKey, true)
+		case name == "networks_values" && lists:
+			template[name] = mergeNamed(template[name], value, networkKey, false)
+		default:
+			template[name] = mergeValues(template[name], value)
+		}
+	}
+}
+
+// mergeNamed merges two arrays of objects, those of one name with each other. The key of an element is empty if it has
+// none; an object without one is then merged by its place, if that is asked for.
+func mergeNamed(first, second json.RawMessage, key func(raw.Object) string, byPlace bool) json.RawMessage {
+	held, more := raw.Objects(first), raw.Objects(second)
+	if held == nil || more == nil { // they are refused when the result is read
+		return raw.Marshal(append(raw.Elements(first), raw.Elements(second)...))
+	}
+	elements, places := make([]any, len(held)), map[string]int{}
+	for i, element := range held {
+		elements[i] = element
+		places[key(element)] = i
+	}
+	for i, element := range more {
+		name := key(element)
+		place, known := places[name]
+		known = known && name != ""
+		if name == "" && byPlace && i < len(held) && element != nil {
+			place, known = i, true
+			delete(element, "name") // an empty name is not to take the place of another
+		}
+		if !known {
+			elements = append(elements, element)
+			continue
+		}
+		elements[place] = mergeTrees(elements[place], element)
+	}
+	return raw.Marshal(elements)
+}
+
+func roleKey(role raw.Object) string { return raw.Text(role["name"]) }
+
+// checkGivenRoles returns what keeps the roles of a merge_template from being merged over the
+// template's: each is meant by its name, or by its place where it has none.
+func checkGivenRoles(template, given json.RawMessage) Violations {
+	held := raw.Objects(template)
+	if raw.KindOf(given) != raw.KindArray || held == nil {
+		return nil
+	}
+	found, names, places := newFindings(nil), make([]string, len(held)), map[string]int{}
+	for i, role := range held {
+		names[i] = roleKey(role)
+		places[names[i]] = i
+	}
+	elements, named := raw.Elements(given), map[int]int{} // which of the roles given names the role in a place
+	objects := make([]raw.Object, len(elements))
+	for i, element := range elements {
+		objects[i] = raw.Attributes(element)
+		if place, known := places[roleKey(objects[i])]; known {
+			named[place] = i
+		}
+	}
+	list := "the roles " + raw.Shown(strings.Join(names, ", "))
+	switch {
+	case len(names) == 0:
+		list = "no roles"
+	case len(names) > raw.MaxListed:
+		list = fmt.Sprintf("%d roles", len(names))
+	}
+	for i, role := range objects {
+		path, name := fmt.Sprintf("merge_template.roles[%d]", i), roleKey(role)
+		_, known := places[name]
+		other, taken := named[i]
+		_, hasName := role["name"]
+		empty := len(role) == 0 || hasName && len(role) == 1 // it changes nothing
+		switch {
+		case role == nil:
+			found.add(path, `is %s; it must be an object such as {"name": "web", "cardinality": 2}`, raw.Short(elements[i]))
+		case name != "" && !known && len(role["template_id"]) == 0 && len(role["vm_template"]) == 0:
+			found.add(path, "names %q; the template has %s", raw.Shown(name), list)
+		case name == "" && i >= len(names):
+			found.add(path, "has no name and is matched by its index; the template has only %s", list)
+		case name == "" && taken && !empty:
+			found.add(path, "has no name and is matched by its index to role %q, which roles[%d] has too: give it the name of its role",
+				raw.Shown(names[i]), other)
+		}
+	}
+	return found.violations
 }

@@ -52,7 +52,7 @@ func Validate(body spec.Body) Violations { return validate(body, declarations{})
 func validate(body spec.Body, declared declarations) Violations {
 	found := newFindings(spec.RoleNames(body.Roles))
 	policies := readPolicies(body.Roles)
-	checkShape(found, body, policies)
+	checkValues(found, body, policies)
 	first := map[string]int{}
 	for i, role := range body.Roles {
 		if earlier, taken := first[role.Name]; taken {
@@ -71,14 +71,17 @@ func validate(body spec.Body, declared declarations) Violations {
 		path := fmt.Sprintf("roles[%d]", i)
 		checkLimits(found, path, role)
 		checkPolicies(found, path, policies[i])
-		found.addWrong(path+".heal", policy.CheckHeal(&role))
-		found.addWrong(path+".deadlines", policy.CheckDeadlines(role.Deadlines))
+		_, wrong := policy.ReadHeal(&role)
+		found.addWrong(path+".heal", wrong)
+		_, wrong = policy.ReadDeadlines(role.Deadlines, policy.Deadlines{})
+		found.addWrong(path+".deadlines", wrong)
 		found.addWrong(path+".victims", policy.CheckVictims(role.Victims))
 		checkRouter(found, path, role)
 		contents.check(path, role)
 		checkInputs(found, path+".", role.UserInputs, role.UserInputsValues)
 	}
-	found.addWrong("deadlines", policy.CheckDeadlines(body.Deadlines))
+	_, wrong := policy.ReadDeadlines(body.Deadlines, policy.Deadlines{})
+	found.addWrong("deadlines", wrong)
 	checkInputs(found, "", body.UserInputs, body.UserInputsValues)
 	total := 0
 	for i, role := range body.Roles {

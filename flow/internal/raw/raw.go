@@ -107,6 +107,14 @@ func Elements(array json.RawMessage) []json.RawMessage {
 	return elements
 }
 
+// List are the elements of an array, or another value by itself, as OpenNebula writes what is there once.
+func List(value json.RawMessage) []json.RawMessage {
+	if KindOf(value) == KindArray {
+		return Elements(value)
+	}
+	return []json.RawMessage{value}
+}
+
 // Objects are the elements of an array of objects; nil if it is something else.
 func Objects(array json.RawMessage) []Object {
 	var elements []Object
