@@ -53,7 +53,7 @@ func (s *saver) commit(ctx context.Context, decision flow.Decision, must bool) e
 		return nil
 	}
 	s.record.State = decision.State
-	s.record.Outbox.Webhooks = spec.Webhooks(decision.State.Service.Body)
+	s.record.Outbox.Webhooks, _ = spec.ReadWebhooks(decision.State.Service.Body) // none where they cannot be used
 	// What became of networks and virtual routers is found by comparing, since each is seen in another place.
 	s.addTransitions(flow.NodeChanges(s.published, s.record.State), nil)
 	s.published = s.record.State

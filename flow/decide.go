@@ -1,3 +1,22 @@
+// Package flow decides what a service needs next. It is pure: state, facts and
+// the time come in; new state and actions go out. It does no I/O, starts no
+// goroutine and reads no clock, so every decision can be tested and repeated.
+//
+// Safety: a VM is decided on only through an intent with a key of its own; a
+// cardinality is never negative; a state changes only along the tables in
+// spec/states.go. Liveness: every state that waits names the time at which
+// to look again, and every state has a command that leads out of it.
+//
+// Decide and Apply are in decide.go; the planner, which makes one step after the other until
+// none is due, is in plan.go, and its parts in files named for what they do. Explain tells why
+// a service is in its state. The packages below this one import only those above them in the list:
+//
+//	one         OpenNebula's objects as decisions see them: VMs, states, templates
+//	spec        services and service templates as OneFlow writes them, their states and transitions
+//	expression  the conditions of elasticity policies
+//	policy      what users set for roles: elasticity, schedules, heal, deadlines, victims
+//	render      the template text that VMs and virtual routers are made with
+//	template    what clients send: read, validate, merge, instantiate, update
 package flow
 
 import (

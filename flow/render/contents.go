@@ -1,3 +1,5 @@
+// Package render makes the template text that a role's VMs and virtual router are instantiated with: its
+// template_contents, with the values of variables put in, laid over its VM template.
 package render
 
 import (

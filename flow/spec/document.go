@@ -1,29 +1,29 @@
+// Package spec has the documents that oned keeps for OneFlow: service templates and services, in the form
+// in which OneFlow reads and writes them. Attributes that nobody knows are kept.
 package spec
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"iter"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/flowjet/flowjet/flow/internal/raw"
 	"github.com/flowjet/flowjet/flow/one"
 )
 
-// Document types of oned under which services and their templates are kept.
 const (
+	// DocumentTypeService and DocumentTypeServiceTemplate are oned's types of document under which both are kept.
 	DocumentTypeService         = 100
 	DocumentTypeServiceTemplate = 101
-)
-
-// DeploymentStraight is the order of deployment in which a role waits for its parents.
-const DeploymentStraight = "straight"
-
-// The two types of role.
-const (
+	// DeploymentStraight is the order of deployment in which a role waits for its parents.
+	DeploymentStraight = "straight"
+	// RoleTypeVM and RoleTypeVR are the two types of role.
 	RoleTypeVM = "vm"
 	RoleTypeVR = "vr"
 )
@@ -226,11 +226,10 @@ const StateLogged = "New state: "
 
 // Router is the id of the role's virtual router, false if it has none.
 func (s Service) Router(role string) (int, bool) {
-	held := s.Role(role)
-	if held == nil || held.VRouterID == nil {
-		return 0, false
+	if held := s.Role(role); held != nil && held.VRouterID != nil {
+		return *held.VRouterID, true
 	}
-	return *held.VRouterID, true
+	return 0, false
 }
 
 // Role finds a role by its name, nil if the service has none of it.
@@ -243,14 +242,10 @@ func (s Service) Role(name string) *Role {
 	return nil
 }
 
-// NoRole reports whether the service has no role of a name, and which it has.
+// NoRole tells that the service has no role of a name, and which it has.
 func (s Service) NoRole(name string) string {
-	text := fmt.Sprintf("service %d has no role %q", s.ID, name)
-	names := RoleNames(s.Body.Roles)
-	if len(names) == 0 {
-		return text + "; it has none at all"
-	}
-	return text + "; it has " + raw.Listed(names)
+	has := cmp.Or(raw.Listed(RoleNames(s.Body.Roles)), "none at all")
+	return fmt.Sprintf("service %d has no role %q; it has %s", s.ID, name, has)
 }
 
 // RoleNodes are the ids of a role's VMs, oldest first.
@@ -267,9 +262,8 @@ func (s Service) RoleNodes(name string) []int {
 	return ids
 }
 
-// Unasked says, of a service document's text and at a tenth of what reading it costs, that the service runs and that
-// time alone will never make it do anything: it has no policies and no role with a minimum. Where it is not sure it
-// says false.
+// Unasked reports, of a service document's text and at a tenth of what reading it costs, whether the service runs and time
+// alone will never make it do anything: it has no policies and no role with a minimum. It is false where that is not sure.
 func Unasked(body []byte) bool {
 	for _, hint := range []string{"_policies", "min_vms", `\u`} {
 		if bytes.Contains(body, []byte(hint)) {
@@ -288,15 +282,15 @@ func Logged(log []LogEntry, entry LogEntry) []LogEntry {
 	return log[max(0, len(log)-maxLog):]
 }
 
-// CommandAttribute names the command by which the API has made a service, so that a repeated request finds it.
-const CommandAttribute = "flowjet_command"
-
-// ExpandAttribute lets a body's or a role's template_contents refer to $SERVICE_ID,
-// $SERVICE_NAME, $ROLE_NAME and $VM_NUMBER. OneFlow ignores it and keeps it.
-const ExpandAttribute = "expand"
-
-// maxLog is how many log entries a document keeps, as OneFlow does.
-const maxLog = 50
+const (
+	// CommandAttribute names the command by which the API has made a service, so that a repeated request finds it.
+	CommandAttribute = "flowjet_command"
+	// ExpandAttribute lets a body's or a role's template_contents refer to $SERVICE_ID,
+	// $SERVICE_NAME, $ROLE_NAME and $VM_NUMBER. OneFlow ignores it and keeps it.
+	ExpandAttribute = "expand"
+	// maxLog is how many log entries a document keeps, as OneFlow does.
+	maxLog = 50
+)
 
 // RoleNames are the roles' names, in their order.
 func RoleNames(roles []Role) []string {
@@ -309,14 +303,8 @@ func RoleNames(roles []Role) []string {
 
 // NewNode is how a VM stands in a role's nodes.
 func NewNode(vm one.VM) Node {
-	return Node{DeployID: vm.ID, VMInfo: NodeInfo{VM: NodeVM{
-		ID:    strconv.Itoa(vm.ID),
-		UID:   strconv.Itoa(vm.Owner.UID),
-		GID:   strconv.Itoa(vm.Owner.GID),
-		UName: vm.Owner.UName,
-		GName: vm.Owner.GName,
-		Name:  vm.Name,
-	}}}
+	shown := NodeVM{ID: strconv.Itoa(vm.ID), UID: strconv.Itoa(vm.Owner.UID), GID: strconv.Itoa(vm.Owner.GID), UName: vm.Owner.UName, GName: vm.Owner.GName, Name: vm.Name}
+	return Node{DeployID: vm.ID, VMInfo: NodeInfo{VM: shown}}
 }
 
 // Show writes into a VM's node whose it is, which chown may have changed, and its name where
@@ -355,4 +343,66 @@ func (r *Role) CurrentState() RoleState {
 		return RolePending
 	}
 	return *r.State
+}
+
+// Whose is what. Flowjet acts with the rights of a server user, and what it finds in a
+// document, in a VM's user template or in an event can be written by others than the
+// service's owner. So a VM is a service's only if it belongs to the service's owner, names the
+// service, and
+//   - has the key of one of its intents, or
+//   - has no key and is a node in its document, as those that OneFlow made.
+//
+// After a service was given to another owner the VMs of the former one are its own for a
+// while, for they are moved one by one.
+//
+// Nothing else is adopted, acted on, waited for, measured, referred to or explained by.
+// That a VM is gone is taken from whoever it was.
+
+// Owns reports whether the VM can be the service's; one without a key is only if it is a node.
+func (s Service) Owns(vm one.VM) bool {
+	former := s.Former != nil && vm.Owner.UID == s.Former.UID
+	if vm.Service != s.ID || vm.Owner.UID != s.Owner.UID && !former {
+		return false
+	}
+	_, ours := keyTime(vm.Key, s.ID)
+	return ours || vm.Key == ""
+}
+
+// OwnsRouter reports whether a virtual router is the service's: its owner's, with the key of one of its intents. One
+// that OneFlow made has none: its VMs are the service's, or it is named for the service.
+func (s Service) OwnsRouter(owner one.Identity, key, name string, vms []int, facts map[int]one.VM) bool {
+	if owner.UID != s.Owner.UID {
+		return false
+	}
+	if key != "" {
+		_, ours := keyTime(key, s.ID)
+		return ours
+	}
+	for _, id := range vms {
+		if vm, known := facts[id]; !known || !vm.Gone() && !s.Owns(vm) {
+			return false
+		}
+	}
+	return len(vms) > 0 || strings.Contains(name, "service_"+strconv.Itoa(s.ID)+")")
+}
+
+// keyTime is when the key of an intent of the service was made. ok is false for a text that is no such key.
+func keyTime(key string, service int) (at time.Time, ok bool) {
+	first, rest, found := strings.Cut(key, "-")
+	last := strings.LastIndexByte(rest, '-')
+	if !found || first != strconv.Itoa(service) || last <= 0 {
+		return time.Time{}, false
+	}
+	micros, err := strconv.ParseInt(rest[last+1:], 36, 64)
+	if err != nil || micros <= 0 {
+		return time.Time{}, false
+	}
+	return time.UnixMicro(micros), true
+}
+
+// IsOrphan reports whether the VM was made for a service that had ended by then: its owner's,
+// for an intent of the service from before its end. ended may be unknown.
+func IsOrphan(vm one.VM, service int, owner one.Identity, ended time.Time) bool {
+	made, ok := keyTime(vm.Key, service)
+	return ok && vm.Service == service && vm.Owner.UID == owner.UID && !vm.Ending() && (ended.IsZero() || !made.After(ended))
 }

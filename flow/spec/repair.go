@@ -373,18 +373,14 @@ func objectForm(value json.RawMessage) json.RawMessage {
 }
 
 func textsForm(value json.RawMessage) json.RawMessage {
-	texts := []json.RawMessage{}
-	elements := raw.Elements(value)
-	if raw.KindOf(value) == raw.KindText {
-		elements = []json.RawMessage{value}
+	if kind := raw.KindOf(value); kind != raw.KindText && kind != raw.KindArray {
+		return nil
 	}
-	for _, element := range elements {
+	texts := []json.RawMessage{}
+	for _, element := range raw.List(value) {
 		if text := textForm(element); text != nil {
 			texts = append(texts, text)
 		}
-	}
-	if elements == nil {
-		return nil
 	}
 	return raw.Marshal(texts)
 }

@@ -127,12 +127,8 @@ func (s RoleState) CanBecome(next RoleState) bool {
 
 // Failed reports whether the service waits for somebody to recover it.
 func (s ServiceState) Failed() bool {
-	switch s {
-	case ServiceFailedDeploying, ServiceFailedScaling, ServiceFailedUndeploying,
-		ServiceFailedDeployingNets, ServiceFailedUndeployingNets:
-		return true
-	}
-	return false
+	return s == ServiceFailedDeploying || s == ServiceFailedScaling || s == ServiceFailedUndeploying ||
+		s == ServiceFailedDeployingNets || s == ServiceFailedUndeployingNets
 }
 
 // Watched reports whether the service has to be looked at from time to time even if
@@ -144,12 +140,8 @@ func (s ServiceState) Watched() bool {
 // Waiting reports whether the service is on its way to another state by itself, and
 // so has to be looked at again even if no event comes.
 func (s ServiceState) Waiting() bool {
-	switch s {
-	case ServicePending, ServiceDeployingNets, ServiceDeploying, ServiceScaling, ServiceCooldown,
-		ServiceUndeploying, ServiceUndeployingNets, ServiceDone:
-		return true
-	}
-	return false
+	isKnown := s >= 0 && int(s) < len(serviceStateNames)
+	return isKnown && !s.Failed() && s != ServiceRunning && s != ServiceWarning && s != ServiceHold
 }
 
 func numbered[S ~int](count int) []S {

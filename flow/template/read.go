@@ -1,3 +1,6 @@
+// Package template reads what clients send: service templates, changes of them and of services, and roles that are
+// added. Each goes the same way: read, compare with the limits, normalise into the form of package spec, validate.
+// The errors are Violations, which name everything that is wrong, a *SyntaxError, or an *ImmutableError.
 package template
 
 import (
@@ -95,7 +98,7 @@ func validate(body spec.Body, declared declarations) Violations {
 		}
 	}
 	checkNetworks(found, body)
-	if _, err := spec.ReadWebhooks(body.Extra[spec.WebhooksAttribute]); err != nil {
+	if _, err := spec.ReadWebhooks(body); err != nil {
 		found.add(spec.WebhooksAttribute, "%v", err)
 	}
 	return found.violations

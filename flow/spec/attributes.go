@@ -1,0 +1,359 @@
+package spec
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/flowjet/flowjet/flow/internal/raw"
+	"github.com/flowjet/flowjet/flow/one"
+)
+
+// NetworkSource is what a service's own network is made from.
+type NetworkSource string
+
+// The sources, as they stand in networks_values.
+const (
+	// FromTemplate: a network template is instantiated.
+	FromTemplate NetworkSource = "template_id"
+	// FromReservation: addresses of another network are reserved.
+	FromReservation NetworkSource = "reserve_from"
+)
+
+// NetworkValue is one element of networks_values: what is to be had for one network.
+type NetworkValue map[string]raw.Object
+
+// ReadNetworkValues reads networks_values and holds its shape. In a running
+// service's, a network that was made has its id beside what it was made from.
+func ReadNetworkValues(text json.RawMessage, running bool) ([]NetworkValue, error) {
+	if len(text) == 0 {
+		return nil, nil
+	}
+	var values []NetworkValue
+	if json.Unmarshal(text, &values) != nil {
+		return nil, fmt.Errorf("must be an array such as [{\"Public\": {\"id\": \"0\"}}]")
+	}
+	for i, value := range values {
+		if len(value) != 1 {
+			return nil, fmt.Errorf("must have one network in each element; element %d has %d", i, len(value))
+		}
+		for name, choice := range value {
+			// In a running service's it is refused when the network is to be made.
+			if err := CheckAddresses(raw.Text(choice["extra"])); err != nil && !running {
+				return nil, fmt.Errorf("asks for too much for network %q: %w", name, err)
+			}
+			if err := one.CheckTemplate(raw.Text(choice["extra"])); err != nil && !running {
+				return nil, fmt.Errorf("has an \"extra\" for network %q that %w", name, err)
+			}
+			if wrong := WrongNetworkName(name, choice); wrong != "" && !running {
+				return nil, errors.New(wrong)
+			}
+			_, made := choice["id"]
+			fromOne := choice.HasOne("template_id", "reserve_from")
+			if !choice.HasOne("id", "template_id", "reserve_from") && (!running || !made || !fromOne) {
+				return nil, fmt.Errorf("must have one of id, template_id and reserve_from for network %q", name)
+			}
+		}
+	}
+	return values, nil
+}
+
+// WrongNetworkName is why a network cannot be made, which is called by the name at oned too.
+func WrongNetworkName(name string, choice raw.Object) string {
+	if !choice.HasOne(string(FromTemplate), string(FromReservation)) || !strings.ContainsAny(name, "&|:\\\";/'#{}$<>\n\r") {
+		return ""
+	}
+	return fmt.Sprintf("has the name %q: oned refuses network names with any of & | : \\ \" ; / ' # { } $ < >", raw.Shown(name))
+}
+
+// sizePattern is how a template's text asks for a number of addresses.
+var sizePattern = regexp.MustCompile(`(?i)\bSIZE\s*=\s*["']?\s*\+?(\d+)`)
+
+// CheckAddresses returns an error where the text from which a network is made asks for more than MaxAddresses.
+func CheckAddresses(text string) error {
+	for _, found := range sizePattern.FindAllStringSubmatch(text, -1) {
+		if count, err := strconv.ParseUint(found[1], 10, 63); err != nil || count > MaxAddresses {
+			return fmt.Errorf("SIZE=%s is more than %d addresses", raw.Shown(found[1]), MaxAddresses)
+		}
+	}
+	return nil
+}
+
+// AsksForAddresses reports whether the text has a SIZE above 0.
+func AsksForAddresses(text string) bool {
+	for _, found := range sizePattern.FindAllStringSubmatch(text, -1) {
+		if strings.Trim(found[1], "0") != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// ChosenNetworks iterates over the networks in networks_values by name; there are none where it cannot be understood.
+func ChosenNetworks(values json.RawMessage) iter.Seq2[string, raw.Object] {
+	return func(yield func(string, raw.Object) bool) {
+		chosen, _ := ReadNetworkValues(values, true)
+		for _, value := range chosen {
+			for name, choice := range value {
+				if !yield(name, choice) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// NetworkIDs are the ids of all networks in networks_values, by name and as they stand there: as a text where a
+// user gave it so, as OneFlow answers.
+func NetworkIDs(chosen json.RawMessage) map[string]json.RawMessage {
+	ids := map[string]json.RawMessage{}
+	for name, choice := range ChosenNetworks(chosen) {
+		if _, known := raw.Whole(choice["id"]); known {
+			ids[name] = choice["id"]
+		}
+	}
+	return ids
+}
+
+// OwnNetworks are the ids of the networks that a service has made for itself, as
+// its document says; none where it cannot be understood.
+func OwnNetworks(body Body) []int {
+	var ids []int
+	for _, choice := range ChosenNetworks(body.NetworksValues) {
+		if id, made := raw.Whole(choice["id"]); made && choice.HasOne(string(FromTemplate), string(FromReservation)) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// UserInput is what a template says of a value that is asked for when it is instantiated:
+// "O|number|memory in MB| |512".
+type UserInput struct {
+	Optional bool
+	kind     string
+	Initial  string
+}
+
+// ParseInput reads a declaration. One that cannot be read is mandatory, as with OneFlow.
+func ParseInput(declaration json.RawMessage) UserInput {
+	const kind, initial = 1, 4
+	parts := strings.SplitN(raw.Text(declaration), "|", initial+1)
+	input := UserInput{Optional: strings.TrimSpace(parts[0]) == "O"}
+	if len(parts) > kind {
+		input.kind = strings.TrimSpace(parts[kind])
+	}
+	if len(parts) > initial {
+		input.Initial = strings.TrimSpace(parts[initial])
+	}
+	return input
+}
+
+// Value is the default as the commands of OpenNebula send it, empty if there is none.
+func (u UserInput) Value() string {
+	if u.kind == "text64" {
+		return base64.StdEncoding.EncodeToString([]byte(u.Initial))
+	}
+	return u.Initial
+}
+
+// InputValues are the values of a body's or a role's user inputs, those that OneFlow 6 called custom_attrs first.
+func InputValues(extra map[string]json.RawMessage, values json.RawMessage) []json.RawMessage {
+	return []json.RawMessage{extra["custom_attrs_values"], values}
+}
+
+// InputNames are the names of user inputs that are declared or have values.
+func InputNames(extra map[string]json.RawMessage, declared, values json.RawMessage) []string {
+	var names []string
+	for _, inputs := range []json.RawMessage{extra["custom_attrs"], declared, extra["custom_attrs_values"], values} {
+		names = slices.AppendSeq(names, maps.Keys(raw.Attributes(inputs)))
+	}
+	return names
+}
+
+// sealedExtra are the attributes of OneFlow 6 that hold user inputs, their values, and contents.
+var sealedExtra = []string{"custom_attrs", "custom_attrs_values", "vm_template_contents"}
+
+// sealPrefix is what all that internal/seal has sealed begins with.
+const sealPrefix = "sealed:"
+
+// Sealed is the body with everything that a user may have put a secret into, or that was made of it, replaced by what
+// seal makes of it: user inputs, which may have a password as default, their values, and the roles' template_contents.
+func (b Body) Sealed(seal func([]byte) string) Body {
+	sealed, _ := b.withSecrets(func(value json.RawMessage) (json.RawMessage, error) {
+		if len(value) <= len(`{}`) {
+			return value, nil
+		}
+		return raw.Marshal(seal(value)), nil
+	})
+	return sealed
+}
+
+// Opened is the body that was sealed. The error is open's.
+func (b Body) Opened(open func(string) ([]byte, error)) (Body, error) {
+	return b.withSecrets(func(value json.RawMessage) (json.RawMessage, error) {
+		if text := raw.Text(value); strings.HasPrefix(text, sealPrefix) {
+			return open(text)
+		}
+		return value, nil // too short, or stored by a version that sealed no texts
+	})
+}
+
+func (b Body) withSecrets(change func(json.RawMessage) (json.RawMessage, error)) (Body, error) {
+	var err error
+	changed := func(value json.RawMessage) json.RawMessage {
+		if len(value) == 0 || err != nil {
+			return value
+		}
+		var into json.RawMessage
+		if into, err = change(value); err != nil {
+			return value
+		}
+		return into
+	}
+	extra := func(attributes map[string]json.RawMessage) map[string]json.RawMessage {
+		for _, name := range sealedExtra {
+			if value, has := attributes[name]; has {
+				attributes = maps.Clone(attributes)
+				attributes[name] = changed(value)
+			}
+		}
+		return attributes
+	}
+	b.UserInputs = changed(b.UserInputs)
+	b.UserInputsValues = changed(b.UserInputsValues)
+	b.Extra = extra(b.Extra)
+	b.Roles = slices.Clone(b.Roles)
+	for role := range b.EachRole() {
+		role.UserInputs = changed(role.UserInputs)
+		role.UserInputsValues = changed(role.UserInputsValues)
+		role.TemplateContents = changed(role.TemplateContents)
+		role.Extra = extra(role.Extra)
+		if role.old != nil {
+			role.old = &oldRole{typed: role.old.typed, contents: oldContents(role.Extra)}
+		}
+	}
+	return b, err
+}
+
+// quotedContext is a CONTEXT that oned cannot read, as it repeats it in its refusal.
+var quotedContext = regexp.MustCompile(`(?s)(Error parsing): .*(syntax error)`)
+
+// WithoutSecrets is what oned said of what was made for a role, without the values of the role's
+// inputs of type password: it repeats what it does not understand, and what it says is logged.
+func (s Service) WithoutSecrets(role, message string) string {
+	var found []string
+	add := func(extra map[string]json.RawMessage, declared, given json.RawMessage) {
+		for _, inputs := range []json.RawMessage{extra["custom_attrs"], declared} {
+			for name, declaration := range raw.Attributes(inputs) {
+				if ParseInput(declaration).kind != "password" {
+					continue
+				}
+				for _, values := range InputValues(extra, given) {
+					if value := raw.Plain(raw.Attributes(values)[name]); value != "" {
+						found = append(found, value)
+					}
+				}
+			}
+		}
+	}
+	add(s.Body.Extra, s.Body.UserInputs, s.Body.UserInputsValues)
+	if held := s.Role(role); held != nil {
+		add(held.Extra, held.UserInputs, held.UserInputsValues)
+	}
+	slices.SortFunc(found, func(a, b string) int { return len(b) - len(a) })
+	var hidden []string
+	for _, secret := range found {
+		hidden = append(hidden, secret, "***")
+	}
+	message = quotedContext.ReplaceAllString(message, "$1 CONTEXT: $2")
+	return strings.NewReplacer(hidden...).Replace(message) // once: *** may be a secret too
+}
+
+// WebhooksAttribute is the attribute of a service template that names receivers
+// of the service's events. OneFlow keeps it and makes nothing of it.
+const WebhooksAttribute = "flowjet_webhooks"
+
+// The limits of a service's receivers: their number, and the length of their URLs in bytes.
+const (
+	MaxWebhooks   = 4
+	MaxWebhookURL = 1024
+)
+
+// Webhook is a receiver of a service's events.
+type Webhook struct {
+	// URL is http or https, without user and password.
+	URL string `json:"url"`
+	// Secret names one of the configuration's secrets to sign with.
+	Secret string `json:"secret,omitempty"`
+	// Kinds are the kinds of transition to be told: service (if there are none), role, vm, network, router.
+	Kinds []string `json:"kinds,omitempty"`
+}
+
+// WebhookKinds are the kinds of transition.
+var WebhookKinds = []string{"service", "role", "vm", "network", "router"}
+
+var secretName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+// Check says what is wrong with the receiver, nil if nothing is.
+func (w Webhook) Check() error {
+	if len(w.URL) > MaxWebhookURL {
+		return fmt.Errorf("url has %d characters: the maximum is %d", len(w.URL), MaxWebhookURL)
+	}
+	parsed, err := url.Parse(w.URL)
+	switch {
+	case err != nil:
+		return fmt.Errorf("url is not valid: it must look like https://host/path")
+	case parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Hostname() == "":
+		return fmt.Errorf("url %q must look like https://host/path", parsed.Redacted())
+	case parsed.User != nil:
+		return fmt.Errorf("url %q must not contain a user or password: sign with a secret instead", parsed.Redacted())
+	case parsed.Fragment != "":
+		return fmt.Errorf("url %q must not have a fragment (#)", parsed.Redacted())
+	case w.Secret != "" && !secretName.MatchString(w.Secret):
+		return fmt.Errorf("secret must be the name of a secret of the configuration: letters, digits, _ and -, not the secret itself")
+	}
+	for _, kind := range w.Kinds {
+		if !slices.Contains(WebhookKinds, kind) {
+			return fmt.Errorf("kinds has %q: the kinds are %v", kind, WebhookKinds)
+		}
+	}
+	return nil
+}
+
+// Wants reports whether the receiver is to be told of transitions of the kind.
+func (w Webhook) Wants(kind string) bool {
+	return len(w.Kinds) == 0 && kind == "service" || slices.Contains(w.Kinds, kind)
+}
+
+// ReadWebhooks reads the receivers that a service names; the error tells what is wrong with the attribute.
+func ReadWebhooks(body Body) ([]Webhook, error) {
+	text := body.Extra[WebhooksAttribute]
+	if len(text) == 0 {
+		return nil, nil
+	}
+	var webhooks []Webhook
+	reader := json.NewDecoder(bytes.NewReader(text))
+	reader.DisallowUnknownFields()
+	if err := reader.Decode(&webhooks); err != nil {
+		return nil, fmt.Errorf(`must be a list like [{"url": "https://host/path", "secret": "name", "kinds": ["service"]}]`)
+	}
+	if len(webhooks) > MaxWebhooks {
+		return nil, fmt.Errorf("has %d receivers: the maximum is %d", len(webhooks), MaxWebhooks)
+	}
+	for i, webhook := range webhooks {
+		if err := webhook.Check(); err != nil {
+			return nil, fmt.Errorf("[%d]: %w", i, err)
+		}
+	}
+	return webhooks, nil
+}
