@@ -146,7 +146,6 @@ func (a applier) apply(command Command) error {
 	return refuse(RefusedInput, "service %d: %q is not a command", a.Service.ID, command.Verb)
 }
 
-// applyWith reads a command's arguments and carries it out with them.
 func applyWith[T any](command Command, apply func(T) error) error {
 	var arguments T
 	if len(command.Arguments) > 0 {
@@ -180,7 +179,6 @@ func (a applier) applyUndeploy() error {
 	return nil
 }
 
-// applyDelete undeploys from any state.
 func (a applier) applyDelete() error {
 	a.requester.forgetAsked()
 	a.tracker.forgetStays()
@@ -210,7 +208,6 @@ func (a applier) applyScale(arguments ScaleArguments) error {
 	return nil
 }
 
-// applyRecover goes on from where the service stands.
 func (a applier) applyRecover(arguments RecoverArguments) error {
 	if arguments.Delete {
 		return a.applyDelete()
@@ -351,7 +348,6 @@ func (a applier) applyRemoveRole(arguments RemoveRoleArguments) error {
 	return nil
 }
 
-// applyUpdate changes the service's document.
 func (a applier) applyUpdate(arguments UpdateArguments) error {
 	body, err := template.Update(a.Service.Body, arguments.Template, arguments.Append)
 	if err != nil {

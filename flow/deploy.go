@@ -1,7 +1,6 @@
 package flow
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -12,7 +11,6 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
-// deploy starts the roles whose turn it is and waits for those started.
 func (d deployer) deploy() {
 	for progressed := true; progressed; {
 		progressed = false
@@ -20,18 +18,16 @@ func (d deployer) deploy() {
 			progressed = d.deployRole(role) || progressed
 		}
 	}
-	var misfit *spec.Role // whoever wrote that it is on its way out, or failed at something else, has to say what is meant
-	for role := range d.Service.Body.EachRole() {
-		switch role.CurrentState() {
-		case spec.RoleUndeploying, spec.RoleFailedUndeploying, spec.RoleDone, spec.RoleFailedScaling:
-			misfit = cmp.Or(misfit, role)
-		}
-	}
+	misfit := slices.IndexFunc(d.Service.Body.Roles, func(role spec.Role) bool { // who wrote it so has to say what is meant
+		ends := []spec.RoleState{spec.RoleUndeploying, spec.RoleFailedUndeploying, spec.RoleDone, spec.RoleFailedScaling}
+		return slices.Contains(ends, role.CurrentState())
+	})
 	switch {
 	case d.anyRole(spec.RoleFailedDeploying):
 		d.to(spec.ServiceFailedDeploying)
-	case misfit != nil:
-		d.log("E", "Role %s : it is %s, which is not possible in a service that is being deployed", misfit.Name, misfit.CurrentState())
+	case misfit >= 0:
+		role := &d.Service.Body.Roles[misfit]
+		d.log("E", "Role %s : it is %s, which is not possible in a service that is being deployed", role.Name, role.CurrentState())
 		d.to(spec.ServiceFailedDeploying)
 	case d.Service.State() == spec.ServiceHold && (d.anyRole(spec.RoleDeploying) || d.everyRole(spec.RoleRunning, spec.RoleWarning)):
 		d.to(spec.ServiceDeploying)
@@ -49,7 +45,6 @@ func (d deployer) deploy() {
 	}
 }
 
-// pendingRoles names the roles that have not started.
 func (d deployer) pendingRoles() string {
 	var names []string
 	for _, role := range d.Service.Body.Roles {
@@ -182,24 +177,30 @@ func (d deployer) arrive(role *spec.Role, arrived, failed spec.RoleState) bool {
 	if d.inventory.intended(role) > 0 || role.IsRouter() && role.VRouterID == nil {
 		return false
 	}
-	waiting := false
-	for _, node := range role.Nodes {
-		vm, known := d.facts[node.DeployID]
-		switch {
-		case !known:
-			waiting = true
-		case vm.Failed() && !d.retrying(vm) && !d.tracker.beingRetried(vm) && !d.mended[vm.ID]:
-			d.failRole(role, failed, fmt.Sprintf("VM %d is in %s", vm.ID, vm.StateText()))
-			return true
-		case !d.come(role, vm):
-			waiting = true
-		}
+	if d.fails(role, failed) {
+		return true
 	}
-	if waiting {
-		return false
+	for _, node := range role.Nodes {
+		if vm, known := d.facts[node.DeployID]; !known || !d.come(role, vm) {
+			return false
+		}
 	}
 	d.roleTo(role, arrived, "")
 	return true
+}
+
+// fails has the role fail where one of its VMs has, and nobody gets it out of that. It reports whether it has.
+func (d deployer) fails(role *spec.Role, failed spec.RoleState) bool {
+	for _, node := range role.Nodes {
+		vm := d.facts[node.DeployID]
+		asked := d.Asked[vm.ID]
+		retrying := asked.Action == callRetry && (asked.Refused || d.now.Before(asked.At.Add(d.settings.Look))) // oned had no time to do so
+		if vm.Failed() && !retrying && !d.Stays[vm.ID].Failing && !d.mended[vm.ID] {
+			d.failRole(role, failed, fmt.Sprintf("VM %d is in %s", vm.ID, vm.StateText()))
+			return true
+		}
+	}
+	return false
 }
 
 // come reports whether a role need not wait longer for the VM. Behind a ready gate one that was stopped before it was
@@ -209,12 +210,6 @@ func (d deployer) come(role *spec.Role, vm one.VM) bool {
 		return vm.Ready || !flag(d.Service.Body.ReadyStatusGate)
 	}
 	return role.CurrentState() == spec.RoleScaling && vm.Lost()
-}
-
-// retrying reports whether oned has been asked to retry what failed on the VM, and has had no time to do so.
-func (d deployer) retrying(vm one.VM) bool {
-	asked, pending := d.Asked[vm.ID]
-	return pending && asked.Action == "recover" && (asked.Refused || d.now.Before(asked.At.Add(d.settings.Look)))
 }
 
 func (d deployer) failRole(role *spec.Role, state spec.RoleState, reason string) {
@@ -282,17 +277,15 @@ func (d deployer) hold(role *spec.Role) bool {
 	if d.inventory.intended(role) > 0 || role.IsRouter() && role.VRouterID == nil {
 		return false
 	}
-	held := len(role.Nodes) == 0
-	for _, node := range role.Nodes {
+	if d.fails(role, spec.RoleFailedDeploying) {
+		return true
+	}
+	isHeld := func(node spec.Node) bool {
 		vm, known := d.facts[node.DeployID]
-		if known && vm.Failed() && !d.retrying(vm) && !d.tracker.beingRetried(vm) {
-			d.failRole(role, spec.RoleFailedDeploying, fmt.Sprintf("VM %d is in %s", vm.ID, vm.StateText()))
-			return true
-		}
-		held = held || !known || vm.State == one.VMHold
+		return !known || vm.State == one.VMHold
 	}
 	released := slices.Contains(d.Released, role.Name) && d.parentsAre(role, spec.RoleRunning, spec.RoleWarning)
-	if held && !released {
+	if !released && (len(role.Nodes) == 0 || slices.ContainsFunc(role.Nodes, isHeld)) {
 		return false
 	}
 	d.roleTo(role, spec.RoleDeploying, "")

@@ -76,7 +76,6 @@ type explainer struct {
 	failed, waits, notes []Finding
 }
 
-// written are findings with their messages.
 func (e *explainer) written(found []Finding) []Finding {
 	if more := len(found) - maxFindings; more > 0 {
 		found = append(slices.Clone(found[:maxFindings]), Finding{Kind: FoundMore, Count: more})
@@ -91,7 +90,6 @@ func (e *explainer) fail(found Finding) { e.failed = append(e.failed, found) }
 func (e *explainer) wait(found Finding) { e.waits = append(e.waits, found) }
 func (e *explainer) note(found Finding) { e.notes = append(e.notes, found) }
 
-// explainState tells what belongs to the service's state.
 func (e *explainer) explainState() {
 	switch e.Service.State() {
 	case spec.ServicePending:
@@ -198,7 +196,6 @@ func (e *explainer) explainFailure() {
 	}
 }
 
-// explainNetworkEnds names the service's own networks that are there, or may be.
 func (e *explainer) explainNetworkEnds() {
 	for _, network := range e.Networks {
 		if network.ID != noNetwork || network.Attempted {
@@ -216,7 +213,6 @@ func aboutNetwork(kind FindingKind, network Network) Finding {
 	return found
 }
 
-// explainArrival names what a role that deploys or scales waits for.
 func (e *explainer) explainArrival(role *spec.Role) {
 	state := role.CurrentState()
 	switch {
@@ -273,7 +269,6 @@ func (e *explainer) explainParents(role *spec.Role, holds bool) {
 	}
 }
 
-// explainCreation names what is to be made for the role.
 func (e *explainer) explainCreation(role *spec.Role) {
 	if role.IsRouter() && role.VRouterID == nil {
 		e.wait(Finding{Kind: FoundRouterToMake, Role: role.Name})
@@ -294,7 +289,6 @@ func (e *explainer) explainIntents(role *spec.Role, kind FindingKind) {
 	}
 }
 
-// explainComing names the VMs that have not come.
 func (e *explainer) explainComing(role *spec.Role) {
 	_, heals := policy.HealRuleOf(role)
 	for _, node := range role.Nodes {
@@ -305,7 +299,7 @@ func (e *explainer) explainComing(role *spec.Role) {
 			found = Finding{Kind: FoundUnknown, Role: role.Name, VM: new(node.DeployID)}
 		case e.deployer.come(role, vm) || vm.Gone(): // it is forgotten as soon as the service is looked at
 			continue
-		case vm.Failed() && (e.Asked[vm.ID].Action == callRetry || e.tracker.beingRetried(vm) || heals):
+		case vm.Failed() && (e.Asked[vm.ID].Action == callRetry || e.Stays[vm.ID].Failing || heals):
 			found.Kind = FoundRetried
 		case vm.Failed():
 			found.Kind = FoundVM
@@ -382,7 +376,6 @@ func (e *explainer) failVM(found Finding) {
 	e.fail(found)
 }
 
-// explainLack tells that the role has fewer VMs than it should have.
 func (e *explainer) explainLack(role *spec.Role) {
 	have := len(role.Nodes) + len(e.strangers[role.Name])
 	if have < role.Cardinality {

@@ -80,7 +80,6 @@ type Finding struct {
 	Message string `json:"message"`
 }
 
-// plural is a number with its noun: 1 VM, 2 VMs.
 func plural(count int, noun string) string {
 	if count == 1 {
 		return "1 " + noun
@@ -131,7 +130,6 @@ var plainTexts = map[FindingKind]string{
 	FoundVM:              "VM $ID is in $STATE",
 }
 
-// text makes the message.
 func (f Finding) text(now time.Time) string {
 	text := plainTexts[f.Kind]
 	switch f.Kind {
@@ -217,7 +215,6 @@ func (f Finding) text(now time.Time) string {
 	).Replace(text)
 }
 
-// stayText tells since when a VM is in its state, what oned says of it, and when something is done about it.
 func (f Finding) stayText(now time.Time) string {
 	var known []string
 	if f.Since != nil {

@@ -84,7 +84,7 @@ func (v inventory) adopt(vm one.VM) {
 }
 
 func (v inventory) endStray(vm one.VM) {
-	if vm.Ending() || v.tracker.beingRetried(vm) {
+	if vm.Ending() || v.Stays[vm.ID].Failing {
 		return
 	}
 	known := v.Asked[vm.ID].Action != ""
@@ -224,20 +224,21 @@ func (v inventory) newIntent(role *spec.Role) Intent {
 	} else {
 		role.LastVMName = new(ordinal + 1)
 	}
-	name := strings.NewReplacer(
-		"$SERVICE_ID", strconv.Itoa(v.Service.ID),
-		"$SERVICE_NAME", v.Service.Body.Name,
-		"$ROLE_NAME", role.Name,
-		"$VM_NUMBER", strconv.Itoa(ordinal),
-	).Replace(v.settings.VMNameTemplate)
 	return Intent{
 		Key:        fmt.Sprintf("%d-%s-%d-%s", v.Service.ID, role.Name, ordinal, strconv.FormatInt(v.now.UnixMicro(), 36)),
 		Role:       role.Name,
 		Ordinal:    ordinal,
-		Name:       name,
+		Name:       v.nameFrom(v.settings.VMNameTemplate, role, strconv.Itoa(ordinal)),
 		TemplateID: role.TemplateID,
 		Hold:       role.CurrentState() == spec.RoleHold,
 	}
+}
+
+// nameFrom is a name by its template, with the number of a VM if it is one's.
+func (p *planner) nameFrom(template string, role *spec.Role, number string) string {
+	return strings.NewReplacer(
+		"$SERVICE_ID", strconv.Itoa(p.Service.ID), "$SERVICE_NAME", p.Service.Body.Name, "$ROLE_NAME", role.Name, "$VM_NUMBER", number,
+	).Replace(template)
 }
 
 // ordinal is what the role's next VM gets. For a virtual router's role it is

@@ -15,7 +15,6 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
-// noNetwork is the id of a network that is not there.
 const noNetwork = -1
 
 // Network is a virtual network that the service has made for itself, or is to. Its name at oned holds the service's id,
@@ -56,7 +55,6 @@ func (n networker) networkOverdue(network *Network) bool {
 	return limits.Network > 0 && !n.now.Before(network.Since.Add(limits.Network))
 }
 
-// stay says since when the service waits for the network.
 func (n Network) stay() string {
 	return fmt.Sprintf("Network %s (%d) has been in %s since %s: `onevnet recover` resolves this", n.Name, n.ID, n.State, utc(n.Since))
 }
@@ -156,7 +154,6 @@ func (n networker) failNetworks(reason string) {
 	n.to(spec.ServiceFailedDeployingNets)
 }
 
-// removeNetworks removes the service's own networks. It reports whether any is left.
 func (n networker) removeNetworks() bool {
 	left := false
 	for i := range n.Networks {
@@ -186,7 +183,6 @@ func (n networker) networksLeft() bool {
 	return slices.ContainsFunc(n.Networks, func(n Network) bool { return n.ID != noNetwork || n.Attempted })
 }
 
-// undeployNetworks ends a service whose VMs have ended.
 func (n networker) undeployNetworks() {
 	if !n.removeNetworks() {
 		n.to(spec.ServiceDone)
@@ -304,7 +300,6 @@ func (r routing) router(role string) *Router {
 	return &r.Routers[len(r.Routers)-1]
 }
 
-// forgetRouter drops what was decided about a router that is gone.
 func (r routing) forgetRouter(role string) {
 	r.Routers = slices.DeleteFunc(r.Routers, func(r Router) bool { return r.Role == role })
 }
@@ -345,11 +340,7 @@ func (r routing) nameRouter(role *spec.Role) {
 	if _, named := raw.Attributes(role.TemplateContents)["NAME"]; named {
 		return
 	}
-	name := strings.NewReplacer(
-		"$SERVICE_ID", strconv.Itoa(r.Service.ID),
-		"$SERVICE_NAME", r.Service.Body.Name,
-		"$ROLE_NAME", role.Name,
-	).Replace(cmp.Or(r.settings.VRNameTemplate, defaultRouterName))
+	name := r.nameFrom(cmp.Or(r.settings.VRNameTemplate, defaultRouterName), role, "$VM_NUMBER")
 	rest := strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(string(role.TemplateContents)), "}"))
 	if rest != "{" {
 		rest += ","
@@ -376,7 +367,6 @@ func DoubtRouter(state State, role string) State {
 	return p.State
 }
 
-// gone forgets a virtual router that was deleted, or was not made after all.
 func (r routing) gone(role string) {
 	if held := r.Service.Role(role); held != nil {
 		held.VRouterID, held.VRouterIPs = nil, nil

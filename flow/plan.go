@@ -193,7 +193,6 @@ func (p *planner) settle() {
 	panic(fmt.Sprintf("flow: service %d does not settle in %s", p.Service.ID, p.Service.State()))
 }
 
-// step does what the service's state asks for.
 func (p *planner) step() {
 	switch p.Service.State() {
 	case spec.ServicePending:
@@ -261,12 +260,10 @@ func (p *planner) log(severity, format string, arguments ...any) {
 	p.Service.Body.Log = spec.Logged(p.Service.Body.Log, spec.LogEntry{Timestamp: p.now.Unix(), Severity: severity, Message: message})
 }
 
-// everyRole reports whether all roles are in one of the states.
 func (p *planner) everyRole(states ...spec.RoleState) bool {
 	return !slices.ContainsFunc(p.Service.Body.Roles, func(r spec.Role) bool { return !slices.Contains(states, r.CurrentState()) })
 }
 
-// anyRole reports whether a role is in one of the states.
 func (p *planner) anyRole(states ...spec.RoleState) bool {
 	return slices.ContainsFunc(p.Service.Body.Roles, func(r spec.Role) bool { return slices.Contains(states, r.CurrentState()) })
 }
@@ -279,7 +276,6 @@ func set[K comparable, V any](entries *map[K]V, key K, value V) {
 	(*entries)[key] = value
 }
 
-// flag reads an optional boolean.
 func flag(b *bool) bool { return b != nil && *b }
 
 // setDeadlines names when to look again. One that stands is kept: a stream of events cannot put it off for ever.

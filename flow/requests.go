@@ -211,7 +211,6 @@ func PassingRefusal(action Action) bool {
 	return action.Call == callRelease || !Asked{Action: action.Call}.helps()
 }
 
-// giveUp fails what the action was for.
 func (r requester) giveUp(action Action, message string) {
 	role, network := r.Service.Role(action.Role), r.networker.network(action.Network.Name)
 	switch action.Kind {
@@ -256,7 +255,6 @@ func (r requester) held(name string) bool {
 	return r.now.Before(r.Retries[name].Next)
 }
 
-// act adds an action unless it waits for its next attempt.
 func (r requester) act(action Action) {
 	if !r.held(action.Name()) {
 		r.actions = append(r.actions, action)

@@ -13,7 +13,6 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
-// scale takes the scaling roles on.
 func (s scaler) scale() {
 	for role := range s.Service.Body.EachRole() {
 		s.scaleRole(role)
@@ -26,7 +25,6 @@ func (s scaler) scale() {
 	}
 }
 
-// scaleRole takes a scaling role on.
 func (s scaler) scaleRole(role *spec.Role) {
 	switch {
 	case role.CurrentState() != spec.RoleScaling:
@@ -109,7 +107,6 @@ func (s scaler) adjust(role *spec.Role, wanted int, cooldown *int, reason string
 	return true
 }
 
-// room is how many VMs more the service may have.
 func (s scaler) room() int {
 	room := spec.MaxVMs
 	for _, role := range s.Service.Body.Roles {
@@ -283,7 +280,6 @@ func (s scaler) standing(order string, node spec.Node) int {
 	return 3
 }
 
-// protected are the role's VMs that no scaling ends.
 func (s scaler) protected(role *spec.Role) []int {
 	var found []int
 	for _, node := range role.Nodes {
@@ -294,7 +290,6 @@ func (s scaler) protected(role *spec.Role) []int {
 	return found
 }
 
-// protectedText names VMs that no scaling ends.
 func protectedText(vms []int) string {
 	names := make([]string, 0, len(vms))
 	for _, vm := range vms[:min(len(vms), maxReasons)] {

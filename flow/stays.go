@@ -53,7 +53,7 @@ type Stay struct {
 	// Acted is when something was done about it last.
 	Acted time.Time `json:"acted,omitzero"`
 	// Retries counts how often oned was asked to retry what it was told to let fail, and
-	// Failing reports whether it was told so and the VM has not left that failure.
+	// Failing reports whether it was told so and the VM has not left that failure: it is to be retried.
 	Retries int  `json:"retries,omitempty"`
 	Retried bool `json:"retried,omitempty"`
 	Failing bool `json:"failing,omitempty"`
@@ -299,12 +299,8 @@ const unheard = 4
 // made not long ago by the zone's leader of today, and nothing is to be done about them by
 // now: oned's scheduler takes its time, and the end of that is heard.
 func AwaitsNewVMs(state State, facts Facts, now time.Time, settings Settings) bool {
-	if now.Before(state.Leader.Since) || len(state.Asked)+len(state.Intents) > 0 {
-		return false
-	}
-	switch state.Service.State() {
-	case spec.ServiceDeploying, spec.ServiceScaling:
-	default:
+	grows := state.Service.State() == spec.ServiceDeploying || state.Service.State() == spec.ServiceScaling
+	if !grows || now.Before(state.Leader.Since) || len(state.Asked)+len(state.Intents) > 0 {
 		return false
 	}
 	for _, wait := range state.Waits {
@@ -463,9 +459,6 @@ func (t tracker) endCall(vm one.VM, otherwise string) string {
 	}
 	return otherwise
 }
-
-// beingRetried reports whether oned was told to let fail what it does with the VM, and is to retry it.
-func (t tracker) beingRetried(vm one.VM) bool { return t.Stays[vm.ID].Failing }
 
 // unstickRole does what is due about the role's VMs. It returns false when the role has failed.
 func (t tracker) unstickRole(role *spec.Role, nodes []spec.Node, ends bool, failed spec.RoleState) bool {

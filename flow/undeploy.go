@@ -149,7 +149,7 @@ func (u undeployer) endRole(role *spec.Role) bool {
 func (u undeployer) endVMs(role *spec.Role, nodes []spec.Node, failed spec.RoleState) bool {
 	for _, node := range nodes {
 		vm, known := u.facts[node.DeployID]
-		if !known || vm.Ending() || u.tracker.beingRetried(vm) {
+		if !known || vm.Ending() || u.Stays[vm.ID].Failing {
 			continue
 		}
 		if u.AskedToEnd(vm.ID) && vm.Failed() && u.Asked[vm.ID].moved(vm) {

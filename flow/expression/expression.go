@@ -109,7 +109,6 @@ func (o operand) value(means map[string]float64) (value float64, known bool, tex
 // MaxLength bounds a condition, in bytes.
 const MaxLength = 4096
 
-// maxDepth bounds how deep parentheses and negations are nested.
 const maxDepth = 100
 
 // Parse reads a condition: comparisons of numbers and attribute names, which may be quoted, with = == != <> >= > <= <,
@@ -146,7 +145,6 @@ func (p *parser) peek() byte {
 	return p.text[p.position]
 }
 
-// take moves past the first of the symbols that comes next.
 func (p *parser) take(symbols ...string) string {
 	p.peek()
 	for _, symbol := range symbols {
@@ -181,7 +179,6 @@ func (p *parser) joined(operator, short string, next func() (Expression, error))
 	return left, err
 }
 
-// single reads a comparison, a negation or what is in parentheses.
 func (p *parser) single() (Expression, error) {
 	p.depth++
 	defer func() { p.depth-- }()
@@ -244,7 +241,6 @@ func (p *parser) operand() (operand, error) {
 	return operand{}, p.expected("a number or an attribute's name")
 }
 
-// word reads an attribute's name: letters, digits, _ and, inside, dots.
 func (p *parser) word() string {
 	start := p.position
 	for p.position < len(p.text) && (isLetter(p.text[p.position]) || isDigit(p.text[p.position]) || p.text[p.position] == '.') {

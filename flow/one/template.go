@@ -133,7 +133,6 @@ func (p *templateParser) skip(characters string) {
 	}
 }
 
-// until is the text from here to the first of the characters.
 func (p *templateParser) until(characters string) string {
 	rest := p.text[p.position:]
 	if end := strings.IndexAny(rest, characters); end >= 0 {

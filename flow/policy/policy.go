@@ -53,9 +53,6 @@ const (
 // Adjustments reads a role's policies; what is none is an empty one, which never asks for anything. Of more than
 // MaxPolicies, which only another writer of the document can have put there, those at the end are left out.
 func Adjustments(text json.RawMessage) []Adjustment {
-	if !raw.Filled(text) {
-		return nil
-	}
 	elements := raw.Elements(text)
 	elements = elements[:min(len(elements), spec.MaxPolicies)]
 	policies := make([]Adjustment, len(elements))

@@ -16,7 +16,6 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
-// attributesFrom are the attributes that one value of template_contents makes.
 func attributesFrom(name string, value json.RawMessage, variables variables) ([]one.Attribute, error) {
 	switch raw.KindOf(value) {
 	case raw.KindNull:
@@ -57,19 +56,12 @@ func eachMember(text json.RawMessage, visit func(name string, value json.RawMess
 		return nil
 	}
 	decoder := json.NewDecoder(bytes.NewReader(text))
-	opening, err := decoder.Token()
-	if err != nil {
-		return fmt.Errorf("read template_contents: %w", err)
-	}
-	if opening != json.Delim('{') {
+	if opening, _ := decoder.Token(); opening != json.Delim('{') {
 		return fmt.Errorf("read template_contents: it is %s and must be an object", raw.KindOf(text))
 	}
 	for decoder.More() {
-		name, err := decoder.Token()
-		if err != nil {
-			return fmt.Errorf("read template_contents: %w", err)
-		}
 		var value json.RawMessage
+		name, _ := decoder.Token()
 		if err := decoder.Decode(&value); err != nil {
 			return fmt.Errorf("read template_contents: %v: %w", name, err)
 		}
@@ -257,7 +249,6 @@ func newLayers(t one.Template) *layers {
 	return o
 }
 
-// add puts attributes of a name at the end.
 func (o *layers) add(name string, attributes []one.Attribute) {
 	if len(attributes) == 0 {
 		return

@@ -42,7 +42,6 @@ type variables struct {
 	left *int
 }
 
-// errContentsTooLong is returned where values make a role's contents too long.
 var errContentsTooLong = fmt.Errorf("with the values of user inputs and parents' VMs put in, template_contents have more than %d bytes; use long values in fewer places", spec.MaxContents)
 
 // variablesOf are those of a role, for one of its VMs. A name that is declared more than once
@@ -182,7 +181,6 @@ func referencesOf(role *spec.Role) []Reference {
 	return found
 }
 
-// parentNames are the names of a role's parents by how they are looked for.
 func parentNames(role *spec.Role) map[string]string {
 	names := map[string]string{}
 	for _, parent := range slices.Backward(role.Parents) {

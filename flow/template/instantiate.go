@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/flowjet/flowjet/flow/internal/raw"
 	"github.com/flowjet/flowjet/flow/render"
@@ -250,33 +251,9 @@ func canonicalObject(element any) (text string, isObject bool) {
 	if _, isObject = element.(map[string]any); !isObject {
 		return "", false
 	}
-	return string(appendCanonical(nil, element)), true
-}
-
-// appendCanonical writes a value so that equal ones are written alike: attributes by their names, and 1 as 1.0.
-func appendCanonical(text []byte, value any) []byte {
-	switch v := value.(type) {
-	case map[string]any:
-		text = append(text, '{')
-		for _, name := range slices.Sorted(maps.Keys(v)) {
-			text = append(appendCanonical(append(strconv.AppendQuote(text, name), ':'), v[name]), ',')
-		}
-		return append(text, '}')
-	case []any:
-		text = append(text, '[')
-		for _, element := range v {
-			text = append(appendCanonical(text, element), ',')
-		}
-		return append(text, ']')
-	case json.Number:
-		if number, err := v.Float64(); err == nil {
-			return strconv.AppendFloat(text, number, 'g', -1, 64)
-		}
-		return append(text, v...)
-	case string:
-		return strconv.AppendQuote(text, v)
-	}
-	return fmt.Append(text, value) // true, false, and nil
+	canonical := jsontext.Value(raw.Marshal(element))
+	_ = canonical.Canonicalize() // it is valid
+	return string(canonical), true
 }
 
 // mergeTemplates merges what was given for instantiating over a template:

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Object is a JSON object whose values have not been read.
@@ -96,12 +98,12 @@ func Whole(value json.RawMessage) (int, bool) {
 }
 
 // Filled reports whether a value is an array that is not empty.
-func Filled(value json.RawMessage) bool { return KindOf(value) == KindArray && Count(value) > 0 }
+func Filled(value json.RawMessage) bool { return len(Elements(value)) > 0 }
 
 // Elements are the elements of an array; nil if it is something else.
 func Elements(array json.RawMessage) []json.RawMessage {
 	elements := []json.RawMessage{}
-	if json.Unmarshal(array, &elements) != nil {
+	if KindOf(array) != KindArray || json.Unmarshal(array, &elements) != nil {
 		return nil
 	}
 	return elements
@@ -133,38 +135,17 @@ func Attributes(value json.RawMessage) Object {
 	return attributes
 }
 
-// Count is how many elements or attributes a valid array or object has, without reading them.
+// Count is how many elements or attributes a valid array or object has, without keeping them.
 func Count(value json.RawMessage) int {
-	depth, commas, empty := 0, 0, true
-	for i := 0; i < len(value); i++ {
-		switch value[i] {
-		case ' ', '\t', '\r', '\n':
-			continue
-		case '"':
-			for i++; i < len(value) && value[i] != '"'; i++ {
-				if value[i] == '\\' {
-					i++
-				}
-			}
-		case '{', '[':
-			if depth++; depth == 1 {
-				continue
-			}
-		case '}', ']':
-			if depth--; depth == 0 {
-				continue
-			}
-		case ',':
-			if depth == 1 {
-				commas++
-			}
-		}
-		empty = false
+	reader := jsontext.NewDecoder(bytes.NewReader(value), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	count := 0
+	for _, err := reader.ReadToken(); err == nil && reader.StackDepth() > 0 && reader.SkipValue() == nil; {
+		count++
 	}
-	if empty {
-		return 0
+	if KindOf(value) == KindObject {
+		return count / 2
 	}
-	return commas + 1
+	return count
 }
 
 // Equal reports whether two values mean the same.
@@ -190,7 +171,6 @@ func Short(value json.RawMessage) string {
 	return string(KindOf(value))
 }
 
-// maxShown bounds a value in a message, in bytes.
 const maxShown = 80
 
 // Shown is a text for a message, cut where it is long: what is told of a mistake must not hold a whole body.
