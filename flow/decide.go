@@ -21,13 +21,13 @@ package flow
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
 
 	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/policy"
-	"github.com/flowjet/flowjet/flow/render"
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
@@ -178,56 +178,6 @@ type State struct {
 	Deadlines map[string]time.Time `json:"deadlines,omitempty"`
 }
 
-// Intent is a VM that was decided on, stored from before it is created until it is known or was refused.
-type Intent struct {
-	// Key is unique for all time; the VM carries it as FLOWJET_KEY.
-	Key        string `json:"key"`
-	Role       string `json:"role"`
-	Ordinal    int    `json:"ordinal"`
-	Name       string `json:"name"`
-	TemplateID int    `json:"template_id"`
-	Hold       bool   `json:"hold,omitempty"`
-	// Attempts counts the calls whose outcome is unknown: after any, the VM is looked for by its key first.
-	Attempts int `json:"attempts,omitempty"`
-	// Floor is a VM id that was in use when the intent was decided on: its VM has a higher one. The worker sets it.
-	Floor int `json:"floor,omitempty"`
-	// Remade counts the VMs that did not come and in whose place this one is made.
-	Remade int `json:"remade,omitempty"`
-}
-
-// Instance is the VM as its template is made for it.
-func (i Intent) Instance() render.Instance {
-	return render.Instance{Role: i.Role, Key: i.Key, Ordinal: i.Ordinal}
-}
-
-// Asked is a request to a VM.
-type Asked struct {
-	// Action is oned's name for what was asked ("terminate"), or "recover".
-	Action string    `json:"action"`
-	At     time.Time `json:"at"`
-	// State and LCMState are the VM's when it was asked.
-	State    one.VMState  `json:"state"`
-	LCMState one.LCMState `json:"lcm_state"`
-	// Doubt reports whether the request may not have been made: whoever decided on it was not heard of again.
-	Doubt bool `json:"doubt,omitempty"`
-	// Refused reports whether the request has not been carried out, and is to be made again.
-	Refused bool `json:"refused,omitempty"`
-}
-
-// moved reports whether the VM has left the state in which it was asked.
-func (a Asked) moved(vm one.VM) bool { return vm.State != a.State || vm.LCMState != a.LCMState }
-
-// AskedToEnd reports whether the VM was asked to end.
-func (s *State) AskedToEnd(vm int) bool {
-	asked, pending := s.Asked[vm]
-	return pending && !asked.helps()
-}
-
-// helps reports whether the VM was asked to run again, and not to end.
-func (a Asked) helps() bool {
-	return a.Action == callRetry || a.Action == "resume" || a.Action == callRelease
-}
-
 // ActionKind is what an Action does.
 type ActionKind string
 
@@ -323,4 +273,110 @@ func (s State) Doubtful() []int {
 	}
 	slices.Sort(ids)
 	return slices.Compact(ids)
+}
+
+const (
+	// maxReasons is how many reasons a service's transition names.
+	maxReasons = 5
+	// maxDone is how many calls a transition names one by one.
+	maxDone = 10
+)
+
+// shortened is a list that names its surplus only by number.
+func shortened(list []string, most int) []string {
+	if len(list) <= most {
+		return list
+	}
+	return append(list[:most:most], fmt.Sprintf("and %d more", len(list)-most))
+}
+
+// Describe says in a few words each what a decision's calls to oned do, for the history: "create VM
+// Slave_0_(service_42)". A long list ends with how many more there are.
+func Describe(actions []Action) []string {
+	var done []string
+	for _, action := range actions {
+		done = append(done, action.describe())
+	}
+	return shortened(done, maxDone)
+}
+
+func (a Action) describe() string {
+	switch a.Kind {
+	case ActionCreateVM:
+		return "create VM " + a.Intent.Name
+	case ActionFindVM:
+		return "look for VM " + a.Intent.Name
+	case ActionVM, ActionRecoverVM:
+		return fmt.Sprintf("%s VM %d", a.Call, a.VM)
+	case ActionCreateNetwork:
+		return "create network " + a.Network.Called
+	case ActionFindNetwork:
+		return "look for network " + a.Network.Called
+	case ActionDeleteNetwork:
+		return fmt.Sprintf("delete network %s (%d)", a.Network.Called, a.Network.ID)
+	case ActionCreateRouter:
+		return "create the virtual router of role " + a.Role
+	case ActionFindRouter:
+		return "look for the virtual router of role " + a.Role
+	case ActionDeleteRouter:
+		return "delete the virtual router of role " + a.Role
+	case ActionDeleteDocument:
+		return "delete the service's document"
+	}
+	return string(a.Kind)
+}
+
+// NetworkDeleted is the last state that is told of a network.
+const NetworkDeleted = "DELETED"
+
+// NodeChanges are what became of the networks and virtual routers that a service made for itself, between two states of
+// it. They follow from the states alone, so that whoever commits the later state tells each of them once.
+func NodeChanges(before, after State) []Change {
+	networks, routers := map[string]Network{}, map[string]int{}
+	for _, network := range before.Networks {
+		networks[network.Name] = network
+	}
+	for _, role := range before.Service.Body.Roles {
+		if role.VRouterID != nil {
+			routers[role.Name] = *role.VRouterID
+		}
+	}
+	var changes []Change
+	for _, is := range after.Networks {
+		was, had := networks[is.Name]
+		if !had {
+			was.ID = noNetwork
+		}
+		change := Change{Kind: "network", Network: is.Name}
+		if was.ID != noNetwork {
+			change.Old, change.ID = was.State.String(), new(was.ID)
+		}
+		switch {
+		case is.ID == was.ID && (is.ID == noNetwork || is.State == was.State):
+			continue
+		case was.ID == noNetwork && is.State == one.NetworkInit:
+			continue // known by its id, not looked at yet
+		case is.ID == noNetwork:
+			change.New = NetworkDeleted
+		default:
+			change.New, change.ID = is.State.String(), new(is.ID)
+			change.Reason = fmt.Sprintf("%s, from %s %d", is.Called, is.Source, is.From)
+		}
+		changes = append(changes, change)
+	}
+	const created, deleted = "created", "deleted"
+	for _, role := range after.Service.Body.Roles {
+		was, known := routers[role.Name]
+		delete(routers, role.Name)
+		switch {
+		case role.VRouterID != nil && (!known || was != *role.VRouterID):
+			changes = append(changes, Change{Kind: "router", Role: role.Name, ID: new(*role.VRouterID), New: created})
+		case role.VRouterID == nil && known:
+			changes = append(changes, Change{Kind: "router", Role: role.Name, ID: new(was), Old: created, New: deleted})
+		}
+	}
+	for _, role := range slices.Sorted(maps.Keys(routers)) { // the role itself is gone
+		changes = append(changes, Change{Kind: "router", Role: role, ID: new(routers[role]), Old: created, New: deleted})
+	}
+	return changes
 }

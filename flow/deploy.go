@@ -77,7 +77,7 @@ func (d deployer) deployRole(role *spec.Role) bool {
 	case spec.RoleHold:
 		return d.hold(role)
 	case spec.RoleDeploying:
-		if !d.reduced(role) {
+		if !d.scaler.reduce(role, spec.RoleFailedDeploying) {
 			return role.CurrentState() != spec.RoleDeploying
 		}
 		d.watcher.healRole(role)
@@ -105,18 +105,6 @@ func (d deployer) deployRole(role *spec.Role) bool {
 		return role.CurrentState() != before
 	}
 	return false
-}
-
-// reduced reports whether the role has no VM beyond the cardinality that it was given after a failure.
-func (d deployer) reduced(role *spec.Role) bool {
-	if !role.Shrinking() {
-		return true
-	}
-	if !d.scaler.reduce(role, spec.RoleFailedDeploying) {
-		return false
-	}
-	role.ScaleWay = nil
-	return true
 }
 
 // parentsAre reports whether all the roles that the role waits for are in one of the states.
@@ -168,9 +156,6 @@ func (d deployer) start(role *spec.Role) {
 		role.LastVMName = new(int)
 	}
 }
-
-// maxIntents is how many VMs of a role are decided on at once, so that the stored state stays small.
-const maxIntents = 100
 
 // arrive takes the role on when all its VMs have come, or one has failed. It reports whether its state changed.
 func (d deployer) arrive(role *spec.Role, arrived, failed spec.RoleState) bool {
@@ -270,7 +255,7 @@ func (d deployer) holds(role *spec.Role) bool {
 // hold waits for a role's release: by a command, in the order of the parents,
 // or by hand, VM by VM. It reports whether the role changed its state.
 func (d deployer) hold(role *spec.Role) bool {
-	if !d.reduced(role) {
+	if !d.scaler.reduce(role, spec.RoleFailedDeploying) {
 		return role.CurrentState() != spec.RoleHold
 	}
 	d.inventory.fill(role)
@@ -291,9 +276,6 @@ func (d deployer) hold(role *spec.Role) bool {
 	d.roleTo(role, spec.RoleDeploying, "")
 	return true
 }
-
-// callRelease is oned's action that lets a VM on hold start.
-const callRelease = "release"
 
 // dependencies are which roles wait for which, by their names and places.
 type dependencies struct {

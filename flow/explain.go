@@ -115,7 +115,7 @@ func (e *explainer) explainState() {
 		for role := range e.Service.Body.EachRole() {
 			if role.CurrentState() == spec.RoleWarning {
 				e.explainTroubledVMs(role)
-				if _, heals := policy.HealRuleOf(role); heals {
+				if _, heals, _ := policy.HealRuleOf(role); heals {
 					e.explainLack(role)
 				}
 			}
@@ -290,7 +290,7 @@ func (e *explainer) explainIntents(role *spec.Role, kind FindingKind) {
 }
 
 func (e *explainer) explainComing(role *spec.Role) {
-	_, heals := policy.HealRuleOf(role)
+	_, heals, _ := policy.HealRuleOf(role)
 	for _, node := range role.Nodes {
 		vm, known := e.facts[node.DeployID]
 		found := e.aboutVM(FoundNotRunning, role, vm)
@@ -349,7 +349,7 @@ func (e *explainer) explainVMsEnd(role *spec.Role, nodes []spec.Node) {
 
 // explainTroubledVMs names the role's VMs in trouble. What the log says already is only made more precise.
 func (e *explainer) explainTroubledVMs(role *spec.Role) {
-	_, heals := policy.HealRuleOf(role)
+	_, heals, _ := policy.HealRuleOf(role)
 	for _, node := range role.Nodes {
 		vm, known := e.facts[node.DeployID]
 		warns := role.CurrentState() == spec.RoleWarning

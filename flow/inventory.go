@@ -10,8 +10,34 @@ import (
 
 	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/policy"
+	"github.com/flowjet/flowjet/flow/render"
 	"github.com/flowjet/flowjet/flow/spec"
 )
+
+// maxIntents is how many VMs of a role are decided on at once, so that the stored state stays small.
+const maxIntents = 100
+
+// Intent is a VM that was decided on, stored from before it is created until it is known or was refused.
+type Intent struct {
+	// Key is unique for all time; the VM carries it as FLOWJET_KEY.
+	Key        string `json:"key"`
+	Role       string `json:"role"`
+	Ordinal    int    `json:"ordinal"`
+	Name       string `json:"name"`
+	TemplateID int    `json:"template_id"`
+	Hold       bool   `json:"hold,omitempty"`
+	// Attempts counts the calls whose outcome is unknown: after any, the VM is looked for by its key first.
+	Attempts int `json:"attempts,omitempty"`
+	// Floor is a VM id that was in use when the intent was decided on: its VM has a higher one. The worker sets it.
+	Floor int `json:"floor,omitempty"`
+	// Remade counts the VMs that did not come and in whose place this one is made.
+	Remade int `json:"remade,omitempty"`
+}
+
+// Instance is the VM as its template is made for it.
+func (i Intent) Instance() render.Instance {
+	return render.Instance{Role: i.Role, Key: i.Key, Ordinal: i.Ordinal}
+}
 
 // observe brings the state up to the facts: VMs that were decided on become
 // nodes, VMs that are gone cease to be, VMs that nobody wants are ended.
@@ -120,7 +146,7 @@ func (v inventory) followLoss(role *spec.Role, lost int) {
 		return
 	}
 	have := len(role.Nodes) + v.intended(role) + len(v.strangers[role.Name])
-	if _, heals := policy.HealRuleOf(role); heals {
+	if _, heals, _ := policy.HealRuleOf(role); heals {
 		have = max(have, role.Cardinality-lost)
 	}
 	if have < role.Cardinality {
@@ -135,7 +161,7 @@ func (v inventory) growing(role *spec.Role) bool {
 	case spec.RoleDeploying, spec.RoleFailedDeploying, spec.RoleHold, spec.RoleScaling, spec.RoleFailedScaling:
 		return !role.Shrinking()
 	case spec.RoleRunning, spec.RoleWarning:
-		_, heals := policy.HealRuleOf(role)
+		_, heals, _ := policy.HealRuleOf(role)
 		return heals
 	}
 	return false

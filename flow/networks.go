@@ -102,11 +102,12 @@ func (n networker) wantedNetwork(name string, choice raw.Object) (Network, bool)
 }
 
 func (n networker) network(name string) *Network {
-	at := slices.IndexFunc(n.Networks, func(n Network) bool { return n.Name == name })
-	if at < 0 {
-		return nil
+	for i := range n.Networks {
+		if n.Networks[i].Name == name {
+			return &n.Networks[i]
+		}
 	}
-	return &n.Networks[at]
+	return nil
 }
 
 // deployNetworks makes the service's own networks and waits until they are READY. What an earlier failure left is
@@ -216,11 +217,8 @@ func DoubtRequests(state State) State {
 
 // WatchesNetworks reports whether decisions wait for the service's own networks.
 func WatchesNetworks(state State) bool {
-	switch state.Service.State() {
-	case spec.ServiceDeployingNets, spec.ServiceUndeployingNets, spec.ServiceFailedDeployingNets, spec.ServiceFailedUndeployingNets:
-		return true
-	}
-	return false
+	of := []spec.ServiceState{spec.ServiceDeployingNets, spec.ServiceUndeployingNets, spec.ServiceFailedDeployingNets, spec.ServiceFailedUndeployingNets}
+	return slices.Contains(of, state.Service.State())
 }
 
 // SeeNetwork is the state with a network of the service's own as oned shows it.

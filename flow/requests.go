@@ -10,6 +10,37 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
+// callRelease is oned's action that lets a VM on hold start.
+const callRelease = "release"
+
+// Asked is a request to a VM.
+type Asked struct {
+	// Action is oned's name for what was asked ("terminate"), or "recover".
+	Action string    `json:"action"`
+	At     time.Time `json:"at"`
+	// State and LCMState are the VM's when it was asked.
+	State    one.VMState  `json:"state"`
+	LCMState one.LCMState `json:"lcm_state"`
+	// Doubt reports whether the request may not have been made: whoever decided on it was not heard of again.
+	Doubt bool `json:"doubt,omitempty"`
+	// Refused reports whether the request has not been carried out, and is to be made again.
+	Refused bool `json:"refused,omitempty"`
+}
+
+// moved reports whether the VM has left the state in which it was asked.
+func (a Asked) moved(vm one.VM) bool { return vm.State != a.State || vm.LCMState != a.LCMState }
+
+// AskedToEnd reports whether the VM was asked to end.
+func (s *State) AskedToEnd(vm int) bool {
+	asked, pending := s.Asked[vm]
+	return pending && !asked.helps()
+}
+
+// helps reports whether the VM was asked to run again, and not to end.
+func (a Asked) helps() bool {
+	return a.Action == callRetry || a.Action == "resume" || a.Action == callRelease
+}
+
 // ask adds a request to a VM to the actions, once: until its effect is seen, or
 // it has had as long as a look, it is not repeated.
 func (r requester) ask(vm one.VM, call, role string) {

@@ -117,16 +117,24 @@ func (s scaler) room() int {
 
 // beginScale has the role scale; the service is to follow.
 func (s scaler) beginScale(role *spec.Role, cardinality int, reason string) {
+	s.resize(role, role.Cardinality, cardinality)
+	s.roleTo(role, spec.RoleScaling, reason)
+}
+
+// resize gives a role another cardinality than what it has.
+func (s scaler) resize(role *spec.Role, have, wanted int) {
 	way, direction := spec.ScaleUp, "up"
-	if cardinality < role.Cardinality {
+	if wanted < have {
 		way, direction = spec.ScaleDown, "down"
 	}
-	s.log("I", "Role %s scaling %s from %d to %d nodes", role.Name, direction, role.Cardinality, cardinality)
-	role.Cardinality = cardinality
-	role.ScaleWay = &way
+	if wanted == have {
+		s.log("I", "Role %s continues with %s", role.Name, plural(have, "node"))
+	} else {
+		s.log("I", "Role %s scaling %s from %d to %d nodes", role.Name, direction, have, wanted)
+	}
+	role.Cardinality, role.ScaleWay = wanted, &way
 	policy.ForgetTrueEvals(role)
 	delete(s.PolicyCooldowns, role.Name)
-	s.roleTo(role, spec.RoleScaling, reason)
 }
 
 func (s scaler) mayScale(role *spec.Role, arguments ScaleArguments) error {
@@ -191,18 +199,7 @@ func (s scaler) scaleBack(role *spec.Role, wanted int) {
 		room--
 		return room < 0
 	})
-	way, direction := spec.ScaleUp, "up"
-	if wanted < have {
-		way, direction = spec.ScaleDown, "down"
-	}
-	text := fmt.Sprintf("Role %s scaling %s from %d to %d nodes", role.Name, direction, have, wanted)
-	if wanted == have {
-		text = fmt.Sprintf("Role %s continues with %s", role.Name, plural(have, "node"))
-	}
-	s.log("I", "%s", text)
-	role.Cardinality, role.ScaleWay = wanted, &way
-	policy.ForgetTrueEvals(role)
-	delete(s.PolicyCooldowns, role.Name)
+	s.resize(role, have, wanted)
 	switch role.CurrentState() {
 	case spec.RoleScaling, spec.RoleFailedScaling:
 	case spec.RoleCooldown:
@@ -211,15 +208,18 @@ func (s scaler) scaleBack(role *spec.Role, wanted int) {
 	case spec.RoleRunning, spec.RoleWarning:
 		s.roleTo(role, spec.RoleScaling, "")
 	default: // it is deployed with as many
-		if way == spec.ScaleUp {
+		if !role.Shrinking() {
 			role.ScaleWay = nil
 		}
 	}
 }
 
-// reduce ends what a role has beyond its cardinality. It reports whether nothing is left of that; the role may have
-// failed at it. A scaling down ends where only protected VMs are left to end: the role keeps them.
+// reduce ends what a role that shrinks has beyond its cardinality. It reports whether nothing is left of that; the role may
+// have failed at it. A scaling down ends where only protected VMs are left to end: the role keeps them.
 func (s scaler) reduce(role *spec.Role, failed spec.RoleState) bool {
+	if !role.Shrinking() {
+		return true
+	}
 	s.undeployer.dropIntents(role.Name)
 	leaving := s.victims(role)
 	if least := len(role.Nodes) - len(leaving); least > role.Cardinality {
@@ -234,7 +234,11 @@ func (s scaler) reduce(role *spec.Role, failed spec.RoleState) bool {
 	for i := range s.actions[before:] {
 		s.actions[before+i].Scaling = true
 	}
-	return !hasFailed && len(leaving) == 0 && s.inventory.intended(role) == 0
+	if hasFailed || len(leaving) > 0 || s.inventory.intended(role) > 0 {
+		return false
+	}
+	role.ScaleWay = nil
+	return true
 }
 
 // victims are the nodes that a shrinking role is to lose: those that end or were asked to already, and of the others as
@@ -291,18 +295,18 @@ func (s scaler) protected(role *spec.Role) []int {
 }
 
 func protectedText(vms []int) string {
-	names := make([]string, 0, len(vms))
-	for _, vm := range vms[:min(len(vms), maxReasons)] {
+	if len(vms) == 1 {
+		return fmt.Sprintf("VM %d is protected (%s=YES)", vms[0], one.ProtectAttribute)
+	}
+	var names []string
+	for _, vm := range vms {
 		names = append(names, strconv.Itoa(vm))
 	}
-	if more := len(vms) - len(names); more > 0 {
-		names = append(names, fmt.Sprintf("%d more", more))
+	if more := len(vms) - maxReasons; more > 0 {
+		names = append(names[:maxReasons], fmt.Sprintf("%d more", more))
 	}
 	last := len(names) - 1
-	if last == 0 {
-		return "VM " + names[0] + " is protected (" + one.ProtectAttribute + "=YES)"
-	}
-	return "VMs " + strings.Join(names[:last], ", ") + " and " + names[last] + " are protected (" + one.ProtectAttribute + "=YES)"
+	return fmt.Sprintf("VMs %s and %s are protected (%s=YES)", strings.Join(names[:last], ", "), names[last], one.ProtectAttribute)
 }
 
 // DeadlineSchedule is the timer of the scheduled policy that is due next.

@@ -415,7 +415,7 @@ func (t tracker) unstick(role *spec.Role, vm one.VM, ends bool) (failure string)
 // remakes reports whether another VM may be made in the place of one that does not come:
 // it has never been up, and its role is to grow or replaces what fails.
 func (t tracker) remakes(role *spec.Role, vm one.VM, stay Stay) bool {
-	rule, heals := policy.HealRuleOf(role)
+	rule, heals, _ := policy.HealRuleOf(role)
 	grows := role.CurrentState() == spec.RoleDeploying || role.CurrentState() == spec.RoleScaling || heals && rule.Action == policy.HealRecreate
 	return grows && vm.IsNew() && !role.IsRouter() && stay.Remade < maxRemade
 }

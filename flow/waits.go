@@ -43,7 +43,7 @@ func (l limiter) followWaits() {
 		waits[key] = wait
 	}
 	services := l.deadlines(nil)
-	state := serviceWaits[l.Service.State()]
+	state := stateWaits[l.Service.State()]
 	note(ofService, state, *services.For(state), services.Then)
 	for role := range l.Service.Body.EachRole() {
 		own, _ := policy.ReadDeadlines(role.Deadlines, policy.Deadlines{Then: services.Then})
@@ -56,14 +56,9 @@ func (l limiter) followWaits() {
 	}
 }
 
-// serviceWaits are the names of the deadlines that a service's states have.
-var serviceWaits = map[spec.ServiceState]string{
+// stateWaits are the names of the deadlines that a service's states have, and those of a role, whose numbers are the same.
+var stateWaits = map[spec.ServiceState]string{
 	spec.ServiceDeploying: policy.WaitDeploying, spec.ServiceScaling: policy.WaitScaling, spec.ServiceUndeploying: policy.WaitUndeploying,
-}
-
-// roleWaits are the same for a role.
-var roleWaits = map[spec.RoleState]string{
-	spec.RoleDeploying: policy.WaitDeploying, spec.RoleScaling: policy.WaitScaling, spec.RoleUndeploying: policy.WaitUndeploying,
 }
 
 // failedWaits are the states of roles whose deadlines have passed.
@@ -77,7 +72,7 @@ func (l limiter) waitsFor(role *spec.Role) string {
 	if l.Service.State().Failed() || (l.Service.State() == spec.ServiceUndeploying) != (role.CurrentState() == spec.RoleUndeploying) {
 		return ""
 	}
-	return roleWaits[role.CurrentState()]
+	return stateWaits[spec.ServiceState(role.CurrentState())]
 }
 
 // deadlines are those of a role, or without one of the service; what it does not name is the service's, or the configuration's.
@@ -255,7 +250,7 @@ func (l limiter) holdService() bool {
 	if state == spec.ServiceUndeploying {
 		failed = spec.ServiceFailedUndeploying
 	}
-	if !is || wait.For != serviceWaits[state] || state != spec.ServiceDeploying && state != spec.ServiceUndeploying {
+	if !is || wait.For != stateWaits[state] || state != spec.ServiceDeploying && state != spec.ServiceUndeploying {
 		return false
 	}
 	for role := range l.Service.Body.EachRole() {

@@ -45,7 +45,7 @@ func (w watcher) watch() {
 // watchRole has VMs created for those that were replaced, and recovers VMs which the last leader left behind.
 func (w watcher) watchRole(role *spec.Role) {
 	w.healRole(role)
-	rule, heals := policy.HealRuleOf(role)
+	rule, heals, _ := policy.HealRuleOf(role)
 	due := w.Heals[role.Name].Since[refusedVM].Add(rule.After)
 	switch {
 	case !heals:
@@ -72,7 +72,7 @@ func (w watcher) watchRole(role *spec.Role) {
 
 // trouble names the first of the role's VMs that is in trouble.
 func (w watcher) trouble(role *spec.Role) string {
-	_, heals := policy.HealRuleOf(role)
+	_, heals, _ := policy.HealRuleOf(role)
 	if have := len(role.Nodes) + len(w.strangers[role.Name]); heals && have < role.Cardinality {
 		return fmt.Sprintf("the role has %d of %d VMs", have, role.Cardinality)
 	}
@@ -117,7 +117,7 @@ type Heal struct {
 // healRole heals the role's VMs whose time has come, and notes which ones are
 // in good hands: a role does not fail because of those.
 func (w watcher) healRole(role *spec.Role) {
-	rule, has := policy.HealRuleOf(role)
+	rule, has, _ := policy.HealRuleOf(role)
 	if !has {
 		delete(w.Heals, role.Name)
 		return

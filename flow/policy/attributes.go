@@ -26,33 +26,27 @@ type HealRule struct {
 	Max    int
 }
 
-// HealRuleOf reads a role's attribute heal; false where it has none that can be used.
-func HealRuleOf(role *spec.Role) (HealRule, bool) {
-	rule, wrong := ReadHeal(role)
-	return rule, wrong == "" && rule.Action != ""
-}
-
 // HealText describes the role's attribute heal for people; empty without one that can be used.
 func HealText(role *spec.Role) string {
-	rule, has := HealRuleOf(role)
+	rule, has, _ := HealRuleOf(role)
 	if !has {
 		return ""
 	}
 	return fmt.Sprintf("%s after %s, at most %d an hour", rule.Action, rule.After, rule.Max)
 }
 
-// ReadHeal reads a role's attribute heal, or tells what is wrong with it. Without the attribute there is no Action.
-func ReadHeal(role *spec.Role) (rule HealRule, wrong string) {
+// HealRuleOf reads a role's attribute heal. It has none where it has no attribute, or one with which something is wrong.
+func HealRuleOf(role *spec.Role) (rule HealRule, has bool, wrong string) {
 	if len(role.Heal) == 0 {
-		return rule, ""
+		return rule, false, ""
 	}
 	if raw.KindOf(role.Heal) != raw.KindObject {
-		return rule, fmt.Sprintf(`is %s; it must be an object such as {"action": "recreate", "after": "60s", "max": 3}`, raw.Short(role.Heal))
+		return rule, false, fmt.Sprintf(`is %s; it must be an object such as {"action": "recreate", "after": "60s", "max": 3}`, raw.Short(role.Heal))
 	}
 	given := raw.Attributes(role.Heal)
 	rule = HealRule{Action: raw.Text(given["action"]), After: time.Minute, Max: 3}
 	if rule.Action != HealRecreate && rule.Action != HealRecover {
-		return rule, fmt.Sprintf("has the action %s; it can be %q or %q", raw.Short(given["action"]), HealRecreate, HealRecover)
+		return rule, false, fmt.Sprintf("has the action %s; it can be %q or %q", raw.Short(given["action"]), HealRecreate, HealRecover)
 	}
 	if after, has := given["after"]; has {
 		length, err := time.ParseDuration(raw.Text(after))
@@ -60,19 +54,19 @@ func ReadHeal(role *spec.Role) (rule HealRule, wrong string) {
 			length, err = time.Duration(seconds)*time.Second, nil
 		}
 		if rule.After = length; err != nil || length < time.Second || length > 24*time.Hour {
-			return rule, fmt.Sprintf("has after %s; it must be a duration from \"1s\" to \"24h\", or a number of seconds", raw.Short(after))
+			return rule, false, fmt.Sprintf("has after %s; it must be a duration from \"1s\" to \"24h\", or a number of seconds", raw.Short(after))
 		}
 	}
 	if most, has := given["max"]; has {
 		var known bool
 		if rule.Max, known = raw.Whole(most); !known || rule.Max < 1 || rule.Max > 1000 {
-			return rule, fmt.Sprintf("has max %s; it must be a whole number from 1 to 1000", raw.Short(most))
+			return rule, false, fmt.Sprintf("has max %s; it must be a whole number from 1 to 1000", raw.Short(most))
 		}
 	}
 	if rule.Action == HealRecreate && role.IsRouter() {
-		return rule, "cannot be \"recreate\": the VMs of a virtual router end with it; \"recover\" is possible"
+		return rule, false, "cannot be \"recreate\": the VMs of a virtual router end with it; \"recover\" is possible"
 	}
-	return rule, ""
+	return rule, true, ""
 }
 
 // The orders in which a role that scales down loses VMs, which its attribute "victims"

@@ -74,7 +74,7 @@ func validate(body spec.Body, declared declarations) Violations {
 		path := fmt.Sprintf("roles[%d]", i)
 		checkLimits(found, path, role)
 		checkPolicies(found, path, policies[i])
-		_, wrong := policy.ReadHeal(&role)
+		_, _, wrong := policy.HealRuleOf(&role)
 		found.addWrong(path+".heal", wrong)
 		_, wrong = policy.ReadDeadlines(role.Deadlines, policy.Deadlines{})
 		found.addWrong(path+".deadlines", wrong)
