@@ -74,16 +74,11 @@ func upgradeForMerge(whole raw.Object) {
 		return
 	}
 	upgradeBody(whole)
-	var roles []raw.Object
-	if json.Unmarshal(whole["roles"], &roles) != nil || roles == nil {
-		return
-	}
-	for _, role := range roles {
+	raw.Change(whole, "roles", func(_ int, role raw.Object) {
 		if kept := maps.Clone(role); upgradeRole(role) != nil {
 			maps.Copy(role, kept)
 		}
-	}
-	whole["roles"] = raw.Marshal(roles)
+	})
 }
 
 // upgradeGiven is upgradeForMerge for what is given for instantiating: values of custom_attrs are those of user inputs

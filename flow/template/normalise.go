@@ -26,16 +26,10 @@ func normalise(whole raw.Object, registered time.Time) (spec.Body, *findings) {
 	}
 	found := newFindings(nil)
 	convert(found, "", whole, bodyRules)
-	var roles []raw.Object
-	if text, has := whole["roles"]; has && json.Unmarshal(text, &roles) == nil {
-		for _, role := range roles {
-			found.roles = append(found.roles, raw.Text(role["name"]))
-		}
-		for i, role := range roles {
-			normaliseRole(found, fmt.Sprintf("roles[%d].", i), role)
-		}
-		whole["roles"] = raw.Marshal(roles)
-	}
+	raw.Change(whole, "roles", func(i int, role raw.Object) {
+		found.roles = append(found.roles, raw.Text(role["name"]))
+		normaliseRole(found, fmt.Sprintf("roles[%d].", i), role)
+	})
 	raw.SetDefault(whole, "deployment", `"none"`)
 	raw.SetDefault(whole, "description", `""`)
 	body, err := spec.ParseBody(whole.JSON())
@@ -66,14 +60,9 @@ var runtimeAttributes = []string{"state", "nodes", "last_vmname", "scale_way", "
 
 func convertPolicies(f *findings, path string, role raw.Object) {
 	for _, attribute := range slices.Sorted(maps.Keys(policyRules)) {
-		var policies []raw.Object
-		if json.Unmarshal(role[attribute], &policies) != nil || policies == nil {
-			continue
-		}
-		for i, policy := range policies {
+		raw.Change(role, attribute, func(i int, policy raw.Object) {
 			convert(f, fmt.Sprintf("%s%s[%d].", path, attribute, i), policy, policyRules[attribute])
-		}
-		role[attribute] = raw.Marshal(policies)
+		})
 	}
 }
 

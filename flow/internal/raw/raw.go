@@ -126,6 +126,18 @@ func Objects(array json.RawMessage) []Object {
 	return elements
 }
 
+// Change changes each object of an attribute that is an array of objects; any other stays as it is.
+func Change(o Object, attribute string, change func(i int, element Object)) {
+	elements := Objects(o[attribute])
+	if elements == nil {
+		return
+	}
+	for i, element := range elements {
+		change(i, element)
+	}
+	o[attribute] = Marshal(elements)
+}
+
 // Attributes are the attributes of an object; nil if it is something else.
 func Attributes(value json.RawMessage) Object {
 	var attributes Object
