@@ -201,12 +201,9 @@ func (f Finding) text(now time.Time) string {
 		}
 		return utc(*known)
 	}
-	id, are := "", "are"
+	id, are := "", map[bool]string{true: "is", false: "are"}[f.Count == 1]
 	if f.VM != nil {
 		id = strconv.Itoa(*f.VM)
-	}
-	if f.Count == 1 {
-		are = "is"
 	}
 	return strings.NewReplacer(
 		"$ROLE", f.Role, "$ID", id, "$NAME", f.Name, "$STATE", f.State, "$STAY", f.stayText(now), "$PARENT", f.Parent, "$WANTED", strconv.Itoa(f.Wanted),

@@ -17,15 +17,13 @@ import (
 	"github.com/flowjet/flowjet/flow/one"
 )
 
+// What oned and OneFlow call things.
 const (
-	// DocumentTypeService and DocumentTypeServiceTemplate are oned's types of document under which both are kept.
-	DocumentTypeService         = 100
-	DocumentTypeServiceTemplate = 101
-	// DeploymentStraight is the order of deployment in which a role waits for its parents.
-	DeploymentStraight = "straight"
-	// RoleTypeVM and RoleTypeVR are the two types of role.
-	RoleTypeVM = "vm"
-	RoleTypeVR = "vr"
+	DocumentTypeService         = 100        // of the documents that are services
+	DocumentTypeServiceTemplate = 101        // of the documents that are service templates
+	DeploymentStraight          = "straight" // the order of deployment in which a role waits for its parents
+	RoleTypeVM                  = "vm"
+	RoleTypeVR                  = "vr"
 )
 
 // Body is the JSON text in a document's TEMPLATE/BODY: a service template's, or, with State set, a service's.
