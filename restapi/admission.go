@@ -1,92 +1,148 @@
 package restapi
 
 import (
-	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"sync"
 	"time"
 
-	"github.com/flowjet/flowjet/restapi/internal/limit"
+	"golang.org/x/time/rate"
 )
 
-// admission bounds what users ask for at once and in a second.
 type admission struct {
 	limits   Limits
-	throttle *limit.Throttle
+	throttle *throttle
 	// working, receiving and streams are the slots of requests that are worked on, of
 	// bodies that are received, and of clients that follow events.
-	working, receiving, streams *limit.Slots
+	working, receiving, streams *slots
 }
 
 func newAdmission(limits Limits) *admission {
 	return &admission{
-		limits: limits, throttle: limit.NewThrottle(limits.Verdicts),
-		working: limit.NewSlots(limits.Requests, 0), receiving: limit.NewSlots(limits.Receiving, 0),
-		streams: limit.NewSlots(limits.Streams, limits.StreamsOfUser),
+		limits: limits, throttle: &throttle{now: time.Now, max: limits.Verdicts, buckets: map[bucketKey]*rate.Limiter{}},
+		working: newSlots(limits.Requests, 0), receiving: newSlots(limits.Receiving, 0), streams: newSlots(limits.Streams, limits.StreamsOfUser),
 	}
 }
 
-// rate takes one request from what the user may send a second.
-func (a *admission) rate(who caller, method string) error {
-	key := limit.Key{UID: who.Identity.UID, Changes: method != http.MethodGet}
-	rate := a.limits.Reads
-	if key.Changes {
-		rate = a.limits.Changes
+// admit reads a request's body into memory, within the limit of a body and of what the user may send: commands are kept
+// in NATS for days, and answers for one. Then it gives the request a slot among those that are worked on. While it is
+// received it has a slot of another kind: a client that sends slowly holds up nobody but the same user.
+func (a *admission) admit(w http.ResponseWriter, r *request) (release func(), err error) {
+	uid := r.caller.Identity.UID
+	if r.ContentLength != 0 {
+		received, ok := a.receiving.take(uid)
+		if !ok {
+			return nil, &busyError{http.StatusServiceUnavailable, time.Second, "too many requests are being received, of this user or of all users; try again"}
+		}
+		r.text, r.textErr = io.ReadAll(http.MaxBytesReader(w, r.Body, a.limits.Body))
+		if tooLarge, is := errors.AsType[*http.MaxBytesError](r.textErr); is {
+			r.textErr = failure(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", tooLarge.Limit)
+		} else if r.textErr != nil {
+			r.textErr = fmt.Errorf("read the request's body: %w", r.textErr)
+		}
+		received()
+		wait, ok := a.throttle.take(bucketKey{uid: uid, bytes: true}, len(r.text), float64(a.limits.Bytes), a.limits.BytesAtOnce)
+		if !ok {
+			return nil, &busyError{http.StatusTooManyRequests, wait, fmt.Sprintf("more than %d bytes a second of changes, and %d at once; try again in a moment", a.limits.Bytes, a.limits.BytesAtOnce)}
+		}
 	}
-	if wait, ok := a.throttle.Take(key, 1, rate, 2*rate); !ok {
-		return &busyError{http.StatusTooManyRequests, wait, fmt.Sprintf("more than %g requests of this kind a second; try again in a moment", rate)}
-	}
-	return nil
-}
-
-// admit gives a request a slot among those that are worked on. Its body is read before,
-// in a slot of another kind: a client that sends slowly holds up nobody but the same user.
-func (a *admission) admit(w http.ResponseWriter, r *http.Request, uid int) (release func(), err error) {
-	if err := a.receive(w, r, uid); err != nil {
-		return nil, err
-	}
-	release, ok := a.working.Take(uid)
+	release, ok := a.working.take(uid)
 	if !ok {
 		return nil, &busyError{http.StatusServiceUnavailable, time.Second, "too many requests are in progress, of this user or of all users; try again"}
 	}
 	return release, nil
 }
 
-// receive reads a request's body into memory, within the limit of a body and of what the
-// user may send: commands are kept in NATS for days, and answers for one.
-func (a *admission) receive(w http.ResponseWriter, r *http.Request, uid int) error {
-	if r.ContentLength == 0 {
-		return nil
-	}
-	release, ok := a.receiving.Take(uid)
-	if !ok {
-		return &busyError{http.StatusServiceUnavailable, time.Second, "too many requests are being received, of this user or of all users; try again"}
-	}
-	defer release()
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, a.limits.Body))
-	r.Body = &received{Reader: bytes.NewReader(body), err: err}
-	wait, ok := a.throttle.Take(limit.Key{UID: uid, Bytes: true}, float64(len(body)), float64(a.limits.Bytes), float64(a.limits.BytesAtOnce))
-	if !ok {
-		return &busyError{http.StatusTooManyRequests, wait, fmt.Sprintf("more than %d bytes a second of changes, and %d at once; try again in a moment", a.limits.Bytes, a.limits.BytesAtOnce)}
-	}
-	return nil
+// slots are shared fairly among users: of n users that have some, none gets more than an (n+1)th part, so that there is
+// room for another one.
+type slots struct {
+	most int
+	// mostOfUser bounds a user's slots however few others there are; 0 is no bound.
+	mostOfUser int
+
+	mu     sync.Mutex
+	taken  int
+	byUser map[int]int
 }
 
-// received is a body that was read. Its reader gets the error that ended it.
-type received struct {
-	*bytes.Reader
-	err error
+func newSlots(most, mostOfUser int) *slots {
+	return &slots{most: most, mostOfUser: mostOfUser, byUser: map[int]int{}}
 }
 
-// Read returns what was received, and then the error that ended it, if any.
-func (b *received) Read(into []byte) (int, error) {
-	n, err := b.Reader.Read(into)
-	if err == io.EOF && b.err != nil {
-		err = b.err
+// take gives the user a slot until release is called; ok reports whether there was one.
+func (s *slots) take(uid int) (release func(), ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	users, own := len(s.byUser), s.byUser[uid]
+	if own == 0 {
+		users++
 	}
-	return n, err
+	share := max(1, s.most/(users+1))
+	if s.mostOfUser > 0 {
+		share = min(share, s.mostOfUser)
+	}
+	if s.taken >= s.most || own >= share {
+		return nil, false
+	}
+	s.taken++
+	s.byUser[uid]++
+	return sync.OnceFunc(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.taken--
+		if s.byUser[uid]--; s.byUser[uid] == 0 {
+			delete(s.byUser, uid)
+		}
+	}), true
 }
 
-// Close does nothing.
-func (b *received) Close() error { return nil }
+type throttle struct {
+	now func() time.Time
+	max int // how many buckets are remembered
+
+	mu      sync.Mutex
+	buckets map[bucketKey]*rate.Limiter
+}
+
+// bucketKey is a user's reads, changes, or bytes of changes, which count apart.
+type bucketKey struct {
+	uid            int
+	changes, bytes bool
+}
+
+// take takes as many as count, of a rate a second and burst at once, out of the user's bucket, or returns how long to
+// wait for them.
+func (t *throttle) take(key bucketKey, count int, aSecond float64, burst int) (wait time.Duration, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.now()
+	bucket := t.buckets[key]
+	if bucket == nil {
+		makeRoom(t.buckets, t.max, func(b *rate.Limiter) bool { return b.TokensAt(now) >= float64(b.Burst()) }) // full again
+		bucket = rate.NewLimiter(rate.Limit(aSecond), burst)
+		t.buckets[key] = bucket
+	}
+	if bucket.AllowN(now, count) {
+		return 0, true
+	}
+	return time.Duration((float64(count) - bucket.TokensAt(now)) / aSecond * float64(time.Second)), false
+}
+
+// makeRoom has a map hold less than most entries: it drops those of the first kind, those of the next while it is full,
+// and in the end any.
+func makeRoom[K comparable, V any](entries map[K]V, most int, kinds ...func(V) bool) {
+	for _, drop := range kinds {
+		if len(entries) >= most {
+			maps.DeleteFunc(entries, func(_ K, value V) bool { return drop(value) })
+		}
+	}
+	for key := range entries {
+		if len(entries) < most {
+			return
+		}
+		delete(entries, key)
+	}
+}

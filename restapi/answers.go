@@ -3,12 +3,20 @@ package restapi
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/template"
+	"github.com/flowjet/flowjet/opennebula"
 )
 
 const (
@@ -37,13 +45,11 @@ type answer struct {
 
 var done = answer{status: http.StatusNoContent}
 
-// problem is an error below ownPrefix.
 type problem struct {
-	Type   string `json:"type"`
-	Title  string `json:"title"`
-	Status int    `json:"status"`
-	Detail string `json:"detail"`
-	// Violations are of a body that was refused.
+	Type       string              `json:"type"`
+	Title      string              `json:"title"`
+	Status     int                 `json:"status"`
+	Detail     string              `json:"detail"`
 	Violations template.Violations `json:"violations,omitempty"`
 }
 
@@ -58,14 +64,8 @@ func (a answer) write(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	header := w.Header()
-	if a.location != "" {
-		header.Set("Location", a.location)
-	}
 	if a.cookie != nil {
 		http.SetCookie(w, a.cookie)
-	}
-	if a.etag != "" {
-		header.Set("ETag", a.etag)
 	}
 	if a.replayed {
 		header.Set("Idempotent-Replayed", "true")
@@ -73,38 +73,171 @@ func (a answer) write(w http.ResponseWriter, r *http.Request) {
 	if a.warning != "" {
 		header.Set("Warning", "299 flowjet "+strconv.QuoteToASCII(a.warning))
 	}
+	for name, value := range map[string]string{"Location": a.location, "ETag": a.etag} {
+		if value != "" {
+			header.Set(name, value)
+		}
+	}
 	if a.status == http.StatusNoContent || a.status == http.StatusNotModified {
 		w.WriteHeader(a.status)
 		return
 	}
 	header.Set("Content-Type", cmp.Or(a.contentType, textType))
 	w.WriteHeader(a.status)
-	// An error here means that the client has gone.
-	_, _ = w.Write(a.body)
+	_, _ = w.Write(a.body) // an error means that the client has gone
 }
 
-// pretty is an answer in JSON that people can read, too.
 func pretty(status int, value any) (answer, error) {
-	var compact, indented bytes.Buffer
-	encoder := json.NewEncoder(&compact)
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(value); err != nil {
-		return answer{}, err
-	}
-	if err := json.Indent(&indented, bytes.TrimSpace(compact.Bytes()), "", "  "); err != nil {
-		return answer{}, err
-	}
-	return answer{status: status, contentType: jsonType, body: indented.Bytes()}, nil
+	encoder.SetIndent("", "  ")
+	err := encoder.Encode(value)
+	return answer{status: status, contentType: jsonType, body: bytes.TrimSpace(text.Bytes())}, err
 }
 
-// readable is a JSON text with <, > and & as themselves, where they were
-// written as \u003c and the like: an elasticity expression should look like one.
-func readable(text []byte) []byte {
-	if !bytes.Contains(text, []byte(`\u00`)) {
-		return text
-	}
-	return []byte(htmlEscapes.Replace(string(text)))
+// statusError is an error with its status, which below ownPrefix may be another one: OneFlow
+// answers 500 where it means a conflict, and its clients know it so.
+type statusError struct {
+	status, own int
+	message     string
 }
 
-// htmlEscapes takes \\ for itself: what follows it is no escape.
-var htmlEscapes = strings.NewReplacer(`\\`, `\\`, `\u003c`, "<", `\u003C`, "<", `\u003e`, ">", `\u003E`, ">", `\u0026`, "&")
+func (e *statusError) Error() string { return e.message }
+
+func failure(status int, format string, arguments ...any) *statusError {
+	return &statusError{status, status, fmt.Sprintf(format, arguments...)}
+}
+
+func badRequest(format string, arguments ...any) error {
+	return failure(http.StatusBadRequest, format, arguments...)
+}
+
+func refused(kind flow.RefusalKind, message string) error {
+	switch kind {
+	case flow.RefusedInput:
+		return failure(http.StatusBadRequest, "%s", message)
+	case flow.RefusedChanged:
+		return failure(http.StatusPreconditionFailed, "%s", message)
+	case flow.RefusedMissing:
+		return &statusError{http.StatusInternalServerError, http.StatusNotFound, message}
+	}
+	return &statusError{http.StatusInternalServerError, http.StatusConflict, message}
+}
+
+type busyError struct {
+	status  int
+	after   time.Duration
+	message string
+}
+
+func (e *busyError) Error() string { return e.message }
+
+// queueError is a failure of JetStream to store or return something.
+type queueError struct{ error }
+
+func (e *queueError) Unwrap() error { return e.error }
+
+func asQueueError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &queueError{err}
+}
+
+// pendingError is a service that was made and whose command was not stored.
+// Unlike with other failures, trying again would make a second one.
+type pendingError struct {
+	service int
+	err     error
+}
+
+func (e *pendingError) Error() string {
+	return fmt.Sprintf("service %d was created and is PENDING, and will be deployed when a worker finds it, so do not instantiate again: %v", e.service, e.err)
+}
+
+func (e *pendingError) Unwrap() error { return e.err }
+
+func fail(w http.ResponseWriter, r *http.Request, err error) {
+	status := statusOf(err, isOwn(r))
+	noteOf(r.Context()).err = err
+	_, pending := errors.AsType[*pendingError](err)
+	repeatable := r.Method == http.MethodGet || !pending && !opennebula.Ambiguous(err)
+	if status == http.StatusServiceUnavailable && repeatable {
+		w.Header().Set("Retry-After", "2")
+	}
+	if busy, is := errors.AsType[*busyError](err); is {
+		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(busy.after.Seconds())))))
+	}
+	reply := answer{status: status, body: []byte(err.Error())}
+	errors.As(err, &reply.violations)
+	reply.write(w, r)
+}
+
+// statusOf maps errors to statuses as OneFlow does, or as below ownPrefix. There a missing right is 403, because 401 is
+// for credentials that are not accepted; OneFlow's clients know it as 401.
+func statusOf(err error, own bool) int {
+	var known *statusError
+	var refusal *opennebula.Error
+	var transport *opennebula.TransportError
+	var queued *queueError
+	var busy *busyError
+	var wrong template.Violations
+	var syntax *template.SyntaxError
+	var immutable *template.ImmutableError
+	switch {
+	case errors.As(err, &busy):
+		return busy.status
+	case errors.As(err, &known) && own:
+		return known.own
+	case known != nil:
+		return known.status
+	case errors.As(err, &wrong), errors.As(err, &syntax), errors.As(err, &immutable):
+		return http.StatusBadRequest
+	case opennebula.NotBegun(err), opennebula.IsCode(err, opennebula.CodeReplication):
+		// The zone has no leader, or oned is not reached: it will be there again.
+		return http.StatusServiceUnavailable
+	case errors.As(err, &refusal):
+		switch {
+		case refusal.Code == opennebula.CodeAuthentication, refusal.Code == opennebula.CodeAuthorization && own:
+			return http.StatusForbidden
+		case refusal.Code == opennebula.CodeAuthorization:
+			return http.StatusUnauthorized
+		case refusal.Code == opennebula.CodeNoExists:
+			return http.StatusNotFound
+		}
+	case errors.As(err, &transport), errors.As(err, &queued), errors.Is(err, context.DeadlineExceeded):
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusInternalServerError
+}
+
+const maxListed = 10
+
+// joinedError joins errors in one line: clients show it as it is.
+type joinedError []error
+
+// together joins the errors that are not nil.
+func together(failures ...error) error {
+	failures = slices.DeleteFunc(failures, func(err error) bool { return err == nil })
+	switch len(failures) {
+	case 0:
+		return nil
+	case 1:
+		return failures[0]
+	}
+	return joinedError(failures)
+}
+
+func (e joinedError) Error() string {
+	var texts []string
+	for _, failure := range e[:min(len(e), maxListed)] {
+		texts = append(texts, failure.Error())
+	}
+	if more := len(e) - maxListed; more > 0 {
+		texts = append(texts, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(texts, "; ")
+}
+
+func (e joinedError) Unwrap() []error { return e }

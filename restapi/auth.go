@@ -5,8 +5,8 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
-	"maps"
 	"net/http"
 	"strconv"
 	"sync"
@@ -23,8 +23,7 @@ const (
 	// the weight off oned, short enough for a user who corrects a password.
 	refusedTTL = time.Second
 	// maxChecks is how many requests may wait at once for checks of credentials that were not
-	// accepted before, and as many of those that were. Those with remembered credentials do
-	// not wait.
+	// accepted before, and as many of those that were. Those with remembered credentials do not wait.
 	maxChecks = 256
 	// guessesAtOnce is how many of the former oned is asked about at once: whoever guesses
 	// passwords leaves connections to those whose verdicts have expired.
@@ -34,15 +33,13 @@ const (
 )
 
 var (
-	errNoCredentials  = &statusError{http.StatusUnauthorized, "A username and password must be provided"}
-	errBadCredentials = &statusError{http.StatusUnauthorized, "Invalid credentials"}
+	errNoCredentials  = failure(http.StatusUnauthorized, "A username and password must be provided")
+	errBadCredentials = failure(http.StatusUnauthorized, "Invalid credentials")
 )
 
-// caller is a user whose credentials oned has accepted.
 type caller struct{ opennebula.User }
 
-// target is how the server user names the caller in its sessions. A token that
-// is scoped to a group keeps that group.
+// target is how the server user names the caller in its sessions. A token that is scoped to a group keeps that group.
 func (c caller) target() string {
 	if c.Scoped {
 		return c.Identity.UName + ":" + strconv.Itoa(c.EffectiveGID)
@@ -50,10 +47,8 @@ func (c caller) target() string {
 	return c.Identity.UName
 }
 
-// isAdmin reports whether the caller is oneadmin or acts in the oneadmin group.
 func (c caller) isAdmin() bool { return c.Identity.UID == 0 || c.EffectiveGID == 0 }
 
-// authenticator checks credentials with oned and remembers the verdicts.
 type authenticator struct {
 	oned    sessions
 	logins  *logins
@@ -83,50 +78,36 @@ type verdict struct {
 	expires time.Time
 }
 
-func newAuthenticator(users sessions, box *seal.Box, ttl time.Duration, most int, counts *metrics) (*authenticator, error) {
+func newAuthenticator(users sessions, box *seal.Box, ttl time.Duration, most int, counts *metrics) *authenticator {
 	key := make([]byte, sha256.Size)
-	if _, err := rand.Read(key); err != nil {
-		return nil, fmt.Errorf("create a key for the cache of credentials: %w", err)
-	}
+	_, _ = rand.Read(key) // it never fails
 	return &authenticator{
 		oned: users, logins: &logins{oned: users, box: box, sameOrigin: http.NewCrossOriginProtection()}, ttl: ttl, max: most, key: key, metrics: counts, now: time.Now,
 		verdicts: map[fingerprint]verdict{},
 		asking:   make(chan struct{}, maxChecks), renewing: make(chan struct{}, maxChecks), guessing: make(chan struct{}, guessesAtOnce),
-	}, nil
+	}
 }
 
-// caller returns the user who sends the request: by Basic authentication, or below
-// ownPrefix by the cookie of a login.
+// caller returns the user who sends the request: by Basic authentication, or below ownPrefix by the cookie of a login.
 func (a *authenticator) caller(r *http.Request) (caller, error) {
 	name, secret, given := r.BasicAuth()
+	check := a.oned.authenticate
 	if cookie, err := r.Cookie(loginCookie); err == nil && !given && isOwn(r) {
 		if err := a.logins.sameOrigin.Check(r); err != nil {
-			return caller{}, &statusError{http.StatusForbidden, err.Error()}
+			return caller{}, failure(http.StatusForbidden, "%v", err)
 		}
-		return a.verified(r.Context(), a.fingerprint(loginCookie, cookie.Value), func(ctx context.Context) (opennebula.User, time.Time, error) {
-			return a.logins.check(ctx, cookie.Value)
-		})
-	}
-	if !given || name == "" || secret == "" {
+		name, secret, check = loginCookie, cookie.Value, a.logins.check
+	} else if name == "" || secret == "" {
 		return caller{}, errNoCredentials
 	}
-	return a.verified(r.Context(), a.fingerprint(name, secret), func(ctx context.Context) (opennebula.User, time.Time, error) {
-		return a.oned.authenticate(ctx, name, secret)
-	})
-}
-
-// credentialCheck returns the user of credentials, and when they end.
-type credentialCheck func(ctx context.Context) (opennebula.User, time.Time, error)
-
-// verified returns the user of a check's verdict, which may be remembered.
-func (a *authenticator) verified(ctx context.Context, print fingerprint, check credentialCheck) (caller, error) {
+	print := a.fingerprint(name, secret)
 	found, fresh := a.recall(print)
 	if fresh {
 		a.metrics.checks.WithLabelValues("cached").Inc()
 	} else {
 		accepted := !found.expires.IsZero() && !found.refused
 		var err error
-		if found, err = a.ask(ctx, print, check, accepted); err != nil {
+		if found, err = a.ask(r.Context(), print, accepted, func(ctx context.Context) (opennebula.User, time.Time, error) { return check(ctx, name, secret) }); err != nil {
 			return caller{}, err
 		}
 	}
@@ -148,15 +129,12 @@ func (a *authenticator) recall(print fingerprint) (found verdict, fresh bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	found = a.verdicts[print]
-	return found, !a.expired(found)
+	return found, a.now().Before(found.expires)
 }
 
-func (a *authenticator) expired(found verdict) bool { return !a.now().Before(found.expires) }
-
-// ask has oned check the credentials, once for all requests that wait for the
-// same verdict. It goes on when the client that asked first has gone. Credentials that were
-// accepted not long ago do not wait behind others.
-func (a *authenticator) ask(ctx context.Context, print fingerprint, check credentialCheck, accepted bool) (verdict, error) {
+// ask has oned check the credentials, once for all requests that wait for the same verdict. It goes on when
+// the client that asked first has gone. Credentials that were accepted not long ago do not wait behind others.
+func (a *authenticator) ask(ctx context.Context, print fingerprint, accepted bool, check func(context.Context) (opennebula.User, time.Time, error)) (verdict, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkTimeout)
 	defer cancel()
 	waiting := a.asking
@@ -212,25 +190,100 @@ func (a *authenticator) judge(print fingerprint, user opennebula.User, ends time
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.makeRoom()
+	expired := func(known verdict) bool { return !a.now().Before(known.expires) }
+	makeRoom(a.verdicts, a.max, func(known verdict) bool { return known.refused && expired(known) }, expired)
 	a.verdicts[print] = made
 	return made, nil
 }
 
-// makeRoom drops what has expired when the cache is full, refusals first, and if that is not
-// enough anything: to be dropped costs one more check.
-func (a *authenticator) makeRoom() {
-	if len(a.verdicts) < a.max {
-		return
+const (
+	loginCookie = "flowjet_session"
+	// loginLife is how long a login lasts.
+	loginLife = 8 * time.Hour
+)
+
+// login is what a session's cookie holds, sealed: no password and no token, but a digest by which it ends with them.
+type login struct {
+	// User is the user's name, with the group of a scoped token.
+	User  string    `json:"user"`
+	Proof string    `json:"proof"`
+	Ends  time.Time `json:"ends"`
+}
+
+// logins are the page's sessions. They are kept in the browsers' cookies alone, sealed with
+// a key that all APIs of a zone share.
+type logins struct {
+	oned sessions
+	box  *seal.Box
+	// sameOrigin refuses changes that other sites have a browser send with its cookie.
+	sameOrigin *http.CrossOriginProtection
+}
+
+// check returns the user of a cookie's value, and when the login ends. Like refused credentials a
+// login that has ended gives an error with CodeAuthentication.
+func (l *logins) check(ctx context.Context, _, cookie string) (opennebula.User, time.Time, error) {
+	ended := &opennebula.Error{Method: "login", Code: opennebula.CodeAuthentication, Message: "the session has ended"}
+	var held login
+	text, err := l.box.Open(cookie)
+	if err != nil || json.Unmarshal(text, &held) != nil || !time.Now().Before(held.Ends) {
+		return opennebula.User{}, time.Time{}, ended
 	}
-	maps.DeleteFunc(a.verdicts, func(_ fingerprint, known verdict) bool { return known.refused && a.expired(known) })
-	if len(a.verdicts) >= a.max {
-		maps.DeleteFunc(a.verdicts, func(_ fingerprint, known verdict) bool { return a.expired(known) })
+	user, err := l.oned.as(held.User).User(ctx, -1)
+	switch {
+	case opennebula.IsCode(err, opennebula.CodeNoExists):
+		return opennebula.User{}, time.Time{}, ended
+	case err != nil:
+		return opennebula.User{}, time.Time{}, err
+	case !user.Holds(held.Proof, time.Now()):
+		return opennebula.User{}, time.Time{}, ended
 	}
-	for print := range a.verdicts {
-		if len(a.verdicts) < a.max {
-			return
-		}
-		delete(a.verdicts, print)
+	return user, held.Ends, nil
+}
+
+type loginView struct {
+	User  string `json:"user"`
+	UID   int    `json:"uid"`
+	Group string `json:"group"`
+	// Administrator is true for oneadmin and members of its group.
+	Administrator bool `json:"administrator"`
+}
+
+func showLogin(_ context.Context, r *request) (answer, error) {
+	who := r.caller
+	return pretty(http.StatusOK, loginView{who.Identity.UName, who.Identity.UID, who.Identity.GName, who.isAdmin()})
+}
+
+// begin makes a session of Basic authentication, for users who log in by themselves.
+func (l *logins) begin(ctx context.Context, r *request) (answer, error) {
+	name, secret, given := r.BasicAuth()
+	if !given || name != r.caller.Identity.UName {
+		return answer{}, failure(http.StatusForbidden, "a session needs the name and the password or token of the user, not of a server user")
+	}
+	user, err := r.oned.User(ctx, -1)
+	if err != nil {
+		return answer{}, err
+	}
+	text, err := json.Marshal(login{r.caller.target(), user.Proof(secret), time.Now().Add(loginLife)})
+	if err != nil {
+		return answer{}, err
+	}
+	reply, err := showLogin(ctx, r)
+	reply.cookie = l.cookie(r.Request, l.box.Seal(text), loginLife)
+	return reply, err
+}
+
+func (l *logins) end(w http.ResponseWriter, r *http.Request) error {
+	if err := l.sameOrigin.Check(r); err != nil {
+		return failure(http.StatusForbidden, "%v", err)
+	}
+	answer{status: http.StatusNoContent, cookie: l.cookie(r, "", -time.Second)}.write(w, r)
+	return nil
+}
+
+func (l *logins) cookie(r *http.Request, value string, life time.Duration) *http.Cookie {
+	return &http.Cookie{
+		Name: loginCookie, Value: value, Path: "/flowjet", MaxAge: int(life / time.Second), HttpOnly: true, SameSite: http.SameSiteStrictMode,
+		// A balancer in front may end TLS.
+		Secure: r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https",
 	}
 }

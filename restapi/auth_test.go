@@ -61,10 +61,7 @@ func asking(secret string) *http.Request {
 
 func newTestAuthenticator(t *testing.T, users *fakeOned, most int) (*authenticator, *time.Time) {
 	t.Helper()
-	g, err := newAuthenticator(users, testBox, 10*time.Second, most, newMetrics())
-	if err != nil {
-		t.Fatal(err)
-	}
+	g := newAuthenticator(users, testBox, 10*time.Second, most, newMetrics(nil, nil))
 	now := time.Unix(1_800_000_000, 0)
 	g.now = func() time.Time { return now }
 	return g, &now
@@ -107,7 +104,7 @@ func TestMissingCredentials(t *testing.T) {
 	odd := httptest.NewRequest(http.MethodGet, "/service", http.NoBody)
 	odd.Header.Set("Authorization", "Bearer x")
 	for _, r := range []*http.Request{bare, odd, asking("")} {
-		if _, err := g.caller(r); err == nil || err.Error() != "A username and password must be provided" || statusOf(err) != 401 {
+		if _, err := g.caller(r); err == nil || err.Error() != "A username and password must be provided" || statusOf(err, false) != 401 {
 			t.Errorf("got %v", err)
 		}
 	}
@@ -117,7 +114,7 @@ func TestAFailedCheckIsNoVerdict(t *testing.T) {
 	users := &fakeOned{}
 	users.down.Store(true)
 	g, _ := newTestAuthenticator(t, users, 10)
-	if _, err := g.caller(asking("right")); statusOf(err) != 503 {
+	if _, err := g.caller(asking("right")); statusOf(err, false) != 503 {
 		t.Errorf("got %v", err)
 	}
 	users.down.Store(false)
@@ -140,10 +137,7 @@ func TestTheCacheIsBoundedAndHoldsNoSecret(t *testing.T) {
 	if text := fmt.Sprintf("%+v", g.verdicts); strings.Contains(text, "guess") || strings.Contains(text, "right") {
 		t.Errorf("a secret is in %s", text)
 	}
-	other, err := newAuthenticator(&fakeOned{}, testBox, time.Second, 5, newMetrics())
-	if err != nil {
-		t.Fatal(err)
-	}
+	other := newAuthenticator(&fakeOned{}, testBox, time.Second, 5, newMetrics(nil, nil))
 	if g.fingerprint("a", "b") == other.fingerprint("a", "b") || g.fingerprint("ab", "c") == g.fingerprint("a", "bc") {
 		t.Error("fingerprints can be made elsewhere, or are the same for different credentials")
 	}
@@ -165,7 +159,7 @@ func TestGuessesKeepNobodyOut(t *testing.T) {
 		guesses.Go(func() { _, _ = g.caller(asking(fmt.Sprintf("guess-%d", i))) })
 	}
 	poll.Until(t, "the guesses to wait", func() bool { return len(g.asking) == maxChecks && len(g.guessing) == guessesAtOnce })
-	if _, err := g.caller(asking("one more")); statusOf(err) != http.StatusServiceUnavailable {
+	if _, err := g.caller(asking("one more")); statusOf(err, false) != http.StatusServiceUnavailable {
 		t.Errorf("one guess more: %v", err)
 	}
 	if _, err := g.caller(asking("right")); err != nil {

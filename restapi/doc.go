@@ -4,23 +4,23 @@
 // The way of a request:
 //
 //	Server         listens, starts and stops                            server.go, routes.go
-//	middleware     logs, counts, traces, recovers from panics           middleware.go, metrics.go
+//	middleware     logs, counts, traces, recovers from panics           middleware.go
 //	dispatcher     turns an endpoint into a handler:                    routes.go
 //	  authenticator  has oned check the credentials, remembers verdicts auth.go
-//	  admission      bounds the user's rate, bodies and slots           admission.go, internal/limit
-//	  idempotency    carries a request with a key out once              idempotency.go, reservations.go
-//	request        is read: documents, attributes, actions              request.go, access.go, params.go
+//	  admission      bounds the user's rate, bodies and slots           admission.go
+//	  idempotency    carries a request with a key out once, and         idempotency.go
+//	                 serializes direct changes with If-Match
+//	request        is read: documents, attributes, actions              request.go
 //	endpoints      of services, service templates and VMs' actions      services.go, templates.go, vm_actions.go
-//	  ahead          reads services as their records have them          ahead.go
-//	  lists          keep what oned has listed, and what was written    lists.go, writes.go
-//	  reservations   serialize direct changes with If-Match             reservations.go
+//	  sessions       read services as their records have them           sessions.go
+//	  lists          keep what oned has listed, and what was written    lists.go
 //	  ownership      gives a service with its VMs to another user       ownership.go
-//	  commands       queue what changes a service for its worker,       commands.go, backlog.go
+//	  commands       queue what changes a service for its worker,       commands.go
 //	                 and turn the worker's reply into an answer
-//	  planner        answers dry runs instead                           plan.go, internal/dryrun
-//	answer         is written; an error with its status                 answers.go, documents.go, errors.go
+//	  planner        answers dry runs instead                           plan.go
+//	answer         is written; an error with its status                 answers.go, documents.go
 //
-// Flowjet's own views need no command: events.go, health.go, work.go, why.go.
+// Flowjet's own views need no command: events.go, status.go, views.go.
 //
 // Safety: everything is asked of oned as the calling user, so oned's
 // permissions and ACLs decide; a change of a service needs MANAGE on its

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -18,27 +17,103 @@ import (
 	"github.com/flowjet/flowjet/opennebula"
 )
 
+// documentView is a document as OneFlow shows it, with ids as texts outside of BODY.
+type documentView struct {
+	ID          int                    `json:"ID,string"`
+	UID         int                    `json:"UID,string"`
+	GID         int                    `json:"GID,string"`
+	UName       string                 `json:"UNAME"`
+	GName       string                 `json:"GNAME"`
+	Name        string                 `json:"NAME"`
+	Type        int                    `json:"TYPE,string"`
+	Permissions opennebula.Permissions `json:"PERMISSIONS"`
+	Template    struct {
+		Body json.RawMessage `json:"BODY"`
+	} `json:"TEMPLATE"`
+}
+
+const (
+	poolStart = "{\n  \"DOCUMENT_POOL\": {\n    \"DOCUMENT\": ["
+	poolEnd   = "\n    ]\n  }\n}"
+	// poolIndent is in front of each line of a document in a list.
+	poolIndent = "      "
+	// documentFrame is about what a document takes beside its body.
+	documentFrame = 640
+)
+
+// render writes a document as OneFlow lays it out. A body that is not a JSON object is replaced by
+// one that says so in its log: a client that lists a thousand services must not fail because of one.
+func render(document opennebula.Document, prefix string) []byte {
+	owner := document.Owner
+	view := documentView{
+		ID: document.ID, UID: owner.UID, GID: owner.GID, UName: owner.UName, GName: owner.GName, Name: document.Name,
+		Type: document.Type, Permissions: document.Permissions,
+	}
+	var out bytes.Buffer
+	out.Grow(2*len(document.Body) + documentFrame)
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent(prefix, "  ")
+	text := bytes.TrimSpace(document.Body)
+	if !utf8.Valid(text) {
+		text = bytes.ToValidUTF8(text, []byte("\uFFFD"))
+	}
+	view.Template.Body = readable(text)
+	if !bytes.HasPrefix(text, []byte("{")) || template.CheckNesting(text) != nil || encoder.Encode(view) != nil {
+		view.Template.Body = unreadable(document)
+		_ = encoder.Encode(view) // it is our own
+	}
+	return bytes.TrimSpace(out.Bytes())
+}
+
+func unreadable(document opennebula.Document) []byte {
+	message := "the body of document %d in OpenNebula is not valid JSON; repair it with onedb or delete the document"
+	if len(document.Body) == 0 {
+		message = "the list is too long to show the body of document %d, which is empty or long; read it by itself"
+	}
+	body := spec.Body{
+		Name: document.Name, Roles: []spec.Role{},
+		Log: []spec.LogEntry{{Timestamp: time.Now().Unix(), Severity: "E", Message: fmt.Sprintf(message, document.ID)}},
+	}
+	if document.Type == spec.DocumentTypeService {
+		state := spec.ServiceWarning
+		body.State = &state
+	}
+	return encodeBody(body)
+}
+
+func encodeBody(body spec.Body) []byte {
+	text, err := json.Marshal(body)
+	if err != nil {
+		// A Body holds plain values and JSON that was read before.
+		panic("restapi: write a body: " + err.Error())
+	}
+	return readable(text)
+}
+
+// readable is a JSON text with <, > and & as themselves, where they were
+// written as \u003c and the like: an elasticity expression should look like one.
+func readable(text []byte) []byte {
+	if !bytes.Contains(text, []byte(`\u00`)) {
+		return text
+	}
+	return []byte(htmlEscapes.Replace(string(text)))
+}
+
+// htmlEscapes takes \\ for itself: what follows it is no escape.
+var htmlEscapes = strings.NewReplacer(`\\`, `\\`, `\u003c`, "<", `\u003C`, "<", `\u003e`, ">", `\u003E`, ">", `\u0026`, "&")
+
 func show(status int, document opennebula.Document) (answer, error) {
-	p := printer{now: time.Now()}
-	p.text(0, "{\n  \"DOCUMENT\": ")
-	p.document(1, document)
-	p.text(0, "\n}")
-	return answer{status: status, contentType: textType, body: p.out.Bytes()}, nil
+	text := slices.Concat([]byte("{\n  \"DOCUMENT\": "), render(document, "  "), []byte("\n}"))
+	return answer{status: status, contentType: textType, body: text}, nil
 }
 
 func newRendered() *memo[[]byte] {
 	return &memo[[]byte]{
-		make: func(document opennebula.Document) []byte {
-			p := printer{now: time.Now()}
-			p.out.Grow(2*len(document.Body) + documentFrame)
-			p.document(listLevel, document)
-			return p.out.Bytes()
-		},
+		make: func(document opennebula.Document) []byte { return render(document, poolIndent) },
 		size: func(document opennebula.Document, text []byte) int { return len(document.Body) + cap(text) },
 	}
 }
-
-const listLevel = 3
 
 func showAll(status int, documents []opennebula.Document, rendered *memo[[]byte]) (answer, error) {
 	if len(documents) == 0 {
@@ -47,24 +122,18 @@ func showAll(status int, documents []opennebula.Document, rendered *memo[[]byte]
 	texts, size := make([][]byte, len(documents)), documentFrame
 	for i, document := range documents {
 		texts[i] = rendered.of(document)
-		size += len(texts[i]) + len(",\n") + listLevel*len(indent)
+		size += len(texts[i]) + len(",\n"+poolIndent)
 	}
-	var p printer
-	p.out.Grow(size)
-	p.text(0, "{\n  \"DOCUMENT_POOL\": {\n    \"DOCUMENT\": [")
+	pool := append(make([]byte, 0, size), poolStart...)
 	for i, text := range texts {
 		if i > 0 {
-			p.text(0, `,`)
+			pool = append(pool, ',')
 		}
-		p.text(0, "\n")
-		p.text(listLevel, ``)
-		p.out.Write(text)
+		pool = append(append(pool, "\n"+poolIndent...), text...)
 	}
-	p.text(0, "\n    ]\n  }\n}")
-	return answer{status: status, contentType: textType, body: p.out.Bytes()}, nil
+	return answer{status: status, contentType: textType, body: append(pool, poolEnd...)}, nil
 }
 
-// listDocuments answers with all documents of a type that the caller may see.
 func listDocuments(documentType int, rendered *memo[[]byte]) endpoint {
 	return func(ctx context.Context, r *request) (answer, error) {
 		documents, err := r.oned.Documents(ctx, documentType, allVisible, -1, -1)
@@ -75,8 +144,7 @@ func listDocuments(documentType int, rendered *memo[[]byte]) endpoint {
 	}
 }
 
-// showDocument answers with the document that the path names: 304 if the client has it
-// already.
+// showDocument answers with the document that the path names: 304 if the client has it already.
 func showDocument(documentType int) endpoint {
 	return func(ctx context.Context, r *request) (answer, error) {
 		document, err := r.document(ctx, documentType)
@@ -84,123 +152,13 @@ func showDocument(documentType int) endpoint {
 			return answer{}, err
 		}
 		etag := document.ETag()
-		if given := entityTags(r.Header.Values("If-None-Match")); slices.Contains(given, "*") || slices.Contains(given, etag) {
+		if given, _ := r.tags("If-None-Match"); slices.Contains(given, "*") || slices.Contains(given, etag) {
 			return answer{status: http.StatusNotModified, etag: etag}, nil
 		}
 		reply, err := show(http.StatusOK, document)
 		reply.etag = etag
 		return reply, err
 	}
-}
-
-// documentFrame is about what a document takes beside its body.
-const documentFrame = 640
-
-// printer writes documents as OneFlow lays them out: indented by two blanks,
-// with ids as texts outside of BODY. It writes them as they come, because to
-// build a tree of a thousand services, encode it and indent it takes longer than
-// oned takes to send them.
-type printer struct {
-	out bytes.Buffer
-	now time.Time
-}
-
-const indent = "  "
-
-// text writes at a level of indentation.
-func (p *printer) text(level int, text string) {
-	for range level {
-		p.out.WriteString(indent)
-	}
-	p.out.WriteString(text)
-}
-
-func (p *printer) line(level int, text string) {
-	p.text(level, text)
-	p.out.WriteByte('\n')
-}
-
-// member writes one attribute whose value is a text, with <, > and & as themselves.
-func (p *printer) member(level int, name, value, end string) {
-	p.text(level, `"`)
-	p.out.WriteString(name)
-	p.out.WriteString(`": `)
-	encoder := json.NewEncoder(&p.out)
-	encoder.SetEscapeHTML(false)
-	_ = encoder.Encode(value) // a text can always be encoded
-	p.out.Truncate(p.out.Len() - len("\n"))
-	p.out.WriteString(end)
-}
-
-func (p *printer) document(level int, document opennebula.Document) {
-	inner := level + 1
-	p.line(0, `{`)
-	for _, attribute := range []struct{ name, value string }{
-		{"ID", strconv.Itoa(document.ID)}, {"UID", strconv.Itoa(document.Owner.UID)}, {"GID", strconv.Itoa(document.Owner.GID)},
-		{"UNAME", document.Owner.UName}, {"GNAME", document.Owner.GName}, {"NAME", document.Name}, {"TYPE", strconv.Itoa(document.Type)},
-	} {
-		p.member(inner, attribute.name, attribute.value, ",\n")
-	}
-	p.line(inner, `"PERMISSIONS": {`)
-	bits := document.Permissions
-	for i, bit := range []struct {
-		name  string
-		value int
-	}{
-		{"OWNER_U", bits.OwnerU}, {"OWNER_M", bits.OwnerM}, {"OWNER_A", bits.OwnerA},
-		{"GROUP_U", bits.GroupU}, {"GROUP_M", bits.GroupM}, {"GROUP_A", bits.GroupA},
-		{"OTHER_U", bits.OtherU}, {"OTHER_M", bits.OtherM}, {"OTHER_A", bits.OtherA},
-	} {
-		if i > 0 {
-			p.out.WriteString(",\n")
-		}
-		p.member(inner+1, bit.name, strconv.Itoa(bit.value), "")
-	}
-	p.text(0, "\n")
-	p.line(inner, `},`)
-	p.line(inner, `"TEMPLATE": {`)
-	p.text(inner+1, `"BODY": `)
-	p.body(inner+1, document)
-	p.text(0, "\n")
-	p.line(inner, `}`)
-	p.text(level, `}`)
-}
-
-// body writes a document's body, made readable. One that is not a JSON object is
-// replaced by one that says so in its log: a client that lists a thousand
-// services must not fail because of one.
-func (p *printer) body(level int, document opennebula.Document) {
-	text := bytes.TrimSpace(document.Body)
-	if !utf8.Valid(text) {
-		text = bytes.ToValidUTF8(text, []byte("\uFFFD"))
-	}
-	prefix := strings.Repeat(indent, level)
-	if len(text) > 0 && text[0] == '{' && template.CheckNesting(text) == nil &&
-		json.Indent(&p.out, readable(text), prefix, indent) == nil {
-		return
-	}
-	message := "the body of document %d in OpenNebula is not valid JSON; repair it with onedb or delete the document"
-	if len(document.Body) == 0 {
-		message = "the list is too long to show the body of document %d, which is empty or long; read it by itself"
-	}
-	body := spec.Body{
-		Name: document.Name, Roles: []spec.Role{},
-		Log: []spec.LogEntry{{Timestamp: p.now.Unix(), Severity: "E", Message: fmt.Sprintf(message, document.ID)}},
-	}
-	if document.Type == spec.DocumentTypeService {
-		state := spec.ServiceWarning
-		body.State = &state
-	}
-	_ = json.Indent(&p.out, encodeBody(body), prefix, indent) // it is our own
-}
-
-func encodeBody(body spec.Body) []byte {
-	text, err := json.Marshal(body)
-	if err != nil {
-		// A Body holds plain values and JSON that was read before.
-		panic("restapi: write a body: " + err.Error())
-	}
-	return readable(text)
 }
 
 const maxMemoBytes = 64 << 20
@@ -224,7 +182,6 @@ type madeOf[T any] struct {
 	value    T
 }
 
-// of returns what is made of a document.
 func (m *memo[T]) of(document opennebula.Document) T {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -246,7 +203,6 @@ func (m *memo[T]) of(document opennebula.Document) T {
 	return known.value
 }
 
-// same reports whether nothing that is shown of two documents differs.
 func same(a, b opennebula.Document) bool {
 	return a.ID == b.ID && a.Type == b.Type && a.Owner == b.Owner && a.Name == b.Name &&
 		a.Permissions == b.Permissions && a.Locked == b.Locked && bytes.Equal(a.Body, b.Body)

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/flowjet/flowjet/restapi/internal/dryrun"
+	"github.com/flowjet/flowjet/client/schema"
 )
 
 // planned is a plan in a few words a step.
@@ -15,7 +15,7 @@ func (w *world) planned(r reply) string {
 	if r.status != 200 || r.header.Get("Content-Type") != jsonType {
 		w.t.Fatalf("got %d %s", r.status, r.body)
 	}
-	var view dryrun.View
+	var view schema.Plan
 	w.must(json.Unmarshal([]byte(r.body), &view))
 	var steps []string
 	for _, step := range view.Steps {

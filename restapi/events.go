@@ -25,7 +25,6 @@ const (
 	maxRights = 10_000
 )
 
-// events streams what happens to services.
 type events struct {
 	*dispatcher
 	queue queue
@@ -51,28 +50,22 @@ type right struct {
 	until   time.Time
 }
 
-// ServeHTTP streams changes as server-sent events, of the services that the
-// caller may USE: ?service=N for one, ?since=SEQ or Last-Event-ID for those after
-// that event; else those from now on. An event's id is its sequence in the stream
-// FLOW.
-func (e *events) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// stream streams changes as server-sent events, of the services that the caller may USE: ?service=N for one, ?since=SEQ
+// or Last-Event-ID for those after that event; else those from now on. An event's id is its sequence in the stream FLOW.
+func (e *events) stream(w http.ResponseWriter, r *http.Request) error {
 	asked, err := e.identify(r)
 	if err != nil {
-		fail(w, r, err)
-		return
+		return err
 	}
-	release, ok := e.admission.streams.Take(asked.caller.Identity.UID)
+	release, ok := e.admission.streams.take(asked.caller.Identity.UID)
 	if !ok {
 		limits := e.admission.limits
-		fail(w, r, &busyError{http.StatusTooManyRequests, 5 * time.Second,
-			fmt.Sprintf("too many clients follow events: the maximum is %d, and %d of one user", limits.Streams, limits.StreamsOfUser)})
-		return
+		return &busyError{http.StatusTooManyRequests, 5 * time.Second,
+			fmt.Sprintf("too many clients follow events: the maximum is %d, and %d of one user", limits.Streams, limits.StreamsOfUser)}
 	}
 	defer release()
 	f := &follower{events: e, request: asked, out: w, flush: http.NewResponseController(w), rights: map[int]right{}, recheck: time.Now().Add(e.recheckAfter)}
-	if err := f.follow(r.Context()); err != nil {
-		fail(w, r, err)
-	}
+	return f.follow(r.Context())
 }
 
 // follow returns an error only as long as nothing has been answered.
@@ -94,12 +87,11 @@ func (f *follower) follow(ctx context.Context) error {
 	f.out.Header().Set("Content-Type", "text/event-stream")
 	f.out.WriteHeader(http.StatusOK)
 	if f.write([]byte(": what happens to services\n\n")) == nil {
-		f.stream(ctx, reader)
+		f.send(ctx, reader)
 	}
 	return nil
 }
 
-// from reads which service's events are asked for, and after which one.
 func (f *follower) from(ctx context.Context) (service int, after uint64, err error) {
 	query := f.URL.Query()
 	service = -1
@@ -127,8 +119,7 @@ func (f *follower) from(ctx context.Context) (service int, after uint64, err err
 	return service, after, nil
 }
 
-// stream writes events until the client goes or the server stops.
-func (f *follower) stream(ctx context.Context, reader *history.Reader) {
+func (f *follower) send(ctx context.Context, reader *history.Reader) {
 	for {
 		quiet, cancel := context.WithTimeout(ctx, aliveEvery)
 		sequence, transition, err := reader.Next(quiet)
@@ -150,9 +141,8 @@ func (f *follower) stream(ctx context.Context, reader *history.Reader) {
 	}
 }
 
-// mayUse reports whether the caller may see a service: oned's answer to
-// one.document.info is the right to USE. A service whose document has gone stays
-// visible to a client that saw it before, and to its owner, whom its record names.
+// mayUse reports whether the caller may see a service: oned's answer to one.document.info is the right to USE. A service
+// whose document has gone stays visible to a client that saw it before, and to its owner, whom its record names.
 func (f *follower) mayUse(ctx context.Context, service int) bool {
 	if f.caller.isAdmin() {
 		return true
@@ -163,16 +153,14 @@ func (f *follower) mayUse(ctx context.Context, service int) bool {
 	}
 	_, err := f.read(ctx, spec.DocumentTypeService, service)
 	granted := err == nil
-	if err != nil && statusOf(err) == http.StatusNotFound {
+	if err != nil && statusOf(err, f.own) == http.StatusNotFound {
 		if granted = known.granted; !granted {
 			record, _, err := f.queue.LoadRecord(ctx, service)
 			last := record.State.Service
 			granted = err == nil && record.Deleted && last.ID == service && last.Owner.UID == f.caller.Identity.UID
 		}
 	}
-	if len(f.rights) >= maxRights {
-		clear(f.rights)
-	}
+	makeRoom(f.rights, maxRights)
 	f.rights[service] = right{granted, time.Now().Add(rightsTTL)}
 	return granted
 }

@@ -9,13 +9,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/internal/seal"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
@@ -28,8 +30,7 @@ const (
 	// maxKeptBody is the largest answer that is kept, for a day: a short request may have a
 	// long one. A larger one is made anew.
 	maxKeptBody = 16 << 10
-	// madeBy is the attribute by which what a request with a key has made is
-	// found again.
+	// madeBy is the attribute by which what a request with a key has made is found again.
 	madeBy = spec.CommandAttribute
 	// ownOnly is the pool filter for the caller's own documents.
 	ownOnly = -3
@@ -39,8 +40,7 @@ const (
 type keyed struct {
 	// command is the id of the command that it leads to.
 	command string
-	// again is true if another attempt has not finished: what it made has to be
-	// looked for.
+	// again is true if another attempt has not finished: what it made has to be looked for.
 	again bool
 	// began is when the first attempt was.
 	began time.Time
@@ -51,7 +51,6 @@ type keyed struct {
 // repeated reports whether an earlier attempt may have done a part of the request.
 func (k *keyed) repeated() bool { return k != nil && k.again }
 
-// idempotency has requests with an Idempotency-Key act once.
 type idempotency struct {
 	*reservations
 	// box seals the answers that are kept.
@@ -62,13 +61,12 @@ type idempotency struct {
 // once serves a request. One with an Idempotency-Key acts once, whichever API it comes
 // to and however often; all get the first one's answer, for 24 hours.
 //
-// The key is reserved before anything is done, with the id of the command that
-// the request will lead to. What a request makes carries that id. So an API
-// that finds a reservation without a live holder can go on from where it stopped.
-// Refusals are answers; failures that may pass are not, and free the key.
+// The key is reserved before anything is done, with the id of the command that the request will lead to.
+// What a request makes carries that id. So an API that finds a reservation without a live holder can go
+// on from where it stopped. Refusals are answers; failures that may pass are not, and free the key.
 func (s *idempotency) once(ctx context.Context, r *request, serve endpoint) (answer, error) {
 	key := r.Header.Get("Idempotency-Key")
-	if key == "" || r.Method == http.MethodGet || r.dryRun() {
+	if key == "" || r.Method == http.MethodGet || r.dryRun {
 		return serve(ctx, r)
 	}
 	digest, err := digestOf(r, key)
@@ -79,25 +77,26 @@ func (s *idempotency) once(ctx context.Context, r *request, serve endpoint) (ans
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keyedTimeout)
 	defer cancel()
 	name := keyName(r.caller, key)
-	held, revision, err := s.take(ctx, r, name, digest)
+	mine := pipeline.Reservation{Command: rand.Text(), Request: digest, Taken: time.Now().UTC(), Began: s.now().UTC()}
+	held, revision, err := s.take(ctx, name, mine, errKeyBusy)
 	if err != nil {
 		return answer{}, err
 	}
 	if held.Answer != nil {
 		return s.replayed(held.Answer)
 	}
-	r.keyed.lease = s.hold(name, held, revision, cancel)
+	lease := s.hold(name, held, revision, cancel)
+	r.keyed = &keyed{command: held.Command, again: held.Command != mine.Command, began: held.Began, lease: lease}
 	reply, err := s.carryOut(ctx, r, serve)
-	revision, superseded := r.keyed.lease.end()
-	if superseded {
-		return answer{}, errKeyBusy
-	}
 	// Without an answer to keep the key is free again. It is sealed: documents are in it,
 	// with what users have put into them.
-	if held.Answer = kept(reply, err); held.Answer != nil && len(held.Answer.Body) > 0 {
-		held.Answer.Body = []byte(s.box.Seal(held.Answer.Body))
+	keep := kept(r, reply, err)
+	if keep != nil && len(keep.Body) > 0 {
+		keep.Body = []byte(s.box.Seal(keep.Body))
 	}
-	s.release(ctx, name, held, revision)
+	if superseded := lease.end(ctx, keep); superseded {
+		return answer{}, errKeyBusy
+	}
 	return reply, err
 }
 
@@ -107,48 +106,19 @@ func keyName(who caller, key string) string {
 	return "key-" + hex.EncodeToString(sum[:])
 }
 
-// digestOf returns a hash of all that makes up a request.
 func digestOf(r *request, key string) (string, error) {
 	if len(key) > maxKey || strings.ContainsFunc(key, func(c rune) bool { return c <= ' ' || c > '~' }) {
 		return "", badRequest("Idempotency-Key must be 1 to %d printable ASCII characters without spaces", maxKey)
 	}
-	text, err := r.body()
-	if err != nil {
-		return "", err
+	if r.textErr != nil {
+		return "", r.textErr
 	}
-	r.Body = io.NopCloser(bytes.NewReader(text))
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %q\n%s", r.Method, r.URL.RequestURI(), r.Header.Values("If-Match"), text))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %q\n%s", r.Method, r.URL.RequestURI(), r.Header.Values(ifMatch), r.text))
 	return hex.EncodeToString(sum[:]), nil
-}
-
-// take makes the request this process's to carry out, or finds its answer.
-func (s *idempotency) take(ctx context.Context, r *request, name, digest string) (pipeline.Reservation, uint64, error) {
-	mine := pipeline.Reservation{Command: rand.Text(), Request: digest, Taken: time.Now().UTC(), Began: s.now().UTC()}
-	held, revision, err := s.queue.Reserve(ctx, name, mine)
-	if err != nil {
-		return held, 0, &queueError{err}
-	}
-	if held.Request != digest {
-		return pipeline.Reservation{}, 0, &statusError{http.StatusUnprocessableEntity, "this Idempotency-Key was used for another request; use a new key for each request"}
-	}
-	if held.Command == mine.Command {
-		r.keyed = &keyed{command: held.Command, began: held.Began}
-		return held, revision, nil
-	}
-	held, revision, err = s.takeOver(ctx, name, held, revision, nil, errKeyBusy)
-	r.keyed = &keyed{command: held.Command, again: true, began: held.Began}
-	return held, revision, err
 }
 
 // errKeyBusy asks to come again for the answer of another request with the same key.
 var errKeyBusy = &busyError{http.StatusConflict, time.Second, "the first request with this Idempotency-Key is still in progress; try again"}
-
-func asQueueError(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &queueError{err}
-}
 
 // carryOut serves a request, unless its command has been carried out already:
 // then what it was for may be gone, and only its reply is left.
@@ -161,20 +131,19 @@ func (s *idempotency) carryOut(ctx context.Context, r *request, serve endpoint) 
 		return answer{}, &queueError{err}
 	}
 	if ended && verb != flow.VerbDeploy {
-		return outcome(r, verb, result)
+		return outcome(verb, result)
 	}
 	reply, err := serve(ctx, r)
-	if err != nil && r.Method == http.MethodDelete && statusOf(err) == http.StatusNotFound {
+	if err != nil && r.Method == http.MethodDelete && statusOf(err, r.own) == http.StatusNotFound {
 		return done, nil // the first attempt got that far
 	}
 	return reply, err
 }
 
-// kept is the answer to be given from now on; nil if the request may come
-// again and act.
-func kept(reply answer, err error) *pipeline.KeptAnswer {
+// kept is the answer to be given from now on; nil if the request may come again and act.
+func kept(r *request, reply answer, err error) *pipeline.KeptAnswer {
 	if err != nil {
-		status := statusOf(err)
+		status := statusOf(err, r.own)
 		if opennebula.Temporary(err) || status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
 			return nil
 		}
@@ -191,7 +160,7 @@ func (s *idempotency) replayed(kept *pipeline.KeptAnswer) (answer, error) {
 	if bytes.HasPrefix(body, []byte(seal.Prefix)) {
 		var err error
 		if body, err = s.box.Open(string(body)); err != nil {
-			return answer{}, &statusError{http.StatusConflict, "the request was executed, but its answer can no longer be read: the server user's password was changed since"}
+			return answer{}, failure(http.StatusConflict, "the request was executed, but its answer can no longer be read: the server user's password was changed since")
 		}
 	}
 	return answer{status: kept.Status, contentType: kept.ContentType, location: kept.Location, body: body, replayed: true}, nil
@@ -210,13 +179,12 @@ func (k *keyed) allocate(ctx context.Context, oned session, documentType int, na
 		body.Extra = map[string]json.RawMessage{}
 	}
 	body.Extra[madeBy] = json.RawMessage(`"` + k.command + `"`)
-	if err := k.lease.confirm(ctx); err != nil {
+	if err := k.lease.confirm(ctx, keyLeaseLength/2); err != nil {
 		return 0, err
 	}
 	return oned.AllocateDocument(ctx, documentType, name, encodeBody(body))
 }
 
-// made finds the document that an earlier attempt has made.
 func (k *keyed) made(ctx context.Context, oned session, documentType int) (id int, found bool, err error) {
 	if !k.repeated() {
 		return 0, false, nil
@@ -242,4 +210,180 @@ func (k *keyed) made(ctx context.Context, oned session, documentType int) (id in
 		}
 	}
 	return 0, false, nil
+}
+
+const (
+	// keyLeaseLength is for how long a reservation has to be seen unchanged until another API takes over a request
+	// from one that has died. It is counted by the other's clock, so that the clocks of two hosts need not agree.
+	keyLeaseLength = 3 * time.Second
+	// keyRenewal is how often the reservation is renewed while a request is being worked on.
+	keyRenewal = 750 * time.Millisecond
+	// longDead is after how long, by the clocks of both, nobody needs to be waited for.
+	longDead = time.Minute
+	// keyPoll is how often a waiting request reads the reservation.
+	keyPoll = 50 * time.Millisecond
+)
+
+// reservations are the entries of a key-value bucket that all APIs share: keys of requests, and locks on documents.
+type reservations struct {
+	queue queue
+	// wait bounds how long a request waits for another one.
+	wait   time.Duration
+	logger *slog.Logger
+}
+
+// take reserves a name, or waits until it has an answer, or is held by nobody any more and has been taken over as it was.
+func (s *reservations) take(ctx context.Context, name string, mine pipeline.Reservation, busy error) (held pipeline.Reservation, revision uint64, err error) {
+	held, revision, err = s.queue.Reserve(ctx, name, mine)
+	if err != nil {
+		return held, 0, &queueError{err}
+	}
+	if held.Request != mine.Request {
+		return held, 0, failure(http.StatusUnprocessableEntity, "this Idempotency-Key was used for another request; use a new key for each request")
+	}
+	if held.Command == mine.Command {
+		return held, revision, nil
+	}
+	limit := time.NewTimer(s.wait)
+	defer limit.Stop()
+	poll := time.NewTicker(keyPoll)
+	defer poll.Stop()
+	var holder watchedHolder
+	for held.Answer == nil {
+		if holder.dead(held, revision) {
+			held.Taken = time.Now().UTC()
+			taken, err := s.queue.UpdateReservation(ctx, name, held, revision)
+			if !errors.Is(err, pipeline.ErrConflict) {
+				return held, taken, asQueueError(err)
+			}
+		}
+		select {
+		case <-poll.C:
+		case <-limit.C:
+			return held, 0, busy
+		}
+		if held, revision, err = s.queue.Reservation(ctx, name); err != nil {
+			return held, 0, &queueError{err}
+		}
+	}
+	return held, revision, nil
+}
+
+// alone makes a change that goes to oned directly, and not through a worker, safe for requests
+// with If-Match: oned has no compare-and-set on documents, so of those requests, whichever API
+// they come to, one is worked on at a time, and the document is held against the tag in that time.
+func (s *reservations) alone(act documentAction) documentAction {
+	return func(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error) {
+		tags, err := r.tags(ifMatch)
+		if err != nil {
+			return answer{}, err
+		}
+		if len(tags) == 0 || r.dryRun {
+			return act(ctx, r, document, params)
+		}
+		ctx, cancel := context.WithTimeout(ctx, keyedTimeout)
+		defer cancel()
+		name := fmt.Sprintf("lock-%d", document.ID)
+		busy := &busyError{http.StatusConflict, time.Second, fmt.Sprintf("another request with If-Match is changing %s %d; try again", kindNames[document.Type], document.ID)}
+		held, revision, err := s.take(ctx, name, pipeline.Reservation{Command: rand.Text(), Taken: time.Now().UTC()}, busy)
+		if err != nil {
+			return answer{}, err
+		}
+		lease := s.hold(name, held, revision, cancel)
+		defer lease.end(ctx, nil)
+		if document, err = r.read(ctx, document.Type, document.ID); err != nil {
+			return answer{}, err
+		}
+		if !document.Matches(tags) {
+			return answer{}, changed(document)
+		}
+		return act(ctx, r, document, params)
+	}
+}
+
+// watchedHolder is what a waiting request has observed of a reservation's holder.
+type watchedHolder struct {
+	revision uint64
+	since    time.Time
+}
+
+// dead reports whether nobody works on what the reservation is for.
+func (w *watchedHolder) dead(held pipeline.Reservation, revision uint64) bool {
+	if revision != w.revision {
+		w.revision, w.since = revision, time.Now()
+	}
+	return held.Taken.IsZero() || time.Since(w.since) > keyLeaseLength || time.Since(held.Taken) > longDead
+}
+
+// keyLease is the right to carry out a request with a key. It is renewed until it ends, and
+// lost to another API that has not seen it renewed.
+type keyLease struct {
+	*reservations
+	name       string
+	lost, stop context.CancelFunc
+	renewing   sync.WaitGroup
+
+	mu         sync.Mutex
+	held       pipeline.Reservation
+	revision   uint64
+	confirmed  time.Time
+	superseded bool
+}
+
+// hold renews a reservation until the lease ends; lost is called if another API takes it.
+func (s *reservations) hold(name string, held pipeline.Reservation, revision uint64, lost context.CancelFunc) *keyLease {
+	life, stop := context.WithCancel(context.Background())
+	l := &keyLease{reservations: s, name: name, lost: lost, stop: stop, held: held, revision: revision, confirmed: time.Now()}
+	l.renewing.Go(func() {
+		for idle.For(life, keyRenewal) == nil {
+			_ = l.confirm(life, 0) // what fails is tried again
+		}
+	})
+	return l
+}
+
+// confirm shows the others that the request is being worked on, if that was longer ago than since. It returns errKeyBusy
+// if another API carries the request out. It is also called before something is made: a process that was suspended finds
+// out here.
+func (l *keyLease) confirm(ctx context.Context, since time.Duration) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.superseded {
+		return errKeyBusy
+	}
+	if time.Since(l.confirmed) < since {
+		return nil
+	}
+	held := l.held
+	held.Taken = time.Now().UTC()
+	revision, err := l.queue.UpdateReservation(ctx, l.name, held, l.revision)
+	switch {
+	case errors.Is(err, pipeline.ErrConflict):
+		l.superseded = true
+		l.lost()
+		return errKeyBusy
+	case err != nil:
+		return asQueueError(err)
+	}
+	l.held, l.revision, l.confirmed = held, revision, time.Now()
+	return nil
+}
+
+// end gives the reservation up, with the answer that is kept, even if the client has gone, unless another API has taken
+// it. Where that fails the lease ends by itself.
+func (l *keyLease) end(ctx context.Context, kept *pipeline.KeptAnswer) (superseded bool) {
+	l.stop()
+	l.renewing.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.superseded {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
+	l.held.Answer, l.held.Taken = kept, time.Time{}
+	if _, err := l.queue.UpdateReservation(ctx, l.name, l.held, l.revision); err != nil && !errors.Is(err, pipeline.ErrConflict) {
+		l.logger.Warn("a reservation was not released; it is released when its lease expires", "reservation", l.name, "error", err)
+	}
+	return false
 }

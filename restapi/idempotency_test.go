@@ -304,7 +304,7 @@ func TestALongRequestIsNotTakenOver(t *testing.T) {
 	_, err = w.pipe.UpdateReservation(t.Context(), "key-slow", now, revision)
 	w.must(err)
 	<-lost
-	if _, superseded := lease.end(); !superseded || lease.confirm(t.Context()) == nil {
+	if superseded := lease.end(t.Context(), nil); !superseded || lease.confirm(t.Context(), 0) == nil {
 		t.Error("who was superseded does not know it")
 	}
 }

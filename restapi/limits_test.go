@@ -20,7 +20,7 @@ import (
 func TestAUsersRateIsBounded(t *testing.T) {
 	s, _ := fakeServer(t, Config{Limits: Limits{Reads: 1, Changes: 0.5}}, &fakeQueue{err: pipeline.ErrNotFound})
 	now := time.Unix(1_800_000_000, 0)
-	s.admission.throttle.Now = func() time.Time { return now }
+	s.admission.throttle.now = func() time.Time { return now }
 	get := func() int { return ask(s, "GET", "/flowjet/v1/commands/x", "").Code }
 	if a, b, c := get(), get(), get(); a != 404 || b != 404 || c != 429 {
 		t.Errorf("got %d %d %d", a, b, c)

@@ -16,10 +16,9 @@ import (
 )
 
 const (
-	// listLife is for how long a list is kept. It bounds for how long somebody is shown what
-	// oned would not show any more, where no event told: a publisher of events may drop some,
-	// and a oned of another zone changes users without telling. oned itself reads the rules
-	// of a federation anew that often (MANAGER_TIMER).
+	// listLife is for how long a list is kept. It bounds for how long somebody is shown what oned would not show
+	// any more, where no event told: a publisher of events may drop some, and a oned of another zone changes
+	// users without telling. oned itself reads the rules of a federation anew that often (MANAGER_TIMER).
 	listLife = 15 * time.Second
 	// maxKeptBytes bounds the texts that are kept, maxKeptLists the lists.
 	maxKeptBytes = 64 << 20
@@ -30,9 +29,8 @@ const (
 	refreshedAtOnce            = 4
 )
 
-// lists keeps what oned has listed for users, as long as bridges hear everything that could
-// change it: what has changed since is read anew. Who may see what is oned's decision alone:
-// each user's list is what oned answered to that user.
+// lists keeps what oned has listed for users, as long as bridges hear everything that could change it: what has changed
+// since is read anew. Who may see what is oned's decision alone: each user's list is what oned answered to that user.
 type lists struct {
 	// own is what this API has written, of which its next answer has to know.
 	own     *writes
@@ -55,7 +53,6 @@ func newLists(own *writes, q queue, hearing func() string) *lists {
 	return &lists{own: own, queue: q, hearing: hearing, kept: map[listKey]*list{}, sizes: map[listKey]int{}}
 }
 
-// list is what a user may see of a type of documents.
 type list struct {
 	// turn is taken by whoever reads or replaces what is listed.
 	turn chan struct{}
@@ -63,8 +60,7 @@ type list struct {
 }
 
 type listed struct {
-	// asked is when oned listed it, heard what bridges heard calls on; point and wrote are up
-	// to where it is up to date.
+	// asked is when oned listed it, heard what bridges heard calls on; point and wrote are up to where it is up to date.
 	asked time.Time
 	heard string
 	point changes.Point
@@ -149,7 +145,6 @@ func (l *lists) keep(ctx context.Context, key listKey, kept *list, heard string)
 	return documents, nil, nil
 }
 
-// sizeOfAll is about how many bytes documents take.
 func sizeOfAll(documents []opennebula.Document) (size int) {
 	for i := range documents {
 		size += len(documents[i].Body) + documentFrame
@@ -208,8 +203,7 @@ func (l *lists) follow(ctx context.Context, oned session, documentType int, kept
 	return len(kept.decided) <= mostChanges
 }
 
-// refresh reads some documents as the list's user, and reports whether the list is as oned
-// would list them now.
+// refresh reads some documents as the list's user, and reports whether the list is as oned would list them now.
 func (k *listed) refresh(ctx context.Context, oned session, documentType int, ids []int) bool {
 	if len(ids) == 0 {
 		return true

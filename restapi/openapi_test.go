@@ -20,7 +20,6 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/inspect"
-	"github.com/flowjet/flowjet/restapi/internal/dryrun"
 	"github.com/flowjet/flowjet/restapi/internal/layout"
 	"github.com/flowjet/flowjet/restapi/internal/view"
 )
@@ -119,7 +118,7 @@ func TestTheDocumentNamesTheAttributesOfAnswers(t *testing.T) {
 	kept := map[string][]string{"ServiceBody": {"expand", "flowjet_webhooks"}, "ServiceRole": {"expand"}}
 	for name, value := range map[string]any{
 		"Problem": problem{}, "Health": healthView{}, "Feed": FeedHealth{}, "Work": workView{}, "Why": inspect.Why{}, "Trouble": flow.Finding{},
-		"CommandStatus": pipeline.CommandStatus{}, "Plan": dryrun.View{}, "PlanStep": dryrun.Step{}, "PlanAction": dryrun.Action{},
+		"CommandStatus": pipeline.CommandStatus{}, "Plan": schema.Plan{}, "PlanStep": schema.PlanStep{}, "PlanAction": schema.PlanAction{},
 		"Change": flow.Change{}, "Transition": pipeline.Transition{}, "Cause": pipeline.Cause{},
 		"ServiceList": view.List{}, "ServiceRow": view.Row{}, "ServiceView": view.Service{}, "Allowed": schema.Allowed{}, "RoleView": schema.Role{},
 		"VMView": schema.VM{}, "PolicyView": schema.Policy{}, "LogView": schema.Entry{}, "InputView": schema.Input{}, "NetworkView": schema.Network{},

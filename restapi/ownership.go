@@ -16,7 +16,6 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// undoTimeout bounds putting back what a failed change of owner had moved.
 const undoTimeout = 30 * time.Second
 
 type ownership struct {
@@ -28,28 +27,22 @@ type ownership struct {
 // changeOwner gives a document to another user or group; unchanged leaves one as it is.
 type changeOwner func(ctx context.Context, r *request, document opennebula.Document, uid, gid int) error
 
-// chown reads owner_id and, if it is there, group_id.
-func chown(change changeOwner) documentAction {
+// giving reads owner_id and, if it is there, group_id; for a change of the group only group_id.
+func giving(change changeOwner, owner bool) documentAction {
 	return func(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error) {
-		uid, err := ownerID(ctx, params, "owner_id", r.oned.Users)
-		gid := unchanged
-		if err == nil && params.has("group_id") {
+		uid, gid, what := unchanged, unchanged, "change the group of"
+		var err error
+		if owner {
+			what = "change the owner of"
+			uid, err = ownerID(ctx, params, "owner_id", r.oned.Users)
+		}
+		if err == nil && (!owner || params.has("group_id")) {
 			gid, err = ownerID(ctx, params, "group_id", r.oned.Groups)
 		}
 		if err != nil {
 			return answer{}, err
 		}
-		return finished(change(ctx, r, document, uid, gid), "change the owner of", document)
-	}
-}
-
-func chgrp(change changeOwner) documentAction {
-	return func(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error) {
-		gid, err := ownerID(ctx, params, "group_id", r.oned.Groups)
-		if err != nil {
-			return answer{}, err
-		}
-		return finished(change(ctx, r, document, unchanged, gid), "change the group of", document)
+		return finished(change(ctx, r, document, uid, gid), what, document)
 	}
 }
 
@@ -111,7 +104,6 @@ func (o *ownership) change(ctx context.Context, r *request, service opennebula.D
 // longer than that for a command's answer: an instantiate takes its time.
 const ownerPatience = 6
 
-// possession is something of a service that has an owner of its own.
 type possession struct {
 	name  string
 	owner one.Identity
@@ -119,11 +111,9 @@ type possession struct {
 }
 
 // possessions returns what a service has once its worker knows of the new owner: its virtual
-// routers, which take their VMs along, and the VMs of its other roles, as far as they still
-// exist.
+// routers, which take their VMs along, and the VMs of its other roles, as far as they still exist.
 //
-// A VM or router that somebody has written into the document and that is not the
-// service's keeps its owner.
+// A VM or router that somebody has written into the document and that is not the service's keeps its owner.
 func (o *ownership) possessions(ctx context.Context, r *request, service opennebula.Document) ([]possession, error) {
 	if err := o.awaitWorker(ctx, r, service.ID); err != nil {
 		return nil, err
@@ -145,9 +135,9 @@ func (o *ownership) possessions(ctx context.Context, r *request, service openneb
 	for _, role := range body.Roles {
 		var found []possession
 		if role.VRouterID != nil {
-			found, err = ownRouter(ctx, r.oned, *role.VRouterID, given)
+			found, err = routerOf(ctx, r.oned, *role.VRouterID, given)
 		} else {
-			found, err = ownVMs(ctx, r.oned, role, given)
+			found, err = nodesOf(ctx, r.oned, role, given)
 		}
 		if err != nil {
 			return nil, err
@@ -163,15 +153,11 @@ func (o *ownership) awaitWorker(ctx context.Context, r *request, service int) er
 	if err := o.commands.available(); err != nil {
 		return err
 	}
-	command := r.newCommand(service, flow.VerbUpdate)
-	var err error
-	if command.Arguments, err = encodeArguments(flow.UpdateArguments{Append: true, Template: []byte(`{}`)}); err != nil {
+	command, err := r.newCommand(service, flow.VerbUpdate, flow.UpdateArguments{Append: true, Template: []byte(`{}`)})
+	if err != nil {
 		return err
 	}
-	wait := ownerPatience * o.commands.wait
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout+wait)
-	defer cancel()
-	if _, err = o.commands.submit(ctx, r, command, wait); errors.Is(err, pipeline.ErrNoReply) {
+	if _, err = o.commands.submit(ctx, r, command, ownerPatience*o.commands.wait); errors.Is(err, pipeline.ErrNoReply) {
 		o.logger.Warn("no worker has confirmed the change of a service's owner: new VMs may belong to the former owner; repeat the change when the service is RUNNING", "service", service)
 		return nil
 	}
@@ -191,7 +177,7 @@ func putBack(ctx context.Context, undo []func(context.Context) error) error {
 	return together(failures...)
 }
 
-func ownRouter(ctx context.Context, oned session, id int, service spec.Service) ([]possession, error) {
+func routerOf(ctx context.Context, oned session, id int, service spec.Service) ([]possession, error) {
 	router, err := oned.Router(ctx, id)
 	if opennebula.IsCode(err, opennebula.CodeNoExists) {
 		return nil, nil
@@ -207,17 +193,17 @@ func ownRouter(ctx context.Context, oned session, id int, service spec.Service) 
 	}
 	before := service
 	before.Owner = *service.Former
-	owns := func(s spec.Service) bool {
+	owned := func(s spec.Service) bool {
 		return s.OwnsRouter(router.Owner, router.Key, router.Name, router.VMs, facts)
 	}
-	if !owns(service) && !owns(before) {
+	if !owned(service) && !owned(before) {
 		return nil, nil
 	}
 	move := func(ctx context.Context, uid, gid int) error { return oned.ChownRouter(ctx, id, uid, gid) }
 	return []possession{{fmt.Sprintf("virtual router %d", id), router.Owner, move}}, nil
 }
 
-func ownVMs(ctx context.Context, oned session, role spec.Role, service spec.Service) ([]possession, error) {
+func nodesOf(ctx context.Context, oned session, role spec.Role, service spec.Service) ([]possession, error) {
 	var vms []possession
 	for _, node := range role.Nodes {
 		vm, err := oned.VM(ctx, node.DeployID)

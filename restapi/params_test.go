@@ -60,7 +60,7 @@ func TestParameters(t *testing.T) {
 			got, err := types[kind](params)
 			text := fmt.Sprint(got)
 			if err != nil {
-				text = fmt.Sprint(statusOf(err))
+				text = fmt.Sprint(statusOf(err, false))
 			}
 			if text != want {
 				t.Errorf("%s as %s: got %s, %v, want %s", row.value, kind, text, err, want)

@@ -1,20 +1,23 @@
 package restapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/flowjet/flowjet/client/schema"
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
-	"github.com/flowjet/flowjet/restapi/internal/dryrun"
 )
 
 const planReads = 8
@@ -42,12 +45,12 @@ func (p *planner) plan(ctx context.Context, r *request, service opennebula.Docum
 	first, err := flow.Apply(input, command)
 	var refusal *flow.Refusal
 	if errors.As(err, &refusal) {
-		return answer{}, &statusError{r.refusalStatus(refusal.Kind), refusal.Message}
+		return answer{}, refused(refusal.Kind, refusal.Message)
 	}
 	if err != nil {
 		return answer{}, fmt.Errorf("plan for service %d: %w", service.ID, err)
 	}
-	view := dryrun.Run(first, facts, input.Now, p.settings)
+	view := foretell(first, facts, input.Now, p.settings)
 	view.Verb, view.Service = command.Verb, service.ID
 	return pretty(http.StatusOK, view)
 }
@@ -68,7 +71,7 @@ func (p *planner) input(ctx context.Context, service opennebula.Document, body s
 
 // readFacts reads the VMs of a service as the caller sees them.
 func readFacts(ctx context.Context, oned session, body spec.Body) (flow.Facts, error) {
-	ids := vmIDs(body)
+	ids := vmIDs(body.Roles...)
 	vms := make([]one.VM, len(ids))
 	reads, ctx := errgroup.WithContext(ctx)
 	reads.SetLimit(planReads)
@@ -94,35 +97,141 @@ func readFacts(ctx context.Context, oned session, body spec.Body) (flow.Facts, e
 	return facts, nil
 }
 
-// readOnly is a session in which a dry run cannot change anything, whichever
-// call it was asked for.
-type readOnly struct{ session }
+const (
+	// maxSteps bounds a plan; the longest way is a few steps a role.
+	maxSteps = 500
+	// firstSimulated is the id of the first VM that a plan makes up.
+	firstSimulated = 1 << 30
+)
 
-var errNoDryRun = &statusError{http.StatusBadRequest, "this call has no dry_run; instantiate, scale, update, add_role, remove_role, release, recover and undeploy have"}
-
-func (readOnly) AllocateDocument(context.Context, int, string, []byte) (int, error) {
-	return 0, errNoDryRun
-}
-func (readOnly) UpdateDocument(context.Context, int, []byte) error { return errNoDryRun }
-func (readOnly) DeleteDocument(context.Context, int) error         { return errNoDryRun }
-func (readOnly) RenameDocument(context.Context, int, string) error { return errNoDryRun }
-func (readOnly) ChmodDocument(context.Context, int, string) error  { return errNoDryRun }
-func (readOnly) ChownRouter(context.Context, int, int, int) error  { return errNoDryRun }
-func (readOnly) ChownVM(context.Context, int, int, int) error      { return errNoDryRun }
-func (readOnly) UnscheduleAction(context.Context, int, int) error  { return errNoDryRun }
-func (readOnly) DeleteVMTemplate(context.Context, int, bool) error { return errNoDryRun }
-func (readOnly) CloneVMTemplate(context.Context, int, string, bool) (int, error) {
-	return 0, errNoDryRun
+type simulation struct {
+	facts flow.Facts
+	next  int
 }
 
-func (readOnly) ScheduleAction(context.Context, int, string, string, time.Time) (int, error) {
-	return 0, errNoDryRun
-}
-
-// ChownDocument lets the question pass whether the caller may MANAGE it.
-func (r readOnly) ChownDocument(ctx context.Context, id, uid, gid int) error {
-	if uid != -1 || gid != -1 {
-		return errNoDryRun
+// foretell returns what a decision leads to if everything goes well. It plays it, and all decisions that follow, in a world
+// in which every call to oned succeeds, until nothing can follow or the outcome of a step cannot be known. It changes facts.
+func foretell(decision flow.Decision, facts flow.Facts, now time.Time, settings flow.Settings) schema.Plan {
+	w := simulation{facts: facts, next: firstSimulated}
+	view := schema.Plan{Steps: []schema.PlanStep{}}
+	waits := ""
+	for range maxSteps {
+		step := schema.PlanStep{WaitsFor: waits, Changes: append([]flow.Change{}, decision.Changes...), Actions: []schema.PlanAction{}}
+		for i, change := range step.Changes {
+			if change.VM != nil && *change.VM >= firstSimulated {
+				step.Changes[i].VM = nil // the VM exists in the plan only
+			}
+		}
+		state, certain := decision.State, true
+		for _, action := range decision.Actions {
+			step.Actions = append(step.Actions, w.present(action))
+			var known bool
+			state, known = w.apply(state, action)
+			certain = certain && known
+		}
+		if len(step.Changes)+len(step.Actions) > 0 {
+			view.Steps = append(view.Steps, step)
+		}
+		view.EndsIn = decision.State.Service.State().String()
+		ended := slices.ContainsFunc(decision.Actions, func(a flow.Action) bool { return a.Kind == flow.ActionDeleteDocument })
+		cooling := decision.State.Service.State() == spec.ServiceCooldown && decision.State.CooldownUntil.After(now)
+		switch {
+		case ended || certain && len(decision.Actions) == 0 && !cooling:
+			view.Complete = true
+			return view
+		case !certain:
+			return view
+		case cooling && len(decision.Actions) == 0:
+			waits = fmt.Sprintf("cooldown of %s", decision.State.CooldownUntil.Sub(now).Round(time.Second))
+			now = decision.State.CooldownUntil
+		default:
+			waits = waitsFor(step)
+		}
+		decision = flow.Decide(flow.Input{State: state, Facts: facts, Now: now, Settings: settings}, nil)
 	}
-	return r.session.ChownDocument(ctx, id, uid, gid)
+	return view
+}
+
+func waitsFor(step schema.PlanStep) string {
+	var parts []string
+	for _, action := range step.Actions {
+		what := cmp.Or(action.Name, fmt.Sprintf("VM %d", action.VM))
+		part := what + " is RUNNING"
+		switch {
+		case action.Do == flow.ActionCreateNetwork:
+			part = "network " + action.Network + " is READY"
+		case action.Do == flow.ActionDeleteNetwork:
+			part = "network " + action.Network + " is DONE"
+		case action.Do == flow.ActionCreateRouter:
+			part = "the virtual router of role " + action.Role + " is there"
+		case action.Do == flow.ActionDeleteRouter:
+			part = "the virtual router of role " + action.Role + " is gone"
+		case action.OnHold:
+			part = what + " is in HOLD"
+		case action.Do == flow.ActionVM && strings.HasPrefix(action.Call, "terminate"):
+			part = what + " is DONE"
+		}
+		parts = append(parts, part)
+	}
+	return strings.Join(parts, ", ")
+}
+
+// apply has an action succeed, and returns the state that follows; false for an action whose outcome cannot be known.
+func (w *simulation) apply(state flow.State, action flow.Action) (flow.State, bool) {
+	service := state.Service
+	switch action.Kind {
+	case flow.ActionCreateVM:
+		vm := one.VM{
+			ID: w.next, Name: action.Intent.Name, Owner: service.Owner, Ready: true, Service: service.ID,
+			Role: action.Intent.Role, Key: action.Intent.Key, State: one.VMActive, LCMState: one.LCMRunning,
+		}
+		if action.Intent.Hold {
+			vm.State, vm.LCMState = one.VMHold, 0
+		}
+		w.facts[vm.ID] = vm
+		w.next++
+	case flow.ActionVM, flow.ActionRecoverVM:
+		vm := w.facts[action.VM]
+		vm.State, vm.LCMState, vm.Ready = one.VMActive, one.LCMRunning, true
+		if strings.HasPrefix(action.Call, "terminate") {
+			vm.State, vm.LCMState = one.VMDone, 0
+		}
+		w.facts[action.VM] = vm
+	case flow.ActionCreateNetwork:
+		w.next++
+		return flow.SeeNetwork(state, action.Network.Name, w.next-1, one.NetworkReady), true
+	case flow.ActionDeleteNetwork:
+		return flow.SeeNetwork(state, action.Network.Name, action.Network.ID, one.NetworkDone), true
+	case flow.ActionCreateRouter:
+		w.next++
+		return flow.SeeRouter(state, action.Router.Role, w.next-1, nil), true
+	case flow.ActionDeleteRouter:
+		for id, vm := range w.facts { // oned ends a virtual router's VMs with it
+			if vm.Role == action.Role {
+				vm.State, vm.LCMState = one.VMDone, 0
+				w.facts[id] = vm
+			}
+		}
+		return flow.RouterGone(state, action.Role), true
+	case flow.ActionDeleteDocument:
+	default:
+		return state, false
+	}
+	return state, true
+}
+
+// present is an action as it is shown: VMs that exist in the plan only by their names.
+func (w *simulation) present(action flow.Action) schema.PlanAction {
+	shown := schema.PlanAction{Do: action.Kind, Role: cmp.Or(action.Role, action.Intent.Role, action.Router.Role), Call: action.Call, Name: action.Intent.Name, OnHold: action.Intent.Hold, Network: action.Network.Called}
+	switch {
+	case action.Kind == flow.ActionCreateVM || action.Kind == flow.ActionFindVM:
+		id := action.Intent.TemplateID
+		shown.Template = &id
+	case action.VM >= firstSimulated:
+		shown.Name = w.facts[action.VM].Name
+	case action.VM > 0 || action.Kind == flow.ActionVM || action.Kind == flow.ActionRecoverVM:
+		shown.VM = action.VM
+		shown.Name = w.facts[action.VM].Name
+	}
+	return shown
 }

@@ -20,8 +20,7 @@ const (
 	reachAll reach = "all"
 )
 
-// cloneVMTemplates copies each VM template once and points the roles to the
-// copies. It returns the functions that undo it.
+// cloneVMTemplates copies each VM template once and points the roles to the copies. It returns the functions that undo it.
 func cloneVMTemplates(ctx context.Context, r *request, body *spec.Body, name string, far reach) ([]func(context.Context) error, error) {
 	if far == reachNone {
 		return nil, nil
@@ -55,12 +54,10 @@ func cloneVMTemplates(ctx context.Context, r *request, body *spec.Body, name str
 	return undo, nil
 }
 
-// clocksApart is how far oned's clock may be behind ours.
 const clocksApart = time.Minute
 
-// copiedBefore returns the caller's VM templates, by name, that an earlier attempt at
-// this request may have made: an owner has a name only once, so that oned would
-// refuse a copy of that name now.
+// copiedBefore returns the caller's VM templates, by name, that an earlier attempt at this request
+// may have made: an owner has a name only once, so that oned would refuse a copy of that name now.
 func copiedBefore(ctx context.Context, r *request) (map[string]int, error) {
 	if !r.keyed.repeated() {
 		return nil, nil

@@ -1,21 +1,22 @@
 package restapi
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/flow/template"
+	"github.com/flowjet/flowjet/opennebula"
 )
 
-// request is an authenticated user's request, as an endpoint gets it.
 type request struct {
 	*http.Request
 	caller caller
@@ -24,58 +25,152 @@ type request struct {
 	// keyed is set for a request with an Idempotency-Key.
 	keyed *keyed
 	// own is true below ownPrefix.
-	own bool
+	own, dryRun bool
+	// text is the body as far as it was received, and textErr why it was not received as a whole.
+	text    []byte
+	textErr error
 }
 
-// endpoint answers a request of an authenticated user.
 type endpoint func(ctx context.Context, r *request) (answer, error)
 
 func isOwn(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, ownPrefix+"/") }
-
-func (r *request) dryRun() bool { return r.URL.Query().Get("dry_run") == "true" }
 
 // id returns an id in the path. What is not a number is the id of nothing.
 func (r *request) id(wildcard, what string) (int, error) {
 	text := r.PathValue(wildcard)
 	id, err := strconv.ParseInt(text, 10, 32)
 	if err != nil || id < 0 {
-		return 0, &statusError{http.StatusNotFound, "there is no " + what + " " + strconv.Quote(text) + ": ids are whole numbers, 0 or more"}
+		return 0, failure(http.StatusNotFound, "there is no %s %q: ids are whole numbers, 0 or more", what, text)
 	}
 	return int(id), nil
 }
 
 // newCommand returns a command of the request's caller. Its id cannot be guessed, and is the
 // same again for a request with a key.
-func (r *request) newCommand(service int, verb flow.Verb) flow.Command {
-	id := rand.Text()
+func (r *request) newCommand(service int, verb flow.Verb, arguments any) (flow.Command, error) {
+	command := flow.Command{ID: rand.Text(), Verb: verb, Service: service, User: r.caller.Identity}
 	if r.keyed != nil {
-		id = r.keyed.command
+		command.ID = r.keyed.command
 	}
-	return flow.Command{ID: id, Verb: verb, Service: service, User: r.caller.Identity}
+	if arguments == nil {
+		return command, nil
+	}
+	var err error
+	if command.Arguments, err = json.Marshal(arguments); err != nil {
+		return command, fmt.Errorf("write the arguments of %s: %w", verb, err)
+	}
+	return command, nil
 }
 
-// body reads the request's body, within the limit.
-func (r *request) body() ([]byte, error) {
-	text, err := io.ReadAll(r.Body)
-	if tooLarge, is := errors.AsType[*http.MaxBytesError](err); is {
-		return nil, &statusError{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", tooLarge.Limit)}
-	}
+var kindNames = map[int]string{
+	spec.DocumentTypeService:         "service",
+	spec.DocumentTypeServiceTemplate: "service template",
+}
+
+// document reads the document that the path names, as the caller, and holds it against a changing
+// request's If-Match. A document of another type is not found: its id must not open it by the wrong path.
+func (r *request) document(ctx context.Context, documentType int) (opennebula.Document, error) {
+	id, err := r.id("id", kindNames[documentType])
 	if err != nil {
-		return nil, fmt.Errorf("read the request's body: %w", err)
+		return opennebula.Document{}, err
 	}
-	return text, nil
+	found, err := r.read(ctx, documentType, id)
+	if err != nil {
+		return found, err
+	}
+	// To refuse here spares others the wait. What counts is the second check: the worker's
+	// when it carries the command out, or that of reservations.alone. It is the only one
+	// where an earlier attempt at the request may have changed the document.
+	tags, err := r.tags(ifMatch)
+	if err == nil && !found.Matches(tags) && !r.keyed.repeated() {
+		err = changed(found)
+	}
+	return found, err
 }
 
-// attributes are a JSON object's, as a client sent them.
+func (r *request) read(ctx context.Context, documentType, id int) (opennebula.Document, error) {
+	kind := kindNames[documentType]
+	found, err := r.oned.Document(ctx, id)
+	switch {
+	case opennebula.IsCode(err, opennebula.CodeNoExists):
+		return opennebula.Document{}, failure(http.StatusNotFound, "there is no %s %d", kind, id)
+	case err != nil:
+		return opennebula.Document{}, granting(fmt.Errorf("read %s %d: %w", kind, id, err))
+	case found.Type != documentType:
+		// OneFlow's commands go on with the next id of a range at 500, and stop at 404.
+		message := fmt.Sprintf("there is no %s %d: the document with this id is of another type", kind, id)
+		return opennebula.Document{}, &statusError{http.StatusInternalServerError, http.StatusNotFound, message}
+	}
+	return found, nil
+}
+
+// mayManage returns an error unless the caller has MANAGE on a document. It is called before
+// a change is queued: the worker acts as the service's owner and cannot check it any more.
+//
+// Where the permission bits grant it that is the answer, because OpenNebula's ACL rules only ever add
+// rights. Only the group that certainly counts is compared: a scoped token takes all others away. Where
+// they do not, an ACL rule may, and where the document is locked, nobody may but the lock's owner and
+// administrators: oned is asked through one.document.chown with -1 for user and group, for which it demands
+// MANAGE and then sets nothing. Renaming a document to its own name would not do: oned answers that with
+// success before it looks at the caller's rights, and a rename by somebody else in between would be undone.
+func (r *request) mayManage(ctx context.Context, document opennebula.Document) error {
+	bits := document.Permissions
+	granted := r.caller.isAdmin() ||
+		bits.OwnerM == 1 && document.Owner.UID == r.caller.Identity.UID ||
+		bits.GroupM == 1 && document.Owner.GID == r.caller.EffectiveGID ||
+		bits.OtherM == 1
+	if granted && !document.Locked {
+		return nil
+	}
+	if err := r.oned.ChownDocument(ctx, document.ID, unchanged, unchanged); err != nil {
+		return granting(fmt.Errorf("change %s %d: %w", kindNames[document.Type], document.ID, err))
+	}
+	return nil
+}
+
+// granting adds to a refusal for a missing right who can grant it.
+func granting(err error) error {
+	if opennebula.IsCode(err, opennebula.CodeAuthorization) {
+		return fmt.Errorf("%w; its owner or an administrator can grant the right", err)
+	}
+	return err
+}
+
+func changed(document opennebula.Document) error {
+	return failure(http.StatusPreconditionFailed, "%s %d has changed since it was read (its ETag is now %s): read it again before you change it",
+		kindNames[document.Type], document.ID, document.ETag())
+}
+
+const (
+	ifMatch = "If-Match"
+	// maxTags bounds how many entity tags it may have.
+	maxTags = 32
+)
+
+// tags are the entity tags of a header. If-Match is for changing requests.
+func (r *request) tags(header string) (tags []string, err error) {
+	for tag := range strings.SplitSeq(strings.Join(r.Header.Values(header), ","), ",") {
+		if tag = strings.TrimSpace(tag); tag != "" {
+			tags = append(tags, tag)
+		}
+	}
+	switch {
+	case header != ifMatch:
+	case r.Method == http.MethodGet:
+		return nil, nil
+	case len(tags) > maxTags:
+		return nil, badRequest("If-Match has %d entity tags; the maximum is %d", len(tags), maxTags)
+	}
+	return tags, nil
+}
+
 type attributes map[string]json.RawMessage
 
-// object reads the body, which has to be a JSON object.
 func (r *request) object() (attributes, error) {
-	text, err := r.body()
-	if err != nil {
-		return nil, err
+	if r.textErr != nil {
+		return nil, r.textErr
 	}
-	return readAttributes("the body", text)
+	return readAttributes("the body", r.text)
 }
 
 func readAttributes(what string, text []byte) (attributes, error) {
@@ -126,29 +221,166 @@ func (r *request) action() (action, error) {
 	return read, err
 }
 
-// maxTags bounds how many entity tags a request may name.
-const maxTags = 32
+// What the values of parameters mean is decided here, once for each type of parameter, by what OneFlow's clients
+// mean: Sunstone writes numbers as texts and sends what was not filled in as an empty text, goca sends -1 for what is to
+// stay and null for what is not there. docs/api.md has the table.
 
-// ifMatch are the entity tags of a changing request's If-Match; none without it.
-func (r *request) ifMatch() ([]string, error) {
-	if r.Method == http.MethodGet {
-		return nil, nil
-	}
-	tags := entityTags(r.Header.Values("If-Match"))
-	if len(tags) > maxTags {
-		return nil, badRequest("If-Match has %d entity tags; the maximum is %d", len(tags), maxTags)
-	}
-	return tags, nil
+func (a attributes) has(name string) bool {
+	value, found := a[name]
+	return found && !bytes.Equal(bytes.TrimSpace(value), []byte("null"))
 }
 
-func entityTags(headers []string) []string {
-	var tags []string
-	for _, header := range headers {
-		for tag := range strings.SplitSeq(header, ",") {
-			if tag = strings.TrimSpace(tag); tag != "" {
-				tags = append(tags, tag)
-			}
+func (a attributes) wrong(name, must string) error {
+	if !a.has(name) {
+		return badRequest("%q is missing; it must be %s", name, must)
+	}
+	return badRequest("%q must be %s", name, must)
+}
+
+// scalar is the text of a text, number or boolean; not ok for an object or an array, and for what is not there.
+func (a attributes) scalar(name string) (text string, ok bool) {
+	value := bytes.TrimSpace(a[name])
+	if !a.has(name) || value[0] == '{' || value[0] == '[' {
+		return "", false
+	}
+	if json.Unmarshal(value, &text) == nil {
+		return text, true
+	}
+	return string(value), true
+}
+
+// text is an attribute that has to be a text, and not an empty one.
+func (a attributes) text(name string) (string, error) {
+	var value string
+	if !a.has(name) || json.Unmarshal(a[name], &value) != nil {
+		return "", a.wrong(name, "a string")
+	}
+	if strings.TrimSpace(value) == "" {
+		return "", badRequest("%q is empty; it must be a string", name)
+	}
+	return value, nil
+}
+
+// note is a text that may be left out or empty, or be written as a number.
+func (a attributes) note(name string) (string, error) {
+	text, ok := a.scalar(name)
+	if !ok && a.has(name) {
+		return "", badRequest("%q must be a string", name)
+	}
+	return text, nil
+}
+
+// number is a whole number, or a text of one: 2, "2", " 2 " and 2.0. blank reports whether it is an empty text.
+func (a attributes) number(name string) (number int, blank, ok bool) {
+	text, ok := a.scalar(name)
+	text = strings.TrimSpace(text)
+	value, err := strconv.ParseFloat(text, 64)
+	return int(value), ok && text == "", ok && err == nil && value == math.Trunc(value) && math.Abs(value) <= math.MaxInt32
+}
+
+func (a attributes) whole(name string) (int, error) {
+	number, _, ok := a.number(name)
+	if !ok || number < 0 {
+		return 0, a.wrong(name, "a whole number, 0 or more")
+	}
+	return number, nil
+}
+
+// unchanged stands for a user or a group that is to stay as it is, for oned too.
+const unchanged = -1
+
+// owner is the id of a user or a group. -1 and an empty text leave it as it is.
+func (a attributes) owner(name string) (int, error) {
+	id, blank, ok := a.number(name)
+	switch {
+	case blank:
+		return unchanged, nil
+	case !ok || id < unchanged:
+		return 0, a.wrong(name, "an id, or -1 to leave it unchanged")
+	}
+	return id, nil
+}
+
+// spacing is a number that spreads actions over VMs: as configured if it is not there; 0, what is below and an empty
+// text switch it off.
+func (a attributes) spacing(name string, configured int) (int, error) {
+	number, blank, ok := a.number(name)
+	switch {
+	case !a.has(name):
+		return configured, nil
+	case blank:
+		return 0, nil
+	case !ok:
+		return 0, badRequest("%q must be a whole number; 0 or an empty string for all VMs at once", name)
+	}
+	return max(number, 0), nil
+}
+
+// flag is true or false, or a text or number that stands for it; false if it is not there or empty.
+func (a attributes) flag(name string) (bool, error) {
+	text, ok := a.scalar(name)
+	if !ok && !a.has(name) {
+		return false, nil
+	}
+	switch strings.ToLower(strings.TrimSpace(text)) {
+	case "true", "1":
+		return true, nil
+	case "false", "0", "":
+		if ok {
+			return false, nil
 		}
 	}
-	return tags
+	return false, badRequest("%q must be true or false", name)
+}
+
+// octet is three octal digits, as a text or a number. Leading zeros may be missing: goca drops them.
+func (a attributes) octet(name string) (string, error) {
+	text, ok := a.scalar(name)
+	digits := strings.TrimLeft(strings.TrimSpace(text), "0")
+	if !a.has(name) || text == "" {
+		return "", badRequest("%q is missing; it must be three octal digits such as \"640\"", name)
+	}
+	if !ok || len(digits) > 3 || strings.Trim(digits, "01234567") != "" {
+		return "", badRequest("%q must be three octal digits such as \"640\"", name)
+	}
+	return fmt.Sprintf("%03s", digits), nil
+}
+
+// recursive is how far a clone goes. As with OneFlow everything but "none" and "all" stands for the VM templates: true, false
+// and nothing, too.
+func (a attributes) recursive(name string) reach {
+	text, _ := a.scalar(name)
+	switch far := reach(text); far {
+	case reachNone, reachAll:
+		return far
+	}
+	return reachTemplates
+}
+
+// deletes is how far a deletion goes: none if it is not there or empty. Unlike a clone, which only makes more than
+// was wanted, it is not to go further than was asked.
+func (a attributes) deletes(name string) (reach, error) {
+	text, ok := a.scalar(name)
+	switch far := reach(text); far {
+	case "":
+		if ok || !a.has(name) {
+			return reachNone, nil
+		}
+	case reachNone, reachTemplates, reachAll:
+		return far, nil
+	}
+	return reachNone, badRequest("%q must be none, templates or all", name)
+}
+
+func (a attributes) objectOrText(name string) (json.RawMessage, error) {
+	if !a.has(name) {
+		return nil, badRequest("%q is missing; it must be a JSON object, or a string with one", name)
+	}
+	value := bytes.TrimSpace(a[name])
+	var text string
+	if json.Unmarshal(value, &text) == nil {
+		value = []byte(text)
+	}
+	_, err := readAttributes(fmt.Sprintf("%q", name), value)
+	return value, err
 }

@@ -2,6 +2,7 @@ package restapi
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"net/http"
 	"strings"
@@ -12,16 +13,13 @@ import (
 	"github.com/flowjet/flowjet/internal/seal"
 )
 
-// ownPrefix is the path of Flowjet's own API.
 const ownPrefix = "/flowjet/v1"
 
-// routes returns all paths of both APIs with their handlers.
 func (s *Server) routes(users *authenticator, oned sessions, box *seal.Box) map[string]http.Handler {
 	shared := &reservations{queue: s.queue, wait: s.config.ReplyWait, logger: s.logger}
-	written := &writes{sessions: oned}
 	serve := &dispatcher{
 		authenticator: users, admission: s.admission,
-		oned:        ahead{written, newLists(written, s.queue, s.config.HearingCalls), s.queue, box},
+		oned:        ahead{newLists(&writes{sessions: oned}, s.queue, s.config.HearingCalls), box},
 		idempotency: &idempotency{reservations: shared, box: box, now: s.config.now},
 	}
 	queued := &commands{
@@ -37,12 +35,12 @@ func (s *Server) routes(users *authenticator, oned sessions, box *seal.Box) map[
 	for pattern, call := range map[string]endpoint{
 		"GET /service":                                        listDocuments(spec.DocumentTypeService, rendered),
 		"GET /service/{id}":                                   showDocument(spec.DocumentTypeService),
-		"PUT /service/{id}":                                   services.update,
-		"DELETE /service/{id}":                                services.undeploy,
+		"PUT /service/{id}":                                   queued.changing(readUpdate),
+		"DELETE /service/{id}":                                queued.changing(readUndeploy),
 		"POST /service/{id}/action":                           services.act,
-		"POST /service/{id}/scale":                            services.scale,
-		"POST /service/{id}/role_action":                      services.changeRoles,
-		"POST /service_pool/purge_done":                       services.purgeDone,
+		"POST /service/{id}/scale":                            queued.changing(readScale),
+		"POST /service/{id}/role_action":                      queued.changing(readRoleChange),
+		"POST /service_pool/purge_done":                       purgeDone,
 		"POST /service/{id}/role/{role}/action":               vms.actOnRole,
 		"DELETE /service/{id}/sched_action/{sid}":             vms.unschedule,
 		"DELETE /service/{id}/role/{role}/sched_action/{sid}": vms.unschedule,
@@ -66,12 +64,12 @@ func (s *Server) routes(users *authenticator, oned sessions, box *seal.Box) map[
 		"GET /flowjet/v1/commands/{id}":     serve.handler(queued.show),
 		"GET /flowjet/v1/services/{id}/why": serve.handler((&diagnosis{queue: s.queue, oned: oned.server()}).why),
 		"GET /flowjet/v1/work":              serve.handler(s.overview.show),
-		"GET /flowjet/v1/events":            &events{dispatcher: serve, queue: s.queue, recheckAfter: s.config.CredentialTTL, stopping: s.stopping},
+		"GET /flowjet/v1/events":            failing((&events{dispatcher: serve, queue: s.queue, recheckAfter: s.config.CredentialTTL, stopping: s.stopping}).stream),
 		"GET /flowjet/v1/session":           serve.handler(showLogin),
 		"POST /flowjet/v1/session":          serve.handler(users.logins.begin),
-		"DELETE /flowjet/v1/session":        http.HandlerFunc(users.logins.end),
-		"GET /flowjet/v1/health":            http.HandlerFunc(state.show),
-		"GET /flowjet/v1/version":           http.HandlerFunc(state.showVersion),
+		"DELETE /flowjet/v1/session":        failing(users.logins.end),
+		"GET /flowjet/v1/health":            failing(state.show),
+		"GET /flowjet/v1/version":           failing(state.showVersion),
 		"GET /flowjet/v1/openapi.json":      http.HandlerFunc(describe),
 	})
 	if s.config.Metrics != nil {
@@ -97,7 +95,7 @@ func (s *Server) mux() http.Handler {
 }
 
 func notFound(w http.ResponseWriter, r *http.Request) {
-	fail(w, r, &statusError{http.StatusNotFound, "there is no " + r.Method + " " + r.URL.Path})
+	fail(w, r, failure(http.StatusNotFound, "there is no %s %s", r.Method, r.URL.Path))
 }
 
 // dispatcher turns endpoints into HTTP handlers: it authenticates the user,
@@ -106,57 +104,61 @@ type dispatcher struct {
 	authenticator *authenticator
 	admission     *admission
 	idempotency   *idempotency
-	oned          sessions
+	oned          ahead
 }
 
-// identify returns the request of a user whose credentials are accepted and who
-// is within the rate.
+// identify returns the request of a user whose credentials are accepted and who is within the rate.
 func (d *dispatcher) identify(r *http.Request) (*request, error) {
 	who, err := d.authenticator.caller(r)
 	if err != nil {
 		return nil, err
 	}
-	if err := d.admission.rate(who, r.Method); err != nil {
-		return nil, err
+	a, key := d.admission, bucketKey{uid: who.Identity.UID, changes: r.Method != http.MethodGet}
+	most := a.limits.Reads
+	if key.changes {
+		most = a.limits.Changes
+	}
+	if wait, ok := a.throttle.take(key, 1, most, int(2*most)); !ok {
+		return nil, &busyError{http.StatusTooManyRequests, wait, fmt.Sprintf("more than %g requests of this kind a second; try again in a moment", most)}
 	}
 	noteOf(r.Context()).user = who.Identity.UName
-	return &request{Request: r, caller: who, oned: d.oned.as(who.target()), own: isOwn(r)}, nil
+	asked := &request{Request: r, caller: who, oned: d.oned.as(who.target()), own: isOwn(r), dryRun: r.URL.Query().Get("dry_run") == "true"}
+	if asked.dryRun {
+		asked.oned = readOnly(asked.oned)
+	}
+	return asked, nil
 }
 
-// handler serves an endpoint. It answers a missing right with 403 under /flowjet/v1, where
-// 401 is for credentials that are not accepted. OneFlow's clients know it as 401.
 func (d *dispatcher) handler(serve endpoint) http.Handler {
-	forbidding := func(ctx context.Context, r *request) (answer, error) {
-		reply, err := serve(ctx, r)
-		if err != nil && r.own && statusOf(err) == http.StatusUnauthorized {
-			err = &statusError{http.StatusForbidden, err.Error()}
-		}
-		return reply, err
+	return failing(func(w http.ResponseWriter, r *http.Request) error { return d.answer(w, r, serve) })
+}
+
+// failing is a handler whose error is its answer.
+type failing func(w http.ResponseWriter, r *http.Request) error
+
+func (f failing) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := f(w, r); err != nil {
+		fail(w, r, err)
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked, err := d.identify(r)
-		if err != nil {
-			fail(w, r, err)
-			return
-		}
-		release, err := d.admission.admit(w, r, asked.caller.Identity.UID)
-		if err != nil {
-			fail(w, r, err)
-			return
-		}
-		defer release()
-		if asked.dryRun() {
-			asked.oned = readOnly{asked.oned}
-		}
-		ctx := r.Context()
-		if r.Header.Get("Cache-Control") == "no-cache" {
-			ctx = context.WithValue(ctx, uncached{}, true)
-		}
-		reply, err := d.idempotency.once(ctx, asked, forbidding)
-		if err != nil {
-			fail(w, r, err)
-			return
-		}
+}
+
+func (d *dispatcher) answer(w http.ResponseWriter, r *http.Request, serve endpoint) error {
+	asked, err := d.identify(r)
+	if err != nil {
+		return err
+	}
+	release, err := d.admission.admit(w, asked)
+	if err != nil {
+		return err
+	}
+	defer release()
+	ctx := r.Context()
+	if r.Header.Get("Cache-Control") == "no-cache" {
+		ctx = context.WithValue(ctx, uncached{}, true)
+	}
+	reply, err := d.idempotency.once(ctx, asked, serve)
+	if err == nil {
 		reply.write(w, r)
-	})
+	}
+	return err
 }

@@ -210,7 +210,7 @@ func TestLimits(t *testing.T) {
 
 func TestTooManyRequestsAreTurnedAway(t *testing.T) {
 	s, _ := fakeServer(t, Config{Limits: Limits{Requests: 1}}, &fakeQueue{err: pipeline.ErrNotFound})
-	release, _ := s.admission.working.Take(1)
+	release, _ := s.admission.working.take(1)
 	if w := ask(s, "GET", "/flowjet/v1/commands/x", ""); w.Code != 503 || w.Header().Get("Retry-After") == "" {
 		t.Errorf("got %d %q", w.Code, w.Body)
 	}
@@ -270,11 +270,11 @@ func TestStatuses(t *testing.T) {
 		opennebula.CodeAuthorization: 401, opennebula.CodeAuthentication: 403, opennebula.CodeNoExists: 404,
 		opennebula.CodeAction: 500, opennebula.CodeInternal: 500, opennebula.CodeLocked: 500,
 	} {
-		if got := statusOf(&opennebula.Error{Code: code}); got != status {
+		if got := statusOf(&opennebula.Error{Code: code}, false); got != status {
 			t.Errorf("%v: %d", code, got)
 		}
 	}
-	if got := statusOf(errors.New("anything")); got != 500 {
+	if got := statusOf(errors.New("anything"), false); got != 500 {
 		t.Error(got)
 	}
 }

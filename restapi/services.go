@@ -3,7 +3,6 @@ package restapi
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -15,44 +14,65 @@ import (
 	"github.com/flowjet/flowjet/opennebula"
 )
 
-// services are the calls on whole services.
 type services struct {
-	commands  *commands
+	*commands
 	shared    *reservations
 	ownership *ownership
 	vms       *vmActions
 }
 
-func (s *services) undeploy(ctx context.Context, r *request) (answer, error) {
-	document, err := r.document(ctx, spec.DocumentTypeService)
-	if err != nil {
-		return answer{}, err
-	}
-	return s.commands.run(ctx, r, document, flow.VerbUndeploy, nil)
-}
+func readUndeploy(*request) (flow.Verb, any, error) { return flow.VerbUndeploy, nil, nil }
 
-// scale sets how many VMs a role has. OneFlow knows no role of no name.
-func (s *services) scale(ctx context.Context, r *request) (answer, error) {
+// readScale reads how many VMs a role is to have. OneFlow knows no role of no name.
+func readScale(r *request) (flow.Verb, any, error) {
 	body, err := r.object()
 	if err != nil {
-		return answer{}, err
+		return "", nil, err
 	}
 	role, roleErr := body.text("role_name")
 	cardinality, cardinalityErr := body.whole("cardinality")
 	force, forceErr := body.flag("force")
 	const like = `the body must look like {"role_name": "Master", "cardinality": 2, "force": false}`
 	if err := cmp.Or(cardinalityErr, forceErr); err != nil {
-		return answer{}, badRequest("scale: %v; %s", err, like)
+		return "", nil, badRequest("scale: %v; %s", err, like)
 	}
 	if roleErr != nil {
-		unknown := &statusError{http.StatusInternalServerError, fmt.Sprintf("scale: %v; %s", roleErr, like)}
-		return answer{}, r.conflicting(unknown, http.StatusBadRequest)
+		return "", nil, &statusError{http.StatusInternalServerError, http.StatusBadRequest, fmt.Sprintf("scale: %v; %s", roleErr, like)}
 	}
-	document, err := r.document(ctx, spec.DocumentTypeService)
+	return flow.VerbScale, flow.ScaleArguments{Role: role, Cardinality: cardinality, Force: force}, nil
+}
+
+// readUpdate reads what replaces the service's template, or with {"append": true,
+// "template": T} the attributes to set, where T is an object or a text of one.
+func readUpdate(r *request) (flow.Verb, any, error) {
+	body, err := r.object()
 	if err != nil {
-		return answer{}, err
+		return "", nil, err
 	}
-	return s.commands.run(ctx, r, document, flow.VerbScale, flow.ScaleArguments{Role: role, Cardinality: cardinality, Force: force})
+	arguments := flow.UpdateArguments{Template: r.text}
+	if body.has("append") || body.has("template") {
+		if arguments.Append, err = body.flag("append"); err != nil {
+			return "", nil, err
+		}
+		arguments.Template, err = body.objectOrText("template")
+	}
+	return flow.VerbUpdate, arguments, err
+}
+
+func readRoleChange(r *request) (flow.Verb, any, error) {
+	asked, err := r.action()
+	if err != nil {
+		return "", nil, err
+	}
+	switch asked.perform {
+	case "add_role":
+		role, err := asked.params.objectOrText("role")
+		return flow.VerbAddRole, flow.AddRoleArguments{Role: role}, err
+	case "remove_role":
+		name, err := asked.params.text("role")
+		return flow.VerbRemoveRole, flow.RemoveRoleArguments{Role: name}, err
+	}
+	return "", nil, badRequest("role action %q is not supported; supported are add_role, remove_role", asked.perform)
 }
 
 // clientError are the actions whose bad parameters OneFlow answers with 500.
@@ -63,7 +83,7 @@ var clientError = []string{"rename", "chmod", "chown", "chgrp"}
 func (s *services) act(ctx context.Context, r *request) (answer, error) {
 	asked, err := r.action()
 	if errors.Is(err, errNoPerform) {
-		return answer{}, r.conflicting(&statusError{http.StatusInternalServerError, err.Error()}, http.StatusBadRequest)
+		err = &statusError{http.StatusInternalServerError, http.StatusBadRequest, err.Error()}
 	}
 	if err != nil {
 		return answer{}, err
@@ -73,26 +93,21 @@ func (s *services) act(ctx context.Context, r *request) (answer, error) {
 		return answer{}, err
 	}
 	actions := map[string]documentAction{
-		"recover": s.recover,
-		release: func(ctx context.Context, r *request, service opennebula.Document, _ attributes) (answer, error) {
-			return s.commands.run(ctx, r, service, flow.VerbRelease, flow.ReleaseArguments{})
-		},
+		"recover": s.recover, release: s.release(""),
 		"rename": s.shared.alone(rename), "chmod": s.shared.alone(chmod),
-		"chown": s.shared.alone(chown(s.ownership.change)), "chgrp": s.shared.alone(chgrp(s.ownership.change)),
+		"chown": s.shared.alone(giving(s.ownership.change, true)), "chgrp": s.shared.alone(giving(s.ownership.change, false)),
 	}
 	for _, perform := range schema.VMActions {
-		actions[perform] = func(ctx context.Context, r *request, service opennebula.Document, params attributes) (answer, error) {
-			return s.vms.schedule(ctx, r, service, perform, params, nil)
-		}
+		actions[perform] = s.vms.scheduling(perform, "")
 	}
 	perform, known := actions[asked.perform]
 	if !known {
-		return answer{}, r.conflicting(unsupported(http.StatusInternalServerError, "service", asked.perform, actions), http.StatusBadRequest)
+		return answer{}, unsupported(http.StatusInternalServerError, "service", asked.perform, actions)
 	}
 	reply, err := perform(ctx, r, document, asked.params)
 	wrong, is := errors.AsType[*statusError](err)
 	if is && !r.own && slices.Contains(clientError, asked.perform) && wrong.status == http.StatusBadRequest && wrong != errNoDryRun {
-		err = &statusError{http.StatusInternalServerError, asked.perform + ": " + wrong.message}
+		err = failure(http.StatusInternalServerError, "%s: %s", asked.perform, wrong.message)
 	}
 	return reply, err
 }
@@ -102,69 +117,12 @@ func (s *services) recover(ctx context.Context, r *request, document opennebula.
 	if err != nil {
 		return answer{}, err
 	}
-	return s.commands.run(ctx, r, document, flow.VerbRecover, flow.RecoverArguments{Delete: remove})
-}
-
-// update replaces the service's template, or with {"append": true,
-// "template": T} sets the attributes of T, an object or a text of one.
-func (s *services) update(ctx context.Context, r *request) (answer, error) {
-	text, err := r.body()
-	if err != nil {
-		return answer{}, err
-	}
-	body, err := readAttributes("the body", text)
-	if err != nil {
-		return answer{}, err
-	}
-	arguments := flow.UpdateArguments{Template: text}
-	if body.has("append") || body.has("template") {
-		if arguments.Append, err = body.flag("append"); err != nil {
-			return answer{}, err
-		}
-		if arguments.Template, err = body.objectOrText("template"); err != nil {
-			return answer{}, err
-		}
-	}
-	document, err := r.document(ctx, spec.DocumentTypeService)
-	if err != nil {
-		return answer{}, err
-	}
-	return s.commands.run(ctx, r, document, flow.VerbUpdate, arguments)
-}
-
-// changeRoles adds a role to a service or removes one.
-func (s *services) changeRoles(ctx context.Context, r *request) (answer, error) {
-	asked, err := r.action()
-	if err != nil {
-		return answer{}, err
-	}
-	var verb flow.Verb
-	var arguments any
-	switch asked.perform {
-	case "add_role":
-		var role json.RawMessage
-		role, err = asked.params.objectOrText("role")
-		verb, arguments = flow.VerbAddRole, flow.AddRoleArguments{Role: role}
-	case "remove_role":
-		var name string
-		name, err = asked.params.text("role")
-		verb, arguments = flow.VerbRemoveRole, flow.RemoveRoleArguments{Role: name}
-	default:
-		err = badRequest("role action %q is not supported; supported are add_role, remove_role", asked.perform)
-	}
-	if err != nil {
-		return answer{}, err
-	}
-	document, err := r.document(ctx, spec.DocumentTypeService)
-	if err != nil {
-		return answer{}, err
-	}
-	return s.commands.run(ctx, r, document, verb, arguments)
+	return s.run(ctx, r, document, flow.VerbRecover, flow.RecoverArguments{Delete: remove})
 }
 
 // purgeDone deletes the documents of services that have ended, as far as the
 // caller may. Flowjet leaves none behind; OneFlow did.
-func (s *services) purgeDone(ctx context.Context, r *request) (answer, error) {
+func purgeDone(ctx context.Context, r *request) (answer, error) {
 	services, err := r.oned.Documents(ctx, spec.DocumentTypeService, allVisible, -1, -1)
 	if err != nil {
 		return answer{}, fmt.Errorf("list services: %w", err)

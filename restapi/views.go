@@ -19,8 +19,7 @@ import (
 )
 
 const (
-	// maxPage and defaultPage are services on one page, and maxCounted the VMs that are
-	// read to count those that run.
+	// maxPage and defaultPage are services on one page, and maxCounted the VMs that are read to count those that run.
 	maxPage, defaultPage = 200, 50
 	maxCounted           = 1000
 	// maxColumns bounds the roles beside each other in a graph.
@@ -135,9 +134,9 @@ func (v *views) service(ctx context.Context, r *request) (answer, error) {
 	}
 	body, _, err := spec.ReadService(document.Body)
 	if err != nil {
-		return answer{}, &statusError{http.StatusInternalServerError, err.Error()}
+		return answer{}, failure(http.StatusInternalServerError, "%s", err.Error())
 	}
-	ids := vmIDs(body)
+	ids := vmIDs(body.Roles...)
 	vms, err := r.oned.Details(ctx, ids)
 	if err != nil {
 		return answer{}, fmt.Errorf("read the VMs of service %d: %w", document.ID, err)
@@ -158,7 +157,7 @@ func (v *views) service(ctx context.Context, r *request) (answer, error) {
 // nothing while NATS is away, without which nothing can be changed.
 func (v *views) allow(ctx context.Context, r *request, shown *view.Service, document opennebula.Document, body spec.Body, vms map[int]opennebula.VMDetails) {
 	facts := flow.Facts{}
-	for _, id := range vmIDs(body) {
+	for _, id := range vmIDs(body.Roles...) {
 		facts[id] = one.VM{ID: id, State: one.VMDone, Service: -1}
 		if vm, found := vms[id]; found {
 			facts[id] = vm.VM
@@ -174,9 +173,8 @@ func (v *views) allow(ctx context.Context, r *request, shown *view.Service, docu
 		shown.Roles[i].Healed = input.State.HealedLately(shown.Roles[i].Name, input.Now)
 	}
 	admits := func(verb flow.Verb, arguments any) bool {
-		command := r.newCommand(document.ID, verb)
-		var err error
-		if command.Arguments, err = encodeArguments(arguments); err == nil {
+		command, err := r.newCommand(document.ID, verb, arguments)
+		if err == nil {
 			_, err = flow.Apply(input, command)
 		}
 		return err == nil
@@ -213,14 +211,4 @@ func (v *views) templates(ctx context.Context, r *request) (answer, error) {
 		return strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name))
 	})
 	return pretty(http.StatusOK, map[string]any{"total": len(list), "templates": view.Page(list, query)})
-}
-
-func vmIDs(body spec.Body) []int {
-	var ids []int
-	for _, role := range body.Roles {
-		for _, node := range role.Nodes {
-			ids = append(ids, node.DeployID)
-		}
-	}
-	return ids
 }

@@ -24,14 +24,13 @@ const (
 // vmActions are the calls that schedule actions on the VMs of services and roles.
 // number and period are those of requests that give none.
 type vmActions struct {
-	number   int
-	period   time.Duration
-	now      func() time.Time
-	commands *commands
+	number int
+	period time.Duration
+	now    func() time.Time
+	*commands
 }
 
-// batch is a scheduled action for many VMs: number of them at a time, one
-// period apart; all at once if either is 0.
+// batch is a scheduled action for many VMs: number of them at a time, one period apart; all at once if either is 0.
 type batch struct {
 	action string
 	args   string
@@ -61,54 +60,61 @@ func (a *vmActions) readBatch(perform string, params attributes) (batch, error) 
 	return read, err
 }
 
-// schedule schedules an action for each VM of one role, or of all roles if only is
-// nil. Each role counts its VMs from 0, so that roles go on side by side.
+// scheduling schedules an action for each VM of the role of a name, or of all roles. Each role counts its VMs from 0, so
+// that roles go on side by side.
 //
 // It is done here, as the calling user, and not by the service's worker: it changes
 // VMs only. The worker hears of the outcome from the VMs' events.
-func (a *vmActions) schedule(ctx context.Context, r *request, service opennebula.Document, perform string, params attributes, only *string) (answer, error) {
-	wanted, err := a.readBatch(perform, params)
-	if err != nil {
-		return answer{}, err
-	}
-	roles, err := rolesOf(service, only)
-	if err != nil {
-		return answer{}, err
-	}
-	began := a.now()
-	if r.keyed != nil && !r.keyed.began.IsZero() {
-		began = r.keyed.began
-	}
-	var failures []error
-	for _, role := range roles {
-		// The VMs of a virtual router carry networks of others.
-		if role.Type == spec.RoleTypeVR && only != nil {
-			refused := fmt.Sprintf("role %s is a virtual router, whose VMs take no actions; act on its VMs in OpenNebula", role.Name)
-			return answer{}, r.conflicting(&statusError{http.StatusInternalServerError, refused}, http.StatusConflict)
-		}
-		if role.Type == spec.RoleTypeVR {
-			continue
-		}
-		nodes, err := ownNodes(ctx, r, service, role)
+func (a *vmActions) scheduling(perform, name string) documentAction {
+	return func(ctx context.Context, r *request, service opennebula.Document, params attributes) (answer, error) {
+		wanted, err := a.readBatch(perform, params)
 		if err != nil {
-			failures = append(failures, err)
+			return answer{}, err
 		}
-		for index, node := range nodes {
+		roles, err := rolesOf(service, name)
+		if err != nil {
+			return answer{}, err
+		}
+		if name != "" && roles[0].Type == spec.RoleTypeVR {
+			message := fmt.Sprintf("role %s is a virtual router, whose VMs take no actions; act on its VMs in OpenNebula", name)
+			return answer{}, &statusError{http.StatusInternalServerError, http.StatusConflict, message}
+		}
+		began := a.now()
+		if r.keyed != nil && !r.keyed.began.IsZero() {
+			began = r.keyed.began
+		}
+		return done, eachVM(ctx, r, service, roles, func(role string, index, vm int) error {
 			at := began
 			if wanted.number > 0 {
 				at = began.Add(time.Duration(index/wanted.number) * time.Duration(wanted.period) * time.Second)
 			}
-			if err := scheduleOnce(ctx, r, node.DeployID, wanted, at); err != nil {
-				failures = append(failures, fmt.Errorf("schedule %s of VM %d of role %s: %w", perform, node.DeployID, role.Name, err))
+			if err := scheduleOnce(ctx, r, vm, wanted, at); err != nil {
+				return fmt.Errorf("schedule %s of VM %d of role %s: %w", perform, vm, role, err)
 			}
-		}
+			return nil
+		})
 	}
-	return done, together(failures...)
 }
 
-// scheduleOnce schedules an action of a VM, unless an earlier attempt of this
-// request has: its action has the very same time, which counts from the first
-// attempt.
+// eachVM does something with each VM of roles, by its index in its role, and goes on behind one with which it fails. The
+// VMs of a virtual router are left out: they carry networks of others.
+func eachVM(ctx context.Context, r *request, service opennebula.Document, roles []spec.Role, do func(role string, index, vm int) error) error {
+	var failures []error
+	for _, role := range roles {
+		if role.Type == spec.RoleTypeVR {
+			continue
+		}
+		vms, err := ownVMs(ctx, r, service, role)
+		failures = append(failures, err)
+		for index, vm := range vms {
+			failures = append(failures, do(role.Name, index, vm))
+		}
+	}
+	return together(failures...)
+}
+
+// scheduleOnce schedules an action of a VM, unless an earlier attempt of this request
+// has: its action has the very same time, which counts from the first attempt.
 func scheduleOnce(ctx context.Context, r *request, vm int, wanted batch, at time.Time) error {
 	if r.keyed.repeated() {
 		have, err := r.oned.ScheduledActions(ctx, vm)
@@ -128,21 +134,28 @@ func scheduleOnce(ctx context.Context, r *request, vm int, wanted batch, at time
 	return err
 }
 
-// rolesOf are the roles of a service, or the one of a name.
-func rolesOf(service opennebula.Document, only *string) ([]spec.Role, error) {
+func rolesOf(service opennebula.Document, name string) ([]spec.Role, error) {
 	body, _, err := spec.ReadService(service.Body)
 	if err != nil {
 		return nil, fmt.Errorf("read the VMs of service %d: %w", service.ID, err)
 	}
-	if only == nil {
+	if name == "" {
 		return body.Roles, nil
 	}
-	for _, role := range body.Roles {
-		if role.Name == *only {
-			return []spec.Role{role}, nil
-		}
+	at := slices.IndexFunc(body.Roles, func(role spec.Role) bool { return role.Name == name })
+	if at < 0 {
+		return nil, &statusError{http.StatusInternalServerError, http.StatusNotFound, spec.Service{ID: service.ID, Body: body}.NoRole(name)}
 	}
-	return nil, &statusError{http.StatusInternalServerError, spec.Service{ID: service.ID, Body: body}.NoRole(*only)}
+	return body.Roles[at : at+1], nil
+}
+
+const release = "release"
+
+// release releases what is on hold: the worker's to do, in the order of the roles.
+func (c *commands) release(role string) documentAction {
+	return func(ctx context.Context, r *request, service opennebula.Document, _ attributes) (answer, error) {
+		return c.run(ctx, r, service, flow.VerbRelease, flow.ReleaseArguments{Role: role})
+	}
 }
 
 func (a *vmActions) actOnRole(ctx context.Context, r *request) (answer, error) {
@@ -155,22 +168,17 @@ func (a *vmActions) actOnRole(ctx context.Context, r *request) (answer, error) {
 		return answer{}, err
 	}
 	name := r.PathValue("role")
-	roles, err := rolesOf(service, &name)
+	roles, err := rolesOf(service, name)
 	if err != nil {
-		return answer{}, r.conflicting(err, http.StatusNotFound)
+		return answer{}, err
 	}
-	actions := map[string]documentAction{}
-	for _, perform := range append([]string{release}, schema.VMActions...) {
-		actions[perform] = func(ctx context.Context, r *request, service opennebula.Document, params attributes) (answer, error) {
-			return a.schedule(ctx, r, service, perform, params, &name)
-		}
+	actions := map[string]documentAction{release: a.scheduling(release, name)}
+	for _, perform := range schema.VMActions {
+		actions[perform] = a.scheduling(perform, name)
 	}
-	// To release a role that is on hold is the worker's to do, in the order of the roles. The VMs
-	// of another are scheduled to be released as for every other action.
+	// The VMs of a role that is not on hold are scheduled to be released as for every other action.
 	if state := roles[0].State; state != nil && *state == spec.RoleHold {
-		actions[release] = func(ctx context.Context, r *request, service opennebula.Document, _ attributes) (answer, error) {
-			return a.commands.run(ctx, r, service, flow.VerbRelease, flow.ReleaseArguments{Role: name})
-		}
+		actions[release] = a.release(name)
 	}
 	act, known := actions[asked.perform]
 	if !known {
@@ -179,15 +187,11 @@ func (a *vmActions) actOnRole(ctx context.Context, r *request) (answer, error) {
 	return act(ctx, r, service, asked.params)
 }
 
-const release = "release"
-
-// goneCodes are those with which oned refuses what is not there: its code for a scheduled
-// action depends on its version, so all are taken that are neither about rights nor about
-// oned's own state.
+// goneCodes are those with which oned refuses what is not there: its code for a scheduled action
+// depends on its version, so all are taken that are neither about rights nor about oned's own state.
 var goneCodes = []opennebula.Code{opennebula.CodeNoExists, opennebula.CodeAction, opennebula.CodeXMLRPC, opennebula.CodeInternal}
 
-// unschedule takes a scheduled action back from whichever VM has it. That none
-// has it any more is what was asked for.
+// unschedule takes a scheduled action back from whichever VM has it. That none has it any more is what was asked for.
 func (a *vmActions) unschedule(ctx context.Context, r *request) (answer, error) {
 	id, err := r.id("sid", "scheduled action")
 	if err != nil {
@@ -197,62 +201,50 @@ func (a *vmActions) unschedule(ctx context.Context, r *request) (answer, error) 
 	if err != nil {
 		return answer{}, err
 	}
-	var only *string
-	if role := r.PathValue("role"); role != "" {
-		only = &role
-	}
-	roles, err := rolesOf(service, only)
+	roles, err := rolesOf(service, r.PathValue("role"))
 	if err != nil {
-		return answer{}, r.conflicting(err, http.StatusNotFound)
+		return answer{}, err
 	}
-	var failures []error
-	for _, role := range roles {
-		if role.Type == spec.RoleTypeVR {
-			continue // none was scheduled there
+	return done, eachVM(ctx, r, service, roles, func(_ string, _, vm int) error {
+		err := r.oned.UnscheduleAction(ctx, vm, id)
+		if refusal, is := errors.AsType[*opennebula.Error](err); err == nil || is && slices.Contains(goneCodes, refusal.Code) {
+			return nil
 		}
-		nodes, err := ownNodes(ctx, r, service, role)
-		if err != nil {
-			failures = append(failures, err)
-		}
-		for _, node := range nodes {
-			err := r.oned.UnscheduleAction(ctx, node.DeployID, id)
-			if refusal, is := errors.AsType[*opennebula.Error](err); is && slices.Contains(goneCodes, refusal.Code) {
-				continue
-			}
-			if err != nil {
-				failures = append(failures, fmt.Errorf("remove scheduled action %d from VM %d: %w", id, node.DeployID, err))
-			}
-		}
-	}
-	return done, together(failures...)
+		return fmt.Errorf("remove scheduled action %d from VM %d: %w", id, vm, err)
+	})
 }
 
-// ownNodes are the role's nodes that are the service's VMs. What others may have written into
+// ownVMs are those of a role's VMs that are the service's. What others may have written into
 // the document must not be done with the caller's rights, whether he owns the service or not.
-func ownNodes(ctx context.Context, r *request, document opennebula.Document, role spec.Role) ([]spec.Node, error) {
-	ids := make([]int, len(role.Nodes))
-	for i, node := range role.Nodes {
-		ids[i] = node.DeployID
-	}
+func ownVMs(ctx context.Context, r *request, document opennebula.Document, role spec.Role) (own []int, err error) {
+	ids := vmIDs(role)
 	vms, err := r.oned.Details(ctx, ids)
 	if err != nil {
 		return nil, fmt.Errorf("check the service of the VMs of role %s: %w", role.Name, err)
 	}
 	service := spec.Service{ID: document.ID, Owner: document.Owner}
-	var own []spec.Node
-	for _, node := range role.Nodes {
-		vm, known := vms[node.DeployID]
+	for _, id := range ids {
+		vm, known := vms[id]
 		if !known { // it has ended, or the caller may not see it
-			vm.VM, err = r.oned.VM(ctx, node.DeployID)
+			vm.VM, err = r.oned.VM(ctx, id)
 		}
 		switch {
 		case opennebula.IsCode(err, opennebula.CodeNoExists):
 			err = nil
 		case err != nil:
-			return nil, fmt.Errorf("check the service of VM %d of role %s: %w", node.DeployID, role.Name, err)
+			return nil, fmt.Errorf("check the service of VM %d of role %s: %w", id, role.Name, err)
 		case service.Owns(vm.VM):
-			own = append(own, node)
+			own = append(own, id)
 		}
 	}
 	return own, nil
+}
+
+func vmIDs(roles ...spec.Role) (ids []int) {
+	for _, role := range roles {
+		for _, node := range role.Nodes {
+			ids = append(ids, node.DeployID)
+		}
+	}
+	return ids
 }

@@ -2,7 +2,11 @@
 // as the API writes it and its clients read it.
 package schema
 
-import "time"
+import (
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+)
 
 // Row is a service in a list.
 type Row struct {
@@ -12,8 +16,7 @@ type Row struct {
 	Group     string `json:"group"`
 	State     string `json:"state"`
 	RoleCount int    `json:"role_count"`
-	// Wanted is how many VMs the roles should have, Running how many run; Running is
-	// left out where that is not known.
+	// Wanted is how many VMs the roles should have, Running how many run; Running is left out where that is not known.
 	Wanted  int       `json:"wanted"`
 	Running *int      `json:"running,omitempty"`
 	Started time.Time `json:"started,omitzero"`
@@ -143,4 +146,35 @@ type Network struct {
 	Of   string `json:"of,omitempty"`
 	// ID is the network that the service has.
 	ID string `json:"id,omitempty"`
+}
+
+// Plan is what a command would do, in its order, if everything goes well.
+type Plan struct {
+	Verb flow.Verb `json:"verb"`
+	// Service is 0 for one that is not made yet.
+	Service int        `json:"service"`
+	Steps   []PlanStep `json:"steps"`
+	// EndsIn is the service's state after the last step.
+	EndsIn string `json:"ends_in"`
+	// Complete is true if nothing can follow; otherwise what follows depends on what the last step brings.
+	Complete bool `json:"complete"`
+}
+
+// PlanStep is what is done at once. It begins when WaitsFor has come true.
+type PlanStep struct {
+	WaitsFor string        `json:"waits_for,omitempty"`
+	Changes  []flow.Change `json:"changes"`
+	Actions  []PlanAction  `json:"actions"`
+}
+
+// PlanAction is one call to oned.
+type PlanAction struct {
+	Do       flow.ActionKind `json:"do"`
+	Role     string          `json:"role,omitempty"`
+	VM       int             `json:"vm,omitempty"`
+	Call     string          `json:"call,omitempty"`
+	Name     string          `json:"name,omitempty"`
+	Template *int            `json:"template_id,omitempty"`
+	OnHold   bool            `json:"on_hold,omitempty"`
+	Network  string          `json:"network,omitempty"`
 }

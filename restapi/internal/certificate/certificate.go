@@ -10,11 +10,9 @@ import (
 	"time"
 )
 
-// reloadEvery is the least time between two checks of the files.
 const reloadEvery = time.Second
 
-// Certificate is the API's, read again when its files change. While what is
-// there cannot be used, the one before stays.
+// Certificate is the API's, read again when its files change. While what is there cannot be used, the one before stays.
 type Certificate struct {
 	certificateFile, keyFile string
 	logger                   *slog.Logger
@@ -62,7 +60,6 @@ func (c *Certificate) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return c.current, nil
 }
 
-// onDisk identifies the version of the two files.
 func (c *Certificate) onDisk() string {
 	version := ""
 	for _, path := range []string{c.certificateFile, c.keyFile} {

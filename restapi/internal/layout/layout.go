@@ -97,8 +97,7 @@ func Arrange(n int, edges [][2]int, columns int) Drawing {
 	return draw(nodes, at, ways, width, len(rows))
 }
 
-// rank returns the edges without those that close a circle, and the nodes by the longest
-// way to them.
+// rank returns the edges without those that close a circle, and the nodes by the longest way to them.
 func rank(n int, edges [][2]int) (acyclic [][2]int, ranks [][]int) {
 	parents := make([][]int, n)
 	for i, edge := range edges {

@@ -1,11 +1,11 @@
-package limit
+package restapi
 
 import "testing"
 
 func TestTheThrottleIsBounded(t *testing.T) {
-	limit := NewThrottle(10)
+	limit := newAdmission(Limits{Verdicts: 10}).throttle
 	for uid := range 100 {
-		if wait, ok := limit.Take(Key{UID: uid}, 1, 1, 2); !ok {
+		if wait, ok := limit.take(bucketKey{uid: uid}, 1, 1, 2); !ok {
 			t.Fatalf("user %d has to wait %v", uid, wait)
 		}
 	}
@@ -15,11 +15,11 @@ func TestTheThrottleIsBounded(t *testing.T) {
 }
 
 func TestSlotsAreSharedAmongUsers(t *testing.T) {
-	s := NewSlots(100, 0)
+	s := newSlots(100, 0)
 	taken := map[int]int{}
 	fill := func(uid int) {
 		for {
-			if _, ok := s.Take(uid); !ok {
+			if _, ok := s.take(uid); !ok {
 				return
 			}
 			taken[uid]++
@@ -34,11 +34,11 @@ func TestSlotsAreSharedAmongUsers(t *testing.T) {
 	if taken[0] != 50 || taken[1] != 33 {
 		t.Errorf("got %v, want a half for the first and a third for the second", taken)
 	}
-	own := NewSlots(200, 20)
+	own := newSlots(200, 20)
 	count := 0
 	var last func()
 	for {
-		release, ok := own.Take(7)
+		release, ok := own.take(7)
 		if !ok {
 			break
 		}
@@ -46,10 +46,10 @@ func TestSlotsAreSharedAmongUsers(t *testing.T) {
 	}
 	last()
 	last() // a second time is nothing
-	if _, ok := own.Take(7); count != 20 || !ok {
+	if _, ok := own.take(7); count != 20 || !ok {
 		t.Errorf("a user got %d slots, and then another one: %t", count, ok)
 	}
-	if _, ok := own.Take(7); ok {
+	if _, ok := own.take(7); ok {
 		t.Error("a slot was released twice")
 	}
 }

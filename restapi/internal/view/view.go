@@ -1,0 +1,393 @@
+// Package view makes of services and service templates what people want to see of them: a
+// list that can be searched, sorted and turned over page by page, and one service as a whole.
+package view
+
+import (
+	"cmp"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/flowjet/flowjet/client/schema"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/policy"
+	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/restapi/internal/layout"
+)
+
+// Row is a service in a list.
+type Row struct {
+	schema.Row
+	// Unsettled are the VMs of roles whose state does not say that they all run.
+	Unsettled []int `json:"-"`
+	settled   int
+}
+
+// OfService returns a service's row. A body that cannot be read is a service in WARNING.
+func OfService(id int, name string, owner one.Identity, text []byte) Row {
+	row := Row{Row: schema.Row{ID: id, Name: name, Owner: owner.UName, Group: owner.GName, State: spec.ServiceWarning.String()}}
+	body, _, err := spec.ReadService(text)
+	if err != nil {
+		return row
+	}
+	row.RoleCount = len(body.Roles)
+	if body.State != nil {
+		row.State = body.State.String()
+	}
+	if body.StartTime > 0 {
+		row.Started = time.Unix(body.StartTime, 0).UTC()
+	}
+	for _, role := range body.Roles {
+		row.Wanted += role.Cardinality
+		if role.State != nil && *role.State == spec.RoleRunning {
+			row.settled += len(role.Nodes)
+			continue
+		}
+		for _, node := range role.Nodes {
+			row.Unsettled = append(row.Unsettled, node.DeployID)
+		}
+	}
+	return row
+}
+
+// Count sets Running, by which of the unsettled VMs run.
+func (r *Row) Count(runs func(vm int) bool) {
+	running := r.settled
+	for _, vm := range r.Unsettled {
+		if runs(vm) {
+			running++
+		}
+	}
+	r.Running = &running
+}
+
+// Query chooses rows.
+type Query struct {
+	// Words have to be in a row's name or owner each, or be its id.
+	Words string
+	// States are those wanted; none for all.
+	States []string
+	// Sort is a column's name, behind a minus for descending order.
+	Sort   string
+	Offset int
+	Limit  int
+}
+
+// List is a page of rows.
+type List struct {
+	// Total counts the rows that match, on all pages.
+	Total int `json:"total"`
+	// Counts are the rows that match the words, by state.
+	Counts map[string]int `json:"counts"`
+	Rows   []Row          `json:"services"`
+}
+
+// Columns compare rows by the columns that they can be sorted by.
+var Columns = map[string]func(a, b Row) int{
+	"id":      func(a, b Row) int { return cmp.Compare(a.ID, b.ID) },
+	"name":    func(a, b Row) int { return cmp.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name)) },
+	"owner":   func(a, b Row) int { return cmp.Compare(a.Owner, b.Owner) },
+	"state":   func(a, b Row) int { return cmp.Compare(a.State, b.State) },
+	"vms":     func(a, b Row) int { return cmp.Compare(a.Wanted, b.Wanted) },
+	"started": func(a, b Row) int { return a.Started.Compare(b.Started) },
+}
+
+// Choose returns the page that a query asks for.
+func Choose(rows []Row, query Query) List {
+	list := List{Counts: map[string]int{}, Rows: []Row{}}
+	var chosen []Row
+	for _, row := range rows {
+		if !Matches(query.Words, row.ID, row.Name, row.Owner) {
+			continue
+		}
+		list.Counts[row.State]++
+		if len(query.States) == 0 || slices.Contains(query.States, row.State) {
+			chosen = append(chosen, row)
+		}
+	}
+	column, descending := strings.CutPrefix(query.Sort, "-")
+	if compare := Columns[column]; compare != nil {
+		slices.SortStableFunc(chosen, func(a, b Row) int {
+			if descending {
+				a, b = b, a
+			}
+			return cmp.Or(compare(a, b), cmp.Compare(a.ID, b.ID))
+		})
+	}
+	list.Total = len(chosen)
+	list.Rows = append(list.Rows, Page(chosen, query)...)
+	return list
+}
+
+// Matches reports whether each word is in what is called and owned so, or is its id.
+func Matches(words string, id int, name, owner string) bool {
+	text := strings.ToLower(name + " " + owner)
+	for _, word := range strings.Fields(strings.ToLower(words)) {
+		if !strings.Contains(text, word) && word != strconv.Itoa(id) {
+			return false
+		}
+	}
+	return true
+}
+
+// Page returns those of all that a query asks for.
+func Page[T any](all []T, query Query) []T {
+	from := min(query.Offset, len(all))
+	return all[from : from+min(query.Limit, len(all)-from)]
+}
+
+// Service is all that is shown of one service.
+type Service struct {
+	Row
+	// Permissions are as `chmod` takes them: 640.
+	Permissions string           `json:"permissions"`
+	Description string           `json:"description,omitempty"`
+	Deployment  string           `json:"deployment"`
+	Roles       []schema.Role    `json:"roles"`
+	Graph       Graph            `json:"graph"`
+	Networks    []schema.Network `json:"networks"`
+	Inputs      []schema.Input   `json:"inputs"`
+	Log         []schema.Entry   `json:"log"`
+	// VMLink is the address of a VM elsewhere, with {id} in the place of its number.
+	VMLink string `json:"vm_link,omitempty"`
+	// Allowed are what the user may do now.
+	Allowed schema.Allowed `json:"allowed"`
+}
+
+// Graph is the drawing of the roles, whose boxes are in the order of the roles.
+type Graph struct {
+	layout.Drawing
+	BoxWidth  float64 `json:"box_width"`
+	BoxHeight float64 `json:"box_height"`
+}
+
+// Whole shows a service with its VMs, and its graph with so many roles in a row.
+func Whole(row Row, body spec.Body, vms map[int]opennebula.VMDetails, columns int) Service {
+	shown := Service{
+		Row: row, Deployment: body.Deployment, Roles: []schema.Role{}, Log: []schema.Entry{}, Allowed: schema.Allowed{Scale: []string{}},
+		Networks: networks(body.Networks, body.NetworksValues), Inputs: inputs(body.UserInputs, body.UserInputsValues),
+	}
+	if shown.Deployment == "" {
+		shown.Deployment = "none"
+	}
+	if body.Description != nil {
+		shown.Description = *body.Description
+	}
+	running := 0
+	for _, role := range body.Roles {
+		made := ofRole(role, vms)
+		running += made.Running
+		shown.Roles = append(shown.Roles, made)
+	}
+	shown.Running = &running
+	for _, entry := range slices.Backward(body.Log) {
+		shown.Log = append(shown.Log, schema.Entry{Time: time.Unix(entry.Timestamp, 0).UTC(), Severity: entry.Severity, Message: entry.Message})
+	}
+	shown.Graph = Graph{layout.Arrange(len(body.Roles), edges(body), columns), layout.BoxWidth, layout.BoxHeight}
+	return shown
+}
+
+// edges are the roles that wait for others, parents first; none unless parents count.
+func edges(body spec.Body) [][2]int {
+	var found [][2]int
+	if body.Deployment != "straight" {
+		return nil
+	}
+	at := map[string]int{}
+	for i, role := range body.Roles {
+		at[role.Name] = i
+	}
+	for i, role := range body.Roles {
+		for _, parent := range role.Parents {
+			if from, known := at[parent]; known {
+				found = append(found, [2]int{from, i})
+			}
+		}
+	}
+	return found
+}
+
+func ofRole(role spec.Role, vms map[int]opennebula.VMDetails) schema.Role {
+	made := schema.Role{
+		Name: role.Name, Type: role.Type, State: spec.RolePending.String(), Wanted: role.Cardinality, Min: role.MinVMs, Max: role.MaxVMs,
+		Cooldown: role.Cooldown, Template: role.TemplateID, Parents: append([]string{}, role.Parents...), VMs: []schema.VM{},
+		Policies: append(elasticity(role.ElasticityPolicies), scheduled(role.ScheduledPolicies)...), Inputs: inputs(role.UserInputs, role.UserInputsValues),
+		Heal: policy.HealText(&role),
+	}
+	if role.State != nil {
+		made.State = role.State.String()
+	}
+	for _, node := range role.Nodes {
+		vm, known := vms[node.DeployID]
+		shown := schema.VM{ID: node.DeployID, Name: node.VMInfo.VM.Name, State: "GONE", Kind: "done"}
+		if known {
+			shown = ofVM(vm)
+		}
+		if vm.Running() {
+			made.Running++
+		}
+		made.VMs = append(made.VMs, shown)
+	}
+	return made
+}
+
+func ofVM(vm opennebula.VMDetails) schema.VM {
+	shown := schema.VM{ID: vm.ID, Name: vm.Name, State: vm.State.String(), Kind: "working", Host: vm.Host, IPs: vm.IPs, Started: vm.Started, Error: vm.Error}
+	if vm.State == one.VMActive {
+		shown.State = vm.LCMState.String()
+	}
+	switch {
+	case vm.Running():
+		shown.Kind = "running"
+	case vm.Failed():
+		shown.Kind = "failed"
+	case vm.Troubled():
+		shown.Kind = "warning"
+	case vm.Gone():
+		shown.Kind = "done"
+	}
+	return shown
+}
+
+func elasticity(text json.RawMessage) []schema.Policy {
+	var given []struct {
+		Type         string `json:"type"`
+		Adjust       any    `json:"adjust"`
+		Expression   string `json:"expression"`
+		PeriodNumber any    `json:"period_number"`
+		LastEval     any    `json:"last_eval"`
+		TrueEvals    any    `json:"true_evals"`
+		Evaluated    string `json:"expression_evaluated"`
+	}
+	_ = json.Unmarshal(text, &given) // policies that cannot be read are none
+	policies := []schema.Policy{}
+	for _, p := range given {
+		policies = append(policies, schema.Policy{
+			When: p.Expression, Type: p.Type, Adjust: scalar(p.Adjust), Evaluated: p.Evaluated,
+			Last: seconds(p.LastEval), True: int(number(p.TrueEvals)), Needed: max(1, int(number(p.PeriodNumber))),
+		})
+	}
+	return policies
+}
+
+func scheduled(text json.RawMessage) []schema.Policy {
+	var given []struct {
+		Type       string `json:"type"`
+		Adjust     any    `json:"adjust"`
+		StartTime  any    `json:"start_time"`
+		Recurrence string `json:"recurrence"`
+		LastEval   any    `json:"last_eval"`
+	}
+	_ = json.Unmarshal(text, &given) // policies that cannot be read are none
+	policies := []schema.Policy{}
+	for _, p := range given {
+		when := p.Recurrence
+		if at := seconds(p.StartTime); when == "" && !at.IsZero() {
+			when = at.Format(time.RFC3339)
+		} else if when == "" {
+			when = scalar(p.StartTime)
+		}
+		policies = append(policies, schema.Policy{When: when, Type: p.Type, Adjust: scalar(p.Adjust), Last: seconds(p.LastEval)})
+	}
+	return policies
+}
+
+// number is a JSON number, or a text of one; 0 for anything else.
+func number(value any) float64 {
+	var read float64
+	_ = json.Unmarshal([]byte(scalar(value)), &read)
+	return read
+}
+
+func seconds(value any) time.Time {
+	if at := number(value); at > 0 {
+		return time.Unix(int64(at), 0).UTC()
+	}
+	return time.Time{}
+}
+
+// inputs reads descriptions such as "M|list|Size|1,2,4|2" and their values, by name. A
+// value without a description is not shown: it might be a secret.
+func inputs(descriptions, values json.RawMessage) []schema.Input {
+	var asked map[string]string
+	var given map[string]any
+	_ = json.Unmarshal(descriptions, &asked) // what cannot be read asks for nothing
+	_ = json.Unmarshal(values, &given)
+	list := []schema.Input{}
+	for _, name := range slices.Sorted(maps.Keys(asked)) {
+		fields := append(strings.Split(asked[name], "|"), "", "", "", "", "")
+		input := schema.Input{Name: name, Mandatory: strings.TrimSpace(fields[0]) == "M", Type: strings.TrimSpace(fields[1]), Description: strings.TrimSpace(fields[2])}
+		if options := strings.TrimSpace(fields[3]); strings.HasPrefix(input.Type, "range") {
+			input.Options = strings.Split(options, "..")
+		} else if options != "" {
+			input.Options = strings.Split(options, ",")
+		}
+		value, set := given[name]
+		if input.Set = set; input.Type != "password" {
+			input.Default = strings.TrimSpace(fields[4])
+			input.Value = scalar(value)
+		}
+		list = append(list, input)
+	}
+	return list
+}
+
+func scalar(value any) string {
+	switch value := value.(type) {
+	case nil:
+		return ""
+	case string:
+		return value
+	}
+	text, _ := json.Marshal(value) // it was read from JSON
+	return string(text)
+}
+
+// networks reads descriptions such as "M|network|Public| |id:0" and what a service has.
+func networks(descriptions, values json.RawMessage) []schema.Network {
+	var asked map[string]string
+	var given []map[string]map[string]any
+	_ = json.Unmarshal(descriptions, &asked) // what cannot be read asks for nothing
+	_ = json.Unmarshal(values, &given)
+	have := map[string]map[string]any{}
+	for _, each := range given {
+		maps.Copy(have, each)
+	}
+	list := []schema.Network{}
+	for _, name := range slices.Sorted(maps.Keys(asked)) {
+		fields := append(strings.Split(asked[name], "|"), "", "", "", "", "")
+		network := schema.Network{Name: name, Mandatory: strings.TrimSpace(fields[0]) == "M", Description: strings.TrimSpace(fields[2])}
+		network.From, network.Of, _ = strings.Cut(strings.TrimSpace(fields[4]), ":")
+		network.Of, _, _ = strings.Cut(network.Of, ":")
+		for _, from := range []string{"id", "reserve_from", "template_id"} {
+			if value, found := have[name][from]; found {
+				network.From, network.Of = from, scalar(value)
+			}
+		}
+		network.ID = scalar(have[name]["id"])
+		list = append(list, network)
+	}
+	return list
+}
+
+// OfTemplate shows a service template.
+func OfTemplate(id int, name string, owner one.Identity, body spec.Body) schema.Template {
+	shown := schema.Template{
+		ID: id, Name: name, Owner: owner.UName, Group: owner.GName, Roles: []schema.TemplateRole{},
+		Inputs: inputs(body.UserInputs, body.UserInputsValues), Networks: networks(body.Networks, body.NetworksValues),
+	}
+	if body.Description != nil {
+		shown.Description = *body.Description
+	}
+	for _, role := range body.Roles {
+		shown.Roles = append(shown.Roles, schema.TemplateRole{
+			Name: role.Name, Cardinality: role.Cardinality, Min: role.MinVMs, Max: role.MaxVMs,
+			Parents: append([]string{}, role.Parents...), Inputs: inputs(role.UserInputs, role.UserInputsValues),
+		})
+	}
+	return shown
+}

@@ -1,0 +1,330 @@
+package restapi
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/internal/seal"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/changes"
+	"github.com/flowjet/flowjet/pipeline/command"
+	"github.com/flowjet/flowjet/pipeline/history"
+	"github.com/flowjet/flowjet/pipeline/inspect"
+	"github.com/flowjet/flowjet/pipeline/work"
+)
+
+type session interface {
+	Version(ctx context.Context) (string, error)
+	User(ctx context.Context, id int) (opennebula.User, error)
+	Users(ctx context.Context) ([]opennebula.PoolEntry, error)
+	Groups(ctx context.Context) ([]opennebula.PoolEntry, error)
+	AllocateDocument(ctx context.Context, documentType int, name string, body []byte) (int, error)
+	Document(ctx context.Context, id int) (opennebula.Document, error)
+	Documents(ctx context.Context, documentType, filter, start, end int) ([]opennebula.Document, error)
+	UpdateDocument(ctx context.Context, id int, body []byte) error
+	DeleteDocument(ctx context.Context, id int) error
+	RenameDocument(ctx context.Context, id int, name string) error
+	ChownDocument(ctx context.Context, id, uid, gid int) error
+	ChmodDocument(ctx context.Context, id int, octet string) error
+	VM(ctx context.Context, id int) (one.VM, error)
+	Details(ctx context.Context, ids []int) (map[int]opennebula.VMDetails, error)
+	Look(ctx context.Context, state flow.State) (flow.State, flow.Facts, error)
+	ChownVM(ctx context.Context, id, uid, gid int) error
+	Router(ctx context.Context, id int) (opennebula.Router, error)
+	ChownRouter(ctx context.Context, id, uid, gid int) error
+	ScheduleAction(ctx context.Context, vm int, action, args string, at time.Time) (int, error)
+	ScheduledActions(ctx context.Context, vm int) ([]opennebula.ScheduledAction, error)
+	UnscheduleAction(ctx context.Context, vm, action int) error
+	VMTemplate(ctx context.Context, id int) (opennebula.VMTemplate, error)
+	VMTemplates(ctx context.Context, filter int) ([]opennebula.PoolEntry, error)
+	CloneVMTemplate(ctx context.Context, id int, name string, images bool) (int, error)
+	DeleteVMTemplate(ctx context.Context, id int, images bool) error
+}
+
+// sessions hands out sessions of users.
+type sessions interface {
+	// server is the server user's own.
+	server() session
+	// as acts for a user with the server's credentials.
+	as(user string) session
+	// confirmed is as, and believes only the server that certainly leads the zone.
+	confirmed(user string) session
+	// authenticate returns the user for whom a name and a secret stand, and when they end; zero if that is not known.
+	authenticate(ctx context.Context, name, secret string) (opennebula.User, time.Time, error)
+}
+
+type queue interface {
+	SubmitCommand(ctx context.Context, command flow.Command, wait time.Duration) (pipeline.Reply, error)
+	PublishWork(ctx context.Context, work pipeline.Work, messageID string) (uint64, error)
+	CommandStatus(ctx context.Context, id string) (pipeline.CommandStatus, error)
+	ResumeCommand(ctx context.Context, command flow.Command, wait time.Duration) (pipeline.Reply, error)
+	CommandReply(ctx context.Context, id string) (reply pipeline.Reply, verb flow.Verb, ended bool, err error)
+	ReadCommandChanges(ctx context.Context) (*command.Reader, error)
+	Reserve(ctx context.Context, name string, wanted pipeline.Reservation) (pipeline.Reservation, uint64, error)
+	Reservation(ctx context.Context, name string) (pipeline.Reservation, uint64, error)
+	UpdateReservation(ctx context.Context, name string, held pipeline.Reservation, revision uint64) (uint64, error)
+	Why(ctx context.Context, service int, look inspect.Look) (inspect.Why, error)
+	LoadRecord(ctx context.Context, service int) (pipeline.Record, uint64, error)
+	ReadTransitions(ctx context.Context, service int, after uint64) (*history.Reader, error)
+	LastTransitionSequence(ctx context.Context) (uint64, error)
+	Observe() (*inspect.Observer, error)
+	LastChange(ctx context.Context) (changes.Point, error)
+	ChangedBetween(ctx context.Context, from, to changes.Point, most int) (changed changes.Changed, known bool, err error)
+	State() pipeline.ConnectionState
+}
+
+type oned struct{ client *opennebula.Client }
+
+func (o oned) server() session               { return o.client.Server() }
+func (o oned) as(user string) session        { return o.client.For(user) }
+func (o oned) confirmed(user string) session { return o.client.For(user).Confirmed() }
+func (o oned) authenticate(ctx context.Context, name, secret string) (opennebula.User, time.Time, error) {
+	return o.client.Authenticate(ctx, name, secret)
+}
+
+// clients are those of JetStream that the API needs: its queue outside of tests.
+type clients struct {
+	*pipeline.Pipeline // the connection's state
+	*command.Commands
+	*work.Queue
+	*work.Records
+	*history.History
+	*inspect.Inspector
+	*changes.Changes
+}
+
+func newClients(p *pipeline.Pipeline) clients {
+	return clients{p, command.New(p), work.NewQueue(p), work.NewRecords(p), history.New(p), inspect.New(p), changes.New(p)}
+}
+
+// ahead hands out sessions in which services are read as their records say. The record of a service is stored before
+// anything else is done, and its document at oned follows within a second: what is read is never older than what was
+// decided. Whether the caller may see a service, and a document that somebody else has changed, are oned's.
+type ahead struct {
+	lists *lists
+	box   *seal.Box
+}
+
+func (a ahead) as(user string) session { return aheadSession{a.lists.own.as(user), a, user} }
+
+type aheadSession struct {
+	session
+	ahead ahead
+	user  string
+}
+
+func (s aheadSession) Document(ctx context.Context, id int) (opennebula.Document, error) {
+	document, err := s.session.Document(ctx, id)
+	if err == nil {
+		s.ahead.bringUp(ctx, &document)
+	}
+	return document, err
+}
+
+const recordsAtOnce = 16
+
+// Documents does not read the records of services at rest: their documents are written before anybody is told of a
+// change. All that the user may see may have been listed before: then the records that have changed since are read, too.
+func (s aheadSession) Documents(ctx context.Context, documentType, filter, start, end int) (documents []opennebula.Document, err error) {
+	var decided map[int]bool
+	if filter == allVisible && start == -1 && end == -1 {
+		documents, decided, err = s.ahead.lists.documents(ctx, listKey{s.user, documentType})
+	} else {
+		documents, err = s.session.Documents(ctx, documentType, filter, start, end)
+	}
+	if err != nil || documentType != spec.DocumentTypeService {
+		return documents, err
+	}
+	documents = slices.Clone(documents)
+	var reads errgroup.Group
+	reads.SetLimit(recordsAtOnce)
+	for i := range documents {
+		if decided[documents[i].ID] || mayWait(documents[i].Body) {
+			reads.Go(func() error { s.ahead.bringUp(ctx, &documents[i]); return nil })
+		}
+	}
+	return documents, reads.Wait()
+}
+
+// mayWait reports whether a service's text names a state that passes, its own or a role's.
+func mayWait(text []byte) bool {
+	for {
+		_, after, found := bytes.Cut(text, []byte(`"state":`))
+		if !found {
+			return false
+		}
+		text = bytes.TrimLeft(after, " ")
+		digits := len(text) - len(bytes.TrimLeft(text, "0123456789"))
+		if state, err := strconv.Atoi(string(text[:digits])); err == nil && spec.ServiceState(state).Waiting() {
+			return true
+		}
+	}
+}
+
+// readRecord is for how long a record may take to be read; then the document is shown as oned has it.
+const readRecord = time.Second
+
+// bringUp gives a service's document what was decided since it was written.
+func (a ahead) bringUp(ctx context.Context, document *opennebula.Document) {
+	if document.Type != spec.DocumentTypeService || !a.lists.queue.State().Connected {
+		return
+	}
+	limited, cancel := context.WithTimeout(ctx, readRecord)
+	defer cancel()
+	record, revision, err := a.lists.queue.LoadRecord(limited, document.ID)
+	if err != nil || revision == 0 || record.Deleted {
+		return
+	}
+	ours := func(digest string) bool { return digest == record.Saved || slices.Contains(record.Digests, digest) }
+	if !ours(spec.DigestOf(document.Body)) {
+		written, repairs, err := spec.ReadService(document.Body)
+		if err != nil || !ours(spec.FoundDigest(document.Body, written, repairs)) {
+			return // somebody else has changed it
+		}
+	}
+	decided, err := record.State.Service.Body.Opened(a.box.Open)
+	if err != nil {
+		return
+	}
+	if text, err := decided.Text(); err == nil {
+		document.Body = text
+	}
+}
+
+// mostWrites bounds the documents of which it is remembered that they were written.
+const mostWrites = 1000
+
+// writes hands out sessions, and remembers which documents were written in them lately.
+type writes struct {
+	sessions
+
+	mu sync.Mutex
+	// first is how many are forgotten already.
+	first int
+	ids   []int
+}
+
+func (w *writes) add(id int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.ids) == mostWrites {
+		w.ids = slices.Clone(w.ids[mostWrites/2:])
+		w.first += mostWrites / 2
+	}
+	w.ids = append(w.ids, id)
+}
+
+func (w *writes) position() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.first + len(w.ids)
+}
+
+// since returns what was written behind a position; false where that is no longer known.
+func (w *writes) since(position int) (ids []int, known bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if position < w.first {
+		return nil, false
+	}
+	return slices.Clone(w.ids[position-w.first:]), true
+}
+
+func (w *writes) as(user string) session {
+	return guarded{w.sessions.as(user), func(id *int, do func() error) error {
+		err := do()
+		if id != nil && (err == nil || *id != unknownDocument) { // what fails may have been done all the same
+			w.add(*id)
+		}
+		return err
+	}}
+}
+
+// readOnly returns a session in which a dry run cannot change anything, whichever call it was asked for.
+func readOnly(s session) session {
+	return guarded{s, func(*int, func() error) error { return errNoDryRun }}
+}
+
+var errNoDryRun = failure(http.StatusBadRequest, "this call has no dry_run; instantiate, scale, update, add_role, remove_role, release, recover and undeploy have")
+
+// guarded is a session whose changes go through write. The id is the document's, or nil where no document is changed.
+type guarded struct {
+	session
+	write func(id *int, do func() error) error
+}
+
+// unknownDocument is the id of a document that is not made yet.
+const unknownDocument = -1
+
+func (g guarded) AllocateDocument(ctx context.Context, documentType int, name string, body []byte) (int, error) {
+	id := unknownDocument
+	err := g.write(&id, func() error {
+		made, err := g.session.AllocateDocument(ctx, documentType, name, body)
+		if err == nil {
+			id = made
+		}
+		return err
+	})
+	return id, err
+}
+
+func (g guarded) UpdateDocument(ctx context.Context, id int, body []byte) error {
+	return g.write(&id, func() error { return g.session.UpdateDocument(ctx, id, body) })
+}
+
+func (g guarded) DeleteDocument(ctx context.Context, id int) error {
+	return g.write(&id, func() error { return g.session.DeleteDocument(ctx, id) })
+}
+
+func (g guarded) RenameDocument(ctx context.Context, id int, name string) error {
+	return g.write(&id, func() error { return g.session.RenameDocument(ctx, id, name) })
+}
+
+// ChownDocument lets the question pass whether the caller may MANAGE it, which changes nothing.
+func (g guarded) ChownDocument(ctx context.Context, id, uid, gid int) error {
+	if uid == unchanged && gid == unchanged {
+		return g.session.ChownDocument(ctx, id, uid, gid)
+	}
+	return g.write(&id, func() error { return g.session.ChownDocument(ctx, id, uid, gid) })
+}
+
+func (g guarded) ChmodDocument(ctx context.Context, id int, octet string) error {
+	return g.write(&id, func() error { return g.session.ChmodDocument(ctx, id, octet) })
+}
+
+func (g guarded) ChownVM(ctx context.Context, id, uid, gid int) error {
+	return g.write(nil, func() error { return g.session.ChownVM(ctx, id, uid, gid) })
+}
+
+func (g guarded) ChownRouter(ctx context.Context, id, uid, gid int) error {
+	return g.write(nil, func() error { return g.session.ChownRouter(ctx, id, uid, gid) })
+}
+
+func (g guarded) ScheduleAction(ctx context.Context, vm int, action, args string, at time.Time) (id int, err error) {
+	err = g.write(nil, func() error { id, err = g.session.ScheduleAction(ctx, vm, action, args, at); return err })
+	return id, err
+}
+
+func (g guarded) UnscheduleAction(ctx context.Context, vm, action int) error {
+	return g.write(nil, func() error { return g.session.UnscheduleAction(ctx, vm, action) })
+}
+
+func (g guarded) CloneVMTemplate(ctx context.Context, id int, name string, images bool) (made int, err error) {
+	err = g.write(nil, func() error { made, err = g.session.CloneVMTemplate(ctx, id, name, images); return err })
+	return made, err
+}
+
+func (g guarded) DeleteVMTemplate(ctx context.Context, id int, images bool) error {
+	return g.write(nil, func() error { return g.session.DeleteVMTemplate(ctx, id, images) })
+}

@@ -1,0 +1,240 @@
+package restapi
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/internal/idle"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/inspect"
+)
+
+const (
+	// probeTTL is for how long an answer of oned about its version stands: the
+	// path needs no credentials, and must not be a way to load oned.
+	probeTTL     = 2 * time.Second
+	probeTimeout = 2 * time.Second
+)
+
+type healthView struct {
+	// Live is always true: the process answers.
+	Live bool `json:"live"`
+	// Ready is true if requests can be served; Reasons are why not.
+	Ready   bool     `json:"ready"`
+	Reasons []string `json:"reasons"`
+	// Feeds are the endpoints of hook events that this process listens to.
+	Feeds []FeedHealth `json:"feeds"`
+}
+
+// FeedHealth is the state of a bridge's connection to one endpoint of hook events.
+// Feeds that are not connected hold no request up, and do not make the API unready.
+type FeedHealth struct {
+	Endpoint  string `json:"endpoint"`
+	Connected bool   `json:"connected"`
+	// SilentSeconds is how long nothing was heard.
+	SilentSeconds   int     `json:"silent_seconds"`
+	EventsPerSecond float64 `json:"events_per_second"`
+	// Gaps counts the times in which events may have been lost, and been made up
+	// for by a comparison with oned; LastResync is when the last one succeeded.
+	Gaps       uint64    `json:"gaps"`
+	LastResync time.Time `json:"last_resync,omitzero"`
+	// Role is solo, leader, follower, candidate, or empty while unknown.
+	Role  string `json:"role"`
+	Leads bool   `json:"leads"`
+	// Publishes is true if this bridge, and no other one, stores the events.
+	Publishes bool `json:"publishes"`
+	// Waiting counts the events not stored yet, of which Spilled are on disk.
+	Waiting int    `json:"waiting"`
+	Spilled int    `json:"spilled"`
+	Error   string `json:"error,omitempty"`
+}
+
+// health answers requests for the state of this process, without credentials.
+type health struct {
+	queue    queue
+	oned     session
+	feeds    func() []FeedHealth
+	notReady func() []string
+	version  string
+
+	mu sync.Mutex
+	// asked is when oned was asked for its version, and onedErr how that ended.
+	asked   time.Time
+	onedErr error
+}
+
+// show answers 200 if requests can be served and 503 if not.
+func (h *health) show(w http.ResponseWriter, r *http.Request) error {
+	reasons := []string{}
+	if state := h.queue.State(); !state.Connected {
+		reasons = append(reasons, fmt.Sprintf("NATS has been unreachable since %s: %s", state.Since.UTC().Format(time.RFC3339), cmp.Or(state.Error, "the connection was lost")))
+	}
+	if err := h.askOned(r.Context()); err != nil {
+		reasons = append(reasons, fmt.Sprintf("oned does not answer: %v", err))
+	}
+	view := healthView{Live: true, Reasons: append(reasons, h.notReady()...), Feeds: append([]FeedHealth{}, h.feeds()...)}
+	status := http.StatusServiceUnavailable
+	if view.Ready = len(view.Reasons) == 0; view.Ready {
+		status = http.StatusOK
+	}
+	reply, err := pretty(status, view)
+	reply.write(w, r)
+	return err
+}
+
+// askOned reports whether oned is there, and asks not more often than every probeTTL. It
+// holds the lock while it asks, so that concurrent requests share one answer.
+func (h *health) askOned(ctx context.Context) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.asked.IsZero() && time.Since(h.asked) < probeTTL {
+		return h.onedErr
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
+	defer cancel()
+	_, h.onedErr = h.oned.Version(ctx)
+	h.asked = time.Now()
+	return h.onedErr
+}
+
+func (h *health) showVersion(w http.ResponseWriter, r *http.Request) error {
+	reply, err := pretty(http.StatusOK, map[string]string{"version": h.version, "go": runtime.Version()})
+	reply.write(w, r)
+	return err
+}
+
+type diagnosis struct {
+	queue queue
+	// oned is the server user's session: a user may see a service, and not each of its VMs.
+	oned session
+}
+
+// why explains a service's state to users who may see the service. While oned is away its
+// owner and administrators are told what NATS has.
+func (d *diagnosis) why(ctx context.Context, r *request) (answer, error) {
+	document, err := r.document(ctx, spec.DocumentTypeService)
+	if opennebula.Temporary(err) {
+		return d.whileAway(ctx, r, err)
+	}
+	if err != nil {
+		return answer{}, err
+	}
+	body, _, unreadable := spec.ReadService(document.Body)
+	why, err := d.queue.Why(ctx, document.ID, d.oned.Look)
+	unhandled := errors.Is(err, pipeline.ErrNotFound)
+	switch {
+	case unhandled && unreadable != nil:
+		why, err = inspect.Unreadable(document.ID, document.Name, document.Owner.UName, unreadable), nil
+	case unhandled: // by a worker: it is explained by its document
+		record := pipeline.Record{State: flow.State{Service: spec.Service{ID: document.ID, Owner: document.Owner, Body: body}}}
+		why, err = inspect.Explain(document.ID, record, nil, nil, time.Now()), nil
+	case unreadable != nil:
+		why.Unreadable(unreadable)
+	}
+	if err != nil {
+		return answer{}, asQueueError(err)
+	}
+	return pretty(http.StatusOK, why)
+}
+
+// whileAway explains a service by what NATS has of it: reason is why oned was not asked. The
+// record tells whose it is, and not what its permissions grant.
+func (d *diagnosis) whileAway(ctx context.Context, r *request, reason error) (answer, error) {
+	id, err := r.id("id", kindNames[spec.DocumentTypeService])
+	if err != nil {
+		return answer{}, err
+	}
+	record, revision, err := d.queue.LoadRecord(ctx, id)
+	if err != nil {
+		return answer{}, asQueueError(err)
+	}
+	owns := record.State.Service.Owner.UID == r.caller.Identity.UID
+	if revision == 0 || !owns && !r.caller.isAdmin() {
+		return answer{}, reason
+	}
+	away := func(_ context.Context, state flow.State) (flow.State, flow.Facts, error) { return state, nil, reason }
+	why, err := d.queue.Why(ctx, id, away)
+	if err != nil {
+		return answer{}, asQueueError(err)
+	}
+	return pretty(http.StatusOK, why)
+}
+
+// overviewTTL is for how long an overview is good: it takes some dozen requests to
+// NATS, and an open page asks again and again.
+const overviewTTL = 2 * time.Second
+
+type workView struct {
+	inspect.Work
+	// CommandsWaiting is how many commands wait for their workers.
+	CommandsWaiting int `json:"commands_waiting"`
+}
+
+// overview shows the workers and what waits for them, fetched at most every
+// overviewTTL. It listens to the workers from the first request on.
+type overview struct {
+	queue   queue
+	backlog *backlog
+
+	mu       sync.Mutex
+	observer *inspect.Observer
+	last     inspect.Work
+	at       time.Time
+}
+
+// show answers administrators only: it names machines, and counts what all users do.
+func (o *overview) show(ctx context.Context, r *request) (answer, error) {
+	if !r.caller.isAdmin() {
+		return answer{}, failure(http.StatusForbidden, "only oneadmin and members of its group may see workers and feeds")
+	}
+	fetched, err := o.fetch(ctx)
+	if err != nil {
+		return answer{}, &queueError{err}
+	}
+	return pretty(http.StatusOK, workView{fetched, o.backlog.size()})
+}
+
+// introduction is the time in which every live worker is heard: more than twice the time between two heartbeats.
+const introduction = 500 * time.Millisecond
+
+func (o *overview) fetch(ctx context.Context) (inspect.Work, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if time.Since(o.at) < overviewTTL {
+		return o.last, nil
+	}
+	if o.observer == nil {
+		observer, err := o.queue.Observe()
+		if err != nil {
+			return inspect.Work{}, err
+		}
+		if err := idle.For(ctx, introduction); err != nil {
+			observer.Stop()
+			return inspect.Work{}, err
+		}
+		o.observer = observer
+	}
+	fetched, err := o.observer.Status(ctx)
+	if err == nil {
+		o.last, o.at = fetched.Work(), time.Now()
+	}
+	return o.last, err
+}
+
+func (o *overview) stop() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.observer != nil {
+		o.observer.Stop()
+		o.observer = nil
+	}
+}
