@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowjet/flowjet/client"
+	"github.com/flowjet/flowjet/client/schema"
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/terminal"
 )
@@ -112,7 +113,6 @@ func (t tool) changing(help help, args cobra.PositionalArgs, able can, offers []
 	return cmd
 }
 
-// result is what became of a change, for scripts.
 type result struct {
 	Kind string `json:"kind"`
 	ID   int    `json:"id"`
@@ -258,32 +258,11 @@ func forEach(ctx context.Context, c *console, args []string, one func(args []str
 	return nil
 }
 
-// planned is what a change would do, step by step, as the API foretells it.
-type planned struct {
-	Steps []struct {
-		WaitsFor string          `json:"waits_for"`
-		Changes  []flow.Change   `json:"changes"`
-		Actions  []plannedAction `json:"actions"`
-	} `json:"steps"`
-	EndsIn   string `json:"ends_in"`
-	Complete bool   `json:"complete"`
-}
-
-type plannedAction struct {
-	Do      flow.ActionKind `json:"do"`
-	Role    string          `json:"role"`
-	VM      int             `json:"vm"`
-	Call    string          `json:"call"`
-	Name    string          `json:"name"`
-	OnHold  bool            `json:"on_hold"`
-	Network string          `json:"network"`
-}
-
 func showPlan(c *console, text []byte) error {
 	if c.Structured() {
 		return c.value(json.RawMessage(text))
 	}
-	var plan planned
+	var plan schema.Plan
 	if err := json.Unmarshal(text, &plan); err != nil {
 		return fmt.Errorf("read the plan: %w", err)
 	}
@@ -301,7 +280,7 @@ func showPlan(c *console, text []byte) error {
 			c.Say("      %s", c.Change(change))
 		}
 		for _, action := range step.Actions {
-			c.Say("      %s", terminal.Printable(action.String()))
+			c.Say("      %s", terminal.Printable(inWords(action)))
 		}
 	}
 	if !plan.Complete {
@@ -316,31 +295,21 @@ func showPlan(c *console, text []byte) error {
 	return nil
 }
 
-func (a plannedAction) String() string {
-	vm := a.Name
-	if vm == "" {
-		vm = fmt.Sprintf("VM %d", a.VM)
-	}
-	switch a.Do {
-	case flow.ActionCreateVM:
-		if a.OnHold {
-			return "create " + vm + " on hold"
-		}
-		return "create " + vm
-	case flow.ActionVM:
+// inWords is what a plan's action does.
+func inWords(a schema.PlanAction) string {
+	vm := cmp.Or(a.Name, fmt.Sprintf("VM %d", a.VM))
+	switch {
+	case a.Do == flow.ActionCreateVM && a.OnHold:
+		return "create " + vm + " on hold"
+	case a.Do == flow.ActionVM:
 		return a.Call + " " + vm
-	case flow.ActionRecoverVM:
-		return "recover " + vm
-	case flow.ActionCreateNetwork:
-		return "create network " + a.Network
-	case flow.ActionDeleteNetwork:
-		return "delete network " + a.Network
-	case flow.ActionCreateRouter:
-		return "create the virtual router of role " + a.Role
-	case flow.ActionDeleteRouter:
-		return "delete the virtual router of role " + a.Role
-	case flow.ActionDeleteDocument:
-		return "remove the service"
+	}
+	if text, known := map[flow.ActionKind]string{
+		flow.ActionCreateVM: "create " + vm, flow.ActionRecoverVM: "recover " + vm, flow.ActionDeleteDocument: "remove the service",
+		flow.ActionCreateNetwork: "create network " + a.Network, flow.ActionDeleteNetwork: "delete network " + a.Network,
+		flow.ActionCreateRouter: "create the virtual router of role " + a.Role, flow.ActionDeleteRouter: "delete the virtual router of role " + a.Role,
+	}[a.Do]; known {
+		return text
 	}
 	return strings.ReplaceAll(string(a.Do), "_", " ")
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/flowjet/flowjet/client/schema"
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/terminal"
 )
@@ -146,7 +147,7 @@ func TestAPlanThatIsNotComplete(t *testing.T) {
 
 func TestActionsOfAPlanInWords(t *testing.T) {
 	t.Parallel()
-	for want, action := range map[string]plannedAction{
+	for want, action := range map[string]schema.PlanAction{
 		"create web_0":                           {Do: flow.ActionCreateVM, Name: "web_0"},
 		"create web_0 on hold":                   {Do: flow.ActionCreateVM, Name: "web_0", OnHold: true},
 		"terminate-hard VM 7":                    {Do: flow.ActionVM, Call: "terminate-hard", VM: 7},
@@ -159,7 +160,7 @@ func TestActionsOfAPlanInWords(t *testing.T) {
 		"remove the service":                     {Do: flow.ActionDeleteDocument},
 		"something new":                          {Do: "something_new"},
 	} {
-		if got := action.String(); got != want {
+		if got := inWords(action); got != want {
 			t.Errorf("%+v is %q, want %q", action, got, want)
 		}
 	}

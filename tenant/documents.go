@@ -52,7 +52,6 @@ func documentCommands(t tool, k kind, word, example string) []*cobra.Command {
 	}
 }
 
-// owners is the help of commands that change the owner or group.
 const owners = "The VMs of a service change with it. Users and groups are given by id, or by name if OpenNebula shows them to you (`oneuser list`, `onegroup list`)."
 
 // errUnchanged ends an edit that has changed nothing.

@@ -59,26 +59,13 @@ func listing(c *console, rows []schema.Row) terminal.Listing {
 
 // watch lists the services and goes on with each that changes.
 func (l lister) watch(ctx context.Context) error {
-	changed := make(chan int)
-	opened := make(chan struct{})
-	followed := make(chan error, 1)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go func() {
-		followed <- l.api.Follow(ctx, -1, false, func() { close(opened) }, func(event client.Event) {
-			if event.Kind != "service" && event.Kind != "vm" {
-				return
-			}
-			select {
-			case changed <- event.Service:
-			case <-ctx.Done():
-			}
-		})
-	}()
+	heard := listen(ctx, l.api, -1, false)
 	select {
-	case <-opened:
-	case err := <-followed:
-		return err
+	case <-heard.opened:
+	case <-heard.ended:
+		return heard.err
 	case <-ctx.Done():
 		return nil
 	}
@@ -88,12 +75,15 @@ func (l lister) watch(ctx context.Context) error {
 	defer look.Stop()
 	for err == nil {
 		select {
-		case id := <-changed:
-			missed[id] = true
-			err = l.catchUp(ctx, missed, shown)
+		case event := <-heard.events:
+			if event.Kind == "service" || event.Kind == "vm" {
+				missed[event.Service] = true
+				err = l.catchUp(ctx, missed, shown)
+			}
 		case <-look.C:
 			err = l.catchUp(ctx, missed, shown)
-		case err = <-followed:
+		case <-heard.ended:
+			err = heard.err
 		case <-ctx.Done():
 			return nil
 		}
@@ -104,7 +94,6 @@ func (l lister) watch(ctx context.Context) error {
 	return err
 }
 
-// first lists all, and returns what each row was.
 func (l lister) first(ctx context.Context) (map[int]schema.Row, error) {
 	rows, err := l.rows(ctx)
 	if err != nil {

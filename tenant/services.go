@@ -20,7 +20,6 @@ import (
 
 const running = "RUNNING"
 
-// act is a change by an action of OneFlow's API.
 func act(perform string, params any, done string) change {
 	return change{method: http.MethodPost, path: "/action", done: done, body: map[string]any{"action": map[string]any{"perform": perform, "params": params}}}
 }
@@ -47,7 +46,6 @@ func newScale(t tool) *cobra.Command {
 	return cmd
 }
 
-// noOffer is for arguments that cannot be guessed.
 func noOffer(context.Context, *client.Client, []string) []cobra.Completion { return nil }
 
 // roles offers the roles of the service that is named first.
@@ -83,64 +81,72 @@ func newRecover(t tool) *cobra.Command {
 	return cmd
 }
 
-func newRelease(t tool) *cobra.Command {
-	return t.acting(service, help{
-		"release SERVICE [ROLE]", "Release VMs that are on hold",
-		"All roles in HOLD, or only ROLE.",
-		"flowjet service release web --wait\nflowjet service release 3 worker",
-	}, cobra.RangeArgs(1, 2), can{plan: true, wait: true, match: true}, []completion{roles}, func(args []string) (change, error) {
-		asked := act("release", map[string]any{}, "its VMs are released")
-		asked.until = running
-		if len(args) == 1 {
-			asked.path = rolePath(args[0]) + "/action"
-			asked.done = "the VMs of role " + terminal.Printable(args[0]) + " are released"
-		}
-		return asked, nil
-	})
-}
-
-func newUndeploy(t tool) *cobra.Command {
-	cmd := t.acting(service, help{
+// serviceChanges are the commands without flags of their own.
+func serviceChanges(t tool) []*cobra.Command {
+	undeploy := t.acting(service, help{
 		"undeploy SERVICE", "Undeploy a service: terminate its VMs, delete its networks and the service",
 		"VMs are terminated role by role, children first with the strategy straight. If undeploying fails, use recover --delete.",
 		"flowjet service undeploy web --wait\nflowjet service undeploy 3 --dry-run",
 	}, cobra.ExactArgs(1), can{plan: true, wait: true, match: true, several: true}, nil, func([]string) (change, error) {
 		return change{method: http.MethodDelete, until: gone, done: "it is being undeployed"}, nil
 	})
-	cmd.Aliases = []string{"delete"}
-	return cmd
-}
-
-func newPurgeDone(t tool) *cobra.Command {
-	return t.changing(help{
-		"purge-done", "Remove the documents of services in DONE that OneFlow has left", "Flowjet itself leaves none.", "flowjet service purge-done",
-	}, cobra.NoArgs, can{}, []completion{service.names, nil}, func(context.Context, *client.Client, []string) (change, error) {
-		return change{kind: service, id: -1, method: http.MethodPost, path: "/service_pool/purge_done", done: "documents of services in DONE are removed"}, nil
-	})
-}
-
-func newAddRole(t tool) *cobra.Command {
-	return t.acting(service, help{
-		"add-role SERVICE FILE", "Add a role to a service",
-		"FILE has the role as YAML or JSON, as a service template would; - is standard input.",
-		"flowjet service add-role web cache.yaml --wait",
-	}, cobra.ExactArgs(2), can{plan: true, wait: true, match: true}, []completion{nil}, func(args []string) (change, error) {
-		role, err := readFile(args[0])
-		asked := act("add_role", map[string]any{"role": role}, "the role is added")
-		asked.path, asked.until = "/role_action", running
-		return asked, err
-	})
-}
-
-func newRemoveRole(t tool) *cobra.Command {
-	return t.acting(service, help{
-		"remove-role SERVICE ROLE", "Remove a role from a service, and terminate its VMs", "",
-		"flowjet service remove-role web cache --wait",
-	}, cobra.ExactArgs(2), can{plan: true, wait: true, match: true}, []completion{roles}, func(args []string) (change, error) {
-		asked := act("remove_role", map[string]any{"role": args[0]}, "role "+terminal.Printable(args[0])+" is being removed")
-		asked.path, asked.until = "/role_action", running
-		return asked, nil
-	})
+	undeploy.Aliases = []string{"delete"}
+	return []*cobra.Command{
+		undeploy,
+		t.acting(service, help{
+			"release SERVICE [ROLE]", "Release VMs that are on hold",
+			"All roles in HOLD, or only ROLE.",
+			"flowjet service release web --wait\nflowjet service release 3 worker",
+		}, cobra.RangeArgs(1, 2), can{plan: true, wait: true, match: true}, []completion{roles}, func(args []string) (change, error) {
+			asked := act("release", map[string]any{}, "its VMs are released")
+			asked.until = running
+			if len(args) == 1 {
+				asked.path = rolePath(args[0]) + "/action"
+				asked.done = "the VMs of role " + terminal.Printable(args[0]) + " are released"
+			}
+			return asked, nil
+		}),
+		t.acting(service, help{
+			"add-role SERVICE FILE", "Add a role to a service",
+			"FILE has the role as YAML or JSON, as a service template would; - is standard input.",
+			"flowjet service add-role web cache.yaml --wait",
+		}, cobra.ExactArgs(2), can{plan: true, wait: true, match: true}, []completion{nil}, func(args []string) (change, error) {
+			role, err := readFile(args[0])
+			asked := act("add_role", map[string]any{"role": role}, "the role is added")
+			asked.path, asked.until = "/role_action", running
+			return asked, err
+		}),
+		t.acting(service, help{
+			"remove-role SERVICE ROLE", "Remove a role from a service, and terminate its VMs", "",
+			"flowjet service remove-role web cache --wait",
+		}, cobra.ExactArgs(2), can{plan: true, wait: true, match: true}, []completion{roles}, func(args []string) (change, error) {
+			asked := act("remove_role", map[string]any{"role": args[0]}, "role "+terminal.Printable(args[0])+" is being removed")
+			asked.path, asked.until = "/role_action", running
+			return asked, nil
+		}),
+		t.acting(service, help{
+			"sched-delete SERVICE [ROLE] ID", "Delete a scheduled action from the VMs of a service, or of one role",
+			"`onevm show VM` lists the scheduled actions of a VM with their IDs, which start at 0 for each VM.",
+			"flowjet service sched-delete web 0\nflowjet service sched-delete web worker 0",
+		}, cobra.RangeArgs(2, 3), can{}, []completion{roles, noOffer}, func(args []string) (change, error) {
+			scheduled, err := strconv.Atoi(args[len(args)-1])
+			if err != nil || scheduled < 0 {
+				return change{}, terminal.ExitUsage.Because(fmt.Errorf("ID is %q: it must be the whole number of a scheduled action, as `onevm show` lists it", args[len(args)-1]))
+			}
+			asked := change{method: http.MethodDelete, done: fmt.Sprintf("scheduled action %d is deleted from its VMs", scheduled)}
+			if len(args) == 2 {
+				asked.path = rolePath(args[0])
+				asked.done = fmt.Sprintf("scheduled action %d is deleted from the VMs of role %s", scheduled, terminal.Printable(args[0]))
+			}
+			asked.path += fmt.Sprintf("/sched_action/%d", scheduled)
+			return asked, nil
+		}),
+		t.changing(help{
+			"purge-done", "Remove the documents of services in DONE that OneFlow has left", "Flowjet itself leaves none.", "flowjet service purge-done",
+		}, cobra.NoArgs, can{}, []completion{service.names, nil}, func(context.Context, *client.Client, []string) (change, error) {
+			return change{kind: service, id: -1, method: http.MethodPost, path: "/service_pool/purge_done", done: "documents of services in DONE are removed"}, nil
+		}),
+	}
 }
 
 func newServiceList(t tool) *cobra.Command {
@@ -236,25 +242,4 @@ func newVMAction(t tool) *cobra.Command {
 	return cmd
 }
 
-// rolePath is where a role is acted on, below its service.
 func rolePath(role string) string { return "/role/" + url.PathEscape(role) }
-
-func newSchedDelete(t tool) *cobra.Command {
-	return t.acting(service, help{
-		"sched-delete SERVICE [ROLE] ID", "Delete a scheduled action from the VMs of a service, or of one role",
-		"`onevm show VM` lists the scheduled actions of a VM with their IDs, which start at 0 for each VM.",
-		"flowjet service sched-delete web 0\nflowjet service sched-delete web worker 0",
-	}, cobra.RangeArgs(2, 3), can{}, []completion{roles, noOffer}, func(args []string) (change, error) {
-		scheduled, err := strconv.Atoi(args[len(args)-1])
-		if err != nil || scheduled < 0 {
-			return change{}, terminal.ExitUsage.Because(fmt.Errorf("ID is %q: it must be the whole number of a scheduled action, as `onevm show` lists it", args[len(args)-1]))
-		}
-		asked := change{method: http.MethodDelete, done: fmt.Sprintf("scheduled action %d is deleted from its VMs", scheduled)}
-		if len(args) == 2 {
-			asked.path = rolePath(args[0])
-			asked.done = fmt.Sprintf("scheduled action %d is deleted from the VMs of role %s", scheduled, terminal.Printable(args[0]))
-		}
-		asked.path += fmt.Sprintf("/sched_action/%d", scheduled)
-		return asked, nil
-	})
-}

@@ -118,7 +118,6 @@ func permissions(octet string) string {
 	return fmt.Sprintf("%s (%s)", terminal.Printable(octet), strings.Join(allowed, " "))
 }
 
-// reasons tells why the service is in its state.
 func (v serviceView) reasons(ctx context.Context, api *client.Client) {
 	why, err := api.Why(ctx, v.ID)
 	if err != nil {

@@ -44,7 +44,6 @@ func newTemplateList(t tool) *cobra.Command {
 	return cmd
 }
 
-// oneTemplate returns the template with its form.
 func oneTemplate(ctx context.Context, api *client.Client, word string) (schema.Template, error) {
 	id, err := template.find(ctx, api, word)
 	if err != nil {

@@ -34,13 +34,9 @@ type Environment struct {
 // Commands returns the commands about services, and those about service templates.
 func Commands(environment Environment) (services, templates []*cobra.Command) {
 	t := tool{environment}
-	return append([]*cobra.Command{
-			newServiceList(t), newServiceShow(t), newInstantiate(t, "service"), newScale(t), newRecover(t), newRelease(t), newUndeploy(t), newAddRole(t),
-			newRemoveRole(t), newVMAction(t), newSchedDelete(t), newPurgeDone(t),
-		}, documentCommands(t, service, "service", "3")...),
-		append([]*cobra.Command{
-			newTemplateList(t), newTemplateShow(t), newTemplateCreate(t), newInstantiate(t, "template"), newTemplateClone(t), newTemplateDelete(t),
-		}, documentCommands(t, template, "template", "7")...)
+	services = []*cobra.Command{newServiceList(t), newServiceShow(t), newInstantiate(t, "service"), newScale(t), newRecover(t), newVMAction(t)}
+	templates = []*cobra.Command{newTemplateList(t), newTemplateShow(t), newTemplateCreate(t), newInstantiate(t, "template"), newTemplateClone(t), newTemplateDelete(t)}
+	return slices.Concat(services, serviceChanges(t), documentCommands(t, service, "service", "3")), append(templates, documentCommands(t, template, "template", "7")...)
 }
 
 type tool struct{ Environment }
@@ -96,6 +92,13 @@ func (t tool) client(cmd *cobra.Command) (*client.Client, error) {
 	return client.New(credentials)
 }
 
+var exits = map[int]terminal.Exit{
+	http.StatusNotFound:   terminal.ExitNotFound,
+	http.StatusBadRequest: terminal.ExitUsage, http.StatusUnprocessableEntity: terminal.ExitUsage, http.StatusRequestEntityTooLarge: terminal.ExitUsage,
+	http.StatusTooManyRequests: terminal.ExitUnreachable, http.StatusServiceUnavailable: terminal.ExitUnreachable,
+	http.StatusBadGateway: terminal.ExitUnreachable, http.StatusGatewayTimeout: terminal.ExitUnreachable,
+}
+
 // coded gives an error of the API's the exit status that tells what went wrong.
 func coded(err error) error {
 	var refused *client.Error
@@ -103,18 +106,13 @@ func coded(err error) error {
 	if _, known := terminal.ExitOf(err); known || err == nil {
 		return err
 	}
-	switch {
-	case errors.As(err, &refused):
-		switch refused.Status {
-		case http.StatusNotFound:
-			return terminal.ExitNotFound.Because(err)
-		case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge:
-			return terminal.ExitUsage.Because(err)
-		case http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusBadGateway, http.StatusGatewayTimeout:
-			return terminal.ExitUnreachable.Because(err)
-		}
-	case errors.As(err, &away):
+	if errors.As(err, &away) {
 		return terminal.ExitUnreachable.Because(err)
+	}
+	if errors.As(err, &refused) {
+		if status, known := exits[refused.Status]; known {
+			return status.Because(err)
+		}
 	}
 	return err
 }
@@ -175,7 +173,6 @@ func (k kind) find(ctx context.Context, api *client.Client, word string) (int, e
 	return 0, terminal.ExitUsage.Because(fmt.Errorf("%q is the name of several (%s): use the id", word, strings.Join(ids, ", ")))
 }
 
-// at is the path of one of the kind.
 func (k kind) at(id int) string { return fmt.Sprintf("%s/%d", k.path, id) }
 
 // completeWithin bounds how long a completion waits for the API.

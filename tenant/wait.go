@@ -25,11 +25,32 @@ type waiter struct {
 	api     *client.Client
 	service int
 	until   string
-	events  chan client.Event
-	// opened is closed when events are heard, and ended when no more are.
-	opened, ended chan struct{}
+	*feed
 	// last is the state that the last event told.
 	last string
+}
+
+// feed is what happens to services.
+type feed struct {
+	events chan client.Event
+	// opened is closed when events are heard, and ended, with err, when no more are.
+	opened, ended chan struct{}
+	err           error
+}
+
+// listen follows a service (-1 for all), from its beginning or from now on, until ctx ends.
+func listen(ctx context.Context, api *client.Client, service int, begin bool) *feed {
+	f := &feed{events: make(chan client.Event), opened: make(chan struct{}), ended: make(chan struct{})}
+	go func() {
+		defer close(f.ended)
+		f.err = api.Follow(ctx, service, begin, func() { close(f.opened) }, func(event client.Event) {
+			select {
+			case f.events <- event:
+			case <-ctx.Done():
+			}
+		})
+	}()
+	return f
 }
 
 // deleted is what is told when the document of a service that is DONE has gone.
@@ -37,18 +58,7 @@ const deleted = "DELETED"
 
 // follow begins to follow the service's events, from its beginning or from now on.
 func (w *waiter) follow(ctx context.Context, begin bool) {
-	w.events, w.opened, w.ended = make(chan client.Event), make(chan struct{}), make(chan struct{})
-	service := w.service
-	go func() {
-		defer close(w.ended)
-		// Without events the state is read now and then.
-		_ = w.api.Follow(ctx, service, begin, func() { close(w.opened) }, func(event client.Event) {
-			select {
-			case w.events <- event:
-			case <-ctx.Done():
-			}
-		})
-	}()
+	w.feed = listen(ctx, w.api, w.service, begin) // without events the state is read now and then
 	if begin {
 		return
 	}
