@@ -2,6 +2,7 @@ package webhooks
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -136,12 +137,9 @@ func (r Receiver) check() error {
 }
 
 func (s Settings) withDefaults() Settings {
-	for place, standard := range map[*time.Duration]time.Duration{
-		&s.Timeout: 10 * time.Second, &s.GiveUpAfter: 24 * time.Hour, &s.FirstPause: time.Second, &s.LongestPause: 10 * time.Minute,
-	} {
-		if *place == 0 {
-			*place = standard
-		}
-	}
+	s.Timeout = cmp.Or(s.Timeout, 10*time.Second)
+	s.GiveUpAfter = cmp.Or(s.GiveUpAfter, 24*time.Hour)
+	s.FirstPause = cmp.Or(s.FirstPause, time.Second)
+	s.LongestPause = cmp.Or(s.LongestPause, 10*time.Minute)
 	return s
 }

@@ -13,6 +13,7 @@
 package webhooks
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,8 +24,10 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/deliveries"
 	"github.com/flowjet/flowjet/pipeline/history"
@@ -113,7 +116,16 @@ func (d *Deliverer) Start(ctx context.Context) error {
 	}
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	d.stop, d.done = stop, make(chan struct{})
-	go d.run(life, d.done)
+	var tasks sync.WaitGroup
+	router := func() string {
+		if d.config.Owns(pipeline.RouterKey) {
+			return pipeline.RouterKey
+		}
+		return ""
+	}
+	tasks.Go(func() { d.whileOwned(life, router, d.find) })
+	tasks.Go(func() { d.whileOwned(life, d.ownedPartitions, d.deliver) })
+	go func(done chan<- struct{}) { tasks.Wait(); close(done) }(d.done)
 	return nil
 }
 
@@ -136,77 +148,40 @@ func (d *Deliverer) Stop(ctx context.Context) error {
 	}
 }
 
-// run keeps up two tasks, each for as long as this process owns what it is for.
-func (d *Deliverer) run(ctx context.Context, done chan<- struct{}) {
-	defer close(done)
-	finding, delivering := &task{job: d.find}, &task{job: d.deliver}
-	defer finding.end()
-	defer delivering.end()
-	ticker := time.NewTicker(lookEvery)
-	defer ticker.Stop()
-	owned := ""
-	for {
-		finding.follow(ctx, d.config.Owns(pipeline.RouterKey))
-		now := ""
-		for partition := range pipeline.Partitions {
-			if key := pipeline.PartitionKey(partition); d.config.Owns(key) {
-				now += key + " "
+// ownedPartitions identifies the partitions whose services this process delivers for, empty for none.
+func (d *Deliverer) ownedPartitions() (owned string) {
+	for partition := range pipeline.Partitions {
+		if key := pipeline.PartitionKey(partition); d.config.Owns(key) {
+			owned += key + " "
+		}
+	}
+	return owned
+}
+
+// whileOwned has a task run as long as what this process owns for it is the same, and not nothing; what was passed over
+// because another process owned it is then read again. A task that fails runs again.
+func (d *Deliverer) whileOwned(ctx context.Context, owned func() string, task func(context.Context) error) {
+	for ctx.Err() == nil {
+		if now := owned(); now != "" {
+			life, cancel := context.WithCancel(ctx)
+			go func() {
+				for owned() == now && idle.For(life, lookEvery) == nil {
+				}
+				cancel()
+			}()
+			_ = task(life)
+			changed := life.Err() != nil
+			cancel()
+			if changed {
+				continue
 			}
 		}
-		if now != owned {
-			// What was passed over because another process owned it is read again.
-			delivering.end()
-			owned = now
-		}
-		delivering.follow(ctx, owned != "")
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
+		_ = idle.For(ctx, lookEvery) // the loop looks whether ctx has ended
 	}
 }
 
 func (d *Deliverer) owns(service int) bool {
 	return d.config.Owns(pipeline.PartitionKey(pipeline.Partition(service)))
-}
-
-// task is something that runs, again after a failure, while it is wanted.
-type task struct {
-	job    func(context.Context) error
-	cancel context.CancelFunc
-	done   chan struct{}
-}
-
-// follow starts or ends the task.
-func (t *task) follow(ctx context.Context, wanted bool) {
-	if !wanted || ctx.Err() != nil {
-		t.end()
-		return
-	}
-	if t.done != nil {
-		select {
-		case <-t.done: // it failed; looking is slow enough a pause
-		default:
-			return
-		}
-	}
-	life, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	t.cancel, t.done = cancel, done
-	go func() {
-		defer close(done)
-		_ = t.job(life)
-	}()
-}
-
-func (t *task) end() {
-	if t.done == nil {
-		return
-	}
-	t.cancel()
-	<-t.done
-	t.cancel, t.done = nil, nil
 }
 
 // deliver hands every subject on which something waits to its lane.
@@ -251,4 +226,35 @@ type clients struct {
 
 func newClients(p *pipeline.Pipeline) clients {
 	return clients{p, history.New(p), deliveries.New(p), work.NewRecords(p)}
+}
+
+// servicesLabel stands for all receivers that services name: a label for each would have no bound.
+const servicesLabel = "services"
+
+type metrics struct {
+	outcomes *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	pending  prometheus.Gauge
+}
+
+func newMetrics(registerer prometheus.Registerer) *metrics {
+	made := promauto.With(registerer)
+	return &metrics{
+		outcomes: made.NewCounterVec(prometheus.CounterOpts{
+			Name: "flowjet_webhooks_attempts_total",
+			Help: "Deliveries to webhooks by receiver (services: all receivers set in services) and outcome: delivered, failed (will be retried), dead.",
+		}, []string{"receiver", "outcome"}),
+		seconds: made.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "flowjet_webhooks_attempt_seconds", Help: "Response time of receivers.", Buckets: []float64{.01, .05, .1, .5, 1, 5, 10, 30},
+		}, []string{"receiver"}),
+		pending: made.NewGauge(prometheus.GaugeOpts{
+			Name: "flowjet_webhooks_pending", Help: "Waiting deliveries, as seen by the worker that runs the router.",
+		}),
+	}
+}
+
+func labelOf(delivery pipeline.Delivery) string { return cmp.Or(delivery.Receiver, servicesLabel) }
+
+func (m *metrics) outcome(delivery pipeline.Delivery, outcome string) {
+	m.outcomes.WithLabelValues(labelOf(delivery), outcome).Inc()
 }

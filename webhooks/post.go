@@ -9,12 +9,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/flowjet/flowjet/pipeline"
@@ -67,30 +70,26 @@ func (l *lane) attempt(ctx context.Context, delivery pipeline.Delivery, count in
 // targetOf returns where a delivery goes by the settings as they are now, and the file with what it is signed with; empty for
 // nothing.
 func (s Settings) targetOf(delivery pipeline.Delivery) (address, secretFile string, failed *failure) {
-	if delivery.Receiver != "" {
-		for _, receiver := range s.Receivers {
-			if receiver.Name == delivery.Receiver {
-				return receiver.URL, receiver.SecretFile, nil
-			}
+	switch {
+	case delivery.Receiver != "":
+		at := slices.IndexFunc(s.Receivers, func(r Receiver) bool { return r.Name == delivery.Receiver })
+		if at < 0 {
+			return "", "", &failure{text: "the configuration no longer has this receiver", final: true}
 		}
-		return "", "", &failure{text: "the configuration no longer has this receiver", final: true}
-	}
-	if !s.Services {
+		return s.Receivers[at].URL, s.Receivers[at].SecretFile, nil
+	case !s.Services:
 		return "", "", &failure{text: "services may not have receivers: `services: true` in the webhooks file allows it", final: true}
-	}
-	if delivery.Secret == "" {
+	case delivery.Secret == "":
 		return delivery.URL, "", nil
 	}
-	for _, secret := range s.Secrets {
-		if secret.Name != delivery.Secret {
-			continue
-		}
-		if len(secret.Users) > 0 && !slices.Contains(secret.Users, delivery.Owner) {
-			return "", "", &failure{text: fmt.Sprintf("the secret %s is not for services of %s", delivery.Secret, delivery.Owner)}
-		}
-		return delivery.URL, secret.File, nil
+	at := slices.IndexFunc(s.Secrets, func(secret Secret) bool { return secret.Name == delivery.Secret })
+	if at < 0 {
+		return "", "", &failure{text: "the configuration has no secret " + delivery.Secret}
 	}
-	return "", "", &failure{text: "the configuration has no secret " + delivery.Secret}
+	if users := s.Secrets[at].Users; len(users) > 0 && !slices.Contains(users, delivery.Owner) {
+		return "", "", &failure{text: fmt.Sprintf("the secret %s is not for services of %s", delivery.Secret, delivery.Owner)}
+	}
+	return delivery.URL, s.Secrets[at].File, nil
 }
 
 func (l *lane) request(ctx context.Context, address, secretFile string, delivery pipeline.Delivery, count int) (*http.Request, error) {
@@ -219,4 +218,80 @@ func checkSecretFile(path string) error {
 		return fmt.Errorf("the secret %s is readable by everybody: `chmod 640 %s`", path, path)
 	}
 	return nil
+}
+
+// errDenied is returned when an address must not be posted to.
+var errDenied = errors.New("the address is denied: allow it with allow_addresses in the webhooks file")
+
+// denied are networks that nobody is posted to unless the configuration allows it: what a host without an address calls
+// its own, those at which clouds tell machines their secrets (beside the link-local ones), the shared range of carriers, where
+// some are, and IPv6 addresses with an IPv4 one inside, by which a denied one could be reached.
+var denied = prefixes("0.0.0.0/8", "255.255.255.255/32",
+	"100.64.0.0/10", "fd00:ec2::/32", "fd20:ce::/64", "168.63.129.16/32", "192.0.0.0/24",
+	"::/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
+
+func prefixes(texts ...string) (networks []netip.Prefix) {
+	for _, text := range texts {
+		networks = append(networks, netip.MustParsePrefix(text))
+	}
+	return networks
+}
+
+// checkAddress refuses addresses of this host, link-local and metadata ones, and those that nobody has; the configuration has the
+// last word.
+func (s Settings) checkAddress(address netip.Addr) error {
+	address = address.Unmap().WithZone("")
+	if within(s.AllowAddresses, address) {
+		return nil
+	}
+	if address.IsLoopback() || address.IsLinkLocalUnicast() || address.IsMulticast() || within(denied, address) || within(s.DenyAddresses, address) {
+		return fmt.Errorf("%s: %w", address, errDenied)
+	}
+	// They are asked for each time: addresses come and go while the process runs.
+	interfaces, err := net.InterfaceAddrs()
+	if err != nil {
+		return fmt.Errorf("%s: the host's addresses cannot be read: %w: %w", address, err, errDenied)
+	}
+	if isOwn(address, interfaces) {
+		return fmt.Errorf("%s is an address of this host: %w", address, errDenied)
+	}
+	return nil
+}
+
+// isOwn reports whether one of the host's interfaces has the address.
+func isOwn(address netip.Addr, interfaces []net.Addr) bool {
+	return slices.ContainsFunc(interfaces, func(one net.Addr) bool {
+		own, err := netip.ParsePrefix(one.String())
+		return err == nil && own.Addr().Unmap().WithZone("") == address
+	})
+}
+
+func within(networks []netip.Prefix, address netip.Addr) bool {
+	return slices.ContainsFunc(networks, func(network netip.Prefix) bool { return network.Contains(address) })
+}
+
+// maxConnsPerHost bounds the connections to one host, which can have many receivers.
+const maxConnsPerHost = 32
+
+// newClient posts without a proxy, follows no redirect, and looks at each address when it connects: what a name resolved to
+// earlier says nothing.
+func newClient(settings func() Settings) *http.Client {
+	dialer := &net.Dialer{
+		Timeout: 5 * time.Second,
+		ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
+			to, err := netip.ParseAddrPort(address)
+			if err != nil {
+				return fmt.Errorf("%s: %w", address, errDenied)
+			}
+			return settings().checkAddress(to.Addr())
+		},
+	}
+	return &http.Client{
+		Transport: &http.Transport{
+			Proxy: nil, DialContext: dialer.DialContext, TLSHandshakeTimeout: 5 * time.Second,
+			MaxIdleConns: 100, MaxIdleConnsPerHost: 4, MaxConnsPerHost: maxConnsPerHost, IdleConnTimeout: 30 * time.Second,
+			MaxResponseHeaderBytes: 16 << 10, ForceAttemptHTTP2: true,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }
