@@ -26,9 +26,8 @@ type Return struct {
 	found string
 }
 
-// PlanBack compares each service's document with what Flowjet has decided, and
-// finds the VMs that were created and not yet noted. Flowjet should have stopped:
-// what it decides later is not in the plan.
+// PlanBack compares each service's document with what Flowjet has decided, and finds the VMs that were
+// created and not yet noted. Flowjet should have stopped: what it decides later is not in the plan.
 func PlanBack(ctx context.Context, oned *opennebula.Client, pipe *pipeline.Pipeline) ([]Return, error) {
 	documents, err := oned.Server().Documents(ctx, spec.DocumentTypeService, opennebula.FilterAll, -1, -1)
 	if err != nil {
@@ -96,8 +95,7 @@ func giveBack(document opennebula.Document, record pipeline.Record, revision uin
 	return one, nil
 }
 
-// remark: OneFlow goes on with what is in transition when it starts, and asks for
-// a recover where something has failed.
+// remark: OneFlow goes on with what is in transition when it starts, and asks for a recover where something has failed.
 func remark(state string) string {
 	for _, transient := range []spec.ServiceState{
 		spec.ServicePending, spec.ServiceDeploying, spec.ServiceDeployingNets, spec.ServiceUndeploying, spec.ServiceUndeployingNets,
@@ -135,8 +133,7 @@ func noteVMs(body *spec.Body, service int, vms []one.VM) (noted int) {
 	return noted
 }
 
-// Flush writes the documents that are to be written, each only if it is still as
-// it was found. It returns how many it wrote.
+// Flush writes the documents that are to be written, each only if it is still as it was found. It returns how many it wrote.
 func Flush(ctx context.Context, oned *opennebula.Client, returns []Return) (written int, err error) {
 	for _, one := range returns {
 		if one.Body == nil {

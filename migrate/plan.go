@@ -1,9 +1,7 @@
-// Package migrate takes services over from a stopped OneFlow, and gives them
-// back to it.
+// Package migrate takes services over from a stopped OneFlow, and gives them back to it.
 //
-// Both ways the services stay where they are: in oned's documents, which OneFlow
-// and Flowjet read alike. Taking over means to wake each of them once; giving back
-// means to write down what Flowjet has decided and not yet saved.
+// Both ways the services stay where they are: in oned's documents, which OneFlow and Flowjet read alike. Taking
+// over means to wake each of them once; giving back means to write down what Flowjet has decided and not yet saved.
 //
 // Safety: nothing is changed before the plan was shown; a document that somebody
 // else has changed since is left alone. Liveness: neither way waits for VMs.
@@ -43,49 +41,26 @@ func Plan(ctx context.Context, oned *opennebula.Client, settings flow.Settings, 
 	if err != nil {
 		return nil, fmt.Errorf("list the services: %w", err)
 	}
-	facts, err := nodesOf(ctx, oned, documents)
-	if err != nil {
-		return nil, err
+	known := map[int]one.VM{}
+	if len(documents) > 0 {
+		vms, err := oned.Server().VMs(ctx, opennebula.FilterAll, -1, -1, opennebula.StateAny)
+		if err != nil {
+			return nil, fmt.Errorf("list the VMs: %w", err)
+		}
+		for _, vm := range vms {
+			known[vm.ID] = vm
+		}
 	}
 	services := make([]Service, len(documents))
 	for i, document := range documents {
-		services[i] = foresee(document, facts, settings, now)
+		services[i] = foresee(document, known, settings, now)
 	}
 	slices.SortFunc(services, func(a, b Service) int { return a.ID - b.ID })
 	return services, nil
 }
 
-// nodesOf are the VMs that stand in documents, read a range at a time. What oned
-// does not have is gone.
-func nodesOf(ctx context.Context, oned *opennebula.Client, documents []opennebula.Document) (flow.Facts, error) {
-	facts := flow.Facts{}
-	for _, document := range documents {
-		body, _, err := spec.ReadService(document.Body)
-		if err != nil {
-			continue
-		}
-		for _, role := range body.Roles {
-			for _, node := range role.Nodes {
-				facts[node.DeployID] = one.VM{ID: node.DeployID, State: one.VMDone, Service: -1}
-			}
-		}
-	}
-	if len(facts) == 0 {
-		return facts, nil
-	}
-	vms, err := oned.Server().VMs(ctx, opennebula.FilterAll, -1, -1, opennebula.StateAny)
-	if err != nil {
-		return nil, fmt.Errorf("list the VMs: %w", err)
-	}
-	for _, vm := range vms {
-		if _, wanted := facts[vm.ID]; wanted {
-			facts[vm.ID] = vm
-		}
-	}
-	return facts, nil
-}
-
-func foresee(document opennebula.Document, facts flow.Facts, settings flow.Settings, now time.Time) Service {
+// foresee decides about a service. A VM that oned does not have is gone.
+func foresee(document opennebula.Document, known map[int]one.VM, settings flow.Settings, now time.Time) Service {
 	service := Service{ID: document.ID, Name: document.Name, Owner: document.Owner.UName}
 	body, repairs, err := spec.ReadService(document.Body)
 	if err != nil {
@@ -94,16 +69,20 @@ func foresee(document opennebula.Document, facts flow.Facts, settings flow.Setti
 	}
 	state := flow.State{Service: spec.Service{ID: document.ID, Owner: document.Owner, Body: body}}
 	service.State = state.Service.State().String()
-	own := flow.Facts{}
+	facts := flow.Facts{}
 	for _, role := range body.Roles {
 		for _, node := range role.Nodes {
-			own[node.DeployID] = facts[node.DeployID]
+			vm, found := known[node.DeployID]
+			if !found {
+				vm = one.VM{ID: node.DeployID, State: one.VMDone, Service: -1}
+			}
+			facts[node.DeployID] = vm
 		}
 	}
 	for _, repair := range repairs {
 		service.Next = append(service.Next, "its document is repaired: "+repair)
 	}
-	service.Next = append(service.Next, inWords(flow.Decide(flow.Input{State: state, Facts: own, Now: now, Settings: settings}, nil))...)
+	service.Next = append(service.Next, inWords(flow.Decide(flow.Input{State: state, Facts: facts, Now: now, Settings: settings}, nil))...)
 	return service
 }
 

@@ -1,7 +1,6 @@
 package migrate
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -9,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/flowjet/flowjet/opennebula"
@@ -42,8 +42,7 @@ const (
 	step = 5 * time.Second
 	// maxSkew is how far clocks may be apart: oned's tokens name an end.
 	maxSkew = 30 * time.Second
-	// Tested is the OpenNebula that everything was recorded of and tried with.
-	// docs/install.md states it.
+	// Tested is the OpenNebula that everything was recorded of and tried with. docs/install.md states it.
 	Tested = "7.4"
 	// Oldest is the first OpenNebula whose calls are known; docs/install.md states it too.
 	Oldest = "6.0"
@@ -51,11 +50,18 @@ const (
 
 // Run makes all checks, one after the other.
 func (p Preflight) Run(ctx context.Context) []Check {
+	steps := []func(context.Context) Check{p.checkOned, p.checkActing, p.checkClock}
+	for _, endpoint := range p.Hooks {
+		steps = append(steps, func(ctx context.Context) Check { return checkHooks(ctx, endpoint) })
+	}
+	steps = append(steps, p.checkOneFlow)
+	if p.ConnectNATS != nil {
+		steps = append(steps, p.checkNATS)
+	}
 	var checks []Check
-	steps := []func(context.Context) []Check{p.checkOned, p.checkActing, p.checkClock, p.checkHooks, p.checkOneFlow, p.checkNATS}
 	for _, look := range steps {
 		limited, cancel := context.WithTimeout(ctx, step)
-		checks = append(checks, look(limited)...)
+		checks = append(checks, look(limited))
 		cancel()
 	}
 	return checks
@@ -66,7 +72,7 @@ func Failed(checks []Check) bool {
 	return slices.ContainsFunc(checks, func(c Check) bool { return c.Mend != "" && !c.Doubt })
 }
 
-func (p Preflight) checkOned(ctx context.Context) []Check {
+func (p Preflight) checkOned(ctx context.Context) Check {
 	check := Check{What: "oned at " + p.XMLRPC}
 	version, err := p.Oned.Server().Version(ctx)
 	switch {
@@ -78,7 +84,7 @@ func (p Preflight) checkOned(ctx context.Context) []Check {
 		check.Found = "OpenNebula " + version
 		check.Mend, check.Doubt = judge(version)
 	}
-	return []Check{check}
+	return check
 }
 
 // judge returns what mends a version of OpenNebula, and whether it can be used all the same.
@@ -99,7 +105,7 @@ func judge(version string) (mend string, doubt bool) {
 }
 
 // checkActing: everything is done for a service as its owner.
-func (p Preflight) checkActing(ctx context.Context) []Check {
+func (p Preflight) checkActing(ctx context.Context) Check {
 	check := Check{What: "the server user"}
 	const oneadmin = 0
 	user, err := p.Oned.For("oneadmin").User(ctx, -1)
@@ -111,57 +117,54 @@ func (p Preflight) checkActing(ctx context.Context) []Check {
 	default:
 		check.Found = "acts for oneadmin"
 	}
-	return []Check{check}
+	return check
 }
 
 // checkClock compares with the date of oned's HTTP answers.
-func (p Preflight) checkClock(ctx context.Context) []Check {
+func (p Preflight) checkClock(ctx context.Context) Check {
 	check := Check{What: "clocks"}
 	began := p.Now()
-	theirs, err := dateOf(ctx, p.XMLRPC)
+	_, header, err := ask(ctx, http.MethodPost, p.XMLRPC, `<?xml version="1.0"?><methodCall><methodName>system.listMethods</methodName><params/></methodCall>`)
+	var theirs time.Time
+	if err == nil {
+		theirs, err = opennebula.ParseDate(header.Get("Date"))
+	}
 	if err != nil {
 		check.Found, check.Mend, check.Doubt = fmt.Sprintf("oned's cannot be read: %v", err), "make sure that this host's clock and oned's are set by NTP", true
-		return []Check{check}
+		return check
 	}
 	skew := theirs.Sub(began.Add(p.Now().Sub(began) / 2)).Round(time.Second).Abs()
 	check.Found = fmt.Sprintf("%s apart from oned's", skew)
 	if skew > maxSkew {
 		check.Mend = "set both by NTP: sessions have an expiry time that both must agree on"
 	}
-	return []Check{check}
+	return check
 }
 
-// dateOf is the date in an HTTP answer.
-func dateOf(ctx context.Context, endpoint string) (time.Time, error) {
-	body := []byte(`<?xml version="1.0"?><methodCall><methodName>system.listMethods</methodName><params/></methodCall>`)
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, bytes.NewReader(body))
+// ask makes an HTTP request, and returns the answer's status and header.
+func ask(ctx context.Context, method, address, body string) (int, http.Header, error) {
+	request, err := http.NewRequestWithContext(ctx, method, address, strings.NewReader(body))
 	if err != nil {
-		return time.Time{}, err
+		return 0, nil, err
 	}
 	request.Header.Set("Content-Type", "text/xml")
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	answer, err := client.Do(request)
 	if err != nil {
-		return time.Time{}, err
+		return 0, nil, err
 	}
 	defer answer.Body.Close()
 	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, 1<<20))
-	return opennebula.ParseDate(answer.Header.Get("Date"))
+	return answer.StatusCode, answer.Header, nil
 }
 
-// checkHooks connects to each publisher: ZeroMQ greets first.
-func (p Preflight) checkHooks(ctx context.Context) []Check {
-	var checks []Check
-	for _, endpoint := range p.Hooks {
-		check := Check{What: "hook events at " + endpoint}
-		if err := greeted(ctx, endpoint); err != nil {
-			check.Found, check.Mend = err.Error(), "let HM_MAD of oned.conf listen there (-b 0.0.0.0 for other hosts), open the port, or correct --one-hooks"
-		} else {
-			check.Found = "a publisher answers"
-		}
-		checks = append(checks, check)
+// checkHooks connects to a publisher: ZeroMQ greets first.
+func checkHooks(ctx context.Context, endpoint string) Check {
+	check := Check{What: "hook events at " + endpoint, Found: "a publisher answers"}
+	if err := greeted(ctx, endpoint); err != nil {
+		check.Found, check.Mend = err.Error(), "let HM_MAD of oned.conf listen there (-b 0.0.0.0 for other hosts), open the port, or correct --one-hooks"
 	}
-	return checks
+	return check
 }
 
 // greeting is the first octet of ZeroMQ's.
@@ -188,43 +191,22 @@ func greeted(ctx context.Context, endpoint string) error {
 }
 
 // checkOneFlow: two servers must not drive the same services.
-func (p Preflight) checkOneFlow(ctx context.Context) []Check {
+func (p Preflight) checkOneFlow(ctx context.Context) Check {
 	check := Check{What: "OneFlow at " + p.OneFlow, Found: "is stopped"}
-	switch who := answering(ctx, p.OneFlow); who {
-	case "":
-	case "Flowjet":
+	status, _, err := ask(ctx, http.MethodGet, p.OneFlow+"/flowjet/v1/version", "")
+	switch {
+	case err == nil && status == http.StatusOK:
 		check.What, check.Found = "the API at "+p.OneFlow, "is already Flowjet"
-	default:
+	case err == nil:
 		check.Found, check.Mend = "still answers", "stop it on every front-end (systemctl disable --now opennebula-flow): two servers must not run the same services"
 	}
-	return []Check{check}
+	return check
 }
 
-// answering is who serves HTTP at an address: Flowjet, another, or nobody.
-func answering(ctx context.Context, address string) string {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address+"/flowjet/v1/version", nil)
-	if err != nil {
-		return ""
-	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	answer, err := client.Do(request)
-	if err != nil {
-		return ""
-	}
-	defer answer.Body.Close()
-	if answer.StatusCode == http.StatusOK {
-		return "Flowjet"
-	}
-	return "another"
-}
-
-func (p Preflight) checkNATS(ctx context.Context) []Check {
-	if p.ConnectNATS == nil {
-		return nil
-	}
+func (p Preflight) checkNATS(ctx context.Context) Check {
 	check := Check{What: "NATS", Found: "answers"}
 	if err := p.ConnectNATS(ctx); err != nil {
 		check.Found, check.Mend = err.Error(), "start the servers, or correct --nats-url"
 	}
-	return []Check{check}
+	return check
 }
