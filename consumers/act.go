@@ -158,7 +158,7 @@ func (e *executor) create(ctx context.Context, action flow.Action) (flow.Outcome
 			return refused, err
 		}
 	}
-	extra, refused, err := e.extraTemplate(ctx, action, intent.Instance())
+	extra, refused, err := e.extraTemplate(ctx, action, render.Instance{Role: intent.Role, Key: intent.Key, Ordinal: intent.Ordinal})
 	if err != nil || refused != nil {
 		return refused, err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/render"
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/opennebula"
@@ -171,7 +172,7 @@ func (r *routers) create(ctx context.Context, action flow.Action) (flow.Outcome,
 			return nil, err
 		}
 	}
-	text, refused, err := r.executor.extraTemplate(ctx, action, router.Instance())
+	text, refused, err := r.executor.extraTemplate(ctx, action, render.Instance{Role: router.Role, Key: router.Key, Ordinal: render.NoOrdinal})
 	if err != nil || refused != nil {
 		return refused, err
 	}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/policy"
-	"github.com/flowjet/flowjet/flow/render"
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
@@ -32,11 +31,6 @@ type Intent struct {
 	Floor int `json:"floor,omitempty"`
 	// Remade counts the VMs that did not come and in whose place this one is made.
 	Remade int `json:"remade,omitempty"`
-}
-
-// Instance is the VM as its template is made for it.
-func (i Intent) Instance() render.Instance {
-	return render.Instance{Role: i.Role, Key: i.Key, Ordinal: i.Ordinal}
 }
 
 // observe brings the state up to the facts: VMs that were decided on become
@@ -220,7 +214,7 @@ const DeadlineRefill = "refill"
 // fill decides on the VMs that the role lacks and has them created. Its virtual router comes before them.
 func (v inventory) fill(role *spec.Role) {
 	if role.IsRouter() && role.VRouterID == nil {
-		v.routing.actOnRouter(ActionCreateRouter, *v.routing.router(role.Name))
+		v.requester.act(Action{Kind: ActionCreateRouter, Role: role.Name, Router: *v.routing.router(role.Name)})
 		return
 	}
 	for range min(v.missing(role), maxIntents-v.intended(role)) {
@@ -231,12 +225,9 @@ func (v inventory) fill(role *spec.Role) {
 		held = held || retry.Kind == ActionCreateVM && retry.Role == role.Name && v.now.Before(retry.Next)
 	}
 	for _, intent := range v.Intents {
-		if intent.Role != role.Name {
-			continue
-		}
 		action := Action{Kind: ActionCreateVM, Intent: intent, Role: role.Name}
-		if !v.requester.held(action.Name()) && !held && !v.isTaken(action) {
-			v.actions = append(v.actions, action)
+		if intent.Role == role.Name && !v.requester.held(action.Name()) && !held {
+			v.requester.act(action)
 		}
 	}
 }

@@ -302,13 +302,6 @@ func (r routing) forgetRouter(role string) {
 	r.Routers = slices.DeleteFunc(r.Routers, func(r Router) bool { return r.Role == role })
 }
 
-// actOnRouter adds an action on a router once.
-func (r routing) actOnRouter(kind ActionKind, router Router) {
-	if action := (Action{Kind: kind, Role: router.Role, Router: router}); !r.isTaken(action) {
-		r.requester.act(action)
-	}
-}
-
 // endRouter ends the role's virtual router, which ends its VMs: oned does not
 // let them be ended one by one. It reports whether it is there, or may be.
 func (r routing) endRouter(role *spec.Role) bool {
@@ -322,10 +315,10 @@ func (r routing) endRouter(role *spec.Role) bool {
 		r.forgetRouter(role.Name)
 		return false
 	case role.VRouterID == nil:
-		r.actOnRouter(ActionFindRouter, *router)
+		r.requester.act(Action{Kind: ActionFindRouter, Role: role.Name, Router: *router})
 	case !held && !r.now.Before(router.Asked.Add(r.settings.Look)):
 		router.Asked = r.now
-		r.actOnRouter(ActionDeleteRouter, *router)
+		r.requester.act(Action{Kind: ActionDeleteRouter, Role: role.Name, Router: *router})
 	}
 	return true
 }
@@ -377,9 +370,4 @@ func RouterGone(state State, role string) State {
 	p := newPlanner(Input{State: state})
 	p.routing.gone(role)
 	return p.State
-}
-
-// Instance is the router as its template is made for it.
-func (r Router) Instance() render.Instance {
-	return render.Instance{Role: r.Role, Key: r.Key, Ordinal: render.NoOrdinal}
 }

@@ -37,8 +37,8 @@ type planner struct {
 	mended map[int]bool
 	// gated are the VMs whose role waits for READY=YES, if there is a deadline for that.
 	gated map[int]bool
-	// wanted are the actions, by name, that the last step asked for or waits with.
-	wanted map[string]bool
+	// wanted are the actions, by name, that the last step asked for or waits with; taken are those of the decision, by kind and name.
+	wanted, taken map[string]bool
 	// waiting is what dependencies returns until the next step.
 	waiting *dependencies
 	// pending are the deadlines of roles for VMs that no host takes, as far as they were read.
@@ -159,11 +159,6 @@ func (p *planner) decision() Decision {
 		return false
 	})
 	return Decision{State: p.State, Actions: p.actions, Changes: p.changes}
-}
-
-// isTaken reports whether a step of the decision has taken the action already.
-func (p *planner) isTaken(action Action) bool {
-	return slices.ContainsFunc(p.actions, func(a Action) bool { return a.Kind == action.Kind && a.Name() == action.Name() })
 }
 
 // settle makes every step that is due, then sets the deadlines.
@@ -301,22 +296,17 @@ func (p *planner) setDeadlines() {
 	_, looks := p.Deadlines[DeadlineLook]
 	switch {
 	case looksAgain && !looks:
-		set(&p.Deadlines, DeadlineLook, p.now.Add(p.patience()))
+		// Services that wait for nothing which they have asked for take up to twice as long, each its own time: when a host
+		// fails, thousands come into trouble at once, and are not to ask oned all at once from then on. Multiples of the
+		// golden ratio lie evenly, also those of ids that follow each other.
+		const golden, fractions = 2654435769, 1 << 10
+		look := p.settings.Look
+		if (runs || state == spec.ServiceHold) && len(p.Asked) == 0 {
+			look += look / fractions * time.Duration(uint32(p.Service.ID)*golden>>22) //nolint:gosec // any number will do
+		}
+		set(&p.Deadlines, DeadlineLook, p.now.Add(look))
 	case !looksAgain && !p.entered && state != spec.ServiceRunning:
 		delete(p.Deadlines, DeadlineLook)
 	}
 	p.tracker.setStayDeadline()
-}
-
-// patience is for how long nothing is looked at. Services that wait for nothing which they have asked for take up to
-// twice as long, each its own time: when a host fails, thousands come into trouble at once, and are not to ask oned all
-// at once from then on. Multiples of the golden ratio lie evenly, also those of ids that follow each other.
-func (p *planner) patience() time.Duration {
-	look, state := p.settings.Look, p.Service.State()
-	if state != spec.ServiceRunning && state != spec.ServiceWarning && state != spec.ServiceHold || len(p.Asked) > 0 {
-		return look
-	}
-	const golden, fractions = 2654435769, 1 << 10
-	share := uint32(p.Service.ID) * golden >> 22 //nolint:gosec // any number will do
-	return look + look/fractions*time.Duration(share)
 }

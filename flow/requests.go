@@ -286,8 +286,10 @@ func (r requester) held(name string) bool {
 	return r.now.Before(r.Retries[name].Next)
 }
 
+// act adds an action once, unless it waits for its next attempt.
 func (r requester) act(action Action) {
-	if !r.held(action.Name()) {
+	if key := string(action.Kind) + action.Name(); !r.taken[key] && !r.held(action.Name()) {
+		set(&r.taken, key, true)
 		r.actions = append(r.actions, action)
 	}
 }

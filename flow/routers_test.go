@@ -115,7 +115,7 @@ func TestRouterTemplateAsRecorded(t *testing.T) {
 		s := newStage(t, routerService)
 		s.state.Service.ID = 41
 		s.plan()
-		got, err := render.ExtraTemplate(s.state.Service, flow.Router{Role: "vr", Key: "k"}.Instance(), base, nil)
+		got, err := render.ExtraTemplate(s.state.Service, render.Instance{Role: "vr", Key: "k", Ordinal: render.NoOrdinal}, base, nil)
 		if want := call.texts(t)[1]; err != nil || strings.TrimSuffix(got, "FLOWJET_KEY = \"k\"\n") != want {
 			t.Errorf("got %q, %v, want %q", got, err, want)
 		}

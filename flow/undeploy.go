@@ -104,8 +104,8 @@ func (u undeployer) dropIntents(role string) {
 	of := func(i Intent) bool { return role == "" || i.Role == role }
 	u.Intents = slices.DeleteFunc(u.Intents, func(i Intent) bool { return of(i) && i.Attempts == 0 })
 	for _, intent := range u.Intents {
-		if find := (Action{Kind: ActionFindVM, Intent: intent, Role: intent.Role}); of(intent) && !u.isTaken(find) {
-			u.requester.act(find)
+		if of(intent) {
+			u.requester.act(Action{Kind: ActionFindVM, Intent: intent, Role: intent.Role})
 		}
 	}
 }

@@ -31,7 +31,7 @@ func (s *stage) extra(role string, base one.Template) string {
 		if intent.Role != role {
 			continue
 		}
-		text, err := render.ExtraTemplate(s.state.Service, intent.Instance(), base, nil)
+		text, err := render.ExtraTemplate(s.state.Service, render.Instance{Role: intent.Role, Key: intent.Key, Ordinal: intent.Ordinal}, base, nil)
 		if err != nil {
 			s.t.Fatal(err)
 		}
@@ -184,7 +184,7 @@ func TestExpandOfVirtualRouters(t *testing.T) {
 		t.Fatal(err)
 	}
 	service := spec.Service{ID: 27, Body: body}
-	router, err := render.ExtraTemplate(service, flow.Router{Role: "r", Key: "k"}.Instance(), nil, nil)
+	router, err := render.ExtraTemplate(service, render.Instance{Role: "r", Key: "k", Ordinal: render.NoOrdinal}, nil, nil)
 	if err != nil || !strings.Contains(router, `DESCRIPTION = "r $VM_NUMBER"`) {
 		t.Errorf("the router is made with %s, %v", router, err)
 	}

@@ -175,12 +175,9 @@ func (l limiter) routerLacks(role *spec.Role) bool {
 // uninspected are the VMs that have to be looked at before something is done about a wait that has lasted for too long.
 func (l limiter) uninspected() map[int]bool {
 	wanted := map[int]bool{}
+	_, services := l.due(ofService)
 	for role := range l.Service.Body.EachRole() {
-		if l.waitsFor(role) == "" {
-			continue
-		}
-		_, own := l.due(role.Name)
-		if _, services := l.due(ofService); !own && !services {
+		if _, own := l.due(role.Name); l.waitsFor(role) == "" || !own && !services {
 			continue
 		}
 		for _, vm := range l.behind(role) {
