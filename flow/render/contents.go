@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strconv"
@@ -16,60 +17,47 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
-func attributesFrom(name string, value json.RawMessage, variables variables) ([]one.Attribute, error) {
+// attributesFrom are the attributes that one value of template_contents makes.
+func attributesFrom(name string, value json.RawMessage, variables variables) (attributes []one.Attribute) {
 	switch raw.KindOf(value) {
 	case raw.KindNull:
-		return nil, nil
+		return nil
 	case raw.KindArray:
-		var attributes []one.Attribute
 		for _, element := range raw.Elements(value) {
-			more, err := attributesFrom(name, element, variables)
-			if err != nil {
-				return nil, err
-			}
-			attributes = append(attributes, more...)
+			attributes = append(attributes, attributesFrom(name, element, variables)...)
 		}
-		return attributes, nil
+		return attributes
 	case raw.KindObject:
 		vector, context := one.Template{}, strings.EqualFold(name, contextAttribute)
-		err := eachMember(value, func(key string, inner json.RawMessage) error {
+		for key, inner := range members(value) {
 			if text, left := variables.fill(key, inner, context); left {
 				vector = append(vector, one.Attribute{Name: key, Value: text})
 			}
-			return nil
-		})
-		return []one.Attribute{{Name: name, Vector: vector}}, err
+		}
+		return []one.Attribute{{Name: name, Vector: vector}}
 	}
-	text, left := variables.fill(name, value, false)
-	if !left {
-		return nil, nil
+	if text, left := variables.fill(name, value, false); left {
+		attributes = []one.Attribute{{Name: name, Value: text}}
 	}
-	return []one.Attribute{{Name: name, Value: text}}, nil
+	return attributes
 }
 
 // contextAttribute is the attribute of a VM template in which oned itself puts in what $NAME stands for.
 const contextAttribute = "CONTEXT"
 
-// eachMember visits the members of a JSON object in their order. No text is an object without members.
-func eachMember(text json.RawMessage, visit func(name string, value json.RawMessage) error) error {
-	if len(text) == 0 {
-		return nil
-	}
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	if opening, _ := decoder.Token(); opening != json.Delim('{') {
-		return fmt.Errorf("read template_contents: it is %s and must be an object", raw.KindOf(text))
-	}
-	for decoder.More() {
-		var value json.RawMessage
-		name, _ := decoder.Token()
-		if err := decoder.Decode(&value); err != nil {
-			return fmt.Errorf("read template_contents: %v: %w", name, err)
-		}
-		if err := visit(fmt.Sprint(name), value); err != nil {
-			return err
+// members iterates over the members of a JSON object in their order.
+func members(object json.RawMessage) iter.Seq2[string, json.RawMessage] {
+	return func(yield func(string, json.RawMessage) bool) {
+		decoder := json.NewDecoder(bytes.NewReader(object))
+		_, _ = decoder.Token() // {
+		for decoder.More() {
+			var value json.RawMessage
+			name, _ := decoder.Token()
+			if decoder.Decode(&value) != nil || !yield(fmt.Sprint(name), value) {
+				return
+			}
 		}
 	}
-	return nil
 }
 
 // FillAll gives all roles FillContents, and then more. It returns false, and changes none, where they become too long.
@@ -145,21 +133,14 @@ func ExtraTemplate(service spec.Service, instance Instance, base one.Template, v
 		role := service.Role(instance.Role)
 		variables := variablesOf(service, role, instance, values)
 		var contents []contentsEntry
-		err := eachMember(role.TemplateContents, func(name string, value json.RawMessage) error {
-			attributes, err := attributesFrom(name, value, variables)
-			switch {
-			case err != nil:
-				return err
-			case *variables.left < 0:
-				return errContentsTooLong
-			case attributes == nil && raw.KindOf(value) == raw.KindText: // an input that was left out: the VM template's value stays
-				return nil
+		for name, value := range members(role.TemplateContents) {
+			attributes := attributesFrom(name, value, variables)
+			if *variables.left < 0 {
+				return "", fmt.Errorf("role %s: %w", instance.Role, errContentsTooLong)
 			}
-			contents = append(contents, contentsEntry{name: name, object: raw.KindOf(value) == raw.KindObject, attributes: attributes})
-			return nil
-		})
-		if err != nil {
-			return "", fmt.Errorf("role %s: %w", instance.Role, err)
+			if attributes != nil || raw.KindOf(value) != raw.KindText { // else an input that was left out: the VM template's value stays
+				contents = append(contents, contentsEntry{name: name, object: raw.KindOf(value) == raw.KindObject, attributes: attributes})
+			}
 		}
 		text = merged(base.Without("NAME"), contents)
 	}
