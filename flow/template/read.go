@@ -55,7 +55,7 @@ func Validate(body spec.Body) Violations { return validate(body, declarations{})
 func validate(body spec.Body, declared declarations) Violations {
 	found := newFindings(spec.RoleNames(body.Roles))
 	policies := readPolicies(body.Roles)
-	checkValues(found, body, policies)
+	checkShape(found, body, policies)
 	first := map[string]int{}
 	for i, role := range body.Roles {
 		if earlier, taken := first[role.Name]; taken {

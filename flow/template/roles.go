@@ -3,135 +3,15 @@ package template
 import (
 	"encoding/json"
 	"fmt"
-	"math"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
-
-	"github.com/adhocore/gronx"
 
 	"github.com/flowjet/flowjet/flow/expression"
 	"github.com/flowjet/flowjet/flow/internal/raw"
 	"github.com/flowjet/flowjet/flow/policy"
 	"github.com/flowjet/flowjet/flow/spec"
 )
-
-var (
-	roleName    = regexp.MustCompile(`^\w+$`)
-	policyTypes = []string{"CHANGE", "CARDINALITY", "PERCENTAGE_CHANGE"}
-	roleTypes   = []string{spec.RoleTypeVM, spec.RoleTypeVR}
-	// shutdownActions are the values of shutdown_action; the last two are what OneFlow before 5.0 called the first two.
-	shutdownActions = []string{"terminate", "terminate-hard", "shutdown", "shutdown-hard"}
-)
-
-// checkValues holds each value by itself to what it may be.
-func checkValues(f *findings, body spec.Body, policies []rolePolicies) {
-	unreadable := func(r rune) bool { return r < ' ' || r == 0x7f || r == '<' || r == '&' }
-	if f.present("name", body.Name, "it must be a string", spec.MaxName) && (strings.ContainsFunc(body.Name, unreadable) || strings.Contains(body.Name, "]]>")) {
-		f.add("name", "is %q; control characters, <, & and ]]> are not possible in a name", raw.Shown(body.Name))
-	}
-	f.choice("deployment", body.Deployment, []string{"none", spec.DeploymentStraight})
-	f.choice("shutdown_action", body.ShutdownAction, shutdownActions)
-	switch {
-	case body.Roles == nil:
-		f.add("roles", "is missing; it must be an array, which may be empty")
-	case len(body.Roles) > spec.MaxRoles:
-		f.add("roles", "is too long; at most %d are possible", spec.MaxRoles)
-		return
-	}
-	for i, role := range body.Roles {
-		path := fmt.Sprintf("roles[%d].", i)
-		if f.present(path+"name", role.Name, "it must be a string", spec.MaxName) && !roleName.MatchString(role.Name) {
-			f.add(path+"name", "is %q; only letters, digits and _ are possible in a role's name", raw.Shown(role.Name))
-		}
-		f.kind(path+"type", role.Type, roleTypes)
-		f.natural(path+"cardinality", &role.Cardinality)
-		f.natural(path+"template_id", &role.TemplateID)
-		f.choice(path+"shutdown_action", role.ShutdownAction, shutdownActions)
-		f.natural(path+"min_vms", role.MinVMs)
-		f.natural(path+"max_vms", role.MaxVMs)
-		f.natural(path+"cooldown", role.Cooldown)
-		for j, given := range policies[i].elasticity {
-			path := fmt.Sprintf("%selasticity_policies[%d].", path, j)
-			given.check(f, path)
-			f.present(path+"expression", given.Expression, `give a condition such as "CPU > 80"`, expression.MaxLength)
-			f.natural(path+"period", given.Period)
-			f.natural(path+"period_number", given.PeriodNumber)
-			f.natural(path+"cooldown", given.Cooldown)
-		}
-		for j, given := range policies[i].scheduled {
-			path := fmt.Sprintf("%sscheduled_policies[%d].", path, j)
-			given.check(f, path)
-			isCron := len(strings.Fields(given.Recurrence)) == len(cronFields) && gronx.IsValid(given.Recurrence)
-			if given.Recurrence != "" && f.present(path+"recurrence", given.Recurrence, "", policy.MaxRecurrence) && !isCron {
-				f.addWrong(path+"recurrence", cronComplaint(raw.Shown(given.Recurrence)))
-			}
-		}
-	}
-}
-
-func (p policyBasics) check(f *findings, path string) {
-	f.kind(path+"type", p.Type, policyTypes)
-	if p.Adjust == nil {
-		f.add(path+"adjust", "is missing; it must be a whole number")
-	}
-	f.natural(path+"min_adjust_step", p.MinAdjustStep)
-}
-
-// present reports whether a text is there, and not longer than so many characters.
-func (f *findings) present(path, value, expected string, most int) bool {
-	switch {
-	case value == "":
-		f.add(path, "is missing; %s", expected)
-	case utf8.RuneCountInString(value) > most:
-		f.add(path, "is too long; at most %d are possible", most)
-	default:
-		return true
-	}
-	return false
-}
-
-// choice holds a text, if there is one, to be one of those.
-func (f *findings) choice(path, value string, choices []string) {
-	if value != "" && !slices.Contains(choices, value) {
-		f.add(path, "is %q; it can be %s", raw.Shown(value), raw.Choices(choices))
-	}
-}
-
-// kind is choice for what has to be there.
-func (f *findings) kind(path, value string, choices []string) {
-	if f.present(path, value, "it can be "+raw.Choices(choices), math.MaxInt) {
-		f.choice(path, value, choices)
-	}
-}
-
-// natural holds a number, if there is one, to be 0 or more.
-func (f *findings) natural(path string, value *int) {
-	if value != nil && *value < 0 {
-		f.add(path, "is %d; it must be 0 or more", *value)
-	}
-}
-
-// cronFields are what the fields of a recurrence are called.
-var cronFields = []string{"minute", "hour", "day of the month", "month", "day of the week"}
-
-// cronComplaint says which field of a recurrence is wrong.
-func cronComplaint(recurrence string) string {
-	const example = `a recurrence has five fields, such as "0 9 * * mon,tue"`
-	fields := strings.Fields(recurrence)
-	if len(fields) != len(cronFields) {
-		return fmt.Sprintf("is %q, with %d fields; %s", recurrence, len(fields), example)
-	}
-	for i, name := range cronFields {
-		alone := []string{"*", "*", "*", "*", "*"}
-		if alone[i] = fields[i]; !gronx.IsValid(strings.Join(alone, " ")) {
-			return fmt.Sprintf("is %q, whose field %d (%s) cannot be %q; %s", recurrence, i+1, name, fields[i], example)
-		}
-	}
-	return fmt.Sprintf("is %q, which cannot be read; %s", recurrence, example)
-}
 
 // checkLimits holds min_vms <= cardinality <= max_vms.
 func checkLimits(f *findings, path string, role spec.Role) {
@@ -238,28 +118,11 @@ func circles(roles []spec.Role, byName map[string]int) [][]int {
 	return found
 }
 
-// policyBasics are what both kinds of policy have.
-type policyBasics struct {
-	Type          string `json:"type"`
-	Adjust        *int   `json:"adjust"`
-	MinAdjustStep *int   `json:"min_adjust_step"`
-}
-
 // rolePolicies are a role's policies as far as the rules know them.
 type rolePolicies struct {
-	elasticity []struct {
-		policyBasics
-		Expression   string `json:"expression"`
-		Period       *int   `json:"period"`
-		PeriodNumber *int   `json:"period_number"`
-		Cooldown     *int   `json:"cooldown"`
-	}
-	scheduled []struct {
-		policyBasics
-		Recurrence string          `json:"recurrence"`
-		StartTime  json.RawMessage `json:"start_time"`
-	}
-	broken []string // attributes that are no arrays of policies
+	elasticity []elasticityShape
+	scheduled  []scheduledShape
+	broken     []string // attributes that are no arrays of policies
 }
 
 // readPolicies reads every role's policies.
