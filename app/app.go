@@ -403,10 +403,7 @@ func (a *App) startAPI(ctx context.Context) error {
 
 // notReady are the reasons why requests would wait.
 func (a *App) notReady() []string {
-	a.contact.mutex.Lock()
-	waiting := a.contact.waiting
-	a.contact.mutex.Unlock()
-	if waiting != "" {
+	if waiting := a.contact.waits(); waiting != "" {
 		return []string{waiting}
 	}
 	if a.worker == nil {

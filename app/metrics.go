@@ -118,50 +118,42 @@ const (
 	standingPatience = 3 * time.Second
 )
 
-// standing tells of the whole of Flowjet what any API sees on NATS.
-type standing struct {
-	observer *inspect.Observer
-	workers, blind, events, dead, missing, away,
-	wakeups *prometheus.Desc
-
-	mutex sync.Mutex
-	last  inspect.Work
-	asked time.Time
-}
-
 // measureWhole registers what the API tells of all parts together, until release.
 func measureWhole(pipe *pipeline.Pipeline, metrics prometheus.Registerer) (release func(context.Context) error, err error) {
 	observer, err := inspect.New(pipe).Observe()
 	if err != nil {
 		return nil, err
 	}
-	describe := func(name, help string, labels ...string) *prometheus.Desc {
-		return prometheus.NewDesc("flowjet_"+name, help, labels, nil)
-	}
-	services := &serviceMetrics{
-		pipe:  pipe,
-		state: describe("services", "Services that have not ended, by state.", "state"),
-		stuck: describe("services_stuck", "Services that have been in a transient state for more than 30 minutes."),
-	}
-	return func(context.Context) error { observer.Stop(); return nil }, errors.Join(metrics.Register(services), metrics.Register(&standing{
-		observer: observer,
-		workers:  describe("workers", "Running workers."),
-		blind:    describe("workers_blind", "Workers that cannot reach oned."),
-		events:   describe("events_waiting", "Stored events that the router has not processed yet."),
-		dead:     describe("dead_letters", "Messages that could not be processed and are kept as dead letters."),
-		missing:  describe("members_missing", "1 while a process that ran before does not report; else 0.", "member"),
-		away:     describe("nats_servers_away", "NATS servers with replicas of streams that the other servers cannot reach."),
-		wakeups:  describe("wakeups_waiting", "Wake-ups of services that are not processed yet, by partition.", "partition"),
-	}))
+	release = func(context.Context) error { observer.Stop(); return nil }
+	return release, errors.Join(metrics.Register(&serviceMetrics{pipe: pipe}), metrics.Register(&standing{observer: observer}))
 }
 
-func (s *standing) Describe(into chan<- *prometheus.Desc) {
-	for _, description := range []*prometheus.Desc{s.workers, s.blind, s.events, s.dead, s.missing, s.away, s.wakeups} {
-		into <- description
+// undescribed is for collectors that only tell what they are asked for.
+type undescribed struct{}
+
+func (undescribed) Describe(chan<- *prometheus.Desc) {}
+
+// tell gives a gauge's value; label is the name and the value of the one that it may have.
+func tell(into chan<- prometheus.Metric, name, help string, value float64, label ...string) {
+	var names, values []string
+	if len(label) > 0 {
+		names, values = label[:1], label[1:]
 	}
+	into <- prometheus.MustNewConstMetric(prometheus.NewDesc("flowjet_"+name, help, names, nil), prometheus.GaugeValue, value, values...)
 }
 
-// Collect is prometheus.Collector's. While NATS does not answer there is nothing to tell: an old figure would look like a good one.
+// standing tells of the whole of Flowjet what any API sees on NATS.
+type standing struct {
+	undescribed
+	observer *inspect.Observer
+
+	mutex sync.Mutex
+	last  inspect.Work
+	asked time.Time
+}
+
+// Collect is prometheus.Collector's. While NATS does not answer there is nothing to tell: an old figure would look like a good
+// one.
 func (s *standing) Collect(into chan<- prometheus.Metric) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -174,32 +166,24 @@ func (s *standing) Collect(into chan<- prometheus.Metric) {
 		}
 		s.last, s.asked = status.Work(), time.Now()
 	}
-	seen := s.last
-	tell := func(description *prometheus.Desc, value float64, labels ...string) {
-		into <- prometheus.MustNewConstMetric(description, prometheus.GaugeValue, value, labels...)
-	}
-	blind := 0
+	seen, blind, away := s.last, 0.0, 0.0
 	for _, worker := range seen.Workers {
-		if worker.OnedUnreachable {
-			blind++
-		}
+		blind += oneIf(worker.OnedUnreachable)
 	}
-	tell(s.workers, float64(len(seen.Workers)))
-	tell(s.blind, float64(blind))
-	tell(s.events, float64(seen.EventsWaiting))
-	tell(s.dead, float64(seen.DeadLetters))
-	for _, member := range seen.Members {
-		tell(s.missing, oneIf(member.Missing != nil), member.Name)
-	}
-	away := 0
 	for _, server := range seen.Servers {
-		if server.Away {
-			away++
-		}
+		away += oneIf(server.Away)
 	}
-	tell(s.away, float64(away))
+	tell(into, "workers", "Running workers.", float64(len(seen.Workers)))
+	tell(into, "workers_blind", "Workers that cannot reach oned.", blind)
+	tell(into, "events_waiting", "Stored events that the router has not processed yet.", float64(seen.EventsWaiting))
+	tell(into, "dead_letters", "Messages that could not be processed and are kept as dead letters.", float64(seen.DeadLetters))
+	for _, member := range seen.Members {
+		tell(into, "members_missing", "1 while a process that ran before does not report; else 0.", oneIf(member.Missing != nil), "member", member.Name)
+	}
+	tell(into, "nats_servers_away", "NATS servers with replicas of streams that the other servers cannot reach.", away)
 	for _, partition := range seen.Partitions {
-		tell(s.wakeups, float64(partition.Waiting), strconv.Itoa(partition.Partition))
+		tell(into, "wakeups_waiting", "Wake-ups of services that are not processed yet, by partition.",
+			float64(partition.Waiting), "partition", strconv.Itoa(partition.Partition))
 	}
 }
 
@@ -215,18 +199,13 @@ const (
 
 // serviceMetrics counts all services by state, when it is asked.
 type serviceMetrics struct {
-	pipe         *pipeline.Pipeline
-	state, stuck *prometheus.Desc
+	undescribed
+	pipe *pipeline.Pipeline
 
 	mutex sync.Mutex
 	last  inspect.ServiceCounts
 	// counted is when last was counted, due when services are to be counted again.
 	counted, due time.Time
-}
-
-func (s *serviceMetrics) Describe(into chan<- *prometheus.Desc) {
-	into <- s.state
-	into <- s.stuck
 }
 
 // Collect is prometheus.Collector's. Where the services cannot be counted it shows the count before, and none where that is old.
@@ -247,9 +226,9 @@ func (s *serviceMetrics) Collect(into chan<- prometheus.Metric) {
 		return
 	}
 	for state, count := range s.last.States {
-		into <- prometheus.MustNewConstMetric(s.state, prometheus.GaugeValue, float64(count), state.String())
+		tell(into, "services", "Services that have not ended, by state.", float64(count), "state", state.String())
 	}
-	into <- prometheus.MustNewConstMetric(s.stuck, prometheus.GaugeValue, float64(s.last.Stuck))
+	tell(into, "services_stuck", "Services that have been in a transient state for more than 30 minutes.", float64(s.last.Stuck))
 }
 
 // OpenTelemetry's own variables, which its SDKs read, name the collector of traces.

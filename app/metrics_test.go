@@ -94,10 +94,7 @@ func TestMetricsOfTheWhole(t *testing.T) {
 	pipe.Close()
 
 	without := prometheus.NewRegistry()
-	away := &standing{observer: observerOf(t)}
-	describe := prometheus.NewDesc("flowjet_workers", "x", nil, nil)
-	away.workers, away.blind, away.events, away.dead, away.missing, away.away, away.wakeups = describe, describe, describe, describe, describe, describe, describe
-	must(t, without.Register(away))
+	must(t, without.Register(&standing{observer: observerOf(t)}))
 	if got := gathered(t, without); len(got) > 0 {
 		t.Errorf("without NATS it tells %v", got)
 	}
@@ -120,14 +117,11 @@ func TestAnOldCountOfServicesIsNotShown(t *testing.T) {
 	pipe, err := pipeline.Open(t.Context(), pipeline.Config{URL: natstest.Server(t)})
 	must(t, err)
 	pipe.Close()
-	s := &serviceMetrics{
-		pipe: pipe, state: prometheus.NewDesc("state", "x", []string{"state"}, nil), stuck: prometheus.NewDesc("stuck", "x", nil, nil),
-		last: inspect.ServiceCounts{States: map[spec.ServiceState]int{spec.ServiceRunning: 7}, Stuck: 2},
-	}
+	s := &serviceMetrics{pipe: pipe, last: inspect.ServiceCounts{States: map[spec.ServiceState]int{spec.ServiceRunning: 7}, Stuck: 2}}
 	registry := prometheus.NewRegistry()
 	must(t, registry.Register(s))
 	s.counted = time.Now().Add(-countStale / 2)
-	if got := gathered(t, registry); got["state{RUNNING}"] != 7 || got["stuck"] != 2 {
+	if got := gathered(t, registry); got["flowjet_services{RUNNING}"] != 7 || got["flowjet_services_stuck"] != 2 {
 		t.Errorf("the count of some minutes ago is %v", got)
 	}
 	if s.due.Before(time.Now()) {

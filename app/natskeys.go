@@ -257,17 +257,10 @@ func parseAuthority(certificate, key []byte) (authority, error) {
 }
 
 func newAuthority(folder string) (authority, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return authority{}, fmt.Errorf("create the authority's key: %w", err)
-	}
-	number, _ := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120)) // crypto/rand never fails
-	asked := &x509.Certificate{
-		SerialNumber: number, Subject: pkix.Name{CommonName: "Flowjet's NATS servers"},
-		NotBefore: time.Now().Add(-clockDoubt), NotAfter: time.Now().Add(authorityLife),
-		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	signed, err := x509.CreateCertificate(rand.Reader, asked, asked, &key.PublicKey, key)
+	made := authority{certificate: &x509.Certificate{
+		Subject: pkix.Name{CommonName: "Flowjet's NATS servers"}, IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true, KeyUsage: x509.KeyUsageCertSign,
+	}}
+	key, signed, err := made.sign(made.certificate, authorityLife)
 	if err != nil {
 		return authority{}, fmt.Errorf("create the authority's certificate: %w", err)
 	}
@@ -282,56 +275,57 @@ func newAuthority(folder string) (authority, error) {
 	return authority{certificate, key}, writePEMFile(filepath.Join(folder, authorityFile), "CERTIFICATE", signed, 0o644)
 }
 
+// sign makes a key and a certificate for it. An authority without a key is made: it signs itself.
+func (a authority) sign(asked *x509.Certificate, life time.Duration) (key *ecdsa.PrivateKey, signed []byte, err error) {
+	if key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+		return nil, nil, err
+	}
+	asked.SerialNumber, _ = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120)) // crypto/rand never fails
+	asked.NotBefore, asked.NotAfter = time.Now().Add(-clockDoubt), time.Now().Add(life)
+	by := a.key
+	if by == nil {
+		by = key
+	}
+	signed, err = x509.CreateCertificate(rand.Reader, asked, a.certificate, &key.PublicKey, by)
+	return key, signed, err
+}
+
+// equip makes the folder of a host, with a certificate with which its server is known to parts and to the other servers, by its own
+// name and, from the host itself, as localhost.
 func (a authority) equip(folder, host string) error {
 	theirs := filepath.Join(folder, "hosts", host)
 	if err := os.MkdirAll(theirs, 0o700); err != nil {
 		return err
 	}
-	if err := a.certify(theirs, host); err != nil {
-		return err
-	}
-	for _, name := range []string{AccountsFile, authorityFile} {
-		if err := copyFile(filepath.Join(folder, name), filepath.Join(theirs, name), 0o644); err != nil {
-			return err
-		}
-	}
-	for _, role := range []pipeline.Role{pipeline.RoleBridge, pipeline.RoleWorker, pipeline.RoleAPI} {
-		name := string(role) + ".nk"
-		if err := copyFile(filepath.Join(folder, name), filepath.Join(theirs, name), partSecret); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// certify makes a certificate with which a host's server is known to parts and to the other servers, by its own name and, from
-// the host itself, as localhost.
-func (a authority) certify(folder, host string) error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return err
-	}
-	number, _ := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120)) // crypto/rand never fails
 	asked := &x509.Certificate{
-		SerialNumber: number, Subject: pkix.Name{CommonName: host},
-		NotBefore: time.Now().Add(-clockDoubt), NotAfter: time.Now().Add(certificateLife),
-		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
-		KeyUsage:    x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		Subject: pkix.Name{CommonName: host}, DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	if ip := net.ParseIP(host); ip != nil {
 		asked.IPAddresses = append(asked.IPAddresses, ip)
 	} else {
 		asked.DNSNames = slices.Insert(asked.DNSNames, 0, host)
 	}
-	signed, err := x509.CreateCertificate(rand.Reader, asked, a.certificate, &key.PublicKey, a.key)
+	key, signed, err := a.sign(asked, certificateLife)
 	if err != nil {
 		return err
 	}
-	if err := writeKey(filepath.Join(folder, "server.key"), key, partSecret); err != nil {
+	if err := writeKey(filepath.Join(theirs, "server.key"), key, partSecret); err != nil {
 		return err
 	}
-	return writePEMFile(filepath.Join(folder, "server.pem"), "CERTIFICATE", signed, 0o644)
+	if err := writePEMFile(filepath.Join(theirs, "server.pem"), "CERTIFICATE", signed, 0o644); err != nil {
+		return err
+	}
+	copies := map[string]os.FileMode{AccountsFile: 0o644, authorityFile: 0o644}
+	for _, role := range []pipeline.Role{pipeline.RoleBridge, pipeline.RoleWorker, pipeline.RoleAPI} {
+		copies[string(role)+".nk"] = partSecret
+	}
+	for name, mode := range copies {
+		if err := copyFile(filepath.Join(folder, name), filepath.Join(theirs, name), mode); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func writeKey(path string, key *ecdsa.PrivateKey, mode os.FileMode) error {

@@ -38,26 +38,41 @@ func (a *App) connectOned(ctx context.Context) error {
 		Logger:         a.logger.With("part", "oned"),
 	})
 	a.onStop(func(context.Context) error { a.oned.Close(); return nil })
-	err, final := a.contact.ask(ctx, a)
+	var began time.Time
+	return a.untilDone(ctx, "oned does not answer", func(ctx context.Context) (err error, final bool) {
+		waited := a.contact.waits() != ""
+		err, final = a.contact.ask(ctx, a)
+		switch {
+		case err == nil && waited:
+			a.contact.set("")
+			a.logger.Info("oned answers", "waited", time.Since(began).Round(time.Second))
+		case err != nil && !final:
+			if !waited {
+				began = time.Now()
+			}
+			a.contact.set(err.Error())
+		}
+		return err, final
+	})
+}
+
+// untilDone tries something and, where it fails for the time being, tries again every second in the background. What is final is
+// the error of a start, and later ends the process.
+func (a *App) untilDone(ctx context.Context, failing string, try func(context.Context) (err error, final bool)) error {
+	err, final := try(ctx)
 	if err == nil || final {
 		return err
 	}
-	a.contact.set(err.Error())
-	a.logger.Warn("oned does not answer, retrying", "reason", err)
+	a.logger.Warn(failing+", retrying", "reason", err)
 	a.background(ctx, func(ctx context.Context) {
-		began := time.Now()
 		for idle.For(ctx, time.Second) == nil {
-			err, final := a.contact.ask(ctx, a)
-			switch {
-			case err == nil:
-				a.contact.set("")
-				a.logger.Info("oned answers", "waited", time.Since(began).Round(time.Second))
-				return
-			case final:
+			err, final := try(ctx)
+			if final {
 				a.contact.failed <- err
+			}
+			if err == nil || final {
 				return
 			}
-			a.contact.set(err.Error())
 		}
 	})
 	return nil
@@ -77,6 +92,12 @@ func (c *contact) set(waiting string) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	c.waiting = waiting
+}
+
+func (c *contact) waits() string {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	return c.waiting
 }
 
 // refusedTimes is how often oned has to refuse the credentials before that is final: a oned that has just started may not have
@@ -362,29 +383,17 @@ func startBridge(ctx context.Context, a *App) error {
 		Registerer: a.metrics,
 	}, a.pipe, a.oned)
 	a.onStop(b.Stop)
-	err := b.Start(ctx)
-	if err == nil {
-		a.bridge.Store(b)
-		return nil
-	}
-	if !opennebula.Temporary(err) {
-		return fmt.Errorf("%w (see --one-hooks and --bridge-…)", err)
-	}
 	// It has to ask oned which servers the zone has.
-	a.logger.Warn("cannot get the endpoints of hook events from oned, retrying", "reason", err)
-	a.background(ctx, func(ctx context.Context) {
-		for idle.For(ctx, time.Second) == nil {
-			switch err := b.Start(ctx); {
-			case err == nil:
-				a.bridge.Store(b)
-				return
-			case !opennebula.Temporary(err):
-				a.contact.failed <- fmt.Errorf("%w (see --one-hooks and --bridge-…)", err)
-				return
-			}
+	return a.untilDone(ctx, "cannot get the endpoints of hook events from oned", func(ctx context.Context) (err error, final bool) {
+		if err = b.Start(ctx); err == nil {
+			a.bridge.Store(b)
+			return nil, false
 		}
+		if !opennebula.Temporary(err) {
+			return fmt.Errorf("%w (see --one-hooks and --bridge-…)", err), true
+		}
+		return err, false
 	})
-	return nil
 }
 
 // feedsOf returns how a bridge hears each endpoint; nil stands for no bridge.

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/sim/internal/xmlrpc"
 )
@@ -165,15 +166,11 @@ func (d *delays) pass(ctx context.Context, method string, writes bool) (leave fu
 	}
 	d.held.Add(1)
 	defer d.held.Add(-1)
-	timer := time.NewTimer(delay)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return leave, nil
-	case <-ctx.Done():
+	if err := idle.For(ctx, delay); err != nil {
 		leave()
-		return nil, ctx.Err()
+		return nil, err
 	}
+	return leave, nil
 }
 
 // SetBootDelay sets how long each step of a VM or network takes from now on; 0 is at once.

@@ -59,25 +59,30 @@ func newDatabase(config Config, raft *raft, delays *delays, hooks *hooks) *datab
 
 // start reads the state file, or makes a new zone, and gives every server a copy.
 func (d *database) start() error {
-	if err := d.read(); err != nil {
-		return err
+	if d.config.StateFile != "" || len(d.cloud.users) == 0 {
+		if err := d.read(); err != nil {
+			return err
+		}
+	} else {
+		d.startInside()
 	}
 	d.locked(func() { d.replication.reset(d.cloud) })
 	return nil
 }
 
 func (d *database) read() error {
-	if d.config.StateFile == "" && len(d.cloud.users) > 0 {
-		d.startInside()
-		return nil
-	}
 	file, err := statefile.Open(d.config.StateFile)
 	if err != nil {
 		return err
 	}
-	fresh, found := newCloud(d.config), false
+	fresh, begin := newCloud(d.config), func(t *tx) { seed(t, d.config) }
 	err = file.Load(func(kind, idText string, content []byte) error {
-		found = true
+		begin = func(t *tx) {
+			if u := t.cloud.users[serverAdminID]; u != nil { // lets the server user in with another password
+				u.PasswordHash = hashPassword(d.config.ServerPassword)
+				t.save(kindUser, u.ID, u)
+			}
+		}
 		id, err := strconv.Atoi(idText)
 		if err == nil {
 			err = fresh.restoreRecord(kind, id, content)
@@ -93,15 +98,6 @@ func (d *database) read() error {
 	fresh.rebuild()
 	d.locked(func() { d.cloud, d.file = fresh, file })
 	d.startInside()
-	begin := func(t *tx) { seed(t, d.config) }
-	if found {
-		begin = func(t *tx) {
-			if u := t.cloud.users[serverAdminID]; u != nil { // lets the server user in with another password
-				u.PasswordHash = hashPassword(d.config.ServerPassword)
-				t.save(kindUser, u.ID, u)
-			}
-		}
-	}
 	if err := d.update(begin)(); err != nil {
 		d.stop()
 		return fmt.Errorf("write the zone to the state file: %w", err)
@@ -312,8 +308,8 @@ func (t *tx) records() ([]statefile.Record, error) {
 
 var errNotRunning = errors.New("the simulator is not running")
 
-// carryOutCommits stores and publishes commits in order, until their queue is closed. What has
-// arrived meanwhile shares one write of the state file.
+// carryOutCommits stores and publishes commits in order, until their queue is closed. What has arrived meanwhile shares one write of
+// the state file. What could not be stored is not published: a bridge must not learn what a restart would forget.
 func (d *database) carryOutCommits() {
 	defer close(d.ended)
 	for first := range d.queue {
@@ -321,26 +317,20 @@ func (d *database) carryOutCommits() {
 		for range min(len(d.queue), maxCommitBatch-1) {
 			batch = append(batch, <-d.queue)
 		}
-		d.carryOut(batch)
-	}
-}
-
-// carryOut stores a batch and publishes its events. What could not be stored
-// is not published: a bridge must not learn what a restart would forget.
-func (d *database) carryOut(batch []*commit) {
-	var records []statefile.Record
-	for _, one := range batch {
-		records = append(records, one.records...)
-	}
-	err := d.file.Write(records)
-	if err != nil {
-		d.config.Logger.Error("the simulator's state file cannot be written", "error", err)
-	}
-	for _, one := range batch {
-		one.err = errors.Join(one.err, err)
-		if one.err == nil && d.raft.now().leader() >= 0 { // a zone without a leader publishes nothing
-			d.hooks.publish(one.events)
+		var records []statefile.Record
+		for _, one := range batch {
+			records = append(records, one.records...)
 		}
-		close(one.done)
+		err := d.file.Write(records)
+		if err != nil {
+			d.config.Logger.Error("the simulator's state file cannot be written", "error", err)
+		}
+		for _, one := range batch {
+			one.err = errors.Join(one.err, err)
+			if one.err == nil && d.raft.now().leader() >= 0 { // a zone without a leader publishes nothing
+				d.hooks.publish(one.events)
+			}
+			close(one.done)
+		}
 	}
 }

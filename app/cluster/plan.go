@@ -89,9 +89,7 @@ func at(address string, port int) string { return net.JoinHostPort(address, strc
 func (p Plan) API(frontEnd int) string { return "http://" + at(p.FrontEnds[frontEnd], p.Ports.API) }
 
 // NATS are the URLs of all NATS servers, with commas.
-func (p Plan) NATS() string {
-	return p.all(p.FrontEnds, func(address string) string { return "nats://" + at(address, p.Ports.NATS) })
-}
+func (p Plan) NATS() string { return all(p.FrontEnds, "nats://%s", p.Ports.NATS) }
 
 // Control is the URL of the simulator's control API.
 func (p Plan) Control() string { return "http://" + at(p.Oneds[0], p.Ports.Control) }
@@ -99,10 +97,11 @@ func (p Plan) Control() string { return "http://" + at(p.Oneds[0], p.Ports.Contr
 // AuthFile is where the simulator puts its credentials.
 func (p Plan) AuthFile() string { return filepath.Join(p.DataDir, "zone", app.SimulatedAuthFile) }
 
-func (p Plan) all(addresses []string, form func(address string) string) string {
+// all are the formatted addresses, with their port, and with commas between them.
+func all(addresses []string, format string, port int) string {
 	formed := make([]string, len(addresses))
 	for i, address := range addresses {
-		formed[i] = form(address)
+		formed[i] = fmt.Sprintf(format, at(address, port))
 	}
 	return strings.Join(formed, ",")
 }
@@ -124,7 +123,7 @@ func (p Plan) Members() []Member {
 			Arguments: []string{
 				"nats", "--data-dir", filepath.Join(p.DataDir, name), "--nats-listen", at(address, p.Ports.NATS), "--nats-name", name,
 				"--nats-server-file", filepath.Join(p.Keys(), "cluster.conf"), "--nats-cluster-listen", at(address, p.Ports.Route),
-				"--nats-routes", p.all(p.FrontEnds, func(address string) string { return "nats://" + at(address, p.Ports.Route) }),
+				"--nats-routes", all(p.FrontEnds, "nats://%s", p.Ports.Route),
 			},
 		})
 	}
@@ -142,8 +141,8 @@ func (p Plan) part(kind string, i int, more ...string) Member {
 	arguments := []string{
 		kind, "--data-dir", filepath.Join(p.DataDir, name), "--nats-url", p.NATS(), "--nats-replicas", strconv.Itoa(len(p.FrontEnds)),
 		"--nats-nkey-file", filepath.Join(p.Keys(), "{role}.nk"), "--nats-provision=false", "--one-auth-file", p.AuthFile(),
-		"--one-xmlrpc", p.all(p.Oneds, func(address string) string { return "http://" + at(address, p.Ports.XMLRPC) + "/RPC2" }),
-		"--one-hooks", p.all(p.Oneds, func(address string) string { return "tcp://" + at(address, p.Ports.Hooks) }),
+		"--one-xmlrpc", all(p.Oneds, "http://%s/RPC2", p.Ports.XMLRPC),
+		"--one-hooks", all(p.Oneds, "tcp://%s", p.Ports.Hooks),
 	}
 	member := Member{Name: name, FrontEnd: i + 1, Arguments: append(append(arguments, p.Common...), more...)}
 	if kind == "api" {

@@ -18,7 +18,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -48,7 +47,7 @@ const (
 
 // Run starts the cluster, prints what is where, and keeps it up until ctx ends.
 func Run(ctx context.Context, config Config) error {
-	r := &runner{config: config}
+	r := &runner{config: config, pids: map[string]int{}}
 	life, end := context.WithCancel(ctx)
 	defer r.parts.Wait()
 	defer end()
@@ -66,13 +65,8 @@ type runner struct {
 	config Config
 	parts  sync.WaitGroup
 	mutex  sync.Mutex
-	lines  []line
-}
-
-// line is one of the list of what is where.
-type line struct {
-	member Member
-	pid    int
+	// pids are the processes by their members' names, as they started first.
+	pids map[string]int
 }
 
 // startAll starts the parts in the order in which they need each other: those of one kind at once.
@@ -172,7 +166,7 @@ func (r *runner) runOnce(ctx context.Context, member Member, ready chan<- error)
 			return
 		}
 		r.mutex.Lock()
-		r.lines = append(r.lines, line{member, command.Process.Pid})
+		r.pids[member.Name] = command.Process.Pid
 		r.mutex.Unlock()
 		ready <- nil
 	}}
@@ -226,20 +220,12 @@ func (r *runner) printWelcome() {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	plan, out := r.config.Plan, r.config.Out
-	order := map[string]int{}
-	for i, member := range plan.Members() {
-		order[member.Name] = i
-	}
-	slices.SortFunc(r.lines, func(a, b line) int { return cmp.Compare(order[a.member.Name], order[b.member.Name]) })
 	fmt.Fprintf(out, "Flowjet runs on %d front-ends.\n\n  %-9s %-8s %-28s %s\n", len(plan.FrontEnds), "part", "process", "listens on", "log")
-	pids := map[string]int{}
-	for _, line := range r.lines {
-		pids[line.member.Name] = line.pid
-		fmt.Fprintf(out, "  %-9s %-8d %-28s %s\n", line.member.Name, line.pid, cmp.Or(line.member.Listens, "-"), r.logOf(line.member))
+	for _, member := range plan.Members() {
+		fmt.Fprintf(out, "  %-9s %-8d %-28s %s\n", member.Name, r.pids[member.Name], cmp.Or(member.Listens, "-"), r.logOf(member))
 	}
-	fmt.Fprintf(out, "  oneds: %s; server 0 leads.\n  page: %s/flowjet/; user oneadmin, password opennebula.\n", plan.all(plan.Oneds, func(address string) string {
-		return "http://" + at(address, plan.Ports.XMLRPC) + "/RPC2"
-	}), plan.API(0))
+	fmt.Fprintf(out, "  oneds: %s; server 0 leads.\n  page: %s/flowjet/; user oneadmin, password opennebula.\n",
+		all(plan.Oneds, "http://%s/RPC2", plan.Ports.XMLRPC), plan.API(0))
 	fmt.Fprintf(out, `
 Start a service (on any front-end):
   export ONEFLOW_URL=%[2]s ONEFLOW_USER=oneadmin ONEFLOW_PASSWORD=opennebula
@@ -249,14 +235,14 @@ Start a service (on any front-end):
   ]}' | %[1]s template create -
   %[1]s template instantiate hello --wait
 `, os.Args[0], plan.API(0))
-	r.printBreaking(pids)
+	r.printBreaking()
 	fmt.Fprintf(out, "\nWatch:\n  %[1]s status --config %[2]s\n  %[1]s doctor --config %[2]s\n", os.Args[0], plan.OperatorFile())
 	fmt.Fprintf(out, "  nats -s %s --nkey %s sub 'flow.event.>'\n  tail -f %s/*.log\n  curl -s %s/state\n\nCtrl-C stops everything.\n",
 		strings.Split(plan.NATS(), ",")[0], filepath.Join(plan.Keys(), "operator.nk"), r.logs(), plan.Control())
 }
 
-func (r *runner) printBreaking(pids map[string]int) {
-	plan, out := r.config.Plan, r.config.Out
+func (r *runner) printBreaking() {
+	plan, out, pids := r.config.Plan, r.config.Out, r.pids
 	again := "it is not restarted"
 	if r.config.RestartAfter > 0 {
 		again = "it is restarted after " + r.config.RestartAfter.String()

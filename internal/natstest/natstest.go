@@ -8,8 +8,9 @@ package natstest
 import (
 	"fmt"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -65,11 +66,11 @@ func (n *Node) Start() {
 	if err != nil {
 		n.t.Fatalf("start the test's NATS server: %v", err)
 	}
-	told := &faults{}
-	started.SetLoggerV2(told, false, false, false)
+	started.ConfigureLogger()
 	started.Start()
 	if !started.ReadyForConnections(poll.Limit) {
-		n.t.Fatalf("the test's NATS server on port %d is not ready after %v: %s", n.options.Port, poll.Limit, told)
+		log, _ := os.ReadFile(n.options.LogFile)
+		n.t.Fatalf("the test's NATS server on port %d is not ready after %v: %s", n.options.Port, poll.Limit, log)
 	}
 	n.running = started
 }
@@ -143,39 +144,11 @@ func baseOptions(t testing.TB, name string) server.Options {
 		Host:               "127.0.0.1",
 		Port:               ports.FreeNumbers(t, 1)[0],
 		NoSigs:             true,
-		NoLog:              true,
+		LogFile:            filepath.Join(t.TempDir(), "log"), // it tells why a server does not start
 		JetStream:          true,
 		StoreDir:           t.TempDir(),
 		MaxPayload:         maxPayload,
 		JetStreamMaxStore:  64 << 30,
 		JetStreamMaxMemory: 256 << 20,
 	}
-}
-
-// faults keeps what a server reports of why it does not start, which it tells its logger alone.
-type faults struct {
-	mu    sync.Mutex
-	lines []string
-}
-
-func (*faults) Noticef(string, ...any) {}
-func (*faults) Warnf(string, ...any)   {}
-func (*faults) Debugf(string, ...any)  {}
-func (*faults) Tracef(string, ...any)  {}
-
-func (f *faults) Errorf(format string, values ...any) { f.keep(format, values) }
-func (f *faults) Fatalf(format string, values ...any) { f.keep(format, values) }
-
-func (f *faults) keep(format string, values []any) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if len(f.lines) < 10 {
-		f.lines = append(f.lines, fmt.Sprintf(format, values...))
-	}
-}
-
-func (f *faults) String() string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return strings.Join(f.lines, "; ")
 }
