@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -21,6 +20,7 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/history"
 )
 
 // Config says where everything is.
@@ -63,10 +63,10 @@ func Run(ctx context.Context, config Config) error {
 	oned := opennebula.NewClient(opennebula.Config{Endpoint: config.XMLRPC, Timeout: 10 * time.Second})
 	defer oned.Close()
 	t := &tour{api: api, session: oned.With(config.User, password)}
-	if t.timeline, err = watch(config.NATS, config.NkeyFile); err != nil {
+	if t.timeline, err = watch(ctx, config.NATS, config.NkeyFile); err != nil {
 		return err
 	}
-	defer t.timeline.conn.Close()
+	defer t.timeline.pipe.Close()
 	steps := []struct {
 		name string
 		run  func(context.Context) error
@@ -206,89 +206,61 @@ func (t *tour) waitFor(ctx context.Context, state spec.ServiceState) error {
 	return nil
 }
 
-// timeline collects what the workers tell about services.
+// timeline reads what the workers tell about services.
 type timeline struct {
-	conn *nats.Conn
-
-	mutex   sync.Mutex
-	all     []pipeline.Transition
-	seen    int // transitions that waitFor has passed
-	changed chan struct{}
+	pipe   *pipeline.Pipeline
+	reader *history.Reader
+	read   []pipeline.Transition
 }
 
-func watch(url, keyFile string) (*timeline, error) {
-	options := []nats.Option{nats.Name("flowjet demo"), nats.Timeout(2 * time.Second)}
+// watch begins with what happens from now on.
+func watch(ctx context.Context, url, keyFile string) (*timeline, error) {
+	config := pipeline.Config{URL: url, Role: pipeline.RoleOperator, Name: "flowjet demo"}
 	if keyFile != "" {
 		key, err := nats.NkeyOptionFromSeed(keyFile)
 		if err != nil {
 			return nil, fmt.Errorf("read the NATS key %s: %w", keyFile, err)
 		}
-		options = append(options, key)
+		config.Options = append(config.Options, key)
 	}
-	conn, err := nats.Connect(url, options...)
+	connecting, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	pipe, _, err := pipeline.Attach(connecting, config)
 	if err != nil {
-		return nil, fmt.Errorf("connect to NATS at %s: %w: is `flowjet up --sim` running, and is --data-dir its data folder?", url, err)
+		return nil, fmt.Errorf("%w: is `flowjet up --sim` running, and is --data-dir its data folder?", err)
 	}
-	t := &timeline{conn: conn, changed: make(chan struct{}, 1)}
-	if _, err := conn.Subscribe(pipeline.SubjectsFlow, t.add); err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("watch %s: %w", pipeline.SubjectsFlow, err)
+	t, happened := &timeline{pipe: pipe}, history.New(pipe)
+	last, err := happened.LastTransitionSequence(connecting)
+	if err == nil {
+		t.reader, err = happened.ReadTransitions(ctx, -1, last)
 	}
-	if err := conn.FlushTimeout(5 * time.Second); err != nil {
-		conn.Close()
+	if err != nil {
+		pipe.Close()
 		return nil, fmt.Errorf("watch %s: %w", pipeline.SubjectsFlow, err)
 	}
 	return t, nil
 }
 
-func (t *timeline) add(msg *nats.Msg) {
-	var transition pipeline.Transition
-	if json.Unmarshal(msg.Data, &transition) != nil {
-		return
-	}
-	t.mutex.Lock()
-	t.all = append(t.all, transition)
-	t.mutex.Unlock()
-	select {
-	case t.changed <- struct{}{}:
-	default:
-	}
-}
-
-// waitFor returns when the service has come to the state, at a point of its history that no earlier call has passed.
+// waitFor returns when the service has come to the state, at a point of its
+// history that no earlier call has passed.
 func (t *timeline) waitFor(ctx context.Context, service int, state string) error {
 	for {
-		if t.pass(service, state) {
+		_, transition, err := t.reader.Next(ctx)
+		if err != nil {
+			return fmt.Errorf("service %d did not reach %s: %w", service, state, err)
+		}
+		t.read = append(t.read, transition)
+		if transition.Service == service && transition.Kind == "service" && transition.New == state {
 			return nil
 		}
-		select {
-		case <-t.changed:
-		case <-ctx.Done():
-			return fmt.Errorf("service %d did not reach %s: %w", service, state, ctx.Err())
-		}
 	}
-}
-
-func (t *timeline) pass(service int, state string) bool {
-	t.mutex.Lock()
-	defer t.mutex.Unlock()
-	for t.seen < len(t.all) {
-		transition := t.all[t.seen]
-		t.seen++
-		if transition.Service == service && transition.Kind == "service" && transition.New == state {
-			return true
-		}
-	}
-	return false
 }
 
 // print writes the service's history with the milliseconds since it began.
 func (t *timeline) print(out io.Writer, service int) error {
-	t.mutex.Lock()
-	defer t.mutex.Unlock()
 	fmt.Fprintf(out, "\nThe timeline of service %d, in milliseconds:\n\n", service)
 	var began time.Time
-	for _, transition := range t.all {
+	for _, transition := range t.read {
 		if transition.Service != service {
 			continue
 		}
