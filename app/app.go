@@ -69,16 +69,15 @@ type App struct {
 	out     io.Writer
 	metrics *prometheus.Registry
 
-	server  *embedded.Server
-	sim     *sim.Sim
-	oned    *opennebula.Client
-	contact *contact
-	reads   *onedReads
-	pipe    *pipeline.Pipeline
-	bridge  atomic.Pointer[bridge.Bridge]
-	hearing func() bool
-	// hearingCalls identifies what bridges hear calls on; empty while none does.
-	hearingCalls func() string
+	server       *embedded.Server
+	sim          *sim.Sim
+	oned         *opennebula.Client
+	contact      *contact
+	reads        *onedReads
+	pipe         *pipeline.Pipeline
+	bridge       atomic.Pointer[bridge.Bridge]
+	hearing      func() bool
+	hearingCalls func() string // identifies what bridges hear calls on; empty while none does
 	worker       *consumers.Worker
 	webhooks     *webhooks.Deliverer
 	api          *restapi.Server

@@ -21,10 +21,8 @@ import (
 // Config is everything that can be set. The options table below gives each field its flag, its environment variable and its
 // meaning.
 type Config struct {
-	// origins say where each key was set, for messages.
-	origins map[string]string
-	// values are what was read, by key.
-	values map[string]any
+	origins map[string]string // say where each key was set, for messages
+	values  map[string]any    // what was read, by key
 
 	DataDir string `koanf:"data_dir"`
 	Zone    int    `koanf:"zone"`
@@ -214,10 +212,9 @@ func (a *App) Alive(ctx context.Context) error {
 // the environment, the environment over the file.
 type option struct {
 	flag, key, usage string
-	// reason is when to set it.
-	reason   string
-	standard any
-	check    check
+	reason           string // when to set it
+	standard         any
+	check            check
 }
 
 // standardDataDir is the data folder unless another one is set.
@@ -341,8 +338,7 @@ func envName(flag string) string {
 
 type formerOption struct {
 	flag, key string
-	// instead is the fixed value, or the option that replaces it.
-	instead string
+	instead   string // the fixed value, or the option that replaces it
 }
 
 // formerOptions are refused with their replacement: ignoring them would hide that they have no effect.

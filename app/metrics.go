@@ -191,10 +191,8 @@ const (
 	// countEvery is the least time between two counts of all services. A count reads every record: it takes no more than one part
 	// in countShare of the time.
 	countEvery, countShare = 5 * time.Second, 50
-	// countPatience bounds a count; Prometheus waits 10 s for a scrape.
-	countPatience = 8 * time.Second
-	// countStale is the age at which a count is not shown any more.
-	countStale = 5 * time.Minute
+	countPatience          = 8 * time.Second // bounds a count; Prometheus waits 10 s for a scrape
+	countStale             = 5 * time.Minute // the age at which a count is not shown any more
 )
 
 // serviceMetrics counts all services by state, when it is asked.
@@ -202,10 +200,9 @@ type serviceMetrics struct {
 	undescribed
 	pipe *pipeline.Pipeline
 
-	mutex sync.Mutex
-	last  inspect.ServiceCounts
-	// counted is when last was counted, due when services are to be counted again.
-	counted, due time.Time
+	mutex        sync.Mutex
+	last         inspect.ServiceCounts
+	counted, due time.Time // counted is when last was counted, due when services are to be counted again
 }
 
 // Collect is prometheus.Collector's. Where the services cannot be counted it shows the count before, and none where that is old.

@@ -29,8 +29,7 @@ const (
 	readerAccount = "READER"
 	systemAccount = "SYS"
 	systemUser    = "system"
-	// AccountsFile is what MakeKeys writes for NATS servers to include.
-	AccountsFile = "accounts.conf"
+	AccountsFile  = "accounts.conf" // what MakeKeys writes for NATS servers to include
 	// ClusterFile is the same with a password by which the servers of a cluster know each other: what comes from another server
 	// is in whatever account it says. With TLS between the servers their certificates do that.
 	ClusterFile = "cluster.conf"

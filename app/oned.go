@@ -83,9 +83,8 @@ type contact struct {
 	// failed has room for the failure of the contact itself and for the bridge's, so that neither waits for somebody who listens.
 	failed chan error
 
-	mutex sync.Mutex
-	// waiting is what is waited for before anything can be done; empty for nothing.
-	waiting string
+	mutex   sync.Mutex
+	waiting string // what is waited for before anything can be done; empty for nothing
 }
 
 func (c *contact) set(waiting string) {
@@ -127,14 +126,11 @@ func (c *contact) ask(ctx context.Context, a *App) (reason error, final bool) {
 func (a *App) Failed() <-chan error { return a.contact.failed }
 
 const (
-	// shareEvery is how often the share of oned's connections is worked out.
-	shareEvery = 250 * time.Millisecond
-	// callingFor is for how long a process counts as one that calls oned after it did.
-	callingFor = 2 * time.Second
+	shareEvery = 250 * time.Millisecond // how often the share of oned's connections is worked out
+	callingFor = 2 * time.Second        // for how long a process counts as one that calls oned after it did
 	// heardAfter is after how long the others know that a process calls oned, and have given back what is its share.
-	heardAfter = 3 * shareEvery
-	// forQuestions is how many of the connections are left for asking who leads.
-	forQuestions = 1
+	heardAfter   = 3 * shareEvery
+	forQuestions = 1 // how many of the connections are left for asking who leads
 )
 
 // shareOned has all processes together hold no more connections to each oned than one.connections, and tells them of the zone's
@@ -199,9 +195,8 @@ type onedShare struct {
 	self   pipeline.Process
 	total  int
 
-	mutex sync.Mutex
-	// began and called are when the process began to call oned, and when it did so last.
-	began, called time.Time
+	mutex         sync.Mutex
+	began, called time.Time // when the process began to call oned, and when it did so last
 	share         int
 }
 

@@ -16,12 +16,9 @@ import (
 
 // imported is what became of a key of oneflow-server.conf.
 type imported struct {
-	// key of ours that takes the value over; empty for none.
-	key string
-	// convert makes our value of OneFlow's; nil takes it as it is.
-	convert func(text string) (string, error)
-	// why says what became of a key that is not taken over, or what differs.
-	why string
+	key     string                            // of ours that takes the value over; empty for none
+	convert func(text string) (string, error) // makes our value of OneFlow's; nil takes it as it is
+	why     string                            // says what became of a key that is not taken over, or what differs
 }
 
 // oneflowKeys are all keys of OneFlow 5.12 to 7.4.

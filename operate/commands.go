@@ -29,12 +29,10 @@ import (
 
 // Environment is what the commands need of the program that they are part of.
 type Environment struct {
-	// Flags adds the flags by which a command finds NATS and oned.
-	Flags func(*cobra.Command)
+	Flags func(*cobra.Command) // adds the flags by which a command finds NATS and oned
 	// Attach connects to NATS by these flags; missing names streams and buckets that are not there.
 	Attach func(context.Context, *cobra.Command) (pipe *pipeline.Pipeline, missing []string, err error)
-	// Look returns how what a service waits for is now, as oned shows it.
-	Look func(*cobra.Command) inspect.Look
+	Look   func(*cobra.Command) inspect.Look // returns how what a service waits for is now, as oned shows it
 	// Surroundings tells what doctor looks at beside NATS.
 	Surroundings func(*cobra.Command) (Surroundings, error)
 }

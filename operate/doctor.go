@@ -19,14 +19,11 @@ import (
 // Surroundings are what doctor looks at beside NATS. A nil function is left out.
 type Surroundings struct {
 	// Oned asks oned who we are; OnedTime is its clock, as its HTTP server tells it.
-	Oned     func(context.Context) error
-	OnedTime func(context.Context) (time.Time, error)
-	// API is why the OneFlow API is not ready; empty when it is.
-	API func(context.Context) ([]string, error)
-	// OnedAt and APIAt are the addresses that are asked.
-	OnedAt, APIAt string
-	// DataDir is where the embedded NATS server's files are on this host, if they are.
-	DataDir string
+	Oned          func(context.Context) error
+	OnedTime      func(context.Context) (time.Time, error)
+	API           func(context.Context) ([]string, error) // why the OneFlow API is not ready; empty when it is
+	OnedAt, APIAt string                                  // the addresses that are asked
+	DataDir       string                                  // where the embedded NATS server's files are on this host, if they are
 }
 
 const (

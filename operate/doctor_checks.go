@@ -18,14 +18,10 @@ import (
 )
 
 const (
-	// slowAfter is how long something may wait before it counts as stuck.
-	slowAfter = 30 * time.Second
-	// resyncsLookedAt is among how many of the last events lost ones are looked for.
-	resyncsLookedAt = 5000
-	// resyncsTolerated is how many of these may have been found by comparing: a bridge's start finds some.
-	resyncsTolerated = 100
-	// nearlyFull is which part of a disk may be used.
-	nearlyFull = 0.9
+	slowAfter        = 30 * time.Second // how long something may wait before it counts as stuck
+	resyncsLookedAt  = 5000             // among how many of the last events lost ones are looked for
+	resyncsTolerated = 100              // how many of these may have been found by comparing: a bridge's start finds some
+	nearlyFull       = 0.9              // which part of a disk may be used
 )
 
 func (d *diagnosis) checkStreams(survey inspect.Overview) {

@@ -25,14 +25,13 @@ var more = map[string]string{
 
 // eventFilter is what is wanted of what has happened.
 type eventFilter struct {
-	service serviceFlag
-	kinds   []string
-	with    []string
-	since   time.Duration
-	last    int
-	follow  bool
-	// vms and networks are the service's.
-	vms, networks map[int]bool
+	service       serviceFlag
+	kinds         []string
+	with          []string
+	since         time.Duration
+	last          int
+	follow        bool
+	vms, networks map[int]bool // the service's
 }
 
 func eventsCommand(t tool) *cobra.Command {

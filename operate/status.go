@@ -193,8 +193,7 @@ func bytesText[T int64 | uint64](size T) string {
 }
 
 const (
-	// topRows is how many services are listed at most, topEvents how many of the last transitions.
-	topRows   = 20
+	topRows   = 20 // how many services are listed at most, topEvents how many of the last transitions
 	topEvents = 15
 )
 

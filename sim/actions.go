@@ -11,17 +11,13 @@ import (
 // action is something that one.vm.action can ask for.
 type action struct {
 	number int
-	// from says where a VM goes from a state; it may not from any other.
-	from map[status]status
+	from   map[status]status // says where a VM goes from a state; it may not from any other
 	// beforeAnswer: oned does it within the call, so its event comes before the
 	// call's. Everything else is left to the life-cycle manager.
 	beforeAnswer bool
-	// reschedules sets or clears the VM's mark for the scheduler; nil leaves it.
-	reschedules *bool
-	// newStay begins another stay, on the same host where the VM has one.
-	newStay bool
-	// end: a VM that has ended takes it, and stays as it is.
-	end bool
+	reschedules  *bool // sets or clears the VM's mark for the scheduler; nil leaves it
+	newStay      bool  // begins another stay, on the same host where the VM has one
+	end          bool  // a VM that has ended takes it, and stays as it is
 }
 
 // terminations are terminate's; it also ends what failed.

@@ -111,15 +111,12 @@ func knownMethod(method string) error {
 
 // delays are how slow the simulator is on purpose.
 type delays struct {
-	mu       sync.Mutex
-	bootStep time.Duration
-	// calls are the methods' delays; that of "" is for those without one.
-	calls      map[string]time.Duration
+	mu         sync.Mutex
+	bootStep   time.Duration
+	calls      map[string]time.Duration // the methods' delays; that of "" is for those without one
 	serialised bool
-	// held is how many calls wait for their delay's end.
-	held atomic.Int64
-	// writing is held by a write where they are serialised.
-	writing chan struct{}
+	held       atomic.Int64  // how many calls wait for their delay's end
+	writing    chan struct{} // held by a write where they are serialised
 }
 
 func (d *delays) locked(what func()) {

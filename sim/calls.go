@@ -218,14 +218,10 @@ const minForwardTimeout = 200 * time.Millisecond
 
 // method is one call of oned.
 type method struct {
-	// takes are the types of the parameters behind the session, s i or b each; those behind a | may be missing.
-	takes string
-	// secrets are positions (the session is 0) that events do not show.
-	secrets []int
-	// writes: followers pass it on, and it is serialised where that was asked for.
-	writes bool
-	// silent: a read, which publishes nothing.
-	silent bool
+	takes   string // the types of the parameters behind the session, s i or b each; those behind a | may be missing
+	secrets []int  // positions (the session is 0) that events do not show
+	writes  bool   // followers pass it on, and it is serialised where that was asked for
+	silent  bool   // a read, which publishes nothing
 	// run returns the answer's value: a text, a number, or what a read has written. It ends with a panic of a
 	// *refusal where oned refuses, as deep as that is found out; attempt recovers it.
 	run func(r *request) any
@@ -338,8 +334,7 @@ type request struct {
 	tx         *tx
 	who        identity
 	parameters []xmlrpc.Value
-	// extra is the object that the call made or removed, for its event.
-	extra string
+	extra      string // the object that the call made or removed, for its event
 }
 
 func (r *request) int(i int) int { return r.intOr(i, 0) }
@@ -372,8 +367,7 @@ func (r *request) template(i int) template.Template {
 
 // answer is what a call gives back: a value, or oned's refusal.
 type answer struct {
-	// value is a text, a number, or a read's answer up to the end of its text, as it will be sent.
-	value   any
+	value   any // a text, a number, or a read's answer up to the end of its text, as it will be sent
 	refusal *refusal
 }
 

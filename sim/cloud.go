@@ -15,11 +15,9 @@ import (
 // cloud is everything that oned knows. Its owner's lock guards it.
 type cloud struct {
 	pools
-	hosts *hosts
-	// waiting are pending VMs that no host had room for.
-	waiting []int
-	// done are the ended VMs in the order of their ends.
-	done []int
+	hosts   *hosts
+	waiting []int // pending VMs that no host had room for
+	done    []int // the ended VMs in the order of their ends
 }
 
 func newCloud(config Config) *cloud { return &cloud{pools: newPools(), hosts: newHosts(config)} }
@@ -34,10 +32,8 @@ type pools struct {
 	networks    pool[network]
 	vnTemplates pool[storedTemplate]
 	vrouters    pool[vrouter]
-	// byKind are the same pools.
-	byKind map[string]records
-	// next is the next id of each kind; it only grows.
-	next map[string]int
+	byKind      map[string]records // the same pools
+	next        map[string]int     // the next id of each kind; it only grows
 }
 
 // The kinds of records. Those of a VM's texts and of the next ids are of no pool.

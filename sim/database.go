@@ -23,16 +23,14 @@ type database struct {
 	delays      *delays
 	hooks       *hooks
 
-	// mu guards the cloud, what boots are told to do, and whether changes are taken.
-	mu          sync.RWMutex
+	mu          sync.RWMutex // guards the cloud, what boots are told to do, and whether changes are taken
 	open        bool
 	cloud       *cloud
 	bootsPaused bool
 	failBoots   int
 
-	file *statefile.File
-	// queue are the commits to carry out; a full one holds the caller back.
-	queue  chan *commit
+	file   *statefile.File
+	queue  chan *commit // the commits to carry out; a full one holds the caller back
 	ended  chan struct{}
 	clock  *clock.Clock
 	window window

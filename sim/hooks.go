@@ -15,13 +15,11 @@ import (
 
 // hooks is the hook manager's publisher: it takes events in order, lets the asked-for faults at them, and hands them to the socket.
 type hooks struct {
-	// clock has events go out once it is started.
-	clock *clock.Clock
+	clock *clock.Clock // has events go out once it is started
 	told  func(endpoint, key string, body []byte)
 
-	mu sync.Mutex
-	// waiting is how many events are on their way, due when the last of them goes out: none overtakes it.
-	waiting int
+	mu      sync.Mutex
+	waiting int // how many events are on their way, due when the last of them goes out: none overtakes it
 	due     time.Time
 	socket  *zmqpub.Publisher
 	faults  eventFaults

@@ -33,9 +33,8 @@ var nowhere status
 // step is what a VM does by itself in a life-cycle state.
 type step struct {
 	// next is where it goes, one step later, and failed where it goes if the step fails, as `recover --failure` has it.
-	next, failed status
-	// deploys: it is one of a deployment's steps, and boots: one that a pause of the boots holds.
-	deploys, boots bool
+	next, failed   status
+	deploys, boots bool // deploys: it is one of a deployment's steps, and boots: one that a pause of the boots holds
 }
 
 // steps are all such states: elsewhere a VM stays where it is. A PENDING one waits for a host.

@@ -23,8 +23,7 @@ type network struct {
 	Template  template.Template       `json:"template"`
 	Ranges    []addressRange          `json:"ranges"`
 
-	// unwritten is until when reads show it in LOCK_CREATE.
-	unwritten time.Time
+	unwritten time.Time // until when reads show it in LOCK_CREATE
 }
 
 var networks = class[network, *network]{kind: kindNetwork, words: "virtual network", label: "NET", element: "VNET"}
@@ -33,12 +32,9 @@ var networks = class[network, *network]{kind: kindNetwork, words: "virtual netwo
 type networkForm int
 
 const (
-	// infoForm is one.vn.info: with the leases.
-	infoForm networkForm = iota
-	// eventForm is a state event's: the ranges without leases, none while the network is made or removed.
-	eventForm
-	// storedForm is an API event's EXTRA.
-	storedForm
+	infoForm   networkForm = iota // one.vn.info: with the leases
+	eventForm                     // a state event's: the ranges without leases, none while the network is made or removed
+	storedForm                    // an API event's EXTRA
 )
 
 // networkDefaults is what a network's template says where nobody said more.
@@ -272,9 +268,8 @@ type addressRange struct {
 	// Parent is the range of the parent network that it was cut from, -1.
 	Parent int `json:"parent"`
 
-	used map[int]holder
-	// lowest is an index under which nothing is free.
-	lowest int
+	used   map[int]holder
+	lowest int // an index under which nothing is free
 }
 
 // holder is who has an address: the kind as it stands in a LEASE, and the id.

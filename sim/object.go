@@ -27,10 +27,8 @@ type object struct {
 type permissions uint16
 
 const (
-	// ownerOnly is what new objects get: oned's umask 177.
-	ownerOnly permissions = 0o600
-	// readableByAll lets every user use an object.
-	readableByAll permissions = 0o644
+	ownerOnly     permissions = 0o600 // what new objects get: oned's umask 177
+	readableByAll permissions = 0o644 // lets every user use an object
 )
 
 var permissionNames = [9]string{

@@ -20,14 +20,10 @@ const electionTime = 5 * time.Second
 type raftPhase int
 
 const (
-	// phaseLed: somebody leads.
-	phaseLed raftPhase = iota
-	// phaseUnnoticed: the leader is gone and the others still send it writes.
-	phaseUnnoticed
-	// phaseElection: the servers ask each other for votes.
-	phaseElection
-	// phaseUndecided: nobody won; the servers follow nobody until the next try.
-	phaseUndecided
+	phaseLed       raftPhase = iota // somebody leads
+	phaseUnnoticed                  // the leader is gone and the others still send it writes
+	phaseElection                   // the servers ask each other for votes
+	phaseUndecided                  // nobody won; the servers follow nobody until the next try
 )
 
 // raft is who leads the zone. A committed write is in every server's log at once and in its database later (see replica).
@@ -38,14 +34,11 @@ type raft struct {
 
 // raftState is who leads at a moment.
 type raftState struct {
-	// zone: there is, or was, an election; a server alone has none.
-	zone  bool
+	zone  bool // there is, or was, an election; a server alone has none
 	phase raftPhase
-	// last is the server that leads or has led last.
-	last int
-	term int
-	// round changes with every phase: what was begun in another one is void.
-	round uint64
+	last  int // the server that leads or has led last
+	term  int
+	round uint64 // changes with every phase: what was begun in another one is void
 	// began is when the leader began to lead, reconciled when it has replicated its log and takes writes.
 	began, reconciled time.Time
 }
@@ -203,13 +196,10 @@ type replication struct {
 
 // replica is a server's database: copies of objects as they were at a commit. All replicas share the copies, which nobody changes.
 type replica struct {
-	cloud *cloud
-	// pending are commits that are in the log and not yet in the database.
-	pending []replicated
-	// stopped: the server does not run. Its log catches up when it is back.
-	stopped bool
-	// index is the last commit in the database.
-	index atomic.Int64
+	cloud   *cloud
+	pending []replicated // commits that are in the log and not yet in the database
+	stopped bool         // the server does not run. Its log catches up when it is back.
+	index   atomic.Int64 // the last commit in the database
 }
 
 // replicated is a commit on its way to a replica.

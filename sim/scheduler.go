@@ -11,10 +11,9 @@ import (
 
 // host is a hypervisor of the simulated zone.
 type host struct {
-	ID   int
-	Name string
-	// Capacity and use, in hundredths of a CPU and in MiB.
-	cpu, memory         int
+	ID                  int
+	Name                string
+	cpu, memory         int // Capacity and use, in hundredths of a CPU and in MiB
 	usedCPU, usedMemory int
 	vms                 map[int]bool
 }
@@ -102,21 +101,18 @@ const (
 type window struct {
 	length time.Duration
 	ids    []int
-	// round tells a window from the ones before, whose alarms are void.
-	round int
-	plan  plan
+	round  int // tells a window from the ones before, whose alarms are void
+	plan   plan
 }
 
 // plan is what the scheduler has decided and is being carried out: as long as it is, oned
 // refuses the next one, whose VMs stay pending.
 type plan struct {
 	// timeout is after how long a deployment is not waited for any more (ACTION_TIMEOUT); 0 for plans that are in nobody's way.
-	timeout time.Duration
-	// deploying are the VMs whose deployments are not finished, refused those that a plan was refused for.
-	deploying map[int]bool
+	timeout   time.Duration
+	deploying map[int]bool // the VMs whose deployments are not finished, refused those that a plan was refused for
 	refused   []int
-	// number tells a plan from the ones before, whose timeouts are void.
-	number int
+	number    int // tells a plan from the ones before, whose timeouts are void
 }
 
 // collect has a pending VM wait for the scheduler; the first one opens the window. The caller holds the lock.

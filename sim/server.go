@@ -33,8 +33,7 @@ type server struct {
 	rpcAddress, hooksAddress string
 	gate                     *gate.Gate
 	sessions                 sessions
-	// sockets are nil while it does not run; the zone's lock guards them.
-	sockets *serverSockets
+	sockets                  *serverSockets // nil while it does not run; the zone's lock guards them
 }
 
 // serverSockets are what a oned listens on.
@@ -161,12 +160,10 @@ func listen(ctx context.Context, what, address string) (net.Listener, error) {
 
 // claim is what a session string says, and whether that is true.
 type claim struct {
-	who   identity
-	valid bool
-	// proof is what oned remembers of the session, "" for a login token.
-	proof string
-	// byDriver: the authentication driver has to be asked.
-	byDriver bool
+	who      identity
+	valid    bool
+	proof    string // what oned remembers of the session, "" for a login token
+	byDriver bool   // the authentication driver has to be asked
 }
 
 // claim reads a session string:
@@ -254,16 +251,14 @@ func decryptServerToken(passwordHash, token string) (string, bool) {
 }
 
 const (
-	// sessionLife is oned's SESSION_EXPIRATION_TIME.
-	sessionLife = 15 * time.Minute
+	sessionLife = 15 * time.Minute // oned's SESSION_EXPIRATION_TIME
 	// authDriverTime is what a run of oned's authentication driver, a process of its own, costs of a processor.
 	authDriverTime = 300 * time.Millisecond
 )
 
 // sessions are what one oned remembers of whom it has let in.
 type sessions struct {
-	// cached is for each user's id the cachedSession that was checked last.
-	cached sync.Map
+	cached sync.Map // for each user's id the cachedSession that was checked last
 	// runs counts those of the authentication driver. One of them holds the
 	// processor, of which the server has one, for as long as it costs.
 	runs      atomic.Int64

@@ -19,14 +19,12 @@ import (
 // Config says where the simulator listens and how fast it is. The zero value
 // works: memory only, free ports of loopback, 2 ms a boot step.
 type Config struct {
-	// StateFile keeps everything over restarts; "" is memory only.
-	StateFile string
+	StateFile string // keeps everything over restarts; "" is memory only
 	// XMLRPCListen, HooksListen and ControlListen are host:port; "" is a free port of 127.0.0.1.
 	XMLRPCListen, HooksListen, ControlListen string
 	// BootDelay is the time of each step of a VM or network; 0 is 2 ms and anything negative (NoDelay) is at once.
-	BootDelay time.Duration
-	// CallDelay is added to every call, CallDelays to those of a method instead.
-	CallDelay  time.Duration
+	BootDelay  time.Duration
+	CallDelay  time.Duration // added to every call, CallDelays to those of a method instead
 	CallDelays map[string]time.Duration
 	// SerialisedWrites has writes wait for each other, delays included, as oned's have to for its database.
 	SerialisedWrites bool
@@ -35,8 +33,7 @@ type Config struct {
 	OneadminPassword, ServerPassword, AlicePassword string
 	// HostCPUs and HostMemory (MiB) are the capacity of each of the four hosts; 0 is 10,000 cores and 64 TiB.
 	HostCPUs, HostMemory int
-	// KeepDone is how many ended VMs are remembered; 0 is 10,000.
-	KeepDone int
+	KeepDone             int // how many ended VMs are remembered; 0 is 10,000
 	// HooksHighWater is how many messages may wait for one subscriber before it
 	// loses them; 0 is 100,000. oned's own default is 1000.
 	HooksHighWater int
@@ -54,14 +51,12 @@ type Config struct {
 	TimeFactor float64
 	// ActionTimeout is for how long a deployment that hangs keeps the scheduler from placing other VMs: oned takes no plan while
 	// another one is carried out (ACTION_TIMEOUT, 300 s as shipped). 0 is not at all.
-	ActionTimeout time.Duration
-	// MaxConnections is how many connections a server has at a time; 0 is 15, as oned's, and negative any number.
-	MaxConnections int
+	ActionTimeout  time.Duration
+	MaxConnections int // how many connections a server has at a time; 0 is 15, as oned's, and negative any number
 	// Published is told of every hook event that has gone to a publisher, in order, whether or not anybody hears it: the
 	// publisher's address, one of the event's keys, and the second frame. It must not wait for the simulator.
 	Published func(endpoint, key string, body []byte)
-	// Logger takes what goes wrong; nil is silent.
-	Logger *slog.Logger
+	Logger    *slog.Logger // takes what goes wrong; nil is silent
 }
 
 // ServerAddress is where one server of the zone listens, host:port each; "" is a free port of 127.0.0.1.
@@ -109,11 +104,9 @@ type Sim struct {
 	config Config
 	db     *database
 
-	// mu guards starting and stopping.
-	mu      sync.Mutex
-	control *endpointServer
-	// controlAddress is set by the first start and stays the same ever after.
-	controlAddress string
+	mu             sync.Mutex // guards starting and stopping
+	control        *endpointServer
+	controlAddress string // set by the first start and stays the same ever after
 }
 
 // New prepares a simulator; nothing is opened before Start.

@@ -38,12 +38,9 @@ type vm struct {
 	// HalfWritten: the leader ended while it gave the VM a host, which no server can do since then.
 	HalfWritten bool `json:"half_written,omitempty"`
 
-	// placing: it is pending, and the scheduler has chosen it.
-	placing bool
-	// paused: its boot waits for the end of a pause.
-	paused bool
-	// generation makes timers of an earlier state void.
-	generation uint64
+	placing    bool   // it is pending, and the scheduler has chosen it
+	paused     bool   // its boot waits for the end of a pause
+	generation uint64 // makes timers of an earlier state void
 	// unwritten is until when reads show the state of before: oned sends the event of a change, and writes the change then.
 	unwritten          time.Time
 	former, formerPrev status
@@ -66,8 +63,7 @@ type vmTexts struct {
 	Template     template.Template `json:"template"`
 	UserTemplate template.Template `json:"user_template"`
 
-	// unsaved: they are not in the state file as they are here.
-	unsaved bool
+	unsaved bool // they are not in the state file as they are here
 }
 
 func (v *vmTexts) setTemplate(t template.Template) { v.Template, v.unsaved = t, true }

@@ -19,13 +19,11 @@ type zone struct {
 	raft   *raft
 	hooks  *hooks
 
-	// What becomes of each call on its way.
-	calls      *callLog
+	calls      *callLog // What becomes of each call on its way
 	callFaults *callFaults
 	delays     *delays
 
-	// mu guards starting, stopping and restarting, and what listens.
-	mu      sync.Mutex
+	mu      sync.Mutex // guards starting, stopping and restarting, and what listens
 	running bool
 	servers []*server
 	quit    chan struct{}

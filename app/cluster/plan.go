@@ -22,24 +22,18 @@ var StandardPorts = Ports{API: 2474, NATS: 4222, Route: 6222, XMLRPC: 2633, Hook
 
 // Plan says which processes there are and where each listens.
 type Plan struct {
-	FrontEnds []string
-	// Oneds are the addresses of the simulated oneds, as many.
-	Oneds []string
-	Ports Ports
-	// DataDir takes a folder for each front-end, and the logs.
-	DataDir string
-	// Common are flags for every worker, bridge and API, Simulator for the simulated zone.
-	Common, Simulator []string
+	FrontEnds         []string
+	Oneds             []string // the addresses of the simulated oneds, as many
+	Ports             Ports
+	DataDir           string   // takes a folder for each front-end, and the logs
+	Common, Simulator []string // Common are flags for every worker, bridge and API, Simulator for the simulated zone
 }
 
 // Member is one process of the cluster.
 type Member struct {
-	// Name is worker-2, or sim.
-	Name string
-	// FrontEnd is where it runs, counted from 1; 0 is nowhere in particular.
-	FrontEnd int
-	// Listens is the address that people use, empty without one.
-	Listens   string
+	Name      string // worker-2, or sim
+	FrontEnd  int    // where it runs, counted from 1; 0 is nowhere in particular
+	Listens   string // the address that people use, empty without one
 	Arguments []string
 }
 

@@ -28,19 +28,15 @@ import (
 
 // Config says how a cluster is run.
 type Config struct {
-	Plan Plan
-	// Network is nil where all front-ends are on the loopback interface.
-	Network *Network
-	Binary  string
-	// RestartAfter is how long a part that has ended stays so; 0 is for ever.
-	RestartAfter time.Duration
-	// Out takes what people read.
-	Out io.Writer
+	Plan         Plan
+	Network      *Network // nil where all front-ends are on the loopback interface
+	Binary       string
+	RestartAfter time.Duration // how long a part that has ended stays so; 0 is for ever
+	Out          io.Writer     // takes what people read
 }
 
 const (
-	// readyLine is what a part prints when it works.
-	readyLine   = "Ctrl-C stops"
+	readyLine   = "Ctrl-C stops" // what a part prints when it works
 	readyWithin = 90 * time.Second
 	stopWithin  = 5 * time.Second
 )
@@ -65,8 +61,7 @@ type runner struct {
 	config Config
 	parts  sync.WaitGroup
 	mutex  sync.Mutex
-	// pids are the processes by their members' names, as they started first.
-	pids map[string]int
+	pids   map[string]int // the processes by their members' names, as they started first
 }
 
 // startAll starts the parts in the order in which they need each other: those of one kind at once.

@@ -27,13 +27,10 @@ import (
 type Config struct {
 	API, NATS, XMLRPC string
 	User              string
-	// NkeyFile is the operator's key to NATS; empty where NATS asks for none.
-	NkeyFile string
-	// PasswordFile holds the user's password; empty means the simulator's.
-	PasswordFile string
-	// Patience is how long a step may take.
-	Patience time.Duration
-	Out      io.Writer
+	NkeyFile          string        // the operator's key to NATS; empty where NATS asks for none
+	PasswordFile      string        // holds the user's password; empty means the simulator's
+	Patience          time.Duration // how long a step may take
+	Out               io.Writer
 }
 
 // tour is one run of the demo.

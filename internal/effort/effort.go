@@ -10,16 +10,12 @@ import (
 )
 
 const (
-	// bytesPerByte and free are how much may be allocated for a byte of input, and besides.
-	bytesPerByte = 1 << 10
+	bytesPerByte = 1 << 10 // and free are how much may be allocated for a byte of input, and besides
 	free         = 64 << 20
-	// hashes is how many hashes over the input, and over alike many bytes besides, may be computed in the time.
-	hashes = 20_000
-	alike  = 4 << 10
-	// attempts are made before work is found too long: another process may have had the processor.
-	attempts = 5
-	// measures is how often the hash is measured, the shortest of which counts.
-	measures = 9
+	hashes       = 20_000 // how many hashes over the input, and over alike many bytes besides, may be computed in the time
+	alike        = 4 << 10
+	attempts     = 5 // made before work is found too long: another process may have had the processor
+	measures     = 9 // how often the hash is measured, the shortest of which counts
 )
 
 // Bounded fails the test where work allocates or takes much more than an input of so many bytes is worth.

@@ -23,8 +23,7 @@ var ErrKey = errors.New("it was encrypted with another key")
 
 // Box seals with the newest of its keys, and opens with any of them.
 type Box struct {
-	// Keys are secrets of any length, the newest first, and at least one.
-	Keys func() [][]byte
+	Keys func() [][]byte // secrets of any length, the newest first, and at least one
 }
 
 // Seal returns the text encrypted, as printable ASCII.

@@ -93,18 +93,12 @@ type Exit int
 
 // The statuses. 0 is success.
 const (
-	// ExitFailed is for everything that has no status of its own.
-	ExitFailed Exit = iota + 1
-	// ExitUsage is for a wrong command line, configuration or file.
-	ExitUsage
-	// ExitNotFound is for a service, template, command or dead letter that is not there.
-	ExitNotFound
-	// ExitUnreachable is for NATS, oned or an API that does not answer.
-	ExitUnreachable
-	// ExitTimeout is for something that has not come within the time given.
-	ExitTimeout
-	// ExitTrouble is for trouble that was looked for and found.
-	ExitTrouble
+	ExitFailed      Exit = iota + 1 // for everything that has no status of its own
+	ExitUsage                       // for a wrong command line, configuration or file
+	ExitNotFound                    // for a service, template, command or dead letter that is not there
+	ExitUnreachable                 // for NATS, oned or an API that does not answer
+	ExitTimeout                     // for something that has not come within the time given
+	ExitTrouble                     // for trouble that was looked for and found
 )
 
 type exitError struct {

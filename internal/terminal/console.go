@@ -23,12 +23,10 @@ import (
 // Console is where a command writes.
 type Console struct {
 	Format Format
-	// Now is time.Now, but for tests.
-	Now    func() time.Time
+	Now    func() time.Time // time.Now, but for tests
 	out    io.Writer
 	colour bool
-	// widths are those of the last table's columns.
-	widths []int
+	widths []int // those of the last table's columns
 }
 
 // New returns a console that colours on a terminal only, and not where NO_COLOR is set.
@@ -198,15 +196,13 @@ func (c *Console) AgoOf(at *time.Time) string {
 
 // Listing is what a command that lists something found, in all forms.
 type Listing struct {
-	// Value is for scripts; Names are the ids.
-	Value any
+	Value any // for scripts; Names are the ids
 	Names []string
 	// Head and Rows are all columns, of which a table has the first Narrow unless it is wide; 0 for all.
 	Head   []string
 	Rows   [][]string
 	Narrow int
-	// None is for people where there is nothing.
-	None string
+	None   string // for people where there is nothing
 }
 
 // List writes what was found as the command line asks for it.

@@ -55,8 +55,7 @@ func run() error {
 type measure struct {
 	name  string
 	value float64
-	// floor is true for a number that must not fall.
-	floor bool
+	floor bool // true for a number that must not fall
 }
 
 // compare prints every measure beside its bound. It returns an error if one is past it.

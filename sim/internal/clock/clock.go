@@ -10,9 +10,8 @@ import (
 // Clock runs things when they are due, in one goroutine, earliest first; two
 // of the same moment in the order in which they were set.
 type Clock struct {
-	mu sync.Mutex
-	// alarms are in the order of their times.
-	alarms []alarm
+	mu     sync.Mutex
+	alarms []alarm // in the order of their times
 	wake   chan struct{}
 	quit   chan struct{}
 	ended  chan struct{}

@@ -22,10 +22,9 @@ const (
 type Gate struct {
 	limit int
 
-	mu   sync.Mutex
-	open int
-	// moved is when a connection was last given or given back.
-	moved   time.Time
+	mu      sync.Mutex
+	open    int
+	moved   time.Time // when a connection was last given or given back
 	changed chan struct{}
 	counts  map[string]Count
 }

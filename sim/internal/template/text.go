@@ -105,14 +105,11 @@ const (
 // textScanner cuts a template into tokens as oned's scanner does: the longest
 // match wins, and what matches nothing is passed over in silence.
 type textScanner struct {
-	text string
-	at   int
-	// value: the next token is the value behind an equals sign.
-	value bool
-	// line counts from 0; the columns count through all lines.
-	line, first, last int
-	// token is the last one that was read, with its text.
-	token, lexeme string
+	text              string
+	at                int
+	value             bool   // the next token is the value behind an equals sign
+	line, first, last int    // line counts from 0; the columns count through all lines
+	token, lexeme     string // token is the last one that was read, with its text
 }
 
 func (s *textScanner) next() string {

@@ -177,10 +177,8 @@ type Writer struct {
 // form is how the parts of an object's XML are written.
 type form struct {
 	less, lessSlash, greater string
-	// opensCDATA and shutsCDATA stand between a name and a text in CDATA.
-	opensCDATA, shutsCDATA string
-	// element escapes text between tags, and ready what is XML already.
-	element, ready *escapes
+	opensCDATA, shutsCDATA   string   // opensCDATA and shutsCDATA stand between a name and a text in CDATA
+	element, ready           *escapes // element escapes text between tags, and ready what is XML already
 }
 
 var (
