@@ -21,7 +21,7 @@ import (
 // Config is everything that can be set. The options table below gives each field its flag, its environment variable and its
 // meaning.
 type Config struct {
-	origins map[string]string // say where each key was set, for messages
+	origins map[string]string // where each key was set, for messages
 	values  map[string]any    // what was read, by key
 
 	DataDir string `koanf:"data_dir"`

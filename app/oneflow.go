@@ -18,7 +18,7 @@ import (
 type imported struct {
 	key     string                            // of ours that takes the value over; empty for none
 	convert func(text string) (string, error) // makes our value of OneFlow's; nil takes it as it is
-	why     string                            // says what became of a key that is not taken over, or what differs
+	why     string                            // what became of a key that is not taken over, or what differs
 }
 
 // oneflowKeys are all keys of OneFlow 5.12 to 7.4.

@@ -11,7 +11,7 @@ import (
 // action is something that one.vm.action can ask for.
 type action struct {
 	number int
-	from   map[status]status // says where a VM goes from a state; it may not from any other
+	from   map[status]status // where a VM goes from a state; it may not from any other
 	// beforeAnswer: oned does it within the call, so its event comes before the
 	// call's. Everything else is left to the life-cycle manager.
 	beforeAnswer bool

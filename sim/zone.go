@@ -19,7 +19,8 @@ type zone struct {
 	raft   *raft
 	hooks  *hooks
 
-	calls      *callLog // What becomes of each call on its way
+	// What becomes of each call on its way.
+	calls      *callLog
 	callFaults *callFaults
 	delays     *delays
 

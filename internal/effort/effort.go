@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	bytesPerByte = 1 << 10 // and free are how much may be allocated for a byte of input, and besides
+	bytesPerByte = 1 << 10 // with free, how much may be allocated for a byte of input, and besides
 	free         = 64 << 20
 	hashes       = 20_000 // how many hashes over the input, and over alike many bytes besides, may be computed in the time
 	alike        = 4 << 10
