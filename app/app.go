@@ -431,7 +431,5 @@ func (a *App) role() pipeline.Role {
 	if len(working) != 1 || a.has(PartNATS) { // whose the server is makes the streams
 		return pipeline.RoleAll
 	}
-	return map[Part]pipeline.Role{
-		PartWorker: pipeline.RoleWorker, PartBridge: pipeline.RoleBridge, PartAPI: pipeline.RoleAPI,
-	}[working[0]]
+	return map[Part]pipeline.Role{PartWorker: pipeline.RoleWorker, PartBridge: pipeline.RoleBridge, PartAPI: pipeline.RoleAPI}[working[0]]
 }

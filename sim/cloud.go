@@ -343,9 +343,7 @@ func populateService(t *tx, p Population) {
 	text, _ := json.Marshal(map[string]any{
 		"name": name, "deployment": "straight", "roles": roles, "state": 2, "start_time": now(),
 	}) // of texts and numbers
-	documents.save(t, &document{
-		object: t.cloud.owned(id, name, who), Type: 100, Template: template.Of("BODY", string(text)),
-	})
+	documents.save(t, &document{object: t.cloud.owned(id, name, who), Type: 100, Template: template.Of("BODY", string(text))})
 }
 
 // populateVM adds a VM of a service's role that runs.

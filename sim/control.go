@@ -233,9 +233,7 @@ func (s *controlAPI) showCalls(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusBadRequest, map[string]string{"error": "after is not a whole number"})
 		return
 	}
-	writeJSON(w, http.StatusOK, map[string]any{
-		"counts": s.CallCounts(), "calls": s.Calls(r.URL.Query().Get("method"), after),
-	})
+	writeJSON(w, http.StatusOK, map[string]any{"counts": s.CallCounts(), "calls": s.Calls(r.URL.Query().Get("method"), after)})
 }
 
 // faultInjector changes VMs and hosts from outside of oned's API, as failing hosts, guests and administrators do.

@@ -114,8 +114,7 @@ func (n *network) take(h holder, wanted, prefix string) (given template.Template
 			index, ok = r.take(1, h)
 		}
 		if ok {
-			return template.Of("AR_ID", itoa(r.ID),
-				prefix+"IP", ipText(r.IP+uint32(index)), prefix+"MAC", macText(r.MAC+uint64(index))), ""
+			return template.Of("AR_ID", itoa(r.ID), prefix+"IP", ipText(r.IP+uint32(index)), prefix+"MAC", macText(r.MAC+uint64(index))), ""
 		}
 	}
 	return nil, fmt.Sprintf("Cannot get IP/MAC lease from virtual network %d.", n.ID)

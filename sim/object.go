@@ -31,9 +31,7 @@ const (
 	readableByAll permissions = 0o644 // lets every user use an object
 )
 
-var permissionNames = [9]string{
-	"OWNER_U", "OWNER_M", "OWNER_A", "GROUP_U", "GROUP_M", "GROUP_A", "OTHER_U", "OTHER_M", "OTHER_A",
-}
+var permissionNames = [9]string{"OWNER_U", "OWNER_M", "OWNER_A", "GROUP_U", "GROUP_M", "GROUP_A", "OTHER_U", "OTHER_M", "OTHER_A"}
 
 func (o *object) base() *object { return o }
 

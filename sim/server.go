@@ -152,8 +152,7 @@ func listen(ctx context.Context, what, address string) (net.Listener, error) {
 			"stop what uses it or choose another with --sim-listen", what, address)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("listen for the simulator's %s on %s: %w: choose another address with --sim-listen",
-			what, address, err)
+		return nil, fmt.Errorf("listen for the simulator's %s on %s: %w: choose another address with --sim-listen", what, address, err)
 	}
 	return listener, nil
 }

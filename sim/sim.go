@@ -130,9 +130,7 @@ func New(config Config) (*Sim, error) {
 	leadership := &raft{}
 	s.db = newDatabase(config, leadership, s.delays, s.hooks)
 	s.faultInjector = &faultInjector{db: s.db}
-	s.zone = &zone{
-		config: config, db: s.db, raft: leadership, hooks: s.hooks, calls: s.callLog, callFaults: s.callFaults, delays: s.delays,
-	}
+	s.zone = &zone{config: config, db: s.db, raft: leadership, hooks: s.hooks, calls: s.callLog, callFaults: s.callFaults, delays: s.delays}
 	first := ServerAddress{XMLRPCListen: config.XMLRPCListen, HooksListen: config.HooksListen}
 	for i, address := range append([]ServerAddress{first}, config.Others...) {
 		s.servers = append(s.servers, &server{

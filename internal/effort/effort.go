@@ -14,7 +14,7 @@ const (
 	free         = 64 << 20
 	hashes       = 20_000 // how many hashes over the input, and over alike many bytes besides, may be computed in the time
 	alike        = 4 << 10
-	attempts     = 5 // made before work is found too long: another process may have had the processor
+	attempts     = 5 // how many are made before work is found too long: another process may have had the processor
 	measures     = 9 // how often the hash is measured, the shortest of which counts
 )
 
