@@ -129,11 +129,10 @@ func serviceWatch(t tool) *cobra.Command {
 			ctx, cancel = context.WithTimeoutCause(ctx, within, terminal.ExitTimeout.Because(fmt.Errorf("service %d did not reach %s within %s: `flowjet service why %d`", id, strings.Join(until, ", "), within, id)))
 			defer cancel()
 		}
-		err := watcher{c, pipe, id, until}.watch(ctx)
-		if cause := context.Cause(ctx); err != nil && ctx.Err() != nil && !errors.Is(cause, context.Canceled) {
-			return cause // the time is over, wherever that was noticed
+		if err := (watcher{c, pipe, id, until}).watch(ctx); err != nil {
+			return stopped(ctx, err)
 		}
-		return err
+		return nil
 	})
 	cmd.Flags().StringSliceVar(&until, "until", nil, "end when the service is in one of these states (RUNNING,DELETED)")
 	cmd.Flags().DurationVar(&within, "timeout", 0, "give up after this time; 0 for never")
@@ -171,7 +170,7 @@ func (w watcher) watch(ctx context.Context) error {
 	for {
 		_, transition, err := reader.Next(ctx)
 		if err != nil {
-			return stopped(ctx, err)
+			return err
 		}
 		if err := writeTransition(w.Console, transition); err != nil {
 			return err

@@ -189,9 +189,7 @@ func networkEvent(n *network) event {
 	w := xmlrpc.NewWriter()
 	w.Open("HOOK_MESSAGE")
 	w.Fields("HOOK_TYPE", "STATE", "HOOK_OBJECT", "NET", "STATE", n.State.String(), "RESOURCE_ID", n.ID)
-	w.Open("VNET")
-	n.write(w, eventForm)
-	w.Shut("VNET")
+	w.Within(networks.element, func(w *xmlrpc.Writer) { n.write(w, eventForm) })
 	w.Shut("HOOK_MESSAGE")
 	return newEvent(w,
 		fmt.Sprintf("EVENT NET %d/%s/ ", n.ID, n.State),
@@ -204,25 +202,16 @@ const hidden = "****"
 // apiEvent is an answered call. As oned does it, values are not escaped: a parameter with < or &
 // makes the body malformed. extra is the whole object where the call made or removed one.
 func apiEvent(method string, parameters []xmlrpc.Value, secrets []int, a answer, extra string) event {
-	w := xmlrpc.NewWriter()
-	parameter := func(i int, direction, text string) {
-		w.Open("PARAMETER")
-		w.Fields("POSITION", i+1, "TYPE", direction)
-		w.Open("VALUE")
-		w.Markup(text)
-		w.Shut("VALUE")
-		w.Shut("PARAMETER")
-	}
 	result, published := 1, []string{"true", fmt.Sprint(a.value), "0"}
 	if a.refusal != nil {
 		result = 0
 		published = []string{"false", "[" + method + "] " + a.refusal.message, itoa(int(a.refusal.code)), itoa(a.refusal.object)}
 	}
-	w.Open("HOOK_MESSAGE")
-	w.Fields("HOOK_TYPE", "API", "CALL", method)
-	w.Open("CALL_INFO")
-	w.Fields("RESULT", result)
-	w.Open("PARAMETERS")
+	w := xmlrpc.NewWriter()
+	parameter := func(i int, direction, text string) {
+		fmt.Fprintf(w, "<PARAMETER><POSITION>%d</POSITION><TYPE>%s</TYPE><VALUE>%s</VALUE></PARAMETER>", i+1, direction, text)
+	}
+	fmt.Fprintf(w, "<HOOK_MESSAGE><HOOK_TYPE>API</HOOK_TYPE><CALL>%s</CALL><CALL_INFO><RESULT>%d</RESULT><PARAMETERS>", method, result)
 	for i, given := range parameters {
 		text := given.Published()
 		if i == 0 || slices.Contains(secrets, i) {
@@ -233,11 +222,6 @@ func apiEvent(method string, parameters []xmlrpc.Value, secrets []int, a answer,
 	for i, text := range published {
 		parameter(i, "OUT", text)
 	}
-	w.Shut("PARAMETERS")
-	w.Open("EXTRA")
-	w.Markup(extra)
-	w.Shut("EXTRA")
-	w.Shut("CALL_INFO")
-	w.Shut("HOOK_MESSAGE")
+	fmt.Fprintf(w, "</PARAMETERS><EXTRA>%s</EXTRA></CALL_INFO></HOOK_MESSAGE>", extra)
 	return newEvent(w, fmt.Sprintf("EVENT API %s %d", method, result))
 }
