@@ -41,99 +41,95 @@ func (s *server) answer(ctx context.Context, body []byte) *xmlrpc.Writer {
 		}
 		return xmlrpc.NewFault(xmlrpc.FaultTypeMissing, "Parameters of "+name+" are not a session and "+takes)
 	}
+	r := &request{name: name, method: m, parameters: parameters}
 	entry := s.zone.calls.begin(name, parameters, m.secrets)
 	s.admit(parameters[0].Text)
-	done, err := s.process(ctx, name, m, parameters)
-	if err != nil {
+	if s.process(ctx, r) != nil {
 		return nil
 	}
-	s.zone.calls.finish(entry, done.who, done.answer)
-	encoded := done.answer.encode(name)
-	if done.dropped {
+	s.zone.calls.finish(entry, r.caller, r.answer)
+	encoded := r.answer.encode(name)
+	if r.dropped {
 		encoded.Release()
 		return nil
 	}
 	return encoded
 }
 
-type processed struct {
-	answer  answer
-	who     string
-	dropped bool
-}
-
 // process takes a call to the server that carries it out, and through the delays and the planned faults.
-func (s *server) process(ctx context.Context, name string, m method, parameters []xmlrpc.Value) (done processed, err error) {
+func (s *server) process(ctx context.Context, r *request) error {
 	at := s
-	if m.writes {
-		s.view(func(c *cloud) {
-			if who, known := s.admitted(c, parameters[0].Text); known {
-				done.who = who.user.Name
-			}
-		})
-		if done.who == "" {
-			done.answer.refusal = notAuthenticated
-			return done, nil
+	if r.method.writes {
+		s.view(func(c *cloud) { s.identify(r, c) })
+		if r.answer.refusal != nil {
+			return nil
 		}
 		var leave func()
-		at, leave, done.answer.refusal = s.route(ctx, parameters[0].Text)
+		at, leave, r.answer.refusal = s.route(ctx, r.parameters[0].Text)
 		defer leave()
-		if done.answer.refusal != nil {
-			return done, nil
+		if r.answer.refusal != nil {
+			return nil
 		}
 	}
 	round := s.zone.raft.now().round
-	leave, err := s.zone.delays.pass(ctx, name, m.writes)
+	leave, err := s.zone.delays.pass(ctx, r.name, r.method.writes)
 	if err != nil {
-		return processed{}, err
+		return err
 	}
 	defer leave()
-	planned := s.zone.callFaults.next(name)
+	planned := s.zone.callFaults.next(r.name)
+	r.dropped = planned.drop
 	if planned.refusal != nil {
-		return processed{answer: answer{refusal: planned.refusal}, dropped: planned.drop}, nil
+		r.caller, r.answer.refusal = "", planned.refusal
+		return nil
 	}
-	done = at.carryOut(name, m, parameters)
-	done.dropped = planned.drop
-	if m.writes && s.zone.raft.now().round != round {
-		done.answer = lostPlace(name, parameters)
+	at.carryOut(r)
+	if r.method.writes && s.zone.raft.now().round != round {
+		r.answer = r.lostPlace()
 	}
-	return done, nil
+	return nil
 }
 
-func (s *server) carryOut(name string, m method, parameters []xmlrpc.Value) (done processed) {
+// identify finds out whom a call acts for, or refuses it.
+func (s *server) identify(r *request, c *cloud) {
+	var known bool
+	if r.who, known = s.admitted(c, r.parameters[0].Text); known {
+		r.caller = r.who.user.Name
+	} else {
+		r.caller, r.answer.refusal = "", notAuthenticated
+	}
+}
+
+func (s *server) carryOut(r *request) {
 	run := func(t *tx, c *cloud) {
-		r := &request{server: s, cloud: c, tx: t, parameters: parameters}
-		who, known := s.admitted(c, parameters[0].Text)
-		if !known {
-			done.answer.refusal = notAuthenticated
+		r.server, r.cloud, r.tx = s, c, t
+		if s.identify(r, c); r.answer.refusal != nil {
 			return
 		}
-		r.who, done.who = who, who.user.Name
-		if m.writes && s.zone.raft.now().leader() != s.index {
-			done.answer = lostPlace(name, parameters)
+		if r.method.writes && s.zone.raft.now().leader() != s.index {
+			r.answer = r.lostPlace()
 			return
 		}
-		done.answer.refusal = attempt(func() { done.answer.value = m.run(r) })
+		r.answer.refusal = attempt(func() { r.answer.value = r.method.run(r) })
 		if t != nil {
 			t.afterCall = false
-			t.emit(apiEvent(name, parameters, m.secrets, done.answer, r.extra))
+			t.emit(apiEvent(r.name, r.parameters, r.method.secrets, r.answer, r.extra))
 		}
 	}
-	if m.silent {
+	if r.method.silent {
 		s.view(func(c *cloud) { run(nil, c) })
-		return done
+		return
 	}
 	wait := s.zone.db.update(func(t *tx) {
-		if m.writes {
+		if r.method.writes {
 			run(t, t.cloud)
 			return
 		}
 		s.zone.db.view(s.index, func(c *cloud) { run(t, c) })
 	})
 	if err := wait(); err != nil {
-		done.answer = answer{refusal: newRefusal(opennebula.CodeInternal, "The state file cannot be written: "+err.Error())}
+		r.answer = answer{refusal: newRefusal(opennebula.CodeInternal, "The state file cannot be written: "+err.Error())}
 	}
-	return done
 }
 
 // forwarding is oned's text about a write that a follower could not pass on.
@@ -149,8 +145,8 @@ var (
 // lostPlace is the answer to a write that was under way when the leader lost its place. What makes
 // or removes an object is refused in oned's ordinary sentence, without a reason. Of everything else
 // oned reports success, for it does not look whether its database took it.
-func lostPlace(method string, parameters []xmlrpc.Value) answer {
-	object, verb, _ := strings.Cut(strings.TrimPrefix(method, "one."), ".")
+func (r *request) lostPlace() answer {
+	object, verb, _ := strings.Cut(strings.TrimPrefix(r.name, "one."), ".")
 	words, known := objectWords[object]
 	switch verb {
 	case "instantiate":
@@ -163,13 +159,10 @@ func lostPlace(method string, parameters []xmlrpc.Value) answer {
 		}
 	}
 	at := 1
-	if method == "one.vm.action" {
+	if r.name == "one.vm.action" {
 		at = 2
 	}
-	if at >= len(parameters) {
-		return answer{value: -1}
-	}
-	return answer{value: parameters[at].Number}
+	return answer{value: r.intOr(at, -1)}
 }
 
 // objectWords are oned's words for objects in refusals.
@@ -327,14 +320,20 @@ func (m method) fits(parameters []xmlrpc.Value) bool {
 // Version is the version of OpenNebula that is simulated.
 const Version = "7.4.0"
 
-// request is a call that is being carried out, under the lock.
+// request is a call: what it asks for, what becomes of it, and, while it is carried out under the lock, for whom and on what.
 type request struct {
-	server     *server
-	cloud      *cloud
-	tx         *tx
-	who        identity
+	name       string
+	method     method
 	parameters []xmlrpc.Value
+	answer     answer
+	caller     string // the user's name, "" where nobody was authenticated
+	dropped    bool   // it is answered by closing the connection
 	extra      string // the object that the call made or removed, for its event
+
+	server *server
+	cloud  *cloud
+	tx     *tx
+	who    identity
 }
 
 func (r *request) int(i int) int { return r.intOr(i, 0) }

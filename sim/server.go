@@ -24,7 +24,7 @@ import (
 	"github.com/flowjet/flowjet/sim/internal/gate"
 )
 
-// server is one oned of the zone: it takes calls (calls.go), lets clients in (sessions.go) and passes writes on to the leader.
+// server is one oned of the zone: it takes calls (calls.go), lets clients in and passes writes on to the leader.
 type server struct {
 	zone  *zone
 	index int
