@@ -258,30 +258,30 @@ func (f *faultInjector) ResumeBoots() {
 // FailBoots has the next n boots end in their failure state.
 func (f *faultInjector) FailBoots(n int) { f.db.locked(func() { f.db.failBoots = n }) }
 
-// changeByHand changes a VM from outside of oned's API, and waits until that is published, then stored.
-func (f *faultInjector) changeByHand(id int, what string, change func(t *tx, v *vm) error) error {
-	var failed error
+// changeByHand changes a VM from outside of oned's API, unless that is refused, and waits until it is published, then stored.
+func (f *faultInjector) changeByHand(id int, what string, change func(t *tx, v *vm)) error {
+	var refused *refusal
 	written := time.Now().Add(f.db.delays.write())
 	wait := f.db.update(func(t *tx) {
 		t.written = written
 		v := t.cloud.vms[id]
-		if v == nil || v.State == one.VMDone {
-			failed = fmt.Errorf("%s VM %d: there is none that has not ended", what, id)
-			return
-		}
-		failed = change(t, v)
+		refused = attempt(func() {
+			refuseIf(v == nil || v.State == one.VMDone, opennebula.CodeNoExists, "there is none that has not ended")
+			change(t, v)
+		})
 	})
 	if err := wait(); err != nil {
 		return fmt.Errorf("%s VM %d: %w", what, id, err)
 	}
-	if failed == nil {
-		<-time.After(time.Until(written))
+	if refused != nil {
+		return fmt.Errorf("%s VM %d: %s", what, id, refused.message)
 	}
-	return failed
+	<-time.After(time.Until(written))
+	return nil
 }
 
 func (f *faultInjector) enterByHand(id int, what string, to status) error {
-	return f.changeByHand(id, what, func(t *tx, v *vm) error { t.enter(v, to); return nil })
+	return f.changeByHand(id, what, func(t *tx, v *vm) { t.enter(v, to) })
 }
 
 // BreakVM puts a VM into a failed life-cycle state, such as BOOT_FAILURE.
@@ -306,15 +306,12 @@ func (f *faultInjector) PoweroffVM(id int) error { return f.actByHand(id, "power
 func (f *faultInjector) ResumeVM(id int) error { return f.actByHand(id, "resume") }
 
 func (f *faultInjector) actByHand(id int, name string) error {
-	return f.changeByHand(id, name, func(t *tx, v *vm) error {
+	return f.changeByHand(id, name, func(t *tx, v *vm) {
 		if name == "resume" && v.status() == unknown {
 			t.enter(v, running)
-			return nil
+			return
 		}
-		if refused := attempt(func() { t.act(t.cloud.oneadmin(), name, v) }); refused != nil {
-			return fmt.Errorf("%s VM %d: %s", name, id, refused.message)
-		}
-		return nil
+		t.act(t.cloud.oneadmin(), name, v)
 	})
 }
 
@@ -326,13 +323,12 @@ func (f *faultInjector) SetMonitoring(id int, figures map[string]string) error {
 			return fmt.Errorf("set the monitoring of VM %d: %q is no name of a figure, such as CPU", id, name)
 		}
 	}
-	return f.changeByHand(id, "set the monitoring of", func(t *tx, v *vm) error {
+	return f.changeByHand(id, "set the monitoring of", func(t *tx, v *vm) {
 		if v.Monitoring == nil {
 			v.Monitoring = map[string]string{}
 		}
 		maps.Copy(v.Monitoring, figures)
 		vms.save(t, v)
-		return nil
 	})
 }
 
@@ -341,14 +337,13 @@ var attributeName = regexp.MustCompile(`^[A-Z][A-Z0-9_]*$`)
 // ReadyVM reports READY=YES as the guest of a VM does: by one.vm.update, in
 // the name of the VM's owner, with the event of that call.
 func (f *faultInjector) ReadyVM(id int) error {
-	return f.changeByHand(id, "report ready", func(t *tx, v *vm) error {
+	return f.changeByHand(id, "report ready", func(t *tx, v *vm) {
 		v.setUserTemplate(v.UserTemplate.Set("READY", "YES"))
 		vms.save(t, v)
 		parameters := []xmlrpc.Value{
 			{Kind: xmlrpc.String}, {Kind: xmlrpc.Int, Number: id}, {Kind: xmlrpc.String, Text: "READY=YES\n"}, {Kind: xmlrpc.Int, Number: 1},
 		}
 		t.emit(apiEvent("one.vm.update", parameters, nil, answer{value: id}, ""))
-		return nil
 	})
 }
 
