@@ -42,12 +42,15 @@ type callFaults struct {
 	planned []*plannedFault
 }
 
-func (f *callFaults) add(p *plannedFault) {
-	p.skip = max(p.skip-1, 0)
-	p.count = max(p.count, 1)
+func (f *callFaults) plan(p *plannedFault) error {
+	if err := knownMethod(p.method); err != nil {
+		return err
+	}
+	p.skip, p.count = max(p.skip-1, 0), max(p.count, 1)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.planned = append(f.planned, p)
+	return nil
 }
 
 // next says what becomes of the call that comes now.
@@ -77,22 +80,13 @@ func (f *callFaults) next(method string) (due plannedFault) {
 
 // FailCall has calls refused without being applied.
 func (f *callFaults) FailCall(failure CallFailure) error {
-	if err := knownMethod(failure.Method); err != nil {
-		return err
-	}
 	code, message := cmp.Or(failure.Code, opennebula.CodeInternal), cmp.Or(failure.Message, "This call was told to fail.")
-	f.add(&plannedFault{method: failure.Method, skip: failure.Nth, count: failure.Count, refusal: newRefusal(code, message)})
-	return nil
+	return f.plan(&plannedFault{method: failure.Method, skip: failure.Nth, count: failure.Count, refusal: newRefusal(code, message)})
 }
 
-// DropAnswer has the nth call of a method from now on applied and its
-// connection closed without an answer; 0 and 1 are the next call.
+// DropAnswer has the nth call of a method from now on applied and its connection closed without an answer; 0 and 1 are the next call.
 func (f *callFaults) DropAnswer(method string, nth int) error {
-	if err := knownMethod(method); err != nil {
-		return err
-	}
-	f.add(&plannedFault{method: method, skip: nth, count: 1, drop: true})
-	return nil
+	return f.plan(&plannedFault{method: method, skip: nth, drop: true})
 }
 
 // ClearFaults forgets every planned fault of calls.

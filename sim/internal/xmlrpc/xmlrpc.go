@@ -188,7 +188,7 @@ var (
 	}
 	wireForm = &form{
 		less: "&lt;", lessSlash: "&lt;/", greater: "&gt;", opensCDATA: "&gt;&lt;![CDATA[", shutsCDATA: "]]&gt;&lt;/",
-		element: twice(objectEscapes, wireEscapes), ready: &wireEscapes,
+		element: &bothEscapes, ready: &wireEscapes,
 	}
 )
 
@@ -200,20 +200,9 @@ var (
 	objectEscapes = escapes{'&': "&amp;", '<': "&lt;", '>': "&gt;"}
 	// wireEscapes escape as oned's XML-RPC library does: quotes stay.
 	wireEscapes = escapes{'&': "&amp;", '<': "&lt;", '>': "&gt;", '\r': "&#x0d;"}
+	// bothEscapes are those of an object's XML, escaped again by the library.
+	bothEscapes = escapes{'&': "&amp;amp;", '<': "&amp;lt;", '>': "&amp;gt;", '\r': "&#x0d;"}
 )
-
-// twice are the inner escapes of text whose XML is escaped again by the outer ones.
-func twice(inner, outer escapes) *escapes {
-	both := outer
-	for char, escape := range inner {
-		if escape != "" {
-			w := &Writer{}
-			w.escaped(&outer, escape)
-			both[char] = w.String()
-		}
-	}
-	return &both
-}
 
 // MaxKept bounds the memory that a writer keeps for the next one.
 const MaxKept = 1 << 20
