@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -227,14 +228,8 @@ func Sentence(t pipeline.Transition) string {
 	return fmt.Sprintf("%-52s [%s %s]", what, t.Cause.Kind, t.Cause.ID)
 }
 
-// serviceLogs writes what happens to each service into a file of its own, where OpenNebula's onelog looks for OneFlow's. What
-// happens while the process is down is in the history only.
-type serviceLogs struct {
-	folder string
-	logger *slog.Logger
-}
-
-// startServiceLogs begins with what happens from now on, and goes on until release.
+// startServiceLogs has what happens to each service from now on, until release, written into a file of its own, where OpenNebula's
+// onelog looks for OneFlow's. What happens while the process is down is in the history only.
 func startServiceLogs(ctx context.Context, folder string, pipe *pipeline.Pipeline, logger *slog.Logger) (release func(context.Context) error, err error) {
 	if err := os.MkdirAll(folder, 0o750); err != nil {
 		return nil, fmt.Errorf("create the folder for the services' logs: %w (--api-service-log-dir names it)", err)
@@ -250,7 +245,6 @@ func startServiceLogs(ctx context.Context, folder string, pipe *pipeline.Pipelin
 		stop()
 		return nil, fmt.Errorf("subscribe to the transitions of services for their logs: %w", err)
 	}
-	l := &serviceLogs{folder: folder, logger: logger}
 	var done sync.WaitGroup
 	done.Go(func() {
 		defer reader.Stop()
@@ -259,16 +253,16 @@ func startServiceLogs(ctx context.Context, folder string, pipe *pipeline.Pipelin
 			if err != nil {
 				return
 			}
-			if err := l.write(transition); err != nil {
-				l.logger.Warn("a line of a service's log could not be written", "service", transition.Service, "error", err)
+			if err := logTransition(folder, transition); err != nil {
+				logger.Warn("a line of a service's log could not be written", "service", transition.Service, "error", err)
 			}
 		}
 	})
 	return func(context.Context) error { stop(); done.Wait(); return nil }, nil
 }
 
-// write appends a line as OneFlow lays it out: Mon Feb 27 06:02:30 2012 [I]: [SER] message.
-func (l *serviceLogs) write(t pipeline.Transition) error {
+// logTransition appends a line to a service's log as OneFlow lays it out: Mon Feb 27 06:02:30 2012 [I]: [SER] message.
+func logTransition(folder string, t pipeline.Transition) error {
 	severity, component := "I", map[string]string{"service": "SER", "role": "ROL"}[t.Kind]
 	if strings.HasPrefix(t.New, "FAILED") || t.New == "WARNING" {
 		severity = "E"
@@ -276,16 +270,13 @@ func (l *serviceLogs) write(t pipeline.Transition) error {
 	if component == "" {
 		component = "LCM"
 	}
-	file, err := os.OpenFile(filepath.Join(l.folder, strconv.Itoa(t.Service)+".log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
+	file, err := os.OpenFile(filepath.Join(folder, strconv.Itoa(t.Service)+".log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
 	if err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(file, "%s [%s]: [%s] %s\n", t.Time.Local().Format("Mon Jan 02 15:04:05 2006"), severity, component,
 		strings.Join(strings.Fields(Sentence(t)), " "))
-	if closed := file.Close(); err == nil {
-		err = closed
-	}
-	return err
+	return errors.Join(err, file.Close())
 }
 
 // Log is where a process's log goes, and how much of it.
