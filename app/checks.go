@@ -261,8 +261,8 @@ func at(where, what string) string { return where + ": " + what }
 
 // FlagError words an error of the command line's for people.
 func FlagError(err error) error {
-	var bad *pflag.InvalidValueError
-	if !errors.As(err, &bad) {
+	bad, is := errors.AsType[*pflag.InvalidValueError](err)
+	if !is {
 		return err
 	}
 	for _, o := range options {

@@ -148,8 +148,7 @@ func (c Config) AskAPI(ctx context.Context) ([]string, error) {
 	}
 	answer, err := (&http.Client{Transport: transport}).Do(request)
 	if err != nil {
-		var failed *url.Error
-		if errors.As(err, &failed) {
+		if failed, is := errors.AsType[*url.Error](err); is {
 			err = failed.Err
 		}
 		return nil, fmt.Errorf("the API does not answer on %s: %w", c.API.Listen, err)

@@ -242,8 +242,7 @@ func (v topView) run(ctx context.Context, every time.Duration) error {
 		// Where it cannot be followed, the overview tells why.
 		_ = v.pipe.Follow(ctx, pipeline.StreamFlow, last, v.latest.add)
 	}()
-	look := time.NewTicker(every)
-	defer look.Stop()
+	look := time.Tick(every)
 	for {
 		text, err := v.frame(ctx)
 		if ctx.Err() != nil {
@@ -254,7 +253,7 @@ func (v topView) run(ctx context.Context, every time.Duration) error {
 		}
 		screen.Draw(text)
 		select {
-		case <-look.C:
+		case <-look:
 		case <-ctx.Done():
 			return nil
 		}

@@ -285,10 +285,8 @@ func (s *sessions) runDriver(quit <-chan struct{}) {
 	case <-quit:
 		return
 	}
-	timer := time.NewTimer(s.cost)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(s.cost):
 	case <-quit:
 	}
 }

@@ -159,10 +159,8 @@ func (z *zone) Restart(down time.Duration) error {
 		t.loseDrivers()
 	})
 	closeSockets(atOnce(), sockets...)
-	timer := time.NewTimer(down)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(down):
 	case <-quit:
 	}
 	z.mu.Lock()

@@ -101,15 +101,14 @@ func (r *runner) startWave(ctx context.Context, wave []Member) error {
 	for _, member := range wave {
 		r.parts.Go(func() { r.keep(ctx, member, ready) })
 	}
-	limit := time.NewTimer(readyWithin)
-	defer limit.Stop()
+	limit := time.After(readyWithin)
 	for range wave {
 		select {
 		case err := <-ready:
 			if err != nil {
 				return err
 			}
-		case <-limit.C:
+		case <-limit:
 			return fmt.Errorf("start the cluster: a part is not ready after %s: see %s", readyWithin, r.logs())
 		case <-ctx.Done():
 			return ctx.Err()

@@ -118,8 +118,7 @@ func (t *tour) body(ctx context.Context) (spec.Body, error) {
 
 func (t *tour) createTemplate(ctx context.Context) error {
 	answer, err := t.call(ctx, http.MethodPost, "/service_template", json.RawMessage(templateText))
-	var away *client.UnreachableError
-	if errors.As(err, &away) {
+	if away, is := errors.AsType[*client.UnreachableError](err); is {
 		return fmt.Errorf("the API at %s does not answer (%w): is `flowjet up --sim` running?", away.Endpoint, away.Err)
 	}
 	if err != nil {

@@ -192,42 +192,49 @@ func helpful(cmd *cobra.Command, err error) error {
 	if err == nil {
 		return nil
 	}
-	var unknownFlag *pflag.NotExistError
-	var badValue *pflag.InvalidValueError
-	var noValue *pflag.ValueRequiredError
-	switch words := unknownCommand.FindStringSubmatch(err.Error()); {
-	case words != nil:
-		return terminal.ExitUsage.Because(unknown(cmd, words[1]))
-	case errors.As(err, &unknownFlag):
-		given := unknownFlag.GetSpecifiedName()
-		if refusal := app.Former(given); refusal != "" {
-			return terminal.ExitUsage.Because(fmt.Errorf("%w; %s", err, refusal))
+	if better := reworded(cmd, err); better != nil {
+		return terminal.ExitUsage.Because(better)
+	}
+	return err
+}
+
+// reworded is nil for what is no fault of the command line.
+func reworded(cmd *cobra.Command, err error) error {
+	if words := unknownCommand.FindStringSubmatch(err.Error()); words != nil {
+		return unknown(cmd, words[1])
+	}
+	if wrongCount.MatchString(err.Error()) {
+		return fmt.Errorf("it is `flowjet %s`; see `%s --help`", strings.TrimPrefix(cmd.UseLine(), cmd.Root().Name()+" "), cmd.CommandPath())
+	}
+	if flag, is := errors.AsType[*pflag.NotExistError](err); is {
+		if refusal := app.Former(flag.GetSpecifiedName()); refusal != "" {
+			return fmt.Errorf("%w; %s", err, refusal)
 		}
 		var known []string
 		cmd.Flags().VisitAll(func(flag *pflag.Flag) { known = append(known, flag.Name) })
-		if meant := app.Nearest(given, known); meant != "" {
-			return terminal.ExitUsage.Because(fmt.Errorf("%w; did you mean --%s?", err, meant))
+		if meant := app.Nearest(flag.GetSpecifiedName(), known); meant != "" {
+			return fmt.Errorf("%w; did you mean --%s?", err, meant)
 		}
-		return terminal.ExitUsage.Because(fmt.Errorf("%w; `%s --help` lists all", err, cmd.CommandPath()))
-	case wrongCount.MatchString(err.Error()):
-		return terminal.ExitUsage.Because(fmt.Errorf("it is `flowjet %s`; see `%s --help`", strings.TrimPrefix(cmd.UseLine(), cmd.Root().Name()+" "), cmd.CommandPath()))
-	case errors.As(err, &badValue):
+		return fmt.Errorf("%w; `%s --help` lists all", err, cmd.CommandPath())
+	}
+	if bad, is := errors.AsType[*pflag.InvalidValueError](err); is {
 		if better := app.FlagError(err); better != err { //nolint:errorlint // it is the same one, or another
-			return terminal.ExitUsage.Because(better)
+			return better
 		}
 		// Without the words of Go's parsers.
-		name, said := badValue.GetFlag().Name, map[string]string{
+		said := map[string]string{
 			"int": "must be a whole number", "uint": "must be a whole number, 0 or more", "uint64": "must be a whole number, 0 or more",
 			"duration": "must be a time with its unit, such as 30s, 5m or 24h", "bool": "must be true or false", "float64": "must be a number",
-		}[badValue.GetFlag().Value.Type()]
+		}[bad.GetFlag().Value.Type()]
 		if said == "" {
-			return terminal.ExitUsage.Because(fmt.Errorf("--%s: %w", name, errors.Unwrap(badValue)))
+			return fmt.Errorf("--%s: %w", bad.GetFlag().Name, errors.Unwrap(bad))
 		}
-		return terminal.ExitUsage.Because(fmt.Errorf("--%s is %q: it %s", name, badValue.GetValue(), said))
-	case errors.As(err, &noValue):
-		return terminal.ExitUsage.Because(err)
+		return fmt.Errorf("--%s is %q: it %s", bad.GetFlag().Name, bad.GetValue(), said)
 	}
-	return err
+	if _, is := errors.AsType[*pflag.ValueRequiredError](err); is {
+		return err
+	}
+	return nil
 }
 
 func unknown(cmd *cobra.Command, word string) error {

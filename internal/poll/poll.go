@@ -23,14 +23,11 @@ func Until(t testing.TB, what string, condition func() bool) {
 // Within is Until with another limit.
 func Within(t testing.TB, limit time.Duration, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(limit)
-	defer deadline.Stop()
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
+	deadline, tick := time.After(limit), time.Tick(interval)
 	for !condition() {
 		select {
-		case <-tick.C:
-		case <-deadline.C:
+		case <-tick:
+		case <-deadline:
 			t.Fatalf("waited %v in vain for %s", limit, what)
 		}
 	}

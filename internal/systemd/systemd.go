@@ -33,8 +33,7 @@ func Watch(ctx context.Context, alive func(context.Context) error, failed func(e
 	if err != nil || period == 0 {
 		return
 	}
-	ticker := time.NewTicker(period / 2)
-	defer ticker.Stop()
+	tick := time.Tick(period / 2)
 	for {
 		asking, cancel := context.WithTimeout(ctx, period/4)
 		if err := alive(asking); err != nil && ctx.Err() == nil {
@@ -46,7 +45,7 @@ func Watch(ctx context.Context, alive func(context.Context) error, failed func(e
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-tick:
 		}
 	}
 }

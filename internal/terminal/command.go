@@ -118,8 +118,7 @@ func (e Exit) Because(err error) error {
 
 // ExitOf returns the status that an error was given; false for an error without one.
 func ExitOf(err error) (Exit, bool) {
-	var known exitError
-	if errors.As(err, &known) {
+	if known, is := errors.AsType[exitError](err); is {
 		return known.status, true
 	}
 	return ExitFailed, false
