@@ -27,41 +27,32 @@ type Config struct {
 	DataDir string `koanf:"data_dir"`
 	Zone    int    `koanf:"zone"`
 	API     struct {
-		Listen          string `koanf:"listen"`
-		CertificateFile string `koanf:"certificate_file"`
-		KeyFile         string `koanf:"key_file"`
-		// ActionNumber and ActionPeriod pace actions on many VMs that do not say.
-		ActionNumber int           `koanf:"action_number"`
-		ActionPeriod time.Duration `koanf:"action_period"`
-		// VMLink is the address of a VM in Sunstone, with {id}; empty for none.
-		VMLink string `koanf:"vm_link"`
-		// ServiceLogDir has a log file of each service; empty for none.
-		ServiceLogDir string `koanf:"service_log_dir"`
+		Listen          string        `koanf:"listen"`
+		CertificateFile string        `koanf:"certificate_file"`
+		KeyFile         string        `koanf:"key_file"`
+		ActionNumber    int           `koanf:"action_number"`
+		ActionPeriod    time.Duration `koanf:"action_period"`
+		VMLink          string        `koanf:"vm_link"`
+		ServiceLogDir   string        `koanf:"service_log_dir"`
 	} `koanf:"api"`
 	NATS struct {
-		Listen   string `koanf:"listen"`
-		URL      string `koanf:"url"`
-		Replicas int    `koanf:"replicas"`
-		// Name, ClusterListen and Routes make the embedded server one of several.
-		Name          string   `koanf:"name"`
-		ClusterListen string   `koanf:"cluster_listen"`
-		Routes        []string `koanf:"routes"`
-		// ServerFile gives the embedded server what has no option of its own: accounts, users, TLS.
-		ServerFile string `koanf:"server_file"`
-		// NkeyFile, an nkey seed or credentials, is who this process is to NATS.
-		NkeyFile string `koanf:"nkey_file"`
-		// CAFile and CertificateFile, with the key in it, are for TLS to NATS.
-		CAFile          string `koanf:"ca_file"`
-		CertificateFile string `koanf:"certificate_file"`
-		// Provision has a start make the streams that are missing.
-		Provision bool `koanf:"provision"`
+		Listen          string   `koanf:"listen"`
+		URL             string   `koanf:"url"`
+		Replicas        int      `koanf:"replicas"`
+		Name            string   `koanf:"name"`
+		ClusterListen   string   `koanf:"cluster_listen"`
+		Routes          []string `koanf:"routes"`
+		ServerFile      string   `koanf:"server_file"`
+		NkeyFile        string   `koanf:"nkey_file"`
+		CAFile          string   `koanf:"ca_file"`
+		CertificateFile string   `koanf:"certificate_file"`
+		Provision       bool     `koanf:"provision"`
 	} `koanf:"nats"`
 	One struct {
-		XMLRPC   []string `koanf:"xmlrpc"`
-		Hooks    []string `koanf:"hooks"`
-		AuthFile string   `koanf:"auth_file"`
-		// Connections is for all processes together.
-		Connections int `koanf:"connections"`
+		XMLRPC      []string `koanf:"xmlrpc"`
+		Hooks       []string `koanf:"hooks"`
+		AuthFile    string   `koanf:"auth_file"`
+		Connections int      `koanf:"connections"`
 	} `koanf:"one"`
 	Worker struct {
 		Cooldown       time.Duration `koanf:"default_cooldown"`
@@ -76,11 +67,10 @@ type Config struct {
 		File string `koanf:"file"`
 	} `koanf:"webhooks"`
 	Sim struct {
-		Enabled   bool          `koanf:"enabled"`
-		Listen    []string      `koanf:"listen"`
-		BootDelay time.Duration `koanf:"boot_delay"`
-		// TimePercent is how long all else takes beside a real oned.
-		TimePercent int `koanf:"time_percent"`
+		Enabled     bool          `koanf:"enabled"`
+		Listen      []string      `koanf:"listen"`
+		BootDelay   time.Duration `koanf:"boot_delay"`
+		TimePercent int           `koanf:"time_percent"`
 	} `koanf:"sim"`
 	Bridge struct {
 		Events []string `koanf:"events"`

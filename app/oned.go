@@ -126,11 +126,10 @@ func (c *contact) ask(ctx context.Context, a *App) (reason error, final bool) {
 func (a *App) Failed() <-chan error { return a.contact.failed }
 
 const (
-	shareEvery = 250 * time.Millisecond // how often the share of oned's connections is worked out
-	callingFor = 2 * time.Second        // for how long a process counts as one that calls oned after it did
-	// heardAfter is after how long the others know that a process calls oned, and have given back what is its share.
-	heardAfter   = 3 * shareEvery
-	forQuestions = 1 // how many of the connections are left for asking who leads
+	shareEvery   = 250 * time.Millisecond // how often the share of oned's connections is worked out
+	callingFor   = 2 * time.Second        // for how long a process counts as one that calls oned after it did
+	heardAfter   = 3 * shareEvery         // after how long the others know that a process calls oned, and have given back what is its share
+	forQuestions = 1                      // how many of the connections are left for asking who leads
 )
 
 // shareOned has all processes together hold no more connections to each oned than one.connections, and tells them of the zone's

@@ -31,10 +31,9 @@ import (
 type Environment struct {
 	Flags func(*cobra.Command) // adds the flags by which a command finds NATS and oned
 	// Attach connects to NATS by these flags; missing names streams and buckets that are not there.
-	Attach func(context.Context, *cobra.Command) (pipe *pipeline.Pipeline, missing []string, err error)
-	Look   func(*cobra.Command) inspect.Look // returns how what a service waits for is now, as oned shows it
-	// Surroundings tells what doctor looks at beside NATS.
-	Surroundings func(*cobra.Command) (Surroundings, error)
+	Attach       func(context.Context, *cobra.Command) (pipe *pipeline.Pipeline, missing []string, err error)
+	Look         func(*cobra.Command) inspect.Look          // returns how what a service waits for is now, as oned shows it
+	Surroundings func(*cobra.Command) (Surroundings, error) // tells what doctor looks at beside NATS
 }
 
 // connectWithin is how long a command waits for NATS.

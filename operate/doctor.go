@@ -18,8 +18,7 @@ import (
 
 // Surroundings are what doctor looks at beside NATS. A nil function is left out.
 type Surroundings struct {
-	// Oned asks oned who we are; OnedTime is its clock, as its HTTP server tells it.
-	Oned          func(context.Context) error
+	Oned          func(context.Context) error // asks oned who we are; OnedTime is its clock, as its HTTP server tells it
 	OnedTime      func(context.Context) (time.Time, error)
 	API           func(context.Context) ([]string, error) // why the OneFlow API is not ready; empty when it is
 	OnedAt, APIAt string                                  // the addresses that are asked
@@ -33,12 +32,10 @@ const (
 )
 
 type finding struct {
-	// Check is what was looked at, Weight ok, warning or problem.
-	Check   string `json:"check"`
+	Check   string `json:"check"` // what was looked at, Weight ok, warning or problem
 	Weight  string `json:"weight"`
 	Message string `json:"message"`
-	// Mend is what to do; empty where nothing is.
-	Mend string `json:"mend,omitempty"`
+	Mend    string `json:"mend,omitempty"` // what to do; empty where nothing is
 }
 
 type diagnosis struct {

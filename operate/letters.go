@@ -23,8 +23,7 @@ type letterView struct {
 	pipeline.DeadLetter
 	Service int    `json:"service"`
 	Data    string `json:"data,omitempty"`
-	// Retry reports whether it can be sent again.
-	Retry bool `json:"retry"`
+	Retry   bool   `json:"retry"` // reports whether it can be sent again
 }
 
 func viewOf(letter pipeline.DeadLetter) letterView {

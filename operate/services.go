@@ -20,16 +20,14 @@ import (
 )
 
 type serviceRow struct {
-	ID    int    `json:"id"`
-	Name  string `json:"name"`
-	Owner string `json:"owner"`
-	State string `json:"state"`
-	// Since is when it came to the state, by its log.
-	Since *time.Time `json:"since,omitempty"`
-	Roles int        `json:"roles"`
-	VMs   int        `json:"vms"`
-	// Wanted is the sum of the roles' cardinalities.
-	Wanted int `json:"wanted"`
+	ID     int        `json:"id"`
+	Name   string     `json:"name"`
+	Owner  string     `json:"owner"`
+	State  string     `json:"state"`
+	Since  *time.Time `json:"since,omitempty"` // when it came to the state, by its log
+	Roles  int        `json:"roles"`
+	VMs    int        `json:"vms"`
+	Wanted int        `json:"wanted"` // the sum of the roles' cardinalities
 }
 
 func serviceRecords(t tool) *cobra.Command {

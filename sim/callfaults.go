@@ -18,16 +18,11 @@ import (
 
 // CallFailure has calls refused without being applied.
 type CallFailure struct {
-	// Method is the call, such as one.vm.action; "" is any.
-	Method string `json:"method"`
-	// Nth is the first call that fails, counted from now on; 0 and 1 are the next.
-	Nth int `json:"nth"`
-	// Count is how many fail from there on; 0 and 1 are one.
-	Count int `json:"count"`
-	// Code is oned's error number; 0 is INTERNAL.
-	Code opennebula.Code `json:"code"`
-	// Message is the refusal's text behind the method in brackets.
-	Message string `json:"message"`
+	Method  string          `json:"method"`  // the call, such as one.vm.action; "" is any
+	Nth     int             `json:"nth"`     // the first call that fails, counted from now on; 0 and 1 are the next
+	Count   int             `json:"count"`   // how many fail from there on; 0 and 1 are one
+	Code    opennebula.Code `json:"code"`    // oned's error number; 0 is INTERNAL
+	Message string          `json:"message"` // the refusal's text behind the method in brackets
 }
 
 type plannedFault struct {
@@ -183,22 +178,15 @@ const (
 
 // Call is one call that was answered (or would have been).
 type Call struct {
-	// Sequence counts calls from 1 in the order of their arrival.
-	Sequence uint64 `json:"sequence"`
-	Method   string `json:"method"`
-	// User is who the call acted for, "" where nobody was authenticated.
-	User string `json:"user"`
-	// Arguments are the parameters behind the session, long ones cut, secret ones masked.
-	Arguments []string `json:"arguments"`
-	// Received is when the call had been read; it carries the monotonic clock.
-	Received time.Time `json:"received"`
-	// Took is the time to its answer, delays included.
-	Took time.Duration `json:"took_ns"`
-	// Code is 0 or oned's refusal, whose text is Message.
-	Code    opennebula.Code `json:"code"`
-	Message string          `json:"message,omitempty"`
-	// ID is the number that a successful call answered with, -1 without one.
-	ID int `json:"id"`
+	Sequence  uint64          `json:"sequence"` // counts calls from 1 in the order of their arrival
+	Method    string          `json:"method"`
+	User      string          `json:"user"`      // who the call acted for, "" where nobody was authenticated
+	Arguments []string        `json:"arguments"` // the parameters behind the session, long ones cut, secret ones masked
+	Received  time.Time       `json:"received"`  // when the call had been read; it carries the monotonic clock
+	Took      time.Duration   `json:"took_ns"`   // the time to its answer, delays included
+	Code      opennebula.Code `json:"code"`      // 0 or oned's refusal, whose text is Message
+	Message   string          `json:"message,omitempty"`
+	ID        int             `json:"id"` // the number that a successful call answered with, -1 without one
 }
 
 // OK reports whether the call was not refused.

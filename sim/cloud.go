@@ -283,10 +283,8 @@ func asOneadmin(id int, name string) object {
 // tests of size: deploying them one by one would take hours.
 type Population struct {
 	Services int `json:"services"`
-	// Roles is how many roles a service has, each the parent of the next.
-	Roles int `json:"roles"`
-	// VMs is how many VMs a role has.
-	VMs int `json:"vms"`
+	Roles    int `json:"roles"` // how many roles a service has, each the parent of the next
+	VMs      int `json:"vms"`   // how many VMs a role has
 }
 
 // populationStep is how many services are made under one hold of the lock.

@@ -248,13 +248,12 @@ type commit struct {
 
 // tx collects what a change of the cloud touches. It lives while the lock is held.
 type tx struct {
-	db     *database
-	cloud  *cloud
-	dirty  map[statefile.Key]any
-	order  []statefile.Key
-	events []event
-	// later are events that come behind the call's own: what oned's life-cycle manager does once the call has been answered.
-	later     []event
+	db        *database
+	cloud     *cloud
+	dirty     map[statefile.Key]any
+	order     []statefile.Key
+	events    []event
+	later     []event // events that come behind the call's own: what oned's life-cycle manager does once the call has been answered
 	afterCall bool
 	// written is until when reads show the objects of before, as long as a step's
 	// change is written; a call is answered behind that.

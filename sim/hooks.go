@@ -35,10 +35,8 @@ type eventFaults struct {
 
 // EventCounts are how many events (not copies of them) there were.
 type EventCounts struct {
-	// Published were handed to the socket, or had nobody to go to.
-	Published int `json:"published"`
-	// Lost were dropped on purpose or fell into a restart.
-	Lost int `json:"lost"`
+	Published int `json:"published"` // handed to the socket, or had nobody to go to
+	Lost      int `json:"lost"`      // dropped on purpose or fell into a restart
 }
 
 // maxQueuedEvents bounds the events that wait for their delay.

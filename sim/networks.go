@@ -260,12 +260,11 @@ func networkDelete(r *request, n *network) {
 // addressRange is an address range of a network. Which addresses are used is
 // not stored: it follows from the VMs, virtual routers and reservations.
 type addressRange struct {
-	ID   int    `json:"id"`
-	IP   uint32 `json:"ip"`
-	MAC  uint64 `json:"mac"`
-	Size int    `json:"size"`
-	// Parent is the range of the parent network that it was cut from, -1.
-	Parent int `json:"parent"`
+	ID     int    `json:"id"`
+	IP     uint32 `json:"ip"`
+	MAC    uint64 `json:"mac"`
+	Size   int    `json:"size"`
+	Parent int    `json:"parent"` // the range of the parent network that it was cut from, -1
 
 	used   map[int]holder
 	lowest int // an index under which nothing is free

@@ -199,25 +199,23 @@ func (s *Sim) ServerCredentials() string { return "serveradmin:" + s.config.Serv
 
 // Summary is what there is in the simulator.
 type Summary struct {
-	Version   string         `json:"version"`
-	Endpoint  string         `json:"endpoint"`
-	Hooks     string         `json:"hooks"`
-	Leader    bool           `json:"leader"`
-	Servers   []ServerState  `json:"servers"`
-	VMs       map[string]int `json:"vms"`
-	Documents map[string]int `json:"documents"`
-	Networks  int            `json:"networks"`
-	VRouters  int            `json:"vrouters"`
-	Users     []string       `json:"users"`
-	// Waiting are pending VMs that no host has room for.
-	Waiting     int            `json:"waiting"`
-	BootsPaused bool           `json:"boots_paused"`
-	BootDelay   string         `json:"boot_delay"`
-	CallDelay   string         `json:"call_delay"`
-	Calls       map[string]int `json:"calls"`
-	// AuthDriverRuns is how often all servers have run the authentication driver.
-	AuthDriverRuns int         `json:"auth_driver_runs"`
-	Events         EventCounts `json:"events"`
+	Version        string         `json:"version"`
+	Endpoint       string         `json:"endpoint"`
+	Hooks          string         `json:"hooks"`
+	Leader         bool           `json:"leader"`
+	Servers        []ServerState  `json:"servers"`
+	VMs            map[string]int `json:"vms"`
+	Documents      map[string]int `json:"documents"`
+	Networks       int            `json:"networks"`
+	VRouters       int            `json:"vrouters"`
+	Users          []string       `json:"users"`
+	Waiting        int            `json:"waiting"` // pending VMs that no host has room for
+	BootsPaused    bool           `json:"boots_paused"`
+	BootDelay      string         `json:"boot_delay"`
+	CallDelay      string         `json:"call_delay"`
+	Calls          map[string]int `json:"calls"`
+	AuthDriverRuns int            `json:"auth_driver_runs"` // how often all servers have run the authentication driver
+	Events         EventCounts    `json:"events"`
 }
 
 // State says what there is: VMs by state, documents by type, and so on.
@@ -248,15 +246,14 @@ func (s *Sim) State() Summary {
 
 // VM is a VM as tests and the control API see it.
 type VM struct {
-	ID       int          `json:"id"`
-	Name     string       `json:"name"`
-	UName    string       `json:"uname"`
-	State    one.VMState  `json:"-"`
-	LCMState one.LCMState `json:"-"`
-	// StateText is STATE, or the LCM_STATE of an active VM.
-	StateText string `json:"state"`
-	Host      string `json:"host,omitempty"`
-	IP        string `json:"ip,omitempty"`
+	ID        int          `json:"id"`
+	Name      string       `json:"name"`
+	UName     string       `json:"uname"`
+	State     one.VMState  `json:"-"`
+	LCMState  one.LCMState `json:"-"`
+	StateText string       `json:"state"` // STATE, or the LCM_STATE of an active VM
+	Host      string       `json:"host,omitempty"`
+	IP        string       `json:"ip,omitempty"`
 	// Service, Role, Key and Ready are SERVICE_ID, ROLE_NAME, FLOWJET_KEY and READY of the user template.
 	Service string `json:"service,omitempty"`
 	Role    string `json:"role,omitempty"`

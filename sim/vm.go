@@ -29,12 +29,9 @@ type vm struct {
 	DeployID    string            `json:"deploy_id"`
 	History     []history         `json:"history,omitempty"`
 	Scheduled   []scheduledAction `json:"scheduled,omitempty"`
-	// Monitoring are figures that were set by hand; they take the place of made-up ones.
-	Monitoring map[string]string `json:"monitoring,omitempty"`
-	// Origin is STOPPED or UNDEPLOYED while a VM comes back from there.
-	Origin one.VMState `json:"origin,omitempty"`
-	// Host is the host whose capacity the VM holds, -1 without one.
-	Host int `json:"host"`
+	Monitoring  map[string]string `json:"monitoring,omitempty"` // figures that were set by hand; they take the place of made-up ones
+	Origin      one.VMState       `json:"origin,omitempty"`     // STOPPED or UNDEPLOYED while a VM comes back from there
+	Host        int               `json:"host"`                 // the host whose capacity the VM holds, -1 without one
 	// HalfWritten: the leader ended while it gave the VM a host, which no server can do since then.
 	HalfWritten bool `json:"half_written,omitempty"`
 
@@ -257,12 +254,11 @@ func vmDeploy(r *request, v *vm) {
 
 // scheduledAction is a SCHED_ACTION of a VM.
 type scheduledAction struct {
-	ID     int    `json:"id"`
-	Action string `json:"action"`
-	Args   string `json:"args,omitempty"`
-	Time   int64  `json:"time"`
-	// Done is when it was carried out, -1 before.
-	Done    int64  `json:"done"`
+	ID      int    `json:"id"`
+	Action  string `json:"action"`
+	Args    string `json:"args,omitempty"`
+	Time    int64  `json:"time"`
+	Done    int64  `json:"done"` // when it was carried out, -1 before
 	Message string `json:"message,omitempty"`
 }
 

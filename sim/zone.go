@@ -59,13 +59,12 @@ func (z *zone) stop(ctx context.Context) {
 
 // ServerState is what there is to know of one server of the zone.
 type ServerState struct {
-	Endpoint string `json:"endpoint"`
-	Hooks    string `json:"hooks"`
-	Running  bool   `json:"running"`
-	Leader   bool   `json:"leader"`
-	Term     int    `json:"term"`
-	// AuthDriverRuns is how often it has run the authentication driver.
-	AuthDriverRuns int `json:"auth_driver_runs"`
+	Endpoint       string `json:"endpoint"`
+	Hooks          string `json:"hooks"`
+	Running        bool   `json:"running"`
+	Leader         bool   `json:"leader"`
+	Term           int    `json:"term"`
+	AuthDriverRuns int    `json:"auth_driver_runs"` // how often it has run the authentication driver
 	// Connections are those of XML-RPC by the peer's address; those of the zone's own messages are under "zone".
 	Connections map[string]gate.Count `json:"connections"`
 }

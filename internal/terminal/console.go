@@ -196,10 +196,9 @@ func (c *Console) AgoOf(at *time.Time) string {
 
 // Listing is what a command that lists something found, in all forms.
 type Listing struct {
-	Value any // for scripts; Names are the ids
-	Names []string
-	// Head and Rows are all columns, of which a table has the first Narrow unless it is wide; 0 for all.
-	Head   []string
+	Value  any // for scripts; Names are the ids
+	Names  []string
+	Head   []string // and Rows are all columns, of which a table has the first Narrow unless it is wide; 0 for all
 	Rows   [][]string
 	Narrow int
 	None   string // for people where there is nothing

@@ -12,11 +12,10 @@ import (
 
 // Attribute is one entry of a template: a single value, or a vector of single attributes (NIC = [ ... ]).
 type Attribute struct {
-	Name   string   `json:"n"`
-	Value  string   `json:"v,omitempty"`
-	Vector Template `json:"s,omitempty"`
-	// IsVector tells an empty vector from an empty value.
-	IsVector bool `json:"x,omitempty"`
+	Name     string   `json:"n"`
+	Value    string   `json:"v,omitempty"`
+	Vector   Template `json:"s,omitempty"`
+	IsVector bool     `json:"x,omitempty"` // tells an empty vector from an empty value
 }
 
 // Template is an object's attributes in the order of their names, as oned

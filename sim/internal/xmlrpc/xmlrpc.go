@@ -196,8 +196,7 @@ var (
 type escapes [256]string
 
 var (
-	// objectEscapes are for what stands between tags in an object's XML.
-	objectEscapes = escapes{'&': "&amp;", '<': "&lt;", '>': "&gt;"}
+	objectEscapes = escapes{'&': "&amp;", '<': "&lt;", '>': "&gt;"} // for what stands between tags in an object's XML
 	// wireEscapes escape as oned's XML-RPC library does: quotes stay.
 	wireEscapes = escapes{'&': "&amp;", '<': "&lt;", '>': "&gt;", '\r': "&#x0d;"}
 	// bothEscapes are those of an object's XML, escaped again by the library.
