@@ -22,13 +22,11 @@ import (
 func newConfigCheck() *cobra.Command {
 	var path string
 	cmd := &cobra.Command{
-		Use:   "check",
-		Short: "Check a configuration file, the FLOWJET_ variables and flags",
+		Use: "check", Short: "Check a configuration file, the FLOWJET_ variables and flags",
 		Long: "Check a configuration file, the FLOWJET_ variables and flags together, as at a start:\n" +
 			"unknown keys, invalid values, conflicting settings and missing files.\n" +
 			"The exit status is 2 if something is wrong; each message has the line and a fix.",
-		Example: terminal.Example("flowjet config check --config /etc/flowjet/flowjet.yaml"),
-		Args:    cobra.NoArgs,
+		Example: terminal.Example("flowjet config check --config /etc/flowjet/flowjet.yaml"), Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			wrong, doubtful := app.CheckConfig(path, cmd.Flags())
 			for _, line := range doubtful {
@@ -52,12 +50,10 @@ func newConfigCheck() *cobra.Command {
 func newConfigImport() *cobra.Command {
 	var out, into string
 	cmd := &cobra.Command{
-		Use:   "import FILE",
-		Short: "Convert OneFlow's oneflow-server.conf",
+		Use: "import FILE", Short: "Convert OneFlow's oneflow-server.conf",
 		Long: "Read OneFlow's /etc/one/oneflow-server.conf and write a configuration file for --config, or with --into change\n" +
 			"an existing one. The result for each key is printed on standard error.",
-		Example: terminal.Example("flowjet config import /etc/one/oneflow-server.conf --out flowjet.yaml"),
-		Args:    cobra.ExactArgs(1),
+		Example: terminal.Example("flowjet config import /etc/one/oneflow-server.conf --out flowjet.yaml"), Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if out != "" && into != "" {
 				return errors.New("--out creates a file and --into changes one: use one of them")
@@ -133,13 +129,11 @@ type migration struct {
 func newMigrate() *cobra.Command {
 	m := &migration{}
 	cmd := &cobra.Command{
-		Use:   "migrate",
-		Short: "Take services over from OneFlow, or give them back",
+		Use: "migrate", Short: "Take services over from OneFlow, or give them back",
 		Long: "Check the requirements, show the result for each service, and with --yes take all services over from a stopped\n" +
 			"OneFlow. With --back write pending changes into OpenNebula's documents, so that OneFlow can continue.\n" +
 			"Without --yes nothing is changed.",
-		Example: terminal.Example("flowjet migrate\nflowjet migrate --yes\nflowjet migrate --back --yes"),
-		Args:    cobra.NoArgs,
+		Example: terminal.Example("flowjet migrate\nflowjet migrate --yes\nflowjet migrate --back --yes"), Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			m.out = cmd.OutOrStdout()
 			if m.config, err = readConfig(m.path, cmd); err != nil {

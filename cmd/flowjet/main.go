@@ -45,8 +45,7 @@ func run() int {
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "flowjet",
-		Short:         "Flowjet runs OpenNebula's multi-VM services on NATS JetStream",
+		Use: "flowjet", Short: "Flowjet runs OpenNebula's multi-VM services on NATS JetStream",
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -293,8 +292,7 @@ func wrapped(text string, width int) string {
 // newOptionsTopic is the help topic that lists all options.
 func newOptionsTopic() *cobra.Command {
 	return &cobra.Command{
-		Use:   "options",
-		Short: "All options of the commands that run Flowjet and of those over NATS",
+		Use: "options", Short: "All options of the commands that run Flowjet and of those over NATS",
 		Long: "All options. Each is a flag, an environment variable, and a key in the file of --config: --nats-listen is\n" +
 			"FLOWJET_NATS_LISTEN and, under `nats:`, `listen:`. The flag overrides the variable, the variable overrides the file.\n" +
 			"docs/configuration.md has the keys.\n\n" + strings.TrimRight(app.DescribeOptions(helpWidth), "\n"),
@@ -304,8 +302,7 @@ func newOptionsTopic() *cobra.Command {
 // newMan is for packages: `make man` calls it.
 func newMan() *cobra.Command {
 	return &cobra.Command{
-		Use:    "man FOLDER",
-		Short:  "Write a man page for each command",
+		Use: "man FOLDER", Short: "Write a man page for each command",
 		Args:   cobra.ExactArgs(1),
 		Hidden: true,
 		RunE: func(cmd *cobra.Command, args []string) error {

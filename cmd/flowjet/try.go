@@ -26,13 +26,11 @@ type clusterOptions struct {
 func newCluster() *cobra.Command {
 	var options clusterOptions
 	cmd := &cobra.Command{
-		Use:   "cluster",
-		Short: "Run Flowjet on three front-ends on this machine, to test failures",
+		Use: "cluster", Short: "Run Flowjet on three front-ends on this machine, to test failures",
 		Long: "Run Flowjet on three front-ends on this machine, each part in a separate process, over a simulated OpenNebula\n" +
 			"zone with one oned per front-end. With root, each front-end has a network namespace and can be cut off from the others.",
-		Example: terminal.Example("flowjet cluster\nflowjet cluster --front-ends 5"),
-		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return runCluster(cmd.Context(), options) },
+		Example: terminal.Example("flowjet cluster\nflowjet cluster --front-ends 5"), Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runCluster(cmd.Context(), options) },
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&options.dataDir, "data-dir", "./flowjet-cluster", "folder for the data and logs of all processes")
@@ -100,10 +98,8 @@ func newDemo() *cobra.Command {
 	var config demo.Config
 	var folder string
 	cmd := &cobra.Command{
-		Use:     "demo",
-		Short:   "Run a service through its whole life on a running `flowjet up --sim`",
-		Example: terminal.Example("flowjet demo"),
-		Args:    cobra.NoArgs,
+		Use: "demo", Short: "Run a service through its whole life on a running `flowjet up --sim`",
+		Example: terminal.Example("flowjet demo"), Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			config.Out = cmd.OutOrStdout()
 			if config.NkeyFile == "" {
@@ -131,13 +127,11 @@ func newDemo() *cobra.Command {
 func newReplay() *cobra.Command {
 	var options bridge.ReplayConfig
 	cmd := &cobra.Command{
-		Use:   "replay FILE",
-		Short: "Publish a recording of hook events over ZeroMQ, as oned would",
+		Use: "replay FILE", Short: "Publish a recording of hook events over ZeroMQ, as oned would",
 		Long: "Publish a recording of hook events over a ZeroMQ PUB socket, as oned would.\n" +
 			"FILE has a JSON object per line: t (unix seconds), key, body_b64. Publishing starts\n" +
 			"when a subscriber connects, because ZeroMQ drops messages without a subscriber.",
-		Example: terminal.Example("flowjet replay events.jsonl --speed 10"),
-		Args:    cobra.ExactArgs(1),
+		Example: terminal.Example("flowjet replay events.jsonl --speed 10"), Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			options.File = args[0]
 			options.Out = cmd.OutOrStdout()

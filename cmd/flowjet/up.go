@@ -49,11 +49,9 @@ func only(parts ...app.Part) func(app.Config) []app.Part {
 func newRunner(use, short, long, example string, parts func(app.Config) []app.Part) *cobra.Command {
 	var path string
 	cmd := &cobra.Command{
-		Use:     use,
-		Short:   short,
+		Use: use, Short: short,
 		Long:    long + "\n\n" + moreOptions,
-		Example: terminal.Example(example),
-		Args:    cobra.NoArgs,
+		Example: terminal.Example(example), Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			read := func() (app.Config, error) { return readConfig(path, cmd) }
 			config, err := read()
@@ -132,12 +130,10 @@ const provisionWithin = time.Minute
 func newProvision() *cobra.Command {
 	var path string
 	cmd := &cobra.Command{
-		Use:   "provision",
-		Short: "Create the streams and buckets on NATS, as an operator",
+		Use: "provision", Short: "Create the streams and buckets on NATS, as an operator",
 		Long: "Create missing streams and buckets, and extend those that are too small. Stored data is kept.\n" +
 			"It is needed once, and after upgrades, if bridge, worker and API run with --nats-provision=false.",
-		Example: terminal.Example("flowjet nats provision --config /etc/flowjet/flowjet.yaml"),
-		Args:    cobra.NoArgs,
+		Example: terminal.Example("flowjet nats provision --config /etc/flowjet/flowjet.yaml"), Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			config, err := readConfig(path, cmd)
 			if err != nil {
@@ -167,15 +163,13 @@ func newKeys() *cobra.Command {
 	var folder string
 	var hosts []string
 	cmd := &cobra.Command{
-		Use:   "keys",
-		Short: "Create a NATS user for each role, the accounts file for the servers, and certificates",
+		Use: "keys", Short: "Create a NATS user for each role, the accounts file for the servers, and certificates",
 		Long: "Create a NATS user (an nkey) for each role, with a seed file each, and " + app.AccountsFile + " for the servers, with the\n" +
 			"permissions of each role. " + app.ClusterFile + " is the same for the servers of a cluster without TLS between them: it also has a\n" +
 			"password with which they accept each other. Existing files are kept. " + app.ContextFile + " is a context for the `nats` command, as an operator.\n\n" +
 			"With --hosts also create a certificate authority, and a folder with the files of each host: a certificate for its NATS server,\n" +
 			"and copies of the accounts file and of the seeds of bridge, worker and API. The authority is kept, certificates are renewed.",
-		Example: terminal.Example("flowjet nats keys --out nats-keys --hosts fe-1,fe-2,fe-3"),
-		Args:    cobra.NoArgs,
+		Example: terminal.Example("flowjet nats keys --out nats-keys --hosts fe-1,fe-2,fe-3"), Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := app.CheckHosts(hosts); err != nil {
 				return err
