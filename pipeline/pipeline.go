@@ -23,6 +23,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/flowjet/flowjet/internal/errs"
 	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
 
@@ -65,9 +66,8 @@ type ConnectionState = js.ConnectionState
 
 // Open connects and makes the streams and buckets that are missing or differ.
 // It waits for NATS until ctx ends; an error then names what was missing.
-func Open(ctx context.Context, config Config) (*Pipeline, error) {
-	p, err := connect(ctx, config)
-	if err != nil {
+func Open(ctx context.Context, config Config) (p *Pipeline, err error) {
+	if p, err = connect(ctx, config); err != nil {
 		return nil, err
 	}
 	if config.Bound {
@@ -93,10 +93,7 @@ func connect(ctx context.Context, config Config) (*Pipeline, error) {
 		wanted.InboxPrefix = config.Role.InboxPrefix()
 	}
 	core, err := js.Connect(ctx, wanted)
-	if err != nil {
-		return nil, err
-	}
-	return &Pipeline{Client: core, zone: config.Zone, schema: cmp.Or(config.Schema, Version)}, nil
+	return &Pipeline{Client: core, zone: config.Zone, schema: cmp.Or(config.Schema, Version)}, err
 }
 
 // Attach connects as Open does, but makes and changes nothing: it is for those
@@ -108,8 +105,7 @@ func Attach(ctx context.Context, config Config) (p *Pipeline, missing []string, 
 	if p, err = connect(ctx, config); err != nil {
 		return nil, nil, err
 	}
-	missing = []string{}
-	if missing, err = (provisioner{p}).find(ctx, js.Retry, missing); err != nil {
+	if missing, err = (provisioner{p}).find(ctx, js.Retry, []string{}); err != nil {
 		err = fmt.Errorf("find the streams on %s: %w", p.Server(), js.Explain(err))
 		p.Close()
 		return nil, nil, err
@@ -152,17 +148,14 @@ var (
 )
 
 // LoadCursor is the sequence up to which the reader of that name is done; 0 before its first SaveCursor.
-func (p *Pipeline) LoadCursor(ctx context.Context, name string) (uint64, error) {
+func (p *Pipeline) LoadCursor(ctx context.Context, name string) (cursor uint64, err error) {
+	defer errs.Wrap(&err, "load the cursor %s", name)
 	text, revision, err := p.Bucket(BucketCheckpoint).Get(ctx, name)
-	if err != nil {
-		return 0, fmt.Errorf("load the cursor %s: %w", name, err)
+	if err != nil || revision == 0 {
+		return 0, err
 	}
-	if revision == 0 {
-		return 0, nil
-	}
-	cursor, err := strconv.ParseUint(string(text), 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("load the cursor %s: %q is not a sequence; delete the key to read all again", name, text)
+	if cursor, err = strconv.ParseUint(string(text), 10, 64); err != nil {
+		return 0, fmt.Errorf("%q is not a sequence; delete the key to read all again", text)
 	}
 	return cursor, nil
 }
@@ -172,11 +165,9 @@ const SaveCursorEvery = 250 * time.Millisecond
 
 // SaveCursor keeps the sequence up to which the reader of that name is done. Two readers of one
 // name may both save: a cursor that went back only makes the next reader read again what is done.
-func (p *Pipeline) SaveCursor(ctx context.Context, name string, sequence uint64) error {
-	if err := p.Bucket(BucketCheckpoint).Put(ctx, name, fmt.Append(nil, sequence)); err != nil {
-		return fmt.Errorf("save the cursor %s: %w", name, err)
-	}
-	return nil
+func (p *Pipeline) SaveCursor(ctx context.Context, name string, sequence uint64) (err error) {
+	defer errs.Wrap(&err, "save the cursor %s", name)
+	return p.Bucket(BucketCheckpoint).Put(ctx, name, fmt.Append(nil, sequence))
 }
 
 // BeginCursor is LoadCursor for a reader that begins at the given place when it
@@ -197,9 +188,7 @@ func (p *Pipeline) FurthestCursor(ctx context.Context, stream string) (uint64, e
 	case StreamONE:
 		names = []string{RouterKey}
 	case StreamWork:
-		for partition := range Partitions {
-			names = append(names, PartitionKey(partition))
-		}
+		names = Keys()[:Partitions]
 	}
 	var furthest uint64
 	for _, name := range names {
@@ -234,17 +223,17 @@ func (p *Pipeline) CheckZone(ctx context.Context, role Role) error {
 			text, _, err = checkpoints.Get(ctx, stampKey)
 		}
 	}
-	if err != nil {
+	held := mine
+	if err == nil && len(text) > 0 {
+		held = stamp{}
+		if err = json.Unmarshal(text, &held); err != nil {
+			err = fmt.Errorf("the stamp cannot be read: %w; delete the key %s of %s to recreate it", err, stampKey, BucketCheckpoint)
+		}
+	}
+	switch {
+	case err != nil:
 		return fmt.Errorf("read the zone of the data: %w", err)
-	}
-	if len(text) == 0 {
-		return nil
-	}
-	var held stamp
-	if err := json.Unmarshal(text, &held); err != nil {
-		return fmt.Errorf("read the zone of the data: the stamp cannot be read: %w; delete the key %s of %s to recreate it", err, stampKey, BucketCheckpoint)
-	}
-	if held.Zone != p.zone {
+	case held.Zone != p.zone:
 		return fmt.Errorf("%w: it belongs to zone %d, but --zone is %d; set the right zone, or another data folder or NATS account", ErrOtherZone, held.Zone, p.zone)
 	}
 	return nil
@@ -299,25 +288,22 @@ func (p *Pipeline) NoteMismatch(ctx context.Context, reason string) error {
 }
 
 // LastRecordTime is when a record was written last, the zero time without one.
-func (p *Pipeline) LastRecordTime(ctx context.Context) (time.Time, error) {
+func (p *Pipeline) LastRecordTime(ctx context.Context) (last time.Time, err error) {
+	defer errs.Wrap(&err, "ask when a record was written last")
 	info, err := p.Stream(StreamOf(BucketState)).Info(ctx)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("ask when a record was written last: %w", err)
+	if err == nil {
+		last = info.State.LastTime
 	}
-	return info.State.LastTime, nil
+	return last, err
 }
 
-func (p *Pipeline) loadNote(ctx context.Context, key string, note any) (bool, error) {
+func (p *Pipeline) loadNote(ctx context.Context, key string, note any) (has bool, err error) {
+	defer errs.Wrap(&err, "read the key %s of %s", key, BucketCheckpoint)
 	text, revision, err := p.Bucket(BucketCheckpoint).Get(ctx, key)
-	if err != nil {
-		return false, fmt.Errorf("read the key %s of %s: %w", key, BucketCheckpoint, err)
-	}
-	return revision != 0 && json.Unmarshal(text, note) == nil, nil
+	return revision != 0 && json.Unmarshal(text, note) == nil, err
 }
 
-func (p *Pipeline) saveNote(ctx context.Context, key string, note any) error {
-	if err := p.Bucket(BucketCheckpoint).Put(ctx, key, Encode(note)); err != nil {
-		return fmt.Errorf("write the key %s of %s: %w", key, BucketCheckpoint, err)
-	}
-	return nil
+func (p *Pipeline) saveNote(ctx context.Context, key string, note any) (err error) {
+	defer errs.Wrap(&err, "write the key %s of %s", key, BucketCheckpoint)
+	return p.Bucket(BucketCheckpoint).Put(ctx, key, Encode(note))
 }

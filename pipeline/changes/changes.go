@@ -5,7 +5,6 @@ package changes
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/flowjet/flowjet/internal/errs"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
@@ -58,8 +58,8 @@ func New(p *pipeline.Pipeline) *Changes {
 }
 
 // LastChange is the point behind all that is stored: the streams' leaders are asked.
-func (c *Changes) LastChange(ctx context.Context) (Point, error) {
-	var point Point
+func (c *Changes) LastChange(ctx context.Context) (point Point, err error) {
+	defer errs.Wrap(&err, "find out whether documents have changed")
 	group, ctx := errgroup.WithContext(ctx)
 	for source, filter := range c.filters {
 		group.Go(func() (err error) {
@@ -67,10 +67,8 @@ func (c *Changes) LastChange(ctx context.Context) (Point, error) {
 			return err
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return Point{}, fmt.Errorf("find out whether documents have changed: %w", err)
-	}
-	return point, nil
+	err = group.Wait()
+	return point, err
 }
 
 // mostCalls bounds the calls about users and groups that are read to find out that they changed nothing.
@@ -79,6 +77,7 @@ const mostCalls = 100
 // ChangedBetween returns what has changed between two points. False is returned where any
 // document may have: who may see what has changed, or more has than most.
 func (c *Changes) ChangedBetween(ctx context.Context, from, to Point, most int) (changed Changed, known bool, err error) {
+	defer errs.Wrap(&err, "find out which documents have changed")
 	known = true
 	read := func(source, most int, visit func(js.Message)) {
 		if err != nil || !known || from[source] == to[source] {
@@ -98,10 +97,7 @@ func (c *Changes) ChangedBetween(ctx context.Context, from, to Point, most int) 
 	}
 	read(fromRecords, most, changed.addRecord)
 	read(fromDocuments, most, func(message js.Message) { known = changed.addCall(message) && known })
-	if err != nil {
-		return Changed{}, false, fmt.Errorf("find out which documents have changed: %w", err)
-	}
-	return changed, known, nil
+	return changed, known && err == nil, err
 }
 
 // addRecord adds the service of a record. Records of services that have ended expire.

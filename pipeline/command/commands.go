@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nuid"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/errs"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/internal/js"
 	"github.com/flowjet/flowjet/pipeline/work"
@@ -104,15 +105,16 @@ func (s storedStatus) reply() pipeline.Reply {
 
 // register notes the command as queued, unless something is noted of it: it may have
 // ended by now, or this very call's first answer was lost.
-func (c *Commands) register(ctx context.Context, command flow.Command) error {
+func (c *Commands) register(ctx context.Context, command flow.Command) (err error) {
+	defer errs.Wrap(&err, "register command %s for service %d", command.ID, command.Service)
 	status := pipeline.CommandStatus{
 		Version: pipeline.Version, ID: command.ID, State: pipeline.CommandQueued, Verb: command.Verb,
 		Service: command.Service, UID: command.User.UID, Queued: time.Now().UTC(),
 	}
-	if _, err := c.bucket.Create(ctx, command.ID, pipeline.Encode(status)); err != nil && !js.Conflict(err) {
-		return fmt.Errorf("register command %s for service %d: %w", command.ID, command.Service, err)
+	if _, err = c.bucket.Create(ctx, command.ID, pipeline.Encode(status)); js.Conflict(err) {
+		return nil
 	}
-	return nil
+	return err
 }
 
 // CommandStatus is what became of a command in the last 24 hours; pipeline.ErrNotFound
@@ -138,43 +140,40 @@ func (c *Commands) Queued(ctx context.Context, id string) bool {
 	return err == nil && status.State == pipeline.CommandQueued
 }
 
-func (c *Commands) storedStatus(ctx context.Context, id string) (storedStatus, error) {
+func (c *Commands) storedStatus(ctx context.Context, id string) (status storedStatus, err error) {
 	text, revision, err := c.bucket.Get(ctx, id)
-	if errors.Is(err, jetstream.ErrInvalidKey) || err == nil && revision == 0 {
+	missing := errors.Is(err, jetstream.ErrInvalidKey) || err == nil && revision == 0
+	if err == nil && !missing {
+		if err = json.Unmarshal(text, &status); err != nil {
+			err = fmt.Errorf("its status cannot be read: %w", err)
+		}
+	}
+	switch {
+	case missing, err == nil && status.ID != id: // or a reservation
 		return storedStatus{}, fmt.Errorf("command %s: %w", id, pipeline.ErrNotFound)
-	}
-	if err != nil {
+	case err != nil:
 		return storedStatus{}, fmt.Errorf("look up command %s: %w", id, err)
-	}
-	var status storedStatus
-	if err := json.Unmarshal(text, &status); err != nil {
-		return storedStatus{}, fmt.Errorf("look up command %s: its status cannot be read: %w", id, err)
-	}
-	if status.ID != id {
-		return storedStatus{}, fmt.Errorf("command %s: %w", id, pipeline.ErrNotFound) // a reservation
 	}
 	return status, nil
 }
 
 // EachCommand visits every command of the last 24 hours, in the order in which they last changed.
-func (c *Commands) EachCommand(ctx context.Context, visit func(pipeline.CommandStatus)) error {
-	err := c.bucket.Each(ctx, func(key string, value []byte) {
+func (c *Commands) EachCommand(ctx context.Context, visit func(pipeline.CommandStatus)) (err error) {
+	defer errs.Wrap(&err, "read the commands")
+	return c.bucket.Each(ctx, func(key string, value []byte) {
 		var status pipeline.CommandStatus
 		if json.Unmarshal(value, &status) == nil && status.ID == key && status.Verb != "" {
 			visit(status)
 		}
 	})
-	if err != nil {
-		return fmt.Errorf("read the commands: %w", err)
-	}
-	return nil
 }
 
 // FinishCommand answers the command's sender at replyTo, if it waits, and then
 // stores what became of it: what the reply tells is durable in the service's record, and
 // the sender need not wait for the disk once more. Until FinishCommand returns nil it is
 // to be done again; that is harmless, since the first reply counts.
-func (c *Commands) FinishCommand(ctx context.Context, replyTo string, status pipeline.CommandStatus, reply pipeline.Reply) error {
+func (c *Commands) FinishCommand(ctx context.Context, replyTo string, status pipeline.CommandStatus, reply pipeline.Reply) (err error) {
+	defer errs.Wrap(&err, "finish command %s", status.ID)
 	status.Version, reply.Version = pipeline.Version, pipeline.Version
 	if isInbox(replyTo) {
 		if err := c.core.Conn().Publish(replyTo, pipeline.Encode(reply)); err != nil {
@@ -182,10 +181,7 @@ func (c *Commands) FinishCommand(ctx context.Context, replyTo string, status pip
 			c.core.Log().Warn("a command's reply was not sent", "command", reply.Command, "error", err)
 		}
 	}
-	if err := c.bucket.Put(ctx, status.ID, pipeline.Encode(storedStatus{status, reply.Refused})); err != nil {
-		return fmt.Errorf("finish command %s: %w", status.ID, err)
-	}
-	return nil
+	return c.bucket.Put(ctx, status.ID, pipeline.Encode(storedStatus{status, reply.Refused}))
 }
 
 // isInbox keeps replies away from our own streams and the server's, whatever stands in a message's header.
@@ -205,20 +201,18 @@ func isInbox(subject string) bool {
 // before, by a process that has gone since: it is carried out once whatever
 // became of the first attempt. The errors are SubmitCommand's.
 func (c *Commands) ResumeCommand(ctx context.Context, command flow.Command, wait time.Duration) (pipeline.Reply, error) {
-	if err := c.register(ctx, command); err != nil {
-		return pipeline.Reply{}, err
+	err := c.register(ctx, command)
+	var status storedStatus
+	if err == nil {
+		status, err = c.storedStatus(ctx, command.ID)
 	}
-	status, err := c.storedStatus(ctx, command.ID)
+	if err == nil && status.State == pipeline.CommandQueued {
+		if err = c.requeue(ctx, command); err == nil {
+			status, err = c.awaitEnd(ctx, command, wait)
+		}
+	}
 	if err != nil {
 		return pipeline.Reply{}, err
-	}
-	if status.State == pipeline.CommandQueued {
-		if err := c.requeue(ctx, command); err != nil {
-			return pipeline.Reply{}, err
-		}
-		if status, err = c.awaitEnd(ctx, command, wait); err != nil {
-			return pipeline.Reply{}, err
-		}
 	}
 	return status.reply(), nil
 }
@@ -230,16 +224,12 @@ func (c *Commands) requeue(ctx context.Context, command flow.Command) error {
 		var work pipeline.Work
 		stored = stored || json.Unmarshal(message.Data, &work) == nil && work.Command != nil && work.Command.ID == command.ID
 	})
-	if err != nil {
-		return fmt.Errorf("look for command %s in the work of service %d: %w", command.ID, command.Service, err)
+	errs.Wrap(&err, "look for command %s in the work of service %d", command.ID, command.Service)
+	if err == nil && !stored {
+		err = c.enqueue(ctx, command, "")
+		errs.Wrap(&err, "queue command %s again", command.ID)
 	}
-	if stored {
-		return nil
-	}
-	if err := c.enqueue(ctx, command, ""); err != nil {
-		return fmt.Errorf("queue command %s again: %w", command.ID, err)
-	}
-	return nil
+	return err
 }
 
 // awaitEnd waits until the command has ended; pipeline.ErrNoReply after wait.
@@ -250,13 +240,11 @@ func (c *Commands) awaitEnd(ctx context.Context, command flow.Command, wait time
 		status = storedStatus{}
 		return json.Unmarshal(value, &status) != nil || status.State == pipeline.CommandQueued
 	})
-	switch {
-	case err == nil:
-		return status, nil
-	case ctx.Err() != nil, errors.Is(err, js.ErrClosed):
+	if err != nil && (ctx.Err() != nil || errors.Is(err, js.ErrClosed)) {
 		return storedStatus{}, fmt.Errorf("command %s for service %d: %w", command.ID, command.Service, pipeline.ErrNoReply)
 	}
-	return storedStatus{}, fmt.Errorf("wait for command %s: %w", command.ID, err)
+	errs.Wrap(&err, "wait for command %s", command.ID)
+	return status, err
 }
 
 // inbox is one subscription for all replies that this process waits for, made when the

@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"strings"
 
+	"github.com/flowjet/flowjet/internal/errs"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
@@ -19,46 +19,38 @@ func (c *Commands) Reserve(ctx context.Context, name string, wanted pipeline.Res
 	if js.Conflict(err) {
 		return c.Reservation(ctx, name)
 	}
-	if err != nil {
-		return pipeline.Reservation{}, 0, fmt.Errorf("reserve a request's key: %w", err)
-	}
-	return wanted, revision, nil
+	errs.Wrap(&err, "reserve a request's key")
+	return wanted, revision, err
 }
 
 // Reservation is what is stored under a name; pipeline.ErrNotFound if there is none.
-func (c *Commands) Reservation(ctx context.Context, name string) (pipeline.Reservation, uint64, error) {
+func (c *Commands) Reservation(ctx context.Context, name string) (held pipeline.Reservation, revision uint64, err error) {
+	defer errs.Wrap(&err, "look up a request's key")
 	text, revision, err := c.bucket.Get(ctx, name)
-	var held pipeline.Reservation
 	switch {
 	case err == nil && revision == 0:
 		err = pipeline.ErrNotFound
 	case err == nil:
 		err = json.Unmarshal(text, &held)
 	}
-	if err != nil {
-		return pipeline.Reservation{}, 0, fmt.Errorf("look up a request's key: %w", err)
-	}
-	return held, revision, nil
+	return held, revision, err
 }
 
 // UpdateReservation replaces a reservation if its revision is still the one
 // given; pipeline.ErrConflict if not.
-func (c *Commands) UpdateReservation(ctx context.Context, name string, held pipeline.Reservation, revision uint64) (uint64, error) {
+func (c *Commands) UpdateReservation(ctx context.Context, name string, held pipeline.Reservation, revision uint64) (updated uint64, err error) {
+	defer errs.Wrap(&err, "change a request's key")
 	held.Version = pipeline.Version
 	data := pipeline.Encode(held)
-	updated, err := c.bucket.Update(ctx, name, data, revision)
-	if js.Conflict(err) {
+	if updated, err = c.bucket.Update(ctx, name, data, revision); js.Conflict(err) {
 		// It may have been this very write, whose answer was lost.
-		now, current, lookErr := c.bucket.Get(ctx, name)
-		if lookErr == nil && current > 0 && bytes.Equal(now, data) {
+		now, current, failed := c.bucket.Get(ctx, name)
+		if failed == nil && current > 0 && bytes.Equal(now, data) {
 			return current, nil
 		}
 		err = pipeline.ErrConflict
 	}
-	if err != nil {
-		return 0, fmt.Errorf("change a request's key: %w", err)
-	}
-	return updated, nil
+	return updated, err
 }
 
 // Change is a command that has been queued, or waits no longer.

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/flowjet/flowjet/internal/errs"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
@@ -32,7 +33,8 @@ type Letters struct{ core *js.Client }
 func New(p *pipeline.Pipeline) *Letters { return &Letters{p.Client} }
 
 // DeadLetter keeps a dead letter. One with an origin can be sent there again. Data beyond 256 KiB is cut off.
-func (l *Letters) DeadLetter(ctx context.Context, letter pipeline.DeadLetter) error {
+func (l *Letters) DeadLetter(ctx context.Context, letter pipeline.DeadLetter) (err error) {
+	defer errs.Wrap(&err, "store a dead letter of %s", letter.Where)
 	message := nats.NewMsg(pipeline.DeadSubject(letter.Where))
 	keepHeaders(message, letter)
 	message.Data = letter.Data[:min(len(letter.Data), maxData)]
@@ -41,10 +43,8 @@ func (l *Letters) DeadLetter(ctx context.Context, letter pipeline.DeadLetter) er
 	if letter.Origin != "" && len(letter.Data) < maxData {
 		message.Header.Set(pipeline.HeaderOrigin, letter.Origin)
 	}
-	if _, err := l.core.Publish(ctx, message); err != nil {
-		return fmt.Errorf("store a dead letter of %s: %w", letter.Where, err)
-	}
-	return nil
+	_, err = l.core.Publish(ctx, message)
+	return err
 }
 
 // Unreadable makes a dead letter of a stored message that cannot be understood. It waits for a
@@ -71,18 +71,16 @@ func (l *Letters) Unreadable(ctx context.Context, where string, message js.Messa
 }
 
 // DeadLetters are the last dead letters, at most so many, oldest first.
-func (l *Letters) DeadLetters(ctx context.Context, most int) ([]pipeline.DeadLetter, error) {
-	letters := []pipeline.DeadLetter{}
-	err := l.core.Stream(pipeline.StreamDead).Each(ctx, pipeline.SubjectsDead, 0, func(message js.Message) {
+func (l *Letters) DeadLetters(ctx context.Context, most int) (letters []pipeline.DeadLetter, err error) {
+	defer errs.Wrap(&err, "read the dead letters")
+	letters = []pipeline.DeadLetter{}
+	err = l.core.Stream(pipeline.StreamDead).Each(ctx, pipeline.SubjectsDead, 0, func(message js.Message) {
 		letters = append(letters, pipeline.ReadDeadLetter(message))
 		if len(letters) > 2*most {
 			letters = append(letters[:0], letters[len(letters)-most:]...)
 		}
 	})
-	if err != nil {
-		return nil, fmt.Errorf("read the dead letters: %w", err)
-	}
-	return letters[max(0, len(letters)-most):], nil
+	return letters[max(0, len(letters)-most):], err
 }
 
 // DeadLetterAt is the dead letter of a number; pipeline.ErrNotFound if there is none.
@@ -122,9 +120,7 @@ func keepHeaders(message *nats.Msg, letter pipeline.DeadLetter) {
 }
 
 // Drop deletes a dead letter. One that is gone is no error.
-func (l *Letters) Drop(ctx context.Context, sequence uint64) error {
-	if err := l.core.Stream(pipeline.StreamDead).Delete(ctx, sequence); err != nil {
-		return fmt.Errorf("drop dead letter %d: %w", sequence, err)
-	}
-	return nil
+func (l *Letters) Drop(ctx context.Context, sequence uint64) (err error) {
+	defer errs.Wrap(&err, "drop dead letter %d", sequence)
+	return l.core.Stream(pipeline.StreamDead).Delete(ctx, sequence)
 }

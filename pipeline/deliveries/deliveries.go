@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/flowjet/flowjet/internal/errs"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/deadletters"
 	"github.com/flowjet/flowjet/pipeline/internal/js"
@@ -33,19 +34,16 @@ func New(p *pipeline.Pipeline) *Deliveries {
 
 // QueueDelivery stores a delivery on its subject. The same transition for the same receiver within
 // ten minutes is stored once. pipeline.ErrFull is returned if too many wait on the subject.
-func (d *Deliveries) QueueDelivery(ctx context.Context, subject string, delivery pipeline.Delivery) error {
+func (d *Deliveries) QueueDelivery(ctx context.Context, subject string, delivery pipeline.Delivery) (err error) {
+	defer errs.Wrap(&err, "queue %s for a webhook of service %d", delivery.ID, delivery.Service)
 	delivery.Version = pipeline.Version
 	message := nats.NewMsg(subject)
 	message.Data = pipeline.Encode(delivery)
 	message.Header.Set(jetstream.MsgIDHeader, subject+" "+delivery.ID)
-	_, err := d.core.Publish(ctx, message)
-	if js.Code(err) == codeStoreFailed && strings.Contains(err.Error(), "maximum") {
-		err = pipeline.ErrFull
+	if _, err = d.core.Publish(ctx, message); js.Code(err) == codeStoreFailed && strings.Contains(err.Error(), "maximum") {
+		return pipeline.ErrFull
 	}
-	if err != nil {
-		return fmt.Errorf("queue %s for a webhook of service %d: %w", delivery.ID, delivery.Service, err)
-	}
-	return nil
+	return err
 }
 
 // Reader reads on which subjects something waits to be delivered.
@@ -78,15 +76,12 @@ func (r *Reader) Next(ctx context.Context) (subject string, service int, err err
 
 // NextDelivery is the oldest delivery that waits on a subject; false for none. One
 // that cannot be read has no body.
-func (d *Deliveries) NextDelivery(ctx context.Context, subject string) (pipeline.Delivery, bool, error) {
+func (d *Deliveries) NextDelivery(ctx context.Context, subject string) (delivery pipeline.Delivery, waits bool, err error) {
+	defer errs.Wrap(&err, "read the pending deliveries on %s", subject)
 	message, err := d.core.Stream(pipeline.StreamHook).Get(ctx, 1, jetstream.WithGetMsgSubject(subject))
-	if err != nil {
-		return pipeline.Delivery{}, false, fmt.Errorf("read the pending deliveries on %s: %w", subject, err)
+	if message == nil || err != nil {
+		return delivery, false, err
 	}
-	if message == nil {
-		return pipeline.Delivery{}, false, nil
-	}
-	var delivery pipeline.Delivery
 	if json.Unmarshal(message.Data, &delivery) != nil || delivery.Version > pipeline.Version {
 		delivery = pipeline.Delivery{}
 	}
@@ -95,11 +90,9 @@ func (d *Deliveries) NextDelivery(ctx context.Context, subject string) (pipeline
 }
 
 // DropDelivery deletes a delivery that is done. One that is gone is no error.
-func (d *Deliveries) DropDelivery(ctx context.Context, sequence uint64) error {
-	if err := d.core.Stream(pipeline.StreamHook).Delete(ctx, sequence); err != nil {
-		return fmt.Errorf("drop the delivery %d: %w", sequence, err)
-	}
-	return nil
+func (d *Deliveries) DropDelivery(ctx context.Context, sequence uint64) (err error) {
+	defer errs.Wrap(&err, "drop the delivery %d", sequence)
+	return d.core.Stream(pipeline.StreamHook).Delete(ctx, sequence)
 }
 
 // DeadLetterDelivery makes a dead letter of a delivery, from which it can be queued again.
@@ -108,60 +101,52 @@ func (d *Deliveries) DeadLetterDelivery(ctx context.Context, subject, reason str
 }
 
 // PendingDeliveries is how many deliveries wait.
-func (d *Deliveries) PendingDeliveries(ctx context.Context) (uint64, error) {
+func (d *Deliveries) PendingDeliveries(ctx context.Context) (count uint64, err error) {
+	defer errs.Wrap(&err, "count the pending webhook deliveries")
 	info, err := d.core.Stream(pipeline.StreamHook).Info(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("count the pending webhook deliveries: %w", err)
+	if err == nil {
+		count = info.State.Msgs
 	}
-	return info.State.Msgs, nil
+	return count, err
 }
 
 // LoadAttempts are those of what waits on a subject; the zero value for none.
-func (d *Deliveries) LoadAttempts(ctx context.Context, subject string) (pipeline.Attempts, error) {
+func (d *Deliveries) LoadAttempts(ctx context.Context, subject string) (attempts pipeline.Attempts, err error) {
+	defer errs.Wrap(&err, "load the delivery attempts of %s", subject)
 	text, revision, err := d.attempts.Get(ctx, attemptsKey(subject))
-	if err != nil {
-		return pipeline.Attempts{}, fmt.Errorf("load the delivery attempts of %s: %w", subject, err)
+	if err != nil || revision == 0 {
+		return attempts, err
 	}
-	var attempts pipeline.Attempts
-	if revision > 0 {
-		if err := json.Unmarshal(text, &attempts); err != nil {
-			d.core.Log().Warn("the delivery attempts cannot be read and are counted from zero", "subject", subject, "error", err)
-			return pipeline.Attempts{}, nil
-		}
+	if err := json.Unmarshal(text, &attempts); err != nil {
+		d.core.Log().Warn("the delivery attempts cannot be read and are counted from zero", "subject", subject, "error", err)
+		return pipeline.Attempts{}, nil
 	}
 	return attempts, nil
 }
 
 // SaveAttempts keeps what came of a delivery.
-func (d *Deliveries) SaveAttempts(ctx context.Context, subject string, attempts pipeline.Attempts) error {
+func (d *Deliveries) SaveAttempts(ctx context.Context, subject string, attempts pipeline.Attempts) (err error) {
+	defer errs.Wrap(&err, "save the delivery attempts of %s", subject)
 	attempts.Version = pipeline.Version
-	if err := d.attempts.Put(ctx, attemptsKey(subject), pipeline.Encode(attempts)); err != nil {
-		return fmt.Errorf("save the delivery attempts of %s: %w", subject, err)
-	}
-	return nil
+	return d.attempts.Put(ctx, attemptsKey(subject), pipeline.Encode(attempts))
 }
 
 // ForgetAttempts removes what SaveAttempts kept.
-func (d *Deliveries) ForgetAttempts(ctx context.Context, subject string) error {
-	if err := d.attempts.Purge(ctx, attemptsKey(subject)); err != nil {
-		return fmt.Errorf("delete the delivery attempts of %s: %w", subject, err)
-	}
-	return nil
+func (d *Deliveries) ForgetAttempts(ctx context.Context, subject string) (err error) {
+	defer errs.Wrap(&err, "delete the delivery attempts of %s", subject)
+	return d.attempts.Purge(ctx, attemptsKey(subject))
 }
 
 // FailingDeliveries are the attempts to deliver that have failed last, by "<receiver>.<service>".
-func (d *Deliveries) FailingDeliveries(ctx context.Context) (map[string]pipeline.Attempts, error) {
-	failing := map[string]pipeline.Attempts{}
-	err := d.attempts.Each(ctx, func(key string, value []byte) {
+func (d *Deliveries) FailingDeliveries(ctx context.Context) (failing map[string]pipeline.Attempts, err error) {
+	defer errs.Wrap(&err, "read which webhooks fail")
+	failing = map[string]pipeline.Attempts{}
+	return failing, d.attempts.Each(ctx, func(key string, value []byte) {
 		var attempts pipeline.Attempts
 		if json.Unmarshal(value, &attempts) == nil {
 			failing[key] = attempts
 		}
 	})
-	if err != nil {
-		return nil, fmt.Errorf("read which webhooks fail: %w", err)
-	}
-	return failing, nil
 }
 
 func attemptsKey(subject string) string { return strings.TrimPrefix(subject, "flow.hook.") }

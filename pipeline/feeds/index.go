@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/internal/errs"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
@@ -42,26 +43,23 @@ func (f *Feeds) Index(object string) *Index {
 
 // CatchUp reads what was stored since the last time, or everything where the stream was made
 // anew. An event that cannot be understood counts as missing.
-func (x *Index) CatchUp(ctx context.Context) error {
+func (x *Index) CatchUp(ctx context.Context) (err error) {
+	defer errs.Wrap(&err, "read the last event of each %s", x.object)
 	stream, subjects := x.feeds.core.Stream(pipeline.StreamONE), pipeline.KindSubjects(x.feeds.zone, x.object)
 	info, err := stream.Info(ctx)
-	if err == nil && (info.State.LastSeq < x.last || !info.Created.Equal(x.made)) {
+	if err != nil {
+		return err
+	}
+	if info.State.LastSeq < x.last || !info.Created.Equal(x.made) {
 		x.Forget()
 		x.made = info.Created
 	}
-	switch {
-	case err != nil:
-	case x.last > 0:
-		err = stream.Each(ctx, subjects, x.last, x.add)
-	default:
-		// An object has a last event for each state it was in, of which the one
-		// stored last counts. They come in order.
-		err = stream.EachNewest(ctx, subjects, x.add)
+	if x.last > 0 {
+		return stream.Each(ctx, subjects, x.last, x.add)
 	}
-	if err != nil {
-		return fmt.Errorf("read the last event of each %s: %w", x.object, err)
-	}
-	return nil
+	// An object has a last event for each state it was in, of which the one
+	// stored last counts. They come in order.
+	return stream.EachNewest(ctx, subjects, x.add)
 }
 
 func (x *Index) add(message js.Message) {
@@ -108,23 +106,18 @@ func (x *Index) digest(event pipeline.Event) uint64 {
 }
 
 // Event reads the newest stored event of an object as a whole; false when there is none any more.
-func (x *Index) Event(ctx context.Context, id int) (pipeline.Event, bool, error) {
+func (x *Index) Event(ctx context.Context, id int) (event pipeline.Event, has bool, err error) {
+	defer errs.Wrap(&err, "read the last event of %s %d", x.object, id)
 	stored, known := x.objects[id]
 	if !known {
-		return pipeline.Event{}, false, nil
+		return event, false, nil
 	}
 	message, err := x.feeds.core.Stream(pipeline.StreamONE).Get(ctx, stored.Sequence)
-	if message == nil && err == nil {
-		return pipeline.Event{}, false, nil
+	if message == nil || err != nil {
+		return event, false, err
 	}
-	var event pipeline.Event
-	if err == nil {
-		event, err = pipeline.DecodeEvent(message.Data)
-	}
-	if err != nil {
-		return pipeline.Event{}, false, fmt.Errorf("read the last event of %s %d: %w", x.object, id, err)
-	}
-	return event, true, nil
+	event, err = pipeline.DecodeEvent(message.Data)
+	return event, err == nil, err
 }
 
 // FoundEvent is an event that a comparison with oned found missing. After is the
@@ -170,19 +163,16 @@ var tailWindows = []uint64{2_000, 20_000, 100_000}
 
 // Tail is the last events that were heard on the feed and stored before the
 // lease, oldest first, most at most. Nothing can be added to them any more.
-func (l *Lease) Tail(ctx context.Context, most int) ([]StoredEvent, error) {
+func (l *Lease) Tail(ctx context.Context, most int) (events []StoredEvent, err error) {
+	defer errs.Wrap(&err, "read the last events of feed %s", l.feed)
 	end := l.Sequence()
-	var events []StoredEvent
 	for _, window := range tailWindows {
-		var err error
-		if events, err = l.eventsBetween(ctx, end-min(end, window), end); err != nil {
-			return nil, fmt.Errorf("read the last events of feed %s: %w", l.feed, err)
-		}
-		if len(events) >= most || window >= end {
+		events, err = l.eventsBetween(ctx, end-min(end, window), end)
+		if err != nil || len(events) >= most || window >= end {
 			break
 		}
 	}
-	return events[max(0, len(events)-most):], nil
+	return events[max(0, len(events)-most):], err
 }
 
 // eventsBetween are the feed's events behind a sequence and before the lease's.

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/flowjet/flowjet/internal/errs"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
@@ -43,16 +44,14 @@ func (h *History) Check(transition pipeline.Transition) error {
 // LastTransition is the number of the service's transition that was published last,
 // 0 for none: what a crash left unpublished comes after it. The stream's leader is
 // asked: another replica may lag behind.
-func (h *History) LastTransition(ctx context.Context, service int) (uint64, error) {
+func (h *History) LastTransition(ctx context.Context, service int) (last uint64, err error) {
+	defer errs.Wrap(&err, "read the last transition of service %d", service)
 	_, header, err := h.core.Stream(pipeline.StreamFlow).LastOf(ctx, pipeline.TransitionSubjects(service))
-	if err != nil {
-		return 0, fmt.Errorf("read the last transition of service %d: %w", service, err)
-	}
 	_, number, _ := strings.Cut(header.Get(jetstream.MsgIDHeader), "-")
-	if last, err := strconv.ParseUint(number, 10, 64); err == nil {
-		return last, nil
+	if last, numberErr := strconv.ParseUint(number, 10, 64); numberErr == nil {
+		return last, err
 	}
-	return 0, nil // none, or not one of ours: everything is published again
+	return 0, err // none, or not one of ours: everything is published again
 }
 
 // LastTransitionSequence is the sequence of what happened last, 0 if nothing

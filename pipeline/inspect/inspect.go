@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/internal/errs"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/deadletters"
 	"github.com/flowjet/flowjet/pipeline/deliveries"
@@ -48,22 +49,24 @@ func (i *Inspector) Observe() (*Observer, error) {
 }
 
 // ServerTime is the clock of the NATS server that answers.
-func (i *Inspector) ServerTime(ctx context.Context) (time.Time, error) {
+func (i *Inspector) ServerTime(ctx context.Context) (now time.Time, err error) {
+	defer errs.Wrap(&err, "ask NATS for its time")
 	info, err := i.core.Stream(pipeline.StreamWork).Info(ctx)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("ask NATS for its time: %w", err)
+	if err == nil {
+		now = info.TimeStamp
 	}
-	return info.TimeStamp, nil
+	return now, err
 }
 
 // Storage is how many bytes of JetStream's storage are used, and how many there
 // may be; 0 or less for no limit.
 func (i *Inspector) Storage(ctx context.Context) (used uint64, most int64, err error) {
+	defer errs.Wrap(&err, "ask NATS for the account's storage")
 	info, err := i.pipe.JetStream().AccountInfo(ctx)
-	if err != nil {
-		return 0, 0, fmt.Errorf("ask NATS for the account's storage: %w", err)
+	if err == nil {
+		used, most = info.Store, info.Limits.MaxStore
 	}
-	return info.Store, info.Limits.MaxStore, nil
+	return used, most, err
 }
 
 // list is never null in JSON.
@@ -195,8 +198,7 @@ func (i *Inspector) Tail(ctx context.Context, stream string, after uint64, visit
 
 // Follow visits what comes to such a stream behind a sequence, until ctx ends, whose error it returns.
 func (i *Inspector) Follow(ctx context.Context, stream string, after uint64, visit func(Entry)) error {
-	tail := tails[stream]
-	r, err := i.core.Stream(stream).Read(ctx, tail.filter, after)
+	r, err := i.core.Stream(stream).Read(ctx, tails[stream].filter, after)
 	if err != nil {
 		return fmt.Errorf("follow stream %s: %w", stream, err)
 	}
@@ -206,7 +208,7 @@ func (i *Inspector) Follow(ctx context.Context, stream string, after uint64, vis
 		if err != nil {
 			return err
 		}
-		if entry, err := tail.read(message); err == nil {
+		if entry, err := tails[stream].read(message); err == nil {
 			visit(entry)
 		}
 	}
@@ -236,8 +238,6 @@ func (i *Inspector) RecentEvents(ctx context.Context, most uint64) (recent Recen
 			recent.LastResynced = message.Time
 		}
 	})
-	if err != nil {
-		return RecentEvents{}, fmt.Errorf("read the last events: %w", err)
-	}
-	return recent, nil
+	errs.Wrap(&err, "read the last events")
+	return recent, err
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/flowjet/flowjet/internal/errs"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/presence"
 	"github.com/flowjet/flowjet/pipeline/work"
@@ -147,11 +148,9 @@ func (o *Observer) Status(ctx context.Context, missing ...string) (Status, error
 				return err
 			}
 			lag, first, err := o.inspector.core.Stream(of.stream).Backlog(ctx, of.filter, cursor)
-			if err != nil {
-				return fmt.Errorf("read the position of %s: %w", of.cursor, err)
-			}
+			errs.Wrap(&err, "read the position of %s", of.cursor)
 			found[i] = ReaderStatus{Reader: of.cursor, Cursor: cursor, Lag: lag, Oldest: timeOf(first.Time)}
-			return nil
+			return err
 		}, checkpoints, of.stream)
 	}
 	read(func() (err error) {
@@ -195,9 +194,10 @@ func shares(live map[string]pipeline.WorkerBeat) (workers []WorkerShare, unowned
 
 // deadLetters counts them by who gave them up; servers are those that hold them.
 func (o *Observer) deadLetters(ctx context.Context) (count map[string]uint64, servers []ServerStatus, err error) {
+	defer errs.Wrap(&err, "count the dead letters")
 	info, err := o.inspector.core.Stream(pipeline.StreamDead).Info(ctx, jetstream.WithSubjectFilter(pipeline.SubjectsDead))
 	if err != nil {
-		return nil, nil, fmt.Errorf("count the dead letters: %w", err)
+		return nil, nil, err
 	}
 	count = map[string]uint64{}
 	for subject, letters := range info.State.Subjects {

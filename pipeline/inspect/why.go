@@ -10,6 +10,7 @@ import (
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/internal/errs"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
@@ -98,7 +99,7 @@ func (i *Inspector) Why(ctx context.Context, service int, look Look) (Why, error
 	}
 	path, err := i.lastTransitions(ctx, service)
 	if err != nil {
-		return Why{}, fmt.Errorf("read the transitions of service %d: %w", service, err)
+		return Why{}, err
 	}
 	if revision == 0 && len(path) == 0 {
 		return Why{}, fmt.Errorf("service %d: %w", service, pipeline.ErrNotFound)
@@ -118,7 +119,7 @@ func (i *Inspector) Why(ctx context.Context, service int, look Look) (Why, error
 	}
 	if !seen {
 		if facts, err = i.heardVMs(ctx, record.State); err != nil {
-			return Why{}, fmt.Errorf("read the last events of the VMs of service %d: %w", service, err)
+			return Why{}, err
 		}
 	}
 	why := Explain(service, record, facts, path, time.Now())
@@ -135,7 +136,7 @@ func (i *Inspector) Why(ctx context.Context, service int, look Look) (Why, error
 func (i *Inspector) addInputs(ctx context.Context, why *Why, applied uint64) (err error) {
 	now := time.Now()
 	if why.Backlog, err = i.backlogOf(ctx, why.Service, applied); err != nil {
-		return fmt.Errorf("read the pending inputs of service %d: %w", why.Service, err)
+		return err
 	}
 	if oldest := why.Backlog.Oldest; oldest != nil && now.Sub(*oldest) > lateAfter {
 		why.Waits = append(why.Waits, flow.Finding{Kind: flow.FoundInputs, Count: int(min(why.Backlog.Count, 1<<31)), Since: oldest}.Written(now))
@@ -270,14 +271,14 @@ func (w *Why) summary() string {
 const lateAfter = 5 * time.Second
 
 // lastTransitions are the service's, oldest first, as far back as is looked.
-func (i *Inspector) lastTransitions(ctx context.Context, service int) ([]pipeline.Transition, error) {
-	subjects := pipeline.TransitionSubjects(service)
-	last, err := i.core.Stream(pipeline.StreamFlow).Last(ctx, subjects)
+func (i *Inspector) lastTransitions(ctx context.Context, service int) (path []pipeline.Transition, err error) {
+	defer errs.Wrap(&err, "read the transitions of service %d", service)
+	stream, subjects := i.core.Stream(pipeline.StreamFlow), pipeline.TransitionSubjects(service)
+	last, err := stream.Last(ctx, subjects)
 	if last == nil || err != nil {
 		return nil, err
 	}
-	var path []pipeline.Transition
-	err = i.core.Stream(pipeline.StreamFlow).Each(ctx, subjects, last.Sequence-min(last.Sequence, searchedFor), func(message js.Message) {
+	err = stream.Each(ctx, subjects, last.Sequence-min(last.Sequence, searchedFor), func(message js.Message) {
 		if transition, err := pipeline.ReadTransition(message); err == nil {
 			path = append(path, transition)
 		}
@@ -287,8 +288,9 @@ func (i *Inspector) lastTransitions(ctx context.Context, service int) ([]pipelin
 
 // heardVMs are the VMs of roles that are not simply running, as their last
 // events told. What was heard of a VM is kept for three days.
-func (i *Inspector) heardVMs(ctx context.Context, state flow.State) (flow.Facts, error) {
-	facts := flow.Facts{}
+func (i *Inspector) heardVMs(ctx context.Context, state flow.State) (facts flow.Facts, err error) {
+	defer errs.Wrap(&err, "read the last events of the VMs of service %d", state.Service.ID)
+	facts = flow.Facts{}
 	for _, role := range state.Service.Body.Roles {
 		if role.State == nil || *role.State == spec.RoleRunning {
 			continue
@@ -316,7 +318,8 @@ func (i *Inspector) heardVMs(ctx context.Context, state flow.State) (flow.Facts,
 // backlogOf is what has woken the service and is not handled. An input that changed nothing
 // is in no record: it is handled if its partition's cursor has passed it, or if what the cursor
 // stands before is another service's.
-func (i *Inspector) backlogOf(ctx context.Context, service int, applied uint64) (Backlog, error) {
+func (i *Inspector) backlogOf(ctx context.Context, service int, applied uint64) (backlog Backlog, err error) {
+	defer errs.Wrap(&err, "read the pending inputs of service %d", service)
 	partition, subject, stream := pipeline.Partition(service), pipeline.StoredWorkSubject(service), i.core.Stream(pipeline.StreamWork)
 	cursor, err := i.pipe.LoadCursor(ctx, pipeline.PartitionKey(partition))
 	if err != nil {

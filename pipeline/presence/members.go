@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/flowjet/flowjet/internal/errs"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/internal/js"
 	"github.com/flowjet/flowjet/pipeline/internal/liveness"
@@ -45,31 +46,24 @@ func Members(ctx context.Context, p *pipeline.Pipeline) ([]Member, error) {
 }
 
 func load(ctx context.Context, p *pipeline.Pipeline) (members []Member, revision uint64, err error) {
-	text, revision, err := p.Client.Bucket(pipeline.BucketCheckpoint).Get(ctx, pipeline.MembersKey)
-	if err != nil {
-		return nil, 0, fmt.Errorf("read the expected processes: %w", err)
-	}
-	if revision == 0 {
-		return nil, 0, nil
-	}
-	if json.Unmarshal(text, &members) != nil {
+	defer errs.Wrap(&err, "read the expected processes")
+	text, revision, err := p.Bucket(pipeline.BucketCheckpoint).Get(ctx, pipeline.MembersKey)
+	if revision > 0 && json.Unmarshal(text, &members) != nil {
 		members = nil // it is written anew
 	}
-	return members, revision, nil
+	return members, revision, err
 }
 
 // save keeps which processes are expected, unless somebody else has written that since.
 func save(ctx context.Context, p *pipeline.Pipeline, members []Member, revision uint64) (err error) {
+	defer errs.Wrap(&err, "store the expected processes")
 	bucket, text := p.Bucket(pipeline.BucketCheckpoint), pipeline.Encode(members)
 	if revision == 0 {
 		_, err = bucket.Create(ctx, pipeline.MembersKey, text)
 	} else {
 		_, err = bucket.Update(ctx, pipeline.MembersKey, text, revision)
 	}
-	if err != nil {
-		return fmt.Errorf("store the expected processes: %w", err)
-	}
-	return nil
+	return err
 }
 
 // Forget has a member that is gone for good not expected any more.

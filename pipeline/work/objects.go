@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/flowjet/flowjet/internal/errs"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
@@ -26,11 +27,9 @@ func NewObjects(p *pipeline.Pipeline) *Objects {
 }
 
 // PutOwner notes which service an object belongs to.
-func (o *Objects) PutOwner(ctx context.Context, kind string, id, service int) error {
-	if err := o.bucket.Put(ctx, ownerKey(kind, id), fmt.Append(nil, service)); err != nil {
-		return fmt.Errorf("store that %s %d belongs to service %d: %w", kind, id, service, err)
-	}
-	return nil
+func (o *Objects) PutOwner(ctx context.Context, kind string, id, service int) (err error) {
+	defer errs.Wrap(&err, "store that %s %d belongs to service %d", kind, id, service)
+	return o.bucket.Put(ctx, ownerKey(kind, id), fmt.Append(nil, service))
 }
 
 // What owners call virtual machines and networks, as hook events do.
@@ -61,36 +60,32 @@ func (o *Objects) PutOwners(ctx context.Context, owners []Owner) error {
 }
 
 // Owner is the service that an object belongs to; false when none is known.
-func (o *Objects) Owner(ctx context.Context, kind string, id int) (int, bool, error) {
+func (o *Objects) Owner(ctx context.Context, kind string, id int) (service int, known bool, err error) {
+	defer errs.Wrap(&err, "look up the service of %s %d", kind, id)
 	text, revision, err := o.bucket.Get(ctx, ownerKey(kind, id))
-	if err != nil {
-		return 0, false, fmt.Errorf("look up the service of %s %d: %w", kind, id, err)
+	if err != nil || revision == 0 {
+		return 0, false, err
 	}
-	if revision == 0 {
-		return 0, false, nil
-	}
-	service, err := strconv.Atoi(string(text))
-	if err != nil {
-		return 0, false, fmt.Errorf("look up the service of %s %d: %q is not the id of a service", kind, id, text)
+	if service, err = strconv.Atoi(string(text)); err != nil {
+		return 0, false, fmt.Errorf("%q is not the id of a service", text)
 	}
 	return service, true, nil
 }
 
 // ForgetOwner removes what PutOwner noted, once the object is gone.
-func (o *Objects) ForgetOwner(ctx context.Context, kind string, id int) error {
-	if err := o.bucket.Purge(ctx, ownerKey(kind, id), jetstream.PurgeTTL(pipeline.MarkerTTL)); err != nil {
-		return fmt.Errorf("delete the service of %s %d: %w", kind, id, err)
-	}
-	return nil
+func (o *Objects) ForgetOwner(ctx context.Context, kind string, id int) (err error) {
+	defer errs.Wrap(&err, "delete the service of %s %d", kind, id)
+	return o.bucket.Purge(ctx, ownerKey(kind, id), jetstream.PurgeTTL(pipeline.MarkerTTL))
 }
 
 func ownerKey(kind string, id int) string { return fmt.Sprintf("%s-%d", kind, id) }
 
 // Owners is everything that PutOwner noted and ForgetOwner did not remove, kind
 // by kind: vm or net -> id -> service. What cannot be understood is left out.
-func (o *Objects) Owners(ctx context.Context) (map[string]map[int]int, error) {
-	all := map[string]map[int]int{}
-	err := o.bucket.Each(ctx, func(key string, value []byte) {
+func (o *Objects) Owners(ctx context.Context) (all map[string]map[int]int, err error) {
+	defer errs.Wrap(&err, "read the services of VMs and networks")
+	all = map[string]map[int]int{}
+	return all, o.bucket.Each(ctx, func(key string, value []byte) {
 		kind, number, _ := strings.Cut(key, "-")
 		id, keyErr := strconv.Atoi(number)
 		service, valueErr := strconv.Atoi(string(value))
@@ -102,10 +97,6 @@ func (o *Objects) Owners(ctx context.Context) (map[string]map[int]int, error) {
 		}
 		all[kind][id] = service
 	})
-	if err != nil {
-		return nil, fmt.Errorf("read the services of VMs and networks: %w", err)
-	}
-	return all, nil
 }
 
 // The headers of a schedule. nats.go's WithScheduleAt cuts the time to whole
@@ -134,25 +125,21 @@ func NewTimers(p *pipeline.Pipeline) *Timers { return &Timers{p.Client, p.Schema
 // the stream's transform like any other, so the target is WorkSubject, and removes what is stored
 // on the schedule's subject. A timer that replaces one which fires at that moment is removed with
 // it: who receives one of an older generation sets the newer again.
-func (t *Timers) SetTimer(ctx context.Context, service int, timer pipeline.Timer) error {
+func (t *Timers) SetTimer(ctx context.Context, service int, timer pipeline.Timer) (err error) {
+	defer errs.Wrap(&err, "set the timer %s of service %d", timer.Name, service)
 	message := nats.NewMsg(pipeline.TimerSubject(service, timer.Name))
 	message.Data = pipeline.Encode(pipeline.Work{Version: t.schema, Service: service, Timer: &timer})
 	message.Header.Set(headerSchedule, "@at "+timer.Due.UTC().Format(time.RFC3339Nano))
 	message.Header.Set(headerScheduleTarget, pipeline.WorkSubject(service))
 	// The stream's MaxAge of 7 d would remove a later timer before it fires.
 	message.Header.Set(headerTTL, "never")
-	if _, err := t.core.Stream(pipeline.StreamWork).Commit(ctx, message); err != nil {
-		return fmt.Errorf("set the timer %s of service %d: %w", timer.Name, service, err)
-	}
-	return nil
+	_, err = t.core.Stream(pipeline.StreamWork).Commit(ctx, message)
+	return err
 }
 
 // CancelTimer removes a timer; one that is not set is no error. A timer that
 // is firing just now may still come: its generation tells it apart.
-func (t *Timers) CancelTimer(ctx context.Context, service int, name string) error {
-	err := t.core.Stream(pipeline.StreamWork).Purge(ctx, jetstream.WithPurgeSubject(pipeline.TimerSubject(service, name)))
-	if err != nil {
-		return fmt.Errorf("cancel the timer %s of service %d: %w", name, service, err)
-	}
-	return nil
+func (t *Timers) CancelTimer(ctx context.Context, service int, name string) (err error) {
+	defer errs.Wrap(&err, "cancel the timer %s of service %d", name, service)
+	return t.core.Stream(pipeline.StreamWork).Purge(ctx, jetstream.WithPurgeSubject(pipeline.TimerSubject(service, name)))
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/internal/errs"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/deadletters"
 	"github.com/flowjet/flowjet/pipeline/internal/js"
@@ -39,16 +40,13 @@ func (q *Queue) PublishWork(ctx context.Context, work pipeline.Work, messageID s
 }
 
 // PublishCommand is PublishWork for a command whose reply goes to an inbox.
-func (q *Queue) PublishCommand(ctx context.Context, work pipeline.Work, messageID, replyTo string) (uint64, error) {
+func (q *Queue) PublishCommand(ctx context.Context, work pipeline.Work, messageID, replyTo string) (sequence uint64, err error) {
+	defer errs.Wrap(&err, "wake service %d", work.Service)
 	message := q.message(work, messageID)
 	if replyTo != "" {
 		message.Header.Set(pipeline.HeaderReplyTo, replyTo)
 	}
-	sequence, err := q.core.Publish(ctx, message)
-	if err != nil {
-		return 0, fmt.Errorf("wake service %d: %w", work.Service, err)
-	}
-	return sequence, nil
+	return q.core.Publish(ctx, message)
 }
 
 func (q *Queue) message(work pipeline.Work, messageID string) *nats.Msg {
@@ -68,7 +66,8 @@ func (q *Queue) message(work pipeline.Work, messageID string) *nats.Msg {
 // Few go out one right behind the other. Where the server is lost in the middle,
 // a later one can be stored before an earlier: it is then stored once more, so that
 // the last one stored of each service is the last one given.
-func (q *Queue) PublishWakes(ctx context.Context, wakes []pipeline.Wake) error {
+func (q *Queue) PublishWakes(ctx context.Context, wakes []pipeline.Wake) (err error) {
+	defer errs.Wrap(&err, "wake %d services", len(wakes))
 	messages := make([]*nats.Msg, len(wakes))
 	for i, wake := range wakes {
 		messages[i] = q.message(wake.Work, wake.MessageID)
@@ -76,10 +75,7 @@ func (q *Queue) PublishWakes(ctx context.Context, wakes []pipeline.Wake) error {
 			messages[i].Header.Set(pipeline.HeaderTrace, wake.Trace)
 		}
 	}
-	if err := q.core.Stream(pipeline.StreamWork).Append(ctx, messages, js.Rules{Burst: js.Renamed}); err != nil {
-		return fmt.Errorf("wake %d services: %w", len(wakes), err)
-	}
-	return nil
+	return q.core.Stream(pipeline.StreamWork).Append(ctx, messages, js.Rules{Burst: js.Renamed})
 }
 
 // PartitionReader reads one partition's work in order. Next is for one
@@ -169,11 +165,12 @@ func (r *EventReader) Next(ctx context.Context) (uint64, pipeline.Event, error) 
 
 // VMsThat returns the newest stored event of each VM of the pipeline's zone whose state, as
 // that says, is one that holds. An event that cannot be understood counts as missing.
-func (q *Queue) VMsThat(ctx context.Context, holds func(one.VM) bool) (map[int]pipeline.Event, error) {
-	newest := map[int]pipeline.Event{}
+func (q *Queue) VMsThat(ctx context.Context, holds func(one.VM) bool) (newest map[int]pipeline.Event, err error) {
+	defer errs.Wrap(&err, "read the newest event of each VM")
+	newest = map[int]pipeline.Event{}
 	// A VM has a newest event for each state it was in, of which the one stored last
 	// counts. They come in order.
-	err := q.core.Stream(pipeline.StreamONE).EachNewest(ctx, pipeline.KindSubjects(q.zone, "vm"), func(message js.Message) {
+	return newest, q.core.Stream(pipeline.StreamONE).EachNewest(ctx, pipeline.KindSubjects(q.zone, "vm"), func(message js.Message) {
 		event, err := pipeline.DecodeEvent(message.Data)
 		if err != nil {
 			return
@@ -183,22 +180,15 @@ func (q *Queue) VMsThat(ctx context.Context, holds func(one.VM) bool) (map[int]p
 			newest[event.ID] = event
 		}
 	})
-	if err != nil {
-		return nil, fmt.Errorf("read the newest event of each VM: %w", err)
-	}
-	return newest, nil
 }
 
 // VMEntered returns the newest stored event of a VM's coming to a state; false for none.
-func (q *Queue) VMEntered(ctx context.Context, vm one.VM) (pipeline.Event, bool, error) {
-	subject := pipeline.VMSubject(q.zone, vm.ID, vm.State.String(), vm.LCMState.String())
-	message, err := q.core.Stream(pipeline.StreamONE).Last(ctx, subject)
-	var event pipeline.Event
-	if message != nil {
-		event, err = pipeline.DecodeEvent(message.Data)
+func (q *Queue) VMEntered(ctx context.Context, vm one.VM) (event pipeline.Event, entered bool, err error) {
+	defer errs.Wrap(&err, "read when VM %d entered %s/%s", vm.ID, vm.State, vm.LCMState)
+	message, err := q.core.Stream(pipeline.StreamONE).Last(ctx, pipeline.VMSubject(q.zone, vm.ID, vm.State.String(), vm.LCMState.String()))
+	if message == nil || err != nil {
+		return event, false, err
 	}
-	if err != nil {
-		return pipeline.Event{}, false, fmt.Errorf("read when VM %d entered %s/%s: %w", vm.ID, vm.State, vm.LCMState, err)
-	}
-	return event, message != nil, nil
+	event, err = pipeline.DecodeEvent(message.Data)
+	return event, err == nil, err
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 
+	"github.com/flowjet/flowjet/internal/errs"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
@@ -32,32 +33,27 @@ func NewRecords(p *pipeline.Pipeline) *Records {
 
 // LoadRecord reads a service's record with its revision, which SaveRecord
 // wants back. Without a record it returns the zero Record and revision 0.
-func (r *Records) LoadRecord(ctx context.Context, service int) (pipeline.Record, uint64, error) {
+func (r *Records) LoadRecord(ctx context.Context, service int) (record pipeline.Record, revision uint64, err error) {
+	defer errs.Wrap(&err, "load the record of service %d", service)
 	text, revision, written, err := r.bucket.GetDated(ctx, strconv.Itoa(service))
-	if err != nil {
-		return pipeline.Record{}, 0, fmt.Errorf("load the record of service %d: %w", service, err)
-	}
-	var record pipeline.Record
-	if revision == 0 {
-		return record, 0, nil
+	if err != nil || revision == 0 {
+		return pipeline.Record{}, 0, err
 	}
 	if err := pipeline.Decode(text, &record); err != nil {
-		return pipeline.Record{}, 0, fmt.Errorf("load the record of service %d: it cannot be read: %w", service, err)
+		return pipeline.Record{}, 0, fmt.Errorf("it cannot be read: %w", err)
 	}
 	if record.Version > r.schema {
-		return pipeline.Record{}, 0, fmt.Errorf("load the record of service %d: %w (version %d, this one knows %d)", service, pipeline.ErrNewer, record.Version, r.schema)
+		return pipeline.Record{}, 0, fmt.Errorf("%w (version %d, this one knows %d)", pipeline.ErrNewer, record.Version, r.schema)
 	}
 	record.Written = written
 	return record, revision, nil
 }
 
 // RecordRevision is the revision of a service's record, 0 without one.
-func (r *Records) RecordRevision(ctx context.Context, service int) (uint64, error) {
-	_, revision, err := r.bucket.Get(ctx, strconv.Itoa(service))
-	if err != nil {
-		return 0, fmt.Errorf("read the revision of the record of service %d: %w", service, err)
-	}
-	return revision, nil
+func (r *Records) RecordRevision(ctx context.Context, service int) (revision uint64, err error) {
+	defer errs.Wrap(&err, "read the revision of the record of service %d", service)
+	_, revision, err = r.bucket.Get(ctx, strconv.Itoa(service))
+	return revision, err
 }
 
 // OwnerOf is the name of a service's owner as its record has it, empty if it is not known.
@@ -67,18 +63,15 @@ func (r *Records) OwnerOf(ctx context.Context, service int) (string, error) {
 }
 
 // EachRecord visits every service's record, those of ended services too. What cannot be read is skipped.
-func (r *Records) EachRecord(ctx context.Context, visit func(service int, record pipeline.Record)) error {
-	err := r.bucket.Each(ctx, func(key string, value []byte) {
+func (r *Records) EachRecord(ctx context.Context, visit func(service int, record pipeline.Record)) (err error) {
+	defer errs.Wrap(&err, "read the services' records")
+	return r.bucket.Each(ctx, func(key string, value []byte) {
 		service, err := strconv.Atoi(key)
 		var record pipeline.Record
 		if err == nil && pipeline.Decode(value, &record) == nil {
 			visit(service, record)
 		}
 	})
-	if err != nil {
-		return fmt.Errorf("read the services' records: %w", err)
-	}
-	return nil
 }
 
 // SaveRecord writes a service's record if its revision is still the one given (0: if there is
@@ -119,18 +112,27 @@ func (r *Records) newWrite(service int, record pipeline.Record) recordWrite {
 // save writes a record with a function that stores a message. It does not go through
 // KeyValue.Update, which hides whether a refusal is final (10071) or another
 // write is still on its way (10164, on several replicas), which is tried again.
-func (r *Records) save(ctx context.Context, write recordWrite, revision uint64, store func(context.Context, *nats.Msg) (uint64, error)) (uint64, error) {
-	saved, err := store(ctx, write.message(revision))
-	if js.Conflict(err) {
-		saved, err = r.resolve(ctx, write, revision)
+func (r *Records) save(ctx context.Context, write recordWrite, revision uint64, store func(context.Context, *nats.Msg) (uint64, error)) (saved uint64, err error) {
+	defer errs.Wrap(&err, "save the record of service %d", write.service)
+	if saved, err = store(ctx, write.message(revision)); js.Conflict(err) {
+		// A conflict with our own write whose answer was lost, the marker of a deleted record, or somebody else's write.
+		last, failed := r.core.Stream(stateStream).Last(ctx, write.subject)
+		switch {
+		case failed != nil:
+			err = failed
+		case last != nil && last.Header.Get(pipeline.HeaderNonce) == write.nonce:
+			return last.Sequence, nil
+		case last != nil && revision == 0 && len(last.Data) == 0:
+			saved, err = r.core.Publish(ctx, write.message(last.Sequence))
+		}
 	}
-	if errors.Is(err, nats.ErrMaxPayload) {
+	switch {
+	case js.Conflict(err):
+		err = pipeline.ErrConflict
+	case errors.Is(err, nats.ErrMaxPayload):
 		err = fmt.Errorf("its %d bytes are more than the NATS server takes; raise max_payload: %w", len(write.data), err)
 	}
-	if err != nil {
-		return 0, fmt.Errorf("save the record of service %d: %w", write.service, err)
-	}
-	return saved, nil
+	return saved, err
 }
 
 func (w recordWrite) message(revision uint64) *nats.Msg {
@@ -142,27 +144,6 @@ func (w recordWrite) message(revision uint64) *nats.Msg {
 	}
 	message.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(revision, 10))
 	return message
-}
-
-// resolve finds out what a refusal means: our own write whose answer was lost,
-// the marker of a deleted record, or somebody else's write.
-func (r *Records) resolve(ctx context.Context, write recordWrite, revision uint64) (uint64, error) {
-	last, err := r.core.Stream(stateStream).Last(ctx, write.subject)
-	switch {
-	case err != nil:
-		return 0, err
-	case last == nil:
-		return 0, pipeline.ErrConflict
-	case last.Header.Get(pipeline.HeaderNonce) == write.nonce:
-		return last.Sequence, nil
-	case revision > 0 || len(last.Data) > 0:
-		return 0, pipeline.ErrConflict
-	}
-	saved, err := r.core.Publish(ctx, write.message(last.Sequence))
-	if js.Conflict(err) {
-		err = pipeline.ErrConflict
-	}
-	return saved, err
 }
 
 // A stream whose last blocks were damaged ends before what has been read of it: the server
@@ -187,10 +168,10 @@ func Repair(ctx context.Context, p *pipeline.Pipeline, queued func(ctx context.C
 	if err != nil || !early {
 		return false, err
 	}
-	core := p.Client
-	core.Log().Error("stream WORK was damaged: it ends before messages that have been read; it is renumbered", "ends_at", last, "read_up_to", read)
+	stream := p.Client.Stream(pipeline.StreamWork)
+	p.Log().Error("stream WORK was damaged: it ends before messages that have been read; it is renumbered", "ends_at", last, "read_up_to", read)
 	var kept []*nats.Msg
-	err = core.Stream(pipeline.StreamWork).Each(ctx, "", 0, func(message js.Message) {
+	err = stream.Each(ctx, "", 0, func(message js.Message) {
 		if again := unfinished(message, func(command string) bool { return queued(ctx, command) }); again != nil {
 			kept = append(kept, again)
 		}
@@ -199,11 +180,11 @@ func Repair(ctx context.Context, p *pipeline.Pipeline, queued func(ctx context.C
 		return false, fmt.Errorf("read the rest of stream %s: %w", pipeline.StreamWork, err)
 	}
 	next := read + pipeline.BeyondCursors
-	if err := core.Stream(pipeline.StreamWork).Purge(ctx, jetstream.WithPurgeSequence(next)); err != nil {
+	if err := stream.Purge(ctx, jetstream.WithPurgeSequence(next)); err != nil {
 		return false, fmt.Errorf("renumber stream %s from %d: %w", pipeline.StreamWork, next, err)
 	}
 	for _, message := range kept {
-		if _, err := core.Publish(ctx, message); err != nil {
+		if _, err := p.Publish(ctx, message); err != nil {
 			return false, fmt.Errorf("republish the rest of stream %s: %w", pipeline.StreamWork, err)
 		}
 	}
