@@ -24,10 +24,12 @@ package opennebula
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/flowjet/flowjet/internal/seal"
@@ -59,15 +61,9 @@ type Client struct{ *exchange }
 
 // NewClient makes a client. It connects when the first call is made.
 func NewClient(config Config) *Client {
-	if config.Timeout <= 0 {
-		config.Timeout = time.Minute
-	}
-	if config.MaxConnections <= 0 {
-		config.MaxConnections = 8
-	}
-	if config.Logger == nil {
-		config.Logger = slog.New(slog.DiscardHandler)
-	}
+	config.Timeout = cmp.Or(max(config.Timeout, 0), time.Minute)
+	config.MaxConnections = cmp.Or(max(config.MaxConnections, 0), 8)
+	config.Logger = cmp.Or(config.Logger, slog.New(slog.DiscardHandler))
 	if config.Observe == nil {
 		config.Observe = func(string, time.Duration) {}
 	}
@@ -96,22 +92,25 @@ func NewClient(config Config) *Client {
 // lists them (one.zone.info); with Config.Others, as they do. It asks once and
 // returns; who leads is asked again by itself.
 func (c *Client) Follow(ctx context.Context, zone int) {
-	c.leader.mutex.Lock()
-	c.leader.follows = true
-	c.leader.servers.ofZone(zone)
-	c.leader.mutex.Unlock()
-	c.leader.find(ctx)
+	l := c.leader
+	l.mutex.Lock()
+	l.follows = true
+	l.mutex.Unlock()
+	l.servers.mutex.Lock()
+	l.servers.zone, l.servers.learned = zone, time.Time{}
+	l.servers.mutex.Unlock()
+	l.find(ctx)
 }
 
 // Leadership returns the term of the zone's leader and since when that leader is known
 // here; 0 while none was found. The first one may have led for any time, and since is
 // zero. A oned that has no others begins a new term when it was down and came back.
 func (c *Client) Leadership() (term int, since time.Time) {
-	if !c.leader.hasChoice() {
-		_, returned, since := c.restarts.counted()
-		return returned + 1, since
+	if c.leader.hasChoice() {
+		return c.leader.leadership()
 	}
-	return c.leader.leadership()
+	_, returned, since := c.restarts.counted()
+	return returned + 1, since
 }
 
 // Endpoint is the XML-RPC address that the next call goes to.
@@ -121,7 +120,11 @@ func (c *Client) Endpoint() string {
 }
 
 // Servers returns the XML-RPC addresses that the zone lists for its servers, as far as known.
-func (c *Client) Servers() []string { return c.leader.servers.public() }
+func (c *Client) Servers() []string {
+	c.leader.servers.mutex.Lock()
+	defer c.leader.servers.mutex.Unlock()
+	return slices.Clone(c.leader.servers.listed)
+}
 
 // Introduce adds servers that the zone is known to have: where the one configured is
 // down, another can be asked. With Config.Others it does nothing.
@@ -153,10 +156,10 @@ var ErrOtherUser = errors.New("the server user has another name: restart the pro
 // Renew takes over a changed password of the server user for every call from now
 // on, those of sessions in use too, and reports whether it had changed.
 func (c *Client) Renew(credentials Credentials) (changed bool, err error) {
-	if credentials.User != c.tokens.user {
+	t := c.tokens
+	if credentials.User != t.user {
 		return false, ErrOtherUser
 	}
-	t := c.tokens
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
 	key := cipherKey(credentials.Password)
@@ -187,10 +190,11 @@ func (c *Client) Box() *seal.Box {
 	return &seal.Box{Keys: func() [][]byte {
 		c.tokens.mutex.Lock()
 		defer c.tokens.mutex.Unlock()
+		keys := [][]byte{c.tokens.key, c.tokens.before}
 		if c.tokens.before == nil {
-			return [][]byte{c.tokens.key}
+			return keys[:1]
 		}
-		return [][]byte{c.tokens.key, c.tokens.before}
+		return keys
 	}}
 }
 
@@ -282,8 +286,7 @@ func (c *Client) Confirm() func(context.Context) bool {
 
 // readAs makes a call whose answer is a text, and reads it by of. The text lasts
 // until that returns: what is kept of it has to be copied.
-func readAs[T any](ctx context.Context, c *caller, of func(text []byte) (T, error), method string, arguments ...any) (T, error) {
-	var none T
+func readAs[T any](ctx context.Context, c *caller, of func(text []byte) (T, error), method string, arguments ...any) (none T, err error) {
 	received, err := c.client.call(ctx, c, method, arguments)
 	if err != nil {
 		return none, err

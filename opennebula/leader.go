@@ -75,7 +75,7 @@ func newLeader(ask asker, given []string, logger *slog.Logger) *leader {
 func (l *leader) endpoint() (endpoint string, term int) {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	if l.follows && time.Since(l.confirmed) > trustLeader && (l.servers.several() || time.Since(l.servers.asked()) > relearn) {
+	if l.follows && time.Since(l.confirmed) > trustLeader && (len(l.servers.all()) > 1 || time.Since(l.servers.asked()) > relearn) {
 		l.round(false)
 	}
 	return l.current, l.term
@@ -90,18 +90,28 @@ func (l *leader) leadership() (term int, since time.Time) {
 func (l *leader) hasChoice() bool {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	return l.follows && l.servers.several()
+	return l.follows && len(l.servers.all()) > 1
 }
 
 // find waits for a round of questions and returns where calls go then.
 func (l *leader) find(ctx context.Context) (endpoint string) {
-	l.mutex.Lock()
-	asked := l.round(false)
-	l.mutex.Unlock()
-	asked.wait(ctx)
+	l.ask(ctx, false)
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
 	return l.current
+}
+
+// ask waits for a round of questions; false where ctx ends before.
+func (l *leader) ask(ctx context.Context, fresh bool) (*round, bool) {
+	l.mutex.Lock()
+	asked := l.round(fresh)
+	l.mutex.Unlock()
+	select {
+	case <-asked.ended:
+		return asked, true
+	case <-ctx.Done():
+		return nil, false
+	}
 }
 
 // await waits until a server certainly leads, as a round that begins from now on finds,
@@ -109,14 +119,8 @@ func (l *leader) find(ctx context.Context) (endpoint string) {
 // may be carried out all the same, and what is read there afterwards be of before.
 func (l *leader) await(ctx context.Context) bool {
 	for {
-		l.mutex.Lock()
-		asked := l.round(true)
-		l.mutex.Unlock()
-		if !asked.wait(ctx) {
-			return false
-		}
-		if asked.leading != "" {
-			return true
+		if asked, ended := l.ask(ctx, true); !ended || asked.leading != "" {
+			return ended
 		}
 	}
 }
@@ -125,20 +129,8 @@ func (l *leader) await(ctx context.Context) bool {
 // now: it leads in it still, and no majority can have elected another since. Only a
 // round that begins after the call counts.
 func (l *leader) confirm(ctx context.Context, endpoint string, term int) bool {
-	l.mutex.Lock()
-	asked := l.round(true)
-	l.mutex.Unlock()
-	return asked.wait(ctx) && asked.leading == endpoint && asked.term == term
-}
-
-// wait reports whether the round ended before ctx did.
-func (r *round) wait(ctx context.Context) bool {
-	select {
-	case <-r.ended:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	asked, ended := l.ask(ctx, true)
+	return ended && asked.leading == endpoint && asked.term == term
 }
 
 // round returns a round of questions: the one under way, or where only one that
@@ -185,7 +177,7 @@ func (l *leader) run() {
 func (l *leader) choose(found []raftAnswer) {
 	servers := l.servers.all()
 	best, certain := leading(found, l.poll.quorum(servers))
-	_, restored := leading(found, max(len(servers), len(l.servers.public()))/2+1)
+	_, restored := leading(found, max(len(servers), len(l.servers.listed))/2+1)
 	if best == nil || best.status.Term < l.term && !restored {
 		l.pause = min(2*l.pause, longPause)
 		return

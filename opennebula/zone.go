@@ -102,8 +102,7 @@ func (e *exchange) zoneServers(ctx context.Context, endpoint string, id int) ([]
 }
 
 // objectAt reads an object from one oned, whether it leads or not.
-func objectAt[T any](ctx context.Context, e *exchange, endpoint string, of func(r *onexml.Reader) T, method string, arguments ...any) (T, error) {
-	var none T
+func objectAt[T any](ctx context.Context, e *exchange, endpoint string, of func(r *onexml.Reader) T, method string, arguments ...any) (none T, err error) {
 	body, err := encodeCall(method, e.tokens.session(e.tokens.user), arguments)
 	if err != nil {
 		return none, err
@@ -148,12 +147,6 @@ type zoneServers struct {
 	ids map[string]int
 }
 
-func (z *zoneServers) ofZone(id int) {
-	z.mutex.Lock()
-	defer z.mutex.Unlock()
-	z.zone, z.learned = id, time.Time{}
-}
-
 // all returns the zone's servers, each by one address: a server that is configured by
 // its loopback address is listed by another one.
 func (z *zoneServers) all() (servers []string) {
@@ -171,13 +164,6 @@ func (z *zoneServers) all() (servers []string) {
 	return servers
 }
 
-// public returns the zone's servers as the zone lists them, for other hosts.
-func (z *zoneServers) public() []string {
-	z.mutex.Lock()
-	defer z.mutex.Unlock()
-	return slices.Clone(z.listed)
-}
-
 // distinct notes the ids of the servers that answered, and leaves out answers of one
 // that has answered by another address.
 func (z *zoneServers) distinct(found []raftAnswer) []raftAnswer {
@@ -191,8 +177,6 @@ func (z *zoneServers) distinct(found []raftAnswer) []raftAnswer {
 	servers := z.all()
 	return slices.DeleteFunc(found, func(one raftAnswer) bool { return !slices.Contains(servers, one.endpoint) })
 }
-
-func (z *zoneServers) several() bool { return len(z.all()) > 1 }
 
 // asked returns when the zone was asked which servers it has, zero for never.
 func (z *zoneServers) asked() time.Time {
@@ -224,37 +208,36 @@ func (z *zoneServers) complete(known []string, found []raftAnswer, poll *raftPol
 	defer cancel()
 	lists := map[string][]string{}
 	for _, one := range found {
-		listed, err := z.ask.zoneServers(ctx, one.endpoint, z.zone)
+		servers, err := z.ask.zoneServers(ctx, one.endpoint, z.zone)
 		if err != nil {
 			continue
 		}
-		var endpoints []string
-		for _, server := range listed {
-			endpoints = append(endpoints, server.Endpoint)
+		listed := []string{}
+		for _, server := range servers {
+			listed = append(listed, server.Endpoint)
 		}
-		lists[one.endpoint] = endpoints
-		if len(z.given) == 1 {
-			break
+		z.mutex.Lock()
+		z.listed, z.learned = listed, time.Now()
+		z.mutex.Unlock()
+		if lists[one.endpoint] = listed; len(z.given) > 1 {
+			continue
 		}
-	}
-	z.mutex.Lock()
-	if len(lists) > 0 || len(z.given) > 1 {
-		z.learned = time.Now()
-	}
-	for _, listed := range lists {
-		z.listed = listed
-	}
-	z.mutex.Unlock()
-	if len(z.given) > 1 && len(lists) > 0 {
-		z.compare(lists)
-		return z.distinct(found)
-	}
-	for _, listed := range lists {
 		if added := z.add(listed...); len(added) > 0 {
 			return poll.round(append(known, added...), true)
 		}
+		return found
 	}
-	return found
+	if len(z.given) == 1 {
+		return found
+	}
+	z.mutex.Lock()
+	z.learned = time.Now()
+	z.mutex.Unlock()
+	if len(lists) == 0 {
+		return found
+	}
+	z.compare(lists)
+	return z.distinct(found)
 }
 
 // compare leaves out given servers whose zone has other servers than that of most of
