@@ -83,8 +83,8 @@ func FillContents(body *spec.Body, role *spec.Role) {
 		role.TemplateContents = json.RawMessage("{}") // as OneFlow writes it
 	}
 	values := raw.Object{}
-	for _, given := range append(spec.InputValues(body.Extra, body.UserInputsValues), spec.InputValues(role.Extra, role.UserInputsValues)...) {
-		maps.Copy(values, raw.Attributes(given))
+	for _, given := range slices.Concat(body.Inputs().Values, role.Inputs().Values) {
+		maps.Copy(values, given)
 	}
 	if len(values) > 0 {
 		contents, context := raw.Object{}, raw.Object{}

@@ -64,27 +64,24 @@ func variablesOf(service spec.Service, role *spec.Role, instance Instance, refer
 	for name, id := range spec.NetworkIDs(service.Body.NetworksValues) {
 		v.values[name] = raw.Plain(id)
 	}
-	v.setInputs(service.Body.Extra, service.Body.UserInputs, service.Body.UserInputsValues)
-	v.setInputs(role.Extra, role.UserInputs, role.UserInputsValues)
+	for _, inputs := range []spec.Inputs{service.Body.Inputs(), role.Inputs()} {
+		for _, declared := range inputs.Declared {
+			for name := range declared {
+				if _, has := v.values[name]; !has {
+					v.unset[name] = true
+				}
+			}
+		}
+		for _, values := range inputs.Values {
+			for name, value := range values {
+				if raw.KindOf(value) != raw.KindNull {
+					v.values[name] = raw.Plain(value)
+					delete(v.unset, name)
+				}
+			}
+		}
+	}
 	return v
-}
-
-func (v variables) setInputs(extra map[string]json.RawMessage, declared, given json.RawMessage) {
-	for _, inputs := range []json.RawMessage{extra["custom_attrs"], declared} {
-		for name := range raw.Attributes(inputs) {
-			if _, has := v.values[name]; !has {
-				v.unset[name] = true
-			}
-		}
-	}
-	for _, values := range spec.InputValues(extra, given) {
-		for name, value := range raw.Attributes(values) {
-			if raw.KindOf(value) != raw.KindNull {
-				v.values[name] = raw.Plain(value)
-				delete(v.unset, name)
-			}
-		}
-	}
 }
 
 // fill puts the values into an attribute's value, which belongs to CONTEXT or not. It reports whether anything is left:

@@ -166,16 +166,27 @@ func (u UserInput) Value() string {
 	return u.Initial
 }
 
-// InputValues are the values of a body's or a role's user inputs, those that OneFlow 6 called custom_attrs first.
-func InputValues(extra map[string]json.RawMessage, values json.RawMessage) []json.RawMessage {
-	return []json.RawMessage{extra["custom_attrs_values"], values}
+// Inputs are the user inputs of a body or a role: what it declares of them, and their values. Those that OneFlow 6 called
+// custom_attrs come first.
+type Inputs struct{ Declared, Values []raw.Object }
+
+// Inputs are those that all roles have.
+func (b Body) Inputs() Inputs { return inputsOf(b.Extra, b.UserInputs, b.UserInputsValues) }
+
+// Inputs are those that only this role has.
+func (r *Role) Inputs() Inputs { return inputsOf(r.Extra, r.UserInputs, r.UserInputsValues) }
+
+func inputsOf(extra map[string]json.RawMessage, declared, values json.RawMessage) Inputs {
+	return Inputs{
+		Declared: []raw.Object{raw.Attributes(extra["custom_attrs"]), raw.Attributes(declared)},
+		Values:   []raw.Object{raw.Attributes(extra["custom_attrs_values"]), raw.Attributes(values)},
+	}
 }
 
-// InputNames are the names of user inputs that are declared or have values.
-func InputNames(extra map[string]json.RawMessage, declared, values json.RawMessage) []string {
-	var names []string
-	for _, inputs := range []json.RawMessage{extra["custom_attrs"], declared, extra["custom_attrs_values"], values} {
-		names = slices.AppendSeq(names, maps.Keys(raw.Attributes(inputs)))
+// Names are the names of the inputs that are declared or have values.
+func (i Inputs) Names() (names []string) {
+	for _, inputs := range slices.Concat(i.Declared, i.Values) {
+		names = slices.AppendSeq(names, maps.Keys(inputs))
 	}
 	return names
 }
@@ -252,23 +263,20 @@ var quotedContext = regexp.MustCompile(`(?s)(Error parsing): .*(syntax error)`)
 // inputs of type password: it repeats what it does not understand, and what it says is logged.
 func (s Service) WithoutSecrets(role, message string) string {
 	var found []string
-	add := func(extra map[string]json.RawMessage, declared, given json.RawMessage) {
-		for _, inputs := range []json.RawMessage{extra["custom_attrs"], declared} {
-			for name, declaration := range raw.Attributes(inputs) {
-				if ParseInput(declaration).kind != "password" {
-					continue
-				}
-				for _, values := range InputValues(extra, given) {
-					if value := raw.Plain(raw.Attributes(values)[name]); value != "" {
+	add := func(inputs Inputs) {
+		for _, declared := range inputs.Declared {
+			for name, declaration := range declared {
+				for _, values := range inputs.Values {
+					if value := raw.Plain(values[name]); value != "" && ParseInput(declaration).kind == "password" {
 						found = append(found, value)
 					}
 				}
 			}
 		}
 	}
-	add(s.Body.Extra, s.Body.UserInputs, s.Body.UserInputsValues)
+	add(s.Body.Inputs())
 	if held := s.Role(role); held != nil {
-		add(held.Extra, held.UserInputs, held.UserInputsValues)
+		add(held.Inputs())
 	}
 	slices.SortFunc(found, func(a, b string) int { return len(b) - len(a) })
 	var hidden []string

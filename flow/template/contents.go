@@ -60,7 +60,7 @@ func (c contentsRule) check(path string, role spec.Role) {
 	if len(c.networks) > 0 {
 		known = `; "networks" has ` + raw.Shown(raw.Listed(c.networks))
 	}
-	own := spec.InputNames(role.Extra, role.UserInputs, role.UserInputsValues)
+	own := role.Inputs().Names()
 	for _, used := range usedNetworks(contents) {
 		if name, isReference := used.reference(); isReference && !c.open && !c.declared[name] && !slices.Contains(own, name) {
 			c.add(path, "%s refers to the network %s, which is not declared%s", used.attribute, raw.Shown(used.id), known)
@@ -239,9 +239,9 @@ func checkUnchosen(f *findings, body spec.Body, unchosen []string) {
 	if len(unchosen) == 0 {
 		return
 	}
-	inputs := spec.InputNames(body.Extra, body.UserInputs, body.UserInputsValues)
+	inputs := body.Inputs().Names()
 	for i, role := range body.Roles {
-		own := slices.Concat(inputs, spec.InputNames(role.Extra, role.UserInputs, role.UserInputsValues))
+		own := slices.Concat(inputs, role.Inputs().Names())
 		for _, used := range usedNetworks(raw.Attributes(role.TemplateContents)) {
 			if name, isReference := used.reference(); isReference && slices.Contains(unchosen, name) && !slices.Contains(own, name) {
 				f.add(rolePathOf(i, "template_contents"), "%s needs the network %s, which is not chosen: choose it in networks_values", used.attribute, raw.Shown(used.id))

@@ -30,29 +30,24 @@ func Read(text []byte, now time.Time) (spec.Body, error) {
 // readTemplate reads a template. One in the form of OneFlow 6 may leave it to who instantiates
 // it which networks there are.
 func readTemplate(whole raw.Object, registered time.Time) (spec.Body, error) {
-	return readAgainst(whole, declarations{open: isOld(whole) && len(whole["networks"]) == 0 && len(whole["networks_values"]) == 0}, registered)
+	open := isOld(whole) && len(whole["networks"]) == 0 && len(whole["networks_values"]) == 0
+	return readAgainst(whole, nil, open, registered)
 }
 
-// declarations are what the roles of a body may refer to beside what it declares itself.
-type declarations struct {
-	names []string
-	// open lets them refer to anything.
-	open bool
-}
-
-func readAgainst(whole raw.Object, declared declarations, registered time.Time) (spec.Body, error) {
+// readAgainst reads a body whose roles may refer to those that are declared beside what it declares itself, or to anything.
+func readAgainst(whole raw.Object, declared []string, open bool, registered time.Time) (spec.Body, error) {
 	if found := checkCounts(whole); found != nil {
 		return spec.Body{}, found
 	}
 	body, found := normalise(whole, registered)
-	found.addOthers(validate(body, declared))
+	found.addOthers(validate(body, declared, open))
 	return body, found.err()
 }
 
 // Validate returns everything that is wrong with a template's or a service's body, nil if nothing is.
-func Validate(body spec.Body) Violations { return validate(body, declarations{}) }
+func Validate(body spec.Body) Violations { return validate(body, nil, false) }
 
-func validate(body spec.Body, declared declarations) Violations {
+func validate(body spec.Body, declared []string, open bool) Violations {
 	found := newFindings(spec.RoleNames(body.Roles))
 	policies := readPolicies(body.Roles)
 	checkShape(found, body, policies)
@@ -65,9 +60,8 @@ func validate(body spec.Body, declared declarations) Violations {
 		}
 	}
 	checkParents(found, body.Roles)
-	contents := contentsRule{findings: found, declared: map[string]bool{}, networks: networkNames(body), open: declared.open}
-	inputs := spec.InputNames(body.Extra, body.UserInputs, body.UserInputsValues)
-	for _, name := range slices.Concat(declared.names, contents.networks, inputs) {
+	contents := contentsRule{findings: found, declared: map[string]bool{}, networks: networkNames(body), open: open}
+	for _, name := range slices.Concat(declared, contents.networks, body.Inputs().Names()) {
 		contents.declared[name] = true
 	}
 	for i, role := range body.Roles {

@@ -147,8 +147,8 @@ func ReadRole(text json.RawMessage, held spec.Body, now time.Time) (spec.Role, e
 			roles = append(roles, raw.Marshal(map[string]any{"name": other.Name, "type": spec.RoleTypeVM, "template_id": 0}))
 		}
 	}
-	declared := slices.Concat(networkNames(held), spec.InputNames(held.Extra, held.UserInputs, held.UserInputsValues))
-	body, err := readAgainst(raw.Object{"name": json.RawMessage(`"service"`), "roles": raw.Marshal(roles)}, declarations{names: declared}, now)
+	declared := slices.Concat(networkNames(held), held.Inputs().Names())
+	body, err := readAgainst(raw.Object{"name": json.RawMessage(`"service"`), "roles": raw.Marshal(roles)}, declared, false, now)
 	if wrong, is := errors.AsType[Violations](err); is { // of a role that came alone: role.type, and not roles[0].type
 		const alone, first = "role", "roles[0]"
 		told := slices.Clone(wrong)
