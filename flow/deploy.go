@@ -15,7 +15,9 @@ func (d deployer) deploy() {
 	for progressed := true; progressed; {
 		progressed = false
 		for role := range d.Service.Body.EachRole() {
-			progressed = d.deployRole(role) || progressed
+			before := role.CurrentState()
+			d.deployRole(role)
+			progressed = progressed || role.CurrentState() != before
 		}
 	}
 	misfit := slices.IndexFunc(d.Service.Body.Roles, func(role spec.Role) bool { // who wrote it so has to say what is meant
@@ -55,34 +57,30 @@ func (d deployer) pendingRoles() string {
 	return strings.Join(names, ", ")
 }
 
-// deployRole takes the role on, and reports whether its state changed.
-func (d deployer) deployRole(role *spec.Role) bool {
+func (d deployer) deployRole(role *spec.Role) {
 	switch role.CurrentState() {
 	case spec.RolePending:
-		states, holds := []spec.RoleState{spec.RoleRunning, spec.RoleWarning}, d.holds(role)
-		if holds {
-			states = append(states, spec.RoleHold)
+		states, next := []spec.RoleState{spec.RoleRunning, spec.RoleWarning}, spec.RoleDeploying
+		if d.holds(role) {
+			states, next = append(states, spec.RoleHold), spec.RoleHold
 		}
 		if !d.parentsAre(role, states...) {
-			return false
+			return
 		}
 		d.start(role)
-		if holds {
+		if next == spec.RoleHold {
 			role.OnHold = new(true)
-			d.roleTo(role, spec.RoleHold, "")
-		} else {
-			d.roleTo(role, spec.RoleDeploying, "")
 		}
-		return true
+		d.roleTo(role, next, "")
 	case spec.RoleHold:
-		return d.hold(role)
+		d.hold(role)
 	case spec.RoleDeploying:
-		if !d.scaler.reduce(role, spec.RoleFailedDeploying) {
-			return role.CurrentState() != spec.RoleDeploying
+		if !d.scaler.reduce(role) {
+			return
 		}
 		d.watcher.healRole(role)
-		if !d.tracker.unstickRole(role, role.Nodes, false, spec.RoleFailedDeploying) {
-			return true
+		if !d.tracker.unstickRole(role, role.Nodes, false) {
+			return
 		}
 		d.inventory.fill(role)
 		for _, node := range role.Nodes {
@@ -90,21 +88,16 @@ func (d deployer) deployRole(role *spec.Role) bool {
 				d.requester.ask(vm, callRelease, role.Name)
 			}
 		}
-		return d.arrive(role, spec.RoleRunning, spec.RoleFailedDeploying)
+		d.arrive(role, spec.RoleRunning)
 	case spec.RoleScaling:
 		d.scaler.scaleRole(role)
-		return role.CurrentState() != spec.RoleScaling
 	case spec.RoleCooldown:
 		d.roleTo(role, spec.RoleRunning, "")
-		return true
 	case spec.RoleRunning, spec.RoleWarning:
-		before := role.CurrentState()
-		if d.holdsBack(role) || before == spec.RoleWarning && flag(d.Service.Body.ReadyStatusGate) {
+		if d.holdsBack(role) || role.CurrentState() == spec.RoleWarning && flag(d.Service.Body.ReadyStatusGate) {
 			d.watcher.watchRole(role)
 		}
-		return role.CurrentState() != before
 	}
-	return false
 }
 
 // parentsAre reports whether all the roles that the role waits for are in one of the states.
@@ -157,35 +150,32 @@ func (d deployer) start(role *spec.Role) {
 	}
 }
 
-// arrive takes the role on when all its VMs have come, or one has failed. It reports whether its state changed.
-func (d deployer) arrive(role *spec.Role, arrived, failed spec.RoleState) bool {
+// arrive takes the role on when all its VMs have come, or one has failed.
+func (d deployer) arrive(role *spec.Role, arrived spec.RoleState) {
+	isMissing := func(node spec.Node) bool {
+		vm, known := d.facts[node.DeployID]
+		return !known || !d.come(role, vm)
+	}
+	if d.made(role) && !slices.ContainsFunc(role.Nodes, isMissing) {
+		d.roleTo(role, arrived, "")
+	}
+}
+
+// made reports whether all VMs of a role have been made. Where one has failed, and nobody gets it out of that, the role fails.
+func (d deployer) made(role *spec.Role) bool {
 	if d.inventory.intended(role) > 0 || role.IsRouter() && role.VRouterID == nil {
 		return false
 	}
-	if d.fails(role, failed) {
-		return true
-	}
-	for _, node := range role.Nodes {
-		if vm, known := d.facts[node.DeployID]; !known || !d.come(role, vm) {
-			return false
-		}
-	}
-	d.roleTo(role, arrived, "")
-	return true
-}
-
-// fails has the role fail where one of its VMs has, and nobody gets it out of that. It reports whether it has.
-func (d deployer) fails(role *spec.Role, failed spec.RoleState) bool {
 	for _, node := range role.Nodes {
 		vm := d.facts[node.DeployID]
 		asked := d.Asked[vm.ID]
 		retrying := asked.Action == callRetry && (asked.Refused || d.now.Before(asked.At.Add(d.settings.Look))) // oned had no time to do so
 		if vm.Failed() && !retrying && !d.Stays[vm.ID].Failing && !d.mended[vm.ID] {
-			d.failRole(role, failed, fmt.Sprintf("VM %d is in %s", vm.ID, vm.StateText()))
-			return true
+			d.failRole(role, fmt.Sprintf("VM %d is in %s", vm.ID, vm.StateText()))
+			return false
 		}
 	}
-	return false
+	return true
 }
 
 // come reports whether a role need not wait longer for the VM. Behind a ready gate one that was stopped before it was
@@ -195,11 +185,6 @@ func (d deployer) come(role *spec.Role, vm one.VM) bool {
 		return vm.Ready || !flag(d.Service.Body.ReadyStatusGate)
 	}
 	return role.CurrentState() == spec.RoleScaling && vm.Lost()
-}
-
-func (d deployer) failRole(role *spec.Role, state spec.RoleState, reason string) {
-	d.log("E", "Role %s : %s", role.Name, reason)
-	d.roleTo(role, state, reason)
 }
 
 // prepare gives every role the attributes that a looked-at role has.
@@ -252,29 +237,23 @@ func (d deployer) holds(role *spec.Role) bool {
 	return flag(d.Service.Body.OnHold) || flag(role.OnHold) || d.dependencies().holding[role.Name]
 }
 
-// hold waits for a role's release: by a command, in the order of the parents,
-// or by hand, VM by VM. It reports whether the role changed its state.
-func (d deployer) hold(role *spec.Role) bool {
-	if !d.scaler.reduce(role, spec.RoleFailedDeploying) {
-		return role.CurrentState() != spec.RoleHold
+// hold waits for a role's release: by a command, in the order of the parents, or by hand, VM by VM.
+func (d deployer) hold(role *spec.Role) {
+	if !d.scaler.reduce(role) {
+		return
 	}
 	d.inventory.fill(role)
-	if d.inventory.intended(role) > 0 || role.IsRouter() && role.VRouterID == nil {
-		return false
-	}
-	if d.fails(role, spec.RoleFailedDeploying) {
-		return true
+	if !d.made(role) {
+		return
 	}
 	isHeld := func(node spec.Node) bool {
 		vm, known := d.facts[node.DeployID]
 		return !known || vm.State == one.VMHold
 	}
 	released := slices.Contains(d.Released, role.Name) && d.parentsAre(role, spec.RoleRunning, spec.RoleWarning)
-	if !released && (len(role.Nodes) == 0 || slices.ContainsFunc(role.Nodes, isHeld)) {
-		return false
+	if released || len(role.Nodes) > 0 && !slices.ContainsFunc(role.Nodes, isHeld) {
+		d.roleTo(role, spec.RoleDeploying, "")
 	}
-	d.roleTo(role, spec.RoleDeploying, "")
-	return true
 }
 
 // dependencies are which roles wait for which, by their names and places.

@@ -305,10 +305,8 @@ func (v inventory) refuseIntent(refused Intent, message string) {
 	}
 	reason := fmt.Sprintf("VM %d could not be created from template %d: %s", refused.Ordinal, refused.TemplateID, message)
 	switch role.CurrentState() {
-	case spec.RoleDeploying, spec.RoleHold:
-		v.deployer.failRole(role, spec.RoleFailedDeploying, reason)
-	case spec.RoleScaling:
-		v.deployer.failRole(role, spec.RoleFailedScaling, reason)
+	case spec.RoleDeploying, spec.RoleHold, spec.RoleScaling:
+		v.failRole(role, reason)
 	case spec.RoleRunning, spec.RoleWarning: // it was to replace another
 		v.log("E", "Role %s : %s", role.Name, reason)
 		heal := v.Heals[role.Name]

@@ -247,6 +247,17 @@ func (p *planner) roleTo(role *spec.Role, next spec.RoleState, reason string) {
 	p.changes = append(p.changes, Change{Kind: "role", Role: role.Name, Old: old.String(), New: next.String(), Reason: reason})
 }
 
+// failedStates are those of roles that fail on their way.
+var failedStates = map[spec.RoleState]spec.RoleState{
+	spec.RoleHold: spec.RoleFailedDeploying, spec.RoleDeploying: spec.RoleFailedDeploying,
+	spec.RoleScaling: spec.RoleFailedScaling, spec.RoleUndeploying: spec.RoleFailedUndeploying,
+}
+
+func (p *planner) failRole(role *spec.Role, reason string) {
+	p.log("E", "Role %s : %s", role.Name, reason)
+	p.roleTo(role, failedStates[role.CurrentState()], reason)
+}
+
 func (p *planner) log(severity, format string, arguments ...any) {
 	message := fmt.Sprintf(format, arguments...)
 	if severity == "E" {

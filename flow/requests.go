@@ -100,15 +100,12 @@ func (r requester) refuseVM(vm one.VM, message string) {
 		if !role.Has(vm.ID) {
 			continue
 		}
-		reason := fmt.Sprintf("VM %d does not end: %s", vm.ID, message)
 		switch state := role.CurrentState(); {
 		case helps && state == spec.RoleDeploying && vm.State == one.VMHold:
-			r.deployer.failRole(role, spec.RoleFailedDeploying, fmt.Sprintf("VM %d is on hold and cannot be released: %s", vm.ID, message))
+			r.failRole(role, fmt.Sprintf("VM %d is on hold and cannot be released: %s", vm.ID, message))
 		case helps:
-		case state == spec.RoleUndeploying:
-			r.deployer.failRole(role, spec.RoleFailedUndeploying, reason)
-		case state == spec.RoleScaling && role.Shrinking():
-			r.deployer.failRole(role, spec.RoleFailedScaling, reason)
+		case state == spec.RoleUndeploying, state == spec.RoleScaling && role.Shrinking():
+			r.failRole(role, fmt.Sprintf("VM %d does not end: %s", vm.ID, message))
 		}
 	}
 	if !helps && r.Service.State() == spec.ServiceUndeploying && r.inventory.node(vm.ID) == nil {
@@ -267,7 +264,7 @@ func (r requester) giveUp(action Action, message string) {
 		}
 	case ActionCreateRouter:
 		if role != nil && (role.CurrentState() == spec.RoleDeploying || role.CurrentState() == spec.RoleHold) {
-			r.deployer.failRole(role, spec.RoleFailedDeploying, "the virtual router could not be created: "+message)
+			r.failRole(role, "the virtual router could not be created: "+message)
 		}
 	case ActionFindVM, ActionFindRouter, ActionDeleteRouter:
 		reason := "the virtual router cannot be deleted: " + message
@@ -275,7 +272,7 @@ func (r requester) giveUp(action Action, message string) {
 			reason = fmt.Sprintf("cannot check whether VM %s exists: %s", action.Intent.Name, message)
 		}
 		if role != nil && role.CurrentState() == spec.RoleUndeploying {
-			r.deployer.failRole(role, spec.RoleFailedUndeploying, reason)
+			r.failRole(role, reason)
 		}
 	}
 }

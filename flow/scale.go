@@ -30,14 +30,14 @@ func (s scaler) scaleRole(role *spec.Role) {
 	case role.CurrentState() != spec.RoleScaling:
 		return
 	case role.Shrinking():
-		if s.reduce(role, spec.RoleFailedScaling) {
+		if s.reduce(role) {
 			s.roleTo(role, spec.RoleCooldown, "")
 		}
 	default:
 		s.watcher.healRole(role)
-		if s.tracker.unstickRole(role, role.Nodes, false, spec.RoleFailedScaling) {
+		if s.tracker.unstickRole(role, role.Nodes, false) {
 			s.inventory.fill(role)
-			s.deployer.arrive(role, spec.RoleCooldown, spec.RoleFailedScaling)
+			s.deployer.arrive(role, spec.RoleCooldown)
 		}
 	}
 	if role.CurrentState() == spec.RoleCooldown {
@@ -216,7 +216,7 @@ func (s scaler) scaleBack(role *spec.Role, wanted int) {
 
 // reduce ends what a role that shrinks has beyond its cardinality. It reports whether nothing is left of that; the role may
 // have failed at it. A scaling down ends where only protected VMs are left to end: the role keeps them.
-func (s scaler) reduce(role *spec.Role, failed spec.RoleState) bool {
+func (s scaler) reduce(role *spec.Role) bool {
 	if !role.Shrinking() {
 		return true
 	}
@@ -226,11 +226,11 @@ func (s scaler) reduce(role *spec.Role, failed spec.RoleState) bool {
 		s.log("E", "Role %s : the scaling down to %d ends at %d nodes: %s", role.Name, role.Cardinality, least, protectedText(s.protected(role)))
 		role.Cardinality = least
 	}
-	if !s.tracker.unstickRole(role, leaving, true, failed) {
+	if !s.tracker.unstickRole(role, leaving, true) {
 		return false
 	}
 	before := len(s.actions)
-	hasFailed := s.undeployer.endVMs(role, leaving, failed)
+	hasFailed := s.undeployer.endVMs(role, leaving)
 	for i := range s.actions[before:] {
 		s.actions[before+i].Scaling = true
 	}

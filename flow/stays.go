@@ -461,14 +461,14 @@ func (t tracker) endCall(vm one.VM, otherwise string) string {
 }
 
 // unstickRole does what is due about the role's VMs. It returns false when the role has failed.
-func (t tracker) unstickRole(role *spec.Role, nodes []spec.Node, ends bool, failed spec.RoleState) bool {
+func (t tracker) unstickRole(role *spec.Role, nodes []spec.Node, ends bool) bool {
 	for _, node := range slices.Clone(nodes) {
 		vm, known := t.facts[node.DeployID]
 		if !known {
 			continue
 		}
 		if failure := t.unstick(role, vm, ends); failure != "" {
-			t.deployer.failRole(role, failed, failure)
+			t.failRole(role, failure)
 			return false
 		}
 	}

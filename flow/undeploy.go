@@ -18,7 +18,10 @@ func (u undeployer) undeploy() {
 	for progressed := true; progressed; {
 		progressed = false
 		for i := len(u.Service.Body.Roles) - 1; i >= 0; i-- {
-			progressed = u.undeployRole(&u.Service.Body.Roles[i]) || progressed
+			role := &u.Service.Body.Roles[i]
+			before := role.CurrentState()
+			u.undeployRole(role)
+			progressed = progressed || role.CurrentState() != before
 		}
 		if progressed || u.anyRole(spec.RoleUndeploying, spec.RoleFailedUndeploying) || u.everyRole(spec.RoleDone) {
 			continue
@@ -110,21 +113,18 @@ func (u undeployer) dropIntents(role string) {
 	}
 }
 
-// undeployRole takes the role on, and reports whether its state changed. With the strategy
-// straight it waits for the roles that have it as a parent.
-func (u undeployer) undeployRole(role *spec.Role) bool {
+// undeployRole takes the role on. With the strategy straight it waits for the roles that have it as a parent.
+func (u undeployer) undeployRole(role *spec.Role) {
+	isLeft := func(at int) bool { return u.Service.Body.Roles[at].CurrentState() != spec.RoleDone }
 	switch role.CurrentState() {
 	case spec.RoleDone, spec.RoleFailedUndeploying:
-		return false
 	case spec.RoleUndeploying:
-		return u.endRole(role)
+		u.endRole(role)
+	default:
+		if u.Service.Body.Deployment != spec.DeploymentStraight || !slices.ContainsFunc(u.dependencies().children[role.Name], isLeft) {
+			u.beginEnd(role)
+		}
 	}
-	isLeft := func(at int) bool { return u.Service.Body.Roles[at].CurrentState() != spec.RoleDone }
-	if u.Service.Body.Deployment == spec.DeploymentStraight && slices.ContainsFunc(u.dependencies().children[role.Name], isLeft) {
-		return false
-	}
-	u.beginEnd(role)
-	return true
 }
 
 func (u undeployer) beginEnd(role *spec.Role) {
@@ -133,27 +133,25 @@ func (u undeployer) beginEnd(role *spec.Role) {
 }
 
 // endRole asks the role's VMs to end, and is done when none is left.
-func (u undeployer) endRole(role *spec.Role) bool {
-	if u.routing.endRouter(role) {
-		return false // the VMs end with their router, and only what that leaves is asked to
-	}
-	if len(role.Nodes) == 0 && u.inventory.intended(role) == 0 {
+func (u undeployer) endRole(role *spec.Role) {
+	switch {
+	case u.routing.endRouter(role): // the VMs end with their router, and only what that leaves is asked to
+	case len(role.Nodes) == 0 && u.inventory.intended(role) == 0:
 		u.roleTo(role, spec.RoleDone, "")
-		return true
+	case u.tracker.unstickRole(role, role.Nodes, true):
+		u.endVMs(role, role.Nodes)
 	}
-	const failed = spec.RoleFailedUndeploying
-	return !u.tracker.unstickRole(role, role.Nodes, true, failed) || u.endVMs(role, role.Nodes, failed)
 }
 
 // endVMs asks VMs of a role to end. It reports whether the role has failed, because one failed on its way to the end.
-func (u undeployer) endVMs(role *spec.Role, nodes []spec.Node, failed spec.RoleState) bool {
+func (u undeployer) endVMs(role *spec.Role, nodes []spec.Node) bool {
 	for _, node := range nodes {
 		vm, known := u.facts[node.DeployID]
 		if !known || vm.Ending() || u.Stays[vm.ID].Failing {
 			continue
 		}
 		if u.AskedToEnd(vm.ID) && vm.Failed() && u.Asked[vm.ID].moved(vm) {
-			u.deployer.failRole(role, failed, fmt.Sprintf("VM %d does not end: it is in %s", vm.ID, vm.StateText()))
+			u.failRole(role, fmt.Sprintf("VM %d does not end: it is in %s", vm.ID, vm.StateText()))
 			return true
 		}
 		u.requester.ask(vm, u.tracker.endCall(vm, u.shutdownAction(role)), role.Name)

@@ -61,11 +61,6 @@ var stateWaits = map[spec.ServiceState]string{
 	spec.ServiceDeploying: policy.WaitDeploying, spec.ServiceScaling: policy.WaitScaling, spec.ServiceUndeploying: policy.WaitUndeploying,
 }
 
-// failedWaits are the states of roles whose deadlines have passed.
-var failedWaits = map[string]spec.RoleState{
-	policy.WaitDeploying: spec.RoleFailedDeploying, policy.WaitScaling: spec.RoleFailedScaling, policy.WaitUndeploying: spec.RoleFailedUndeploying,
-}
-
 // waitsFor is the name of the deadline that the role's state has, if any: nothing goes on
 // in a service that has failed, and nothing but the end in one that removes a role.
 func (l limiter) waitsFor(role *spec.Role) string {
@@ -205,7 +200,7 @@ func (l limiter) hold() bool {
 		case l.takesBack(late):
 			l.takeBack(late, reason)
 		default:
-			l.deployer.failRole(role, failedWaits[late.what], reason)
+			l.failRole(role, reason)
 		}
 		if l.Service.State() != before {
 			return true
