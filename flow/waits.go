@@ -96,26 +96,21 @@ func (l limiter) due(key string) (Wait, bool) {
 	return wait, waits && !wait.Due.After(l.now)
 }
 
-// overdue is what one role waits for beyond its deadline.
+// overdue is what one role waits for beyond its deadline: VMs that have not come or not ended. Where the deadline is the VMs' own, the
+// wait has no Since.
 type overdue struct {
+	Wait
 	role *spec.Role
-	// vms are those that have not come or not ended.
-	vms []one.VM
-	// since is when the wait began that has lasted for too long, zero where it is the VMs'.
-	since time.Time
-	what  string
-	limit time.Duration
-	then  string
+	vms  []one.VM
 }
 
 // overdueOf is what the role waits for beyond its own deadline, its service's, or its VMs'; nil
 // where it is not late, or where its VMs have not been looked at closer yet.
 func (l limiter) overdueOf(role *spec.Role) *overdue {
-	late := &overdue{role: role, what: l.waitsFor(role)}
+	late := &overdue{role: role, Wait: Wait{For: l.waitsFor(role)}}
 	for _, key := range []string{role.Name, ofService} {
-		if wait, is := l.due(key); is && wait.For == late.what {
-			late.since, late.limit, late.then = wait.Since, wait.Due.Sub(wait.Since), wait.Then
-			late.vms = l.behind(role)
+		if wait, is := l.due(key); is && wait.For == late.For {
+			late.Wait, late.vms = wait, l.behind(role)
 			// On less than what oned's leader says of each VM nothing is ended and nothing fails.
 			isUnknown := func(vm one.VM) bool { return l.facts[vm.ID].Seen == nil }
 			lacks := len(late.vms) > 0 || l.inventory.intended(role) > 0 || l.routerLacks(role)
@@ -126,7 +121,7 @@ func (l limiter) overdueOf(role *spec.Role) *overdue {
 			return late
 		}
 	}
-	if late.what == "" || late.what == policy.WaitUndeploying || role.Shrinking() || l.pendingLimit(role.Name) <= 0 {
+	if late.For == "" || late.For == policy.WaitUndeploying || role.Shrinking() || l.pendingLimit(role.Name) <= 0 {
 		return nil
 	}
 	for _, node := range role.Nodes {
@@ -139,7 +134,7 @@ func (l limiter) overdueOf(role *spec.Role) *overdue {
 	if len(late.vms) == 0 {
 		return nil
 	}
-	late.then = l.deadlines(role).Then
+	late.Then = l.deadlines(role).Then
 	return late
 }
 
@@ -194,7 +189,7 @@ func (l limiter) hold() bool {
 		}
 		reason := l.reason(late)
 		switch {
-		case late.then == policy.ThenUndeploy && late.what != policy.WaitUndeploying:
+		case late.Then == policy.ThenUndeploy && late.For != policy.WaitUndeploying:
 			l.log("E", "Role %s : %s; the service is undeployed", role.Name, reason)
 			l.to(spec.ServiceUndeploying)
 		case l.takesBack(late):
@@ -211,7 +206,7 @@ func (l limiter) hold() bool {
 
 // takesBack reports whether what has not come is taken back: in a scaling up, unless somebody protects it.
 func (l limiter) takesBack(late *overdue) bool {
-	return late.then == policy.ThenShrink && late.what == policy.WaitScaling && !late.role.Shrinking() &&
+	return late.Then == policy.ThenShrink && late.For == policy.WaitScaling && !late.role.Shrinking() &&
 		!slices.ContainsFunc(late.vms, func(vm one.VM) bool { return vm.Protected })
 }
 
@@ -226,7 +221,7 @@ func (l limiter) takeBack(late *overdue, reason string) {
 		}
 		l.changes = append(l.changes, Change{Kind: "vm", VM: new(vm.ID), Role: role.Name, New: "terminated", Reason: reason})
 	}
-	if late.since.IsZero() {
+	if late.Since.IsZero() {
 		role.Cardinality -= len(late.vms)
 	} else {
 		l.undeployer.dropIntents(role.Name)
@@ -277,28 +272,28 @@ func (l limiter) reason(late *overdue) string {
 	for _, vm := range late.vms {
 		stay, stays := l.Stays[vm.ID]
 		switch {
-		case stays && !late.since.IsZero() && cmp.Or(stay.Scheduler, stay.Error) != "":
+		case stays && !late.Since.IsZero() && cmp.Or(stay.Scheduler, stay.Error) != "":
 			said = append(said, fmt.Sprintf("VM %d is in %s (%s)", vm.ID, vm.StateText(), cmp.Or(stay.Scheduler, stay.Error)))
-		case stays && late.since.IsZero():
+		case stays && late.Since.IsZero():
 			said = append(said, stay.text(vm))
-		case vm.Running() && late.what != policy.WaitUndeploying && !late.role.Shrinking():
+		case vm.Running() && late.For != policy.WaitUndeploying && !late.role.Shrinking():
 			said = append(said, fmt.Sprintf("VM %d has not reported READY=YES", vm.ID))
 		default:
 			said = append(said, fmt.Sprintf("VM %d is in %s", vm.ID, vm.StateText()))
 		}
 	}
-	if missing := l.inventory.intended(late.role); missing > 0 && !late.since.IsZero() {
+	if missing := l.inventory.intended(late.role); missing > 0 && !late.Since.IsZero() {
 		said = append(said, fmt.Sprintf("VMs that have not been created: %d", missing))
 	}
 	if l.routerLacks(late.role) {
-		said = append(said, map[bool]string{true: "its virtual router has not been created", false: "its virtual router is not deleted"}[late.what == policy.WaitDeploying])
+		said = append(said, map[bool]string{true: "its virtual router has not been created", false: "its virtual router is not deleted"}[late.For == policy.WaitDeploying])
 	}
 	text := strings.Join(shortened(said, maxLate), ", ")
-	if late.since.IsZero() {
+	if late.Since.IsZero() {
 		return fmt.Sprintf("%s, longer than the deadline of %s", text, secondsText(l.pendingLimit(late.role.Name)))
 	}
 	return fmt.Sprintf("it has been %s since %s, longer than its deadline of %s: %s",
-		strings.ToUpper(late.what), utc(late.since), secondsText(late.limit), text)
+		strings.ToUpper(late.For), utc(late.Since), secondsText(late.Due.Sub(late.Since)), text)
 }
 
 // secondsText is a length of time for people: "600 s".
