@@ -172,7 +172,7 @@ func (p *planner) settle() {
 		before := p.Service.State()
 		delete(p.Deadlines, DeadlineHeal)
 		p.wanted, p.waiting = nil, nil
-		if !p.limiter.hold() {
+		if p.limiter.hold(); p.Service.State() == before {
 			p.step()
 		}
 		if p.Service.State() != before {

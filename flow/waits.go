@@ -179,8 +179,8 @@ func (l limiter) uninspected() map[int]bool {
 	return wanted
 }
 
-// hold does what the deadlines say that have passed. It reports whether the service changed its state.
-func (l limiter) hold() bool {
+// hold does what the deadlines say that have passed.
+func (l limiter) hold() {
 	before := l.Service.State()
 	for role := range l.Service.Body.EachRole() {
 		late := l.overdueOf(role)
@@ -198,10 +198,10 @@ func (l limiter) hold() bool {
 			l.failRole(role, reason)
 		}
 		if l.Service.State() != before {
-			return true
+			return
 		}
 	}
-	return l.holdService()
+	l.holdService()
 }
 
 // takesBack reports whether what has not come is taken back: in a scaling up, unless somebody protects it.
@@ -231,22 +231,22 @@ func (l limiter) takeBack(late *overdue, reason string) {
 }
 
 // holdService fails a service that is late although none of its roles can be blamed: they wait for others.
-func (l limiter) holdService() bool {
+func (l limiter) holdService() {
 	wait, is := l.due(ofService)
 	state, failed := l.Service.State(), spec.ServiceFailedDeploying
 	if state == spec.ServiceUndeploying {
 		failed = spec.ServiceFailedUndeploying
 	}
 	if !is || wait.For != stateWaits[state] || state != spec.ServiceDeploying && state != spec.ServiceUndeploying {
-		return false
+		return
 	}
 	for role := range l.Service.Body.EachRole() {
 		if l.waitsFor(role) != "" || role.CurrentState() == spec.RoleFailedDeploying || role.CurrentState() == spec.RoleFailedUndeploying {
-			return false
+			return
 		}
 	}
 	if l.everyRole(spec.RoleRunning, spec.RoleWarning) || l.everyRole(spec.RoleDone) && !l.undeployer.straysLeft() {
-		return false
+		return
 	}
 	reason := fmt.Sprintf("The service has been %s since %s, longer than its deadline of %s", state, utc(wait.Since), secondsText(wait.Due.Sub(wait.Since)))
 	if names := l.deployer.pendingRoles(); names != "" {
@@ -260,7 +260,6 @@ func (l limiter) holdService() bool {
 		failed = spec.ServiceUndeploying
 	}
 	l.to(failed)
-	return true
 }
 
 // maxLate is how many VMs a deadline's reason names.
