@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,14 +25,14 @@ import (
 // Bridge carries what the hook managers of one zone publish, each a feed of its
 // own. Several bridges can hear the same.
 type Bridge struct {
-	config  Config
-	store   store
-	zone    zone
-	log     *slog.Logger
-	metrics *metrics
-	filter  filter
-	feeds   []*feed
-	// resyncer takes requests also without a oned to compare.
+	config   Config
+	store    store
+	cloud    cloud // nil without a oned to compare with
+	zone     zone
+	log      *slog.Logger
+	metrics  *metrics
+	filter   filter
+	feeds    []*feed
 	resyncer *resyncer
 
 	hearing, publishing         context.Context
@@ -41,24 +42,18 @@ type Bridge struct {
 
 // New makes a bridge that is not running. Without oned nothing is compared, and what ZeroMQ loses stays lost.
 func New(config Config, p *pipeline.Pipeline, oned *opennebula.Client) *Bridge {
-	var asked cloud
-	var z zone
-	if oned != nil {
-		asked, z = oned.Server(), onedZone{oned, config.XMLRPC}
+	if oned == nil {
+		return newBridge(config, newStore(p), nil, nil)
 	}
-	return newBridge(config, newStore(p), asked, z)
+	return newBridge(config, newStore(p), oned.Server(), onedZone{oned, config.XMLRPC})
 }
 
 func newBridge(config Config, s store, oned cloud, z zone) *Bridge {
 	config = config.withDefaults()
-	pass, _ := newFilter(config) // Start tells what is wrong with it
-	m := newMetrics(config.Registerer)
-	return &Bridge{
-		filter: pass, config: config, store: s, zone: z, log: config.Logger, metrics: m,
-		resyncer: &resyncer{
-			zone: config.Zone, config: config.Resync, filter: pass, cloud: oned, store: s, log: config.Logger, metrics: m, requests: make(chan struct{}, 1),
-		},
-	}
+	b := &Bridge{config: config, store: s, cloud: oned, zone: z, log: config.Logger, metrics: newMetrics(config.Registerer)}
+	b.filter, _ = newFilter(config) // Start tells what is wrong with it
+	b.resyncer = &resyncer{Bridge: b, requests: make(chan struct{}, 1)}
+	return b
 }
 
 // Start begins to hear and to publish, and returns at once: the publishers need not be there yet.
@@ -93,9 +88,7 @@ func (b *Bridge) Start(ctx context.Context) error {
 		}
 		b.feeds = append(b.feeds, f)
 	}
-	b.resyncer.filter, b.resyncer.feeds = b.filter, b.feeds
-	detached := context.WithoutCancel(ctx)
-	b.publishing, b.stopPublishing = context.WithCancel(detached)
+	b.publishing, b.stopPublishing = context.WithCancel(context.WithoutCancel(ctx))
 	b.hearing, b.stopHearing = context.WithCancel(b.publishing)
 	b.ended = make(chan struct{})
 	if err := b.config.Registerer.Register(&statusCollector{b}); err != nil {
@@ -139,12 +132,12 @@ func (b *Bridge) run() {
 		group.Go(func() { f.run(b.hearing, b.publishing) })
 		if b.zone != nil {
 			host, _ := hostOf(f.listener.endpoint)
-			m := &monitor{zone: b.zone, zoneID: b.config.Zone, feed: f, before: ofHost[host]}
+			m := &monitor{feed: f, before: ofHost[host]}
 			ofHost[host]++
 			group.Go(func() { m.run(b.hearing) })
 		}
 	}
-	if b.resyncer.cloud != nil {
+	if b.cloud != nil {
 		group.Go(func() { b.resyncer.run(b.hearing) })
 	}
 	group.Wait()
@@ -201,36 +194,26 @@ type ResyncConfig struct {
 }
 
 func (c Config) withDefaults() Config {
-	setDefault(&c.MaxQueueBytes, 48<<20)
-	setDefault(&c.MaxSpillBytes, 1<<30)
-	setDefault(&c.Standby, time.Second)
-	setDefault(&c.Keep, 30*time.Second)
-	setDefault(&c.Quiet, 30*time.Second)
-	setDefault(&c.Resync.Every, 5*time.Minute)
-	setDefault(&c.Resync.Settle, 2*time.Second)
-	setDefault(&c.Resync.PageSize, 1000)
+	c.MaxQueueBytes = cmp.Or(max(c.MaxQueueBytes, 0), 48<<20)
+	c.MaxSpillBytes = cmp.Or(max(c.MaxSpillBytes, 0), 1<<30)
+	c.Standby = cmp.Or(max(c.Standby, 0), time.Second)
+	c.Keep = cmp.Or(max(c.Keep, 0), 30*time.Second)
+	c.Quiet = cmp.Or(max(c.Quiet, 0), 30*time.Second)
+	c.Resync.Every = cmp.Or(max(c.Resync.Every, 0), 5*time.Minute)
+	c.Resync.Settle = cmp.Or(max(c.Resync.Settle, 0), 2*time.Second)
+	c.Resync.PageSize = cmp.Or(max(c.Resync.PageSize, 0), 1000)
 	if c.Objects == nil {
 		c.Objects = knownObjects
 	}
 	if c.Calls == nil {
 		c.Calls = []string{callReady}
 	}
-	if c.Holder == "" {
-		c.Holder = hostname() + "-" + nuid.Next()
-	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
+	c.Holder = cmp.Or(c.Holder, hostname()+"-"+nuid.Next())
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	if c.Registerer == nil {
 		c.Registerer = prometheus.NewRegistry()
 	}
 	return c
-}
-
-func setDefault[T int | int64 | time.Duration](value *T, standard T) {
-	if *value <= 0 {
-		*value = standard
-	}
 }
 
 // feedName is the same for bridges that hear the same. A loopback address is another one on each host.
@@ -272,7 +255,7 @@ type store interface {
 	LoadCursor(ctx context.Context, name string) (uint64, error)
 	SaveCursor(ctx context.Context, name string, cursor uint64) error
 	PublishFound(ctx context.Context, found []feeds.FoundEvent) (int, error)
-	DeadLetter(ctx context.Context, where, reason string, data []byte) error
+	DeadLetter(ctx context.Context, letter pipeline.DeadLetter) error
 }
 
 // watch hears who publishes a feed.
@@ -308,7 +291,7 @@ type index interface {
 type pipelineStore struct {
 	*pipeline.Pipeline // cursors
 	*feeds.Feeds
-	deadLetters *deadletters.Letters
+	*deadletters.Letters
 }
 
 func newStore(p *pipeline.Pipeline) pipelineStore {
@@ -322,8 +305,3 @@ func (p pipelineStore) take(ctx context.Context, feed, holder string, expected u
 }
 
 func (p pipelineStore) index(object string) index { return p.Index(object) }
-
-// DeadLetter keeps what the bridge cannot store or understand.
-func (p pipelineStore) DeadLetter(ctx context.Context, where, reason string, data []byte) error {
-	return p.deadLetters.DeadLetter(ctx, pipeline.DeadLetter{Where: where, Reason: reason, Data: data})
-}

@@ -216,10 +216,10 @@ func (f *fakeStore) keep(events []feeds.Event) {
 	}
 }
 
-func (f *fakeStore) DeadLetter(_ context.Context, _, reason string, _ []byte) error {
+func (f *fakeStore) DeadLetter(_ context.Context, letter pipeline.DeadLetter) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.dead = append(f.dead, reason)
+	f.dead = append(f.dead, letter.Reason)
 	return nil
 }
 

@@ -20,11 +20,9 @@ import (
 
 // feed is what one publisher says. Every bridge hears it; one publishes it.
 type feed struct {
+	*Bridge
 	name     string
-	config   *Config
-	store    store
 	log      *slog.Logger
-	metrics  *metrics
 	listener *listener
 	queue    *queue
 	buffer   *replayBuffer
@@ -33,12 +31,12 @@ type feed struct {
 	translator *translator
 	// requestResync is called when events may be missing in what is stored.
 	requestResync func(cause string)
-
 	// holding reports whether this bridge publishes the feed.
 	holding atomic.Bool
 
-	mu    sync.Mutex
-	state feedState
+	mu     sync.Mutex
+	status FeedStatus // what the feed and its listener count and note
+	meter  meter
 }
 
 // rawBytes bounds the messages that are heard and not yet decoded, besides what the buffer can spare.
@@ -51,23 +49,18 @@ func newFeed(b *Bridge, endpoint string) (*feed, error) {
 		return nil, fmt.Errorf("hook endpoint %q is not of the form tcp://host:2101", endpoint)
 	}
 	c := &b.config
-	name := feedName(c.Zone, endpoint)
-	log := b.log.With("feed", name)
 	var room *spill
 	if c.SpillDir != "" && c.MaxSpillBytes > 0 {
 		room = &spill{folder: c.SpillDir, limit: c.MaxSpillBytes}
 	}
-	buffer := newReplayBuffer(c.MaxQueueBytes, c.Keep, room)
-	translator := &translator{zone: c.Zone, filter: b.filter, endpoint: endpoint}
 	f := &feed{
-		name: name, config: c, store: b.store, log: log, metrics: b.metrics, epoch: nuid.Next(), requestResync: b.resyncer.request,
-		queue:      newQueue(rawBytes, buffer.spare),
-		buffer:     buffer,
-		translator: translator,
+		Bridge: b, name: feedName(c.Zone, endpoint), epoch: nuid.Next(), requestResync: b.resyncer.request,
+		buffer:     newReplayBuffer(c.MaxQueueBytes, c.Keep, room),
+		translator: &translator{zone: c.Zone, filter: b.filter, endpoint: endpoint},
 	}
-	f.listener = &listener{
-		endpoint: endpoint, address: address, topics: c.topics(), decoder: translator.decoder(), log: log, requestResync: b.resyncer.request, metrics: b.metrics,
-	}
+	f.log = b.log.With("feed", f.name)
+	f.queue = newQueue(rawBytes, f.buffer.spare)
+	f.listener = &listener{feed: f, endpoint: endpoint, address: address, decoder: f.translator.decoder()}
 	return f, nil
 }
 
@@ -176,7 +169,7 @@ func (f *feed) resume(ctx context.Context, l lease) error {
 func (f *feed) setRole(role string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.state.role = role
+	f.status.Role = role
 }
 
 const deadLetterSource = "bridge"
@@ -287,10 +280,10 @@ func (f *feed) storeAll(ctx context.Context, l lease, b *batch) error {
 // storing notes whether JetStream takes events, and logs when that changes.
 func (f *feed) storing(err error) {
 	f.mu.Lock()
-	before := f.state.storeError
-	f.state.storeError = ""
+	before := f.status.StoreError
+	f.status.StoreError = ""
 	if err != nil {
-		f.state.storeError = err.Error()
+		f.status.StoreError = err.Error()
 	}
 	f.mu.Unlock()
 	switch {
@@ -308,12 +301,13 @@ func (f *feed) storing(err error) {
 func (f *feed) published(ctx context.Context, b *batch) {
 	f.metrics.deadLetters.Add(float64(len(b.deadLetters)))
 	f.mu.Lock()
-	f.state.deadLetters += uint64(len(b.deadLetters))
+	f.status.DeadLetters += uint64(len(b.deadLetters))
 	f.mu.Unlock()
 	for i, letter := range b.deadLetters {
 		f.log.Warn("a hook event could not be parsed; see the dead letters",
 			"reason", letter.subject, "subject", pipeline.DeadSubject(deadLetterSource))
-		if err := f.store.DeadLetter(ctx, deadLetterSource, letter.subject, letter.data); err != nil {
+		err := f.store.DeadLetter(ctx, pipeline.DeadLetter{Where: deadLetterSource, Reason: letter.subject, Data: letter.data})
+		if err != nil {
 			f.log.Error("dead letters could not be stored", "letters", len(b.deadLetters)-i, "error", err)
 			break
 		}
@@ -335,5 +329,5 @@ func (f *feed) published(ctx context.Context, b *batch) {
 	f.metrics.queueBytes.Set(float64(f.buffer.state().bytes))
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.state.published += uint64(len(b.events))
+	f.status.Published += uint64(len(b.events))
 }

@@ -40,12 +40,12 @@ func (r *resyncer) listVMs(ctx context.Context, hand func([]pipeline.Event) erro
 		}
 		return hand(events)
 	}
-	if err := pages(ctx, r.cloud, 0, opennebula.StateNotDone, r.config.PageSize, pass); err != nil {
+	if err := pages(ctx, r.cloud, 0, opennebula.StateNotDone, r.config.Resync.PageSize, pass); err != nil {
 		return err
 	}
 	next := uint64(newest + 1) //nolint:gosec // -1 or an id
 	if compared > 0 && compared < next {
-		if err := pages(ctx, r.cloud, int(compared), int(one.VMDone), r.config.PageSize, pass); err != nil { //nolint:gosec // an id
+		if err := pages(ctx, r.cloud, int(compared), int(one.VMDone), r.config.Resync.PageSize, pass); err != nil { //nolint:gosec // an id
 			return err
 		}
 	}
@@ -133,10 +133,8 @@ func pages(ctx context.Context, oned cloud, start, state, size int, hand func([]
 	if err != nil {
 		return err
 	}
-	width := size
-	for start <= last {
-		end := min(start+width-1, last)
-		asked := time.Now()
+	for width := size; start <= last; {
+		end, asked := min(start+width-1, last), time.Now()
 		bound := end
 		if end == last {
 			bound = -1 // and whatever came since

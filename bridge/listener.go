@@ -2,7 +2,6 @@ package bridge
 
 import (
 	"context"
-	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -17,18 +16,12 @@ const (
 	steady = time.Second
 )
 
+// listener reads a feed's publisher, and connects anew.
 type listener struct {
+	*feed
 	endpoint, address string
-	topics            []string
 	decoder           *decoder
-	log               *slog.Logger
-	// requestResync is called when events may have been lost.
-	requestResync func(cause string)
-	metrics       *metrics
-
-	mu     sync.Mutex
-	status FeedStatus
-	conn   *connection
+	conn              *connection // the feed's mutex guards it
 }
 
 func (l *listener) run(ctx context.Context, q *queue) {
@@ -49,7 +42,7 @@ func (l *listener) run(ctx context.Context, q *queue) {
 
 // hear connects and reads until the connection breaks.
 func (l *listener) hear(ctx context.Context, q *queue) error {
-	conn, err := subscribe(ctx, l.address, l.topics)
+	conn, err := subscribe(ctx, l.address, l.config.topics())
 	if err != nil {
 		return err
 	}

@@ -31,9 +31,7 @@ const (
 // nothing, and publishes the refusal, which bridges leave out. If that does not come either, the
 // connection is made anew.
 type monitor struct {
-	zone   zone
-	zoneID int
-	feed   *feed
+	*feed
 	// before counts the endpoints of the same host that come before the feed's.
 	before int
 
@@ -47,12 +45,12 @@ type monitor struct {
 
 func (m *monitor) run(ctx context.Context) {
 	defer m.disconnect()
-	interval := m.feed.config.Quiet / checksPerQuiet
+	interval := m.config.Quiet / checksPerQuiet
 	for {
 		if err := m.check(ctx); err != nil && ctx.Err() == nil {
-			m.feed.log.Debug("the oned of an endpoint does not answer", "endpoint", m.feed.listener.endpoint, "error", err)
+			m.log.Debug("the oned of an endpoint does not answer", "endpoint", m.listener.endpoint, "error", err)
 			m.disconnect()
-			m.feed.setRole("")
+			m.setRole("")
 		}
 		if idle.For(ctx, interval) != nil {
 			return
@@ -69,7 +67,7 @@ func (m *monitor) disconnect() {
 
 func (m *monitor) check(ctx context.Context) error {
 	if m.server == nil {
-		server, err := m.zone.beside(ctx, m.zoneID, m.feed.listener.endpoint, m.before)
+		server, err := m.zone.beside(ctx, m.config.Zone, m.listener.endpoint, m.before)
 		if err != nil {
 			return err
 		}
@@ -79,10 +77,10 @@ func (m *monitor) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.feed.setRole(status.State.String())
+	m.setRole(status.State.String())
 	if m.asked && status.State.Leads() && (status.Term != m.last.Term || !m.last.State.Leads()) {
-		m.feed.log.Info("the zone has a new leader", "endpoint", m.feed.listener.endpoint, "term", status.Term)
-		m.feed.requestResync("the zone has a new leader")
+		m.log.Info("the zone has a new leader", "endpoint", m.listener.endpoint, "term", status.Term)
+		m.requestResync("the zone has a new leader")
 	}
 	m.last, m.asked = status, true
 	if status.State.Leads() {
@@ -97,31 +95,30 @@ const maxUnanswered = 3
 
 // probe provokes an event when a connected publisher is silent for long.
 func (m *monitor) probe(ctx context.Context) error {
-	f := m.feed
-	silence, heard, connected := f.listener.silence()
-	if !connected || silence < f.config.Quiet || !m.answered && m.unanswered >= maxUnanswered {
+	silence, heard, connected := m.listener.silence()
+	if !connected || silence < m.config.Quiet || !m.answered && m.unanswered >= maxUnanswered {
 		return nil
 	}
 	err := m.server.UpdateVM(ctx, probeID, "", true)
 	if !opennebula.IsCode(err, opennebula.CodeNoExists) {
 		return err
 	}
-	deadline, cancel := context.WithTimeout(ctx, min(probeAnswer, f.config.Quiet))
+	deadline, cancel := context.WithTimeout(ctx, min(probeAnswer, m.config.Quiet))
 	defer cancel()
 	for deadline.Err() == nil {
-		if _, now, _ := f.listener.silence(); now > heard {
+		if _, now, _ := m.listener.silence(); now > heard {
 			m.answered, m.unanswered = true, 0
 			return nil
 		}
-		_ = idle.For(deadline, f.config.Quiet/(20*checksPerQuiet)+time.Millisecond)
+		_ = idle.For(deadline, m.config.Quiet/(20*checksPerQuiet)+time.Millisecond)
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	m.unanswered++
-	f.log.Warn("a publisher is connected but sends nothing, not even the event of a call just made: reconnecting",
-		"endpoint", f.listener.endpoint, "silent_for", silence.Round(time.Second), "hint", "is oned's hook manager running?")
-	f.listener.reconnect()
+	m.log.Warn("a publisher is connected but sends nothing, not even the event of a call just made: reconnecting",
+		"endpoint", m.listener.endpoint, "silent_for", silence.Round(time.Second), "hint", "is oned's hook manager running?")
+	m.listener.reconnect()
 	return nil
 }
 

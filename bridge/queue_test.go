@@ -64,7 +64,8 @@ func TestFullQueueWaits(t *testing.T) {
 func TestOneOverflowIsToldOnce(t *testing.T) {
 	var log testlog.Log
 	asked := 0
-	l := &listener{endpoint: "tcp://127.0.0.1:1", log: log.Logger(), requestResync: func(string) { asked++ }, metrics: newMetrics(prometheus.NewRegistry())}
+	b := &Bridge{metrics: newMetrics(prometheus.NewRegistry())}
+	l := &listener{endpoint: "tcp://127.0.0.1:1", feed: &feed{Bridge: b, log: log.Logger(), requestResync: func(string) { asked++ }}}
 	began := time.Now()
 	for n := range 5 {
 		l.overflowed(began.Add(time.Duration(n) * steady / 2))
@@ -85,7 +86,7 @@ func TestListenerUnderstandsAheadWhereRoomIsScarce(t *testing.T) {
 	pass, err := newFilter(Config{}.withDefaults())
 	must(t, err)
 	translator := &translator{filter: pass, endpoint: "tcp://127.0.0.1:1"}
-	listener := &listener{decoder: translator.decoder(), metrics: newMetrics(prometheus.NewRegistry())}
+	listener := &listener{decoder: translator.decoder(), feed: &feed{Bridge: &Bridge{metrics: newMetrics(prometheus.NewRegistry())}}}
 	const messages = 200
 	heard := make([]item, messages)
 	for i := range heard {

@@ -113,13 +113,17 @@ func (b *replayBuffer) append(e entry) {
 	}
 	b.entries = append(b.entries, e)
 	b.bytes += e.size()
-	b.await(e)
+	b.count(e, 1)
 }
 
-func (b *replayBuffer) await(e entry) {
-	b.waiting += e.size()
-	if e.object == objectVM || e.object == objectNet { // which are compared with oned
-		b.pending[e.objectID]++
+// count counts an entry among those that are not stored, or with -1 no more.
+func (b *replayBuffer) count(e entry, by int) {
+	b.waiting += int64(by) * e.size()
+	if e.object != objectVM && e.object != objectNet {
+		return // only these are compared with oned
+	}
+	if b.pending[e.objectID] += by; b.pending[e.objectID] <= 0 {
+		delete(b.pending, e.objectID)
 	}
 }
 
@@ -135,20 +139,20 @@ func (b *replayBuffer) unstored() int { return len(b.entries) - int(b.next-b.fir
 
 // shrink lets the oldest go while on standby.
 func (b *replayBuffer) shrink() {
-	oldest := time.Now().Add(-b.keep)
+	oldest, left := time.Now().Add(-b.keep), b.bytes
 	count := 0
-	for count < len(b.entries) && (b.bytes > b.limit || b.entries[count].heard.Before(oldest)) {
-		b.bytes -= b.entries[count].size()
-		count++
+	for ; count < len(b.entries) && (left > b.limit || b.entries[count].heard.Before(oldest)); count++ {
+		left -= b.entries[count].size()
 	}
 	b.drop(count)
 }
 
-// drop removes the first entries, whose bytes are counted off already.
+// drop removes the first entries.
 func (b *replayBuffer) drop(count int) {
-	for i := range count {
+	for i, e := range b.entries[:count] {
+		b.bytes -= e.size()
 		if b.first+uint64(i) >= b.next {
-			b.settle(b.entries[i])
+			b.count(e, -1)
 		}
 	}
 	clear(b.entries[:count])
@@ -157,12 +161,8 @@ func (b *replayBuffer) drop(count int) {
 	b.next = max(b.next, b.first)
 }
 
-func (b *replayBuffer) settle(e entry) {
-	b.waiting -= e.size()
-	if b.pending[e.objectID]--; b.pending[e.objectID] <= 0 {
-		delete(b.pending, e.objectID)
-	}
-}
+// trim keeps a tail of what is stored.
+func (b *replayBuffer) trim() { b.drop(max(0, int(b.next-b.first)-tailLength)) }
 
 // hold begins to hold the feed behind its stored tail. exact means that the
 // newest stored event was found: nothing is missing, and nothing doubled.
@@ -174,7 +174,7 @@ func (b *replayBuffer) hold(tail []feeds.StoredEvent) (exact bool) {
 	clear(b.pending)
 	b.waiting = 0
 	for _, e := range b.entries[place:] {
-		b.await(e)
+		b.count(e, 1)
 	}
 	b.next = b.first + uint64(place)
 	b.holding = true
@@ -233,7 +233,7 @@ func (b *replayBuffer) stored(count int) (relieved bool, err error) {
 	defer b.mu.Unlock()
 	at := int(b.next - b.first)
 	for _, e := range b.entries[at : at+count] {
-		b.settle(e)
+		b.count(e, -1)
 	}
 	b.next += uint64(count)
 	b.trim()
@@ -256,15 +256,6 @@ func (b *replayBuffer) stored(count int) (relieved bool, err error) {
 func (b *replayBuffer) move() {
 	close(b.moved)
 	b.moved = make(chan struct{})
-}
-
-// trim keeps a tail of what is stored.
-func (b *replayBuffer) trim() {
-	count := max(0, int(b.next-b.first)-tailLength)
-	for _, e := range b.entries[:count] {
-		b.bytes -= e.size()
-	}
-	b.drop(count)
 }
 
 // allStored waits until everything heard before is stored, or the feed is no longer held.
@@ -311,8 +302,7 @@ func (b *replayBuffer) state() bufferState {
 	defer b.mu.Unlock()
 	state := bufferState{kept: len(b.entries), spilled: b.spill.length(), dropped: b.dropped, decoded: b.decoded}
 	if b.holding {
-		state.waiting = b.unstored() + state.spilled
-		state.bytes = b.waiting
+		state.waiting, state.bytes = b.unstored()+state.spilled, b.waiting
 	}
 	return state
 }

@@ -3,7 +3,6 @@ package bridge
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -32,15 +31,14 @@ type comparison struct {
 	kinds []kind
 
 	began time.Time
-	// listed are the objects of the present kind that oned has listed, and unsure those of
-	// them that it may have listed as they were before the newest stored event.
+	// listed are the objects of the present kind that oned has listed, and unsure those that it
+	// may have listed as they were before the newest stored event.
 	listed map[int]bool
 	unsure []int
 	// differences wait to be stored, at most a page of them; stored counts.
 	differences []feeds.FoundEvent
 	stored      int
-	// overtaken reports whether news of an object was on its way when it was found to
-	// differ, or was stored before it.
+	// overtaken reports whether news of an object that differs was on its way, or was stored first.
 	overtaken bool
 }
 
@@ -84,10 +82,7 @@ func (c *comparison) compare(ctx context.Context, k kind) error {
 	if err := k.list(ctx, func(page []pipeline.Event) error { return c.page(ctx, k, page) }); err != nil {
 		return fmt.Errorf("compare oned's objects of kind %s with the stored events: %w", k.object, err)
 	}
-	if err := c.fetchMissing(ctx, k); err != nil {
-		return err
-	}
-	if err := c.fetchUnsure(ctx, k); err != nil {
+	if err := c.recheck(ctx, k); err != nil {
 		return err
 	}
 	if err := c.flush(ctx); err != nil {
@@ -135,9 +130,11 @@ func (c *comparison) page(ctx context.Context, k kind, page []pipeline.Event) er
 	return c.flush(ctx)
 }
 
-// fetchMissing asks for objects that are stored and not listed. They should be DONE, but absence
-// alone is no proof: the server user may be kept from seeing them.
-func (c *comparison) fetchMissing(ctx context.Context, k kind) error {
+// recheck asks for the objects that the list leaves in doubt. Those that are stored and not listed
+// should be DONE, but absence alone is no proof: the server user may be kept from seeing them. Those
+// that may have been listed as before their newest stored event are asked for once oned has written
+// that; where news came meanwhile it is newer than the list.
+func (c *comparison) recheck(ctx context.Context, k kind) error {
 	if err := k.index.CatchUp(ctx); err != nil {
 		return err
 	}
@@ -148,19 +145,8 @@ func (c *comparison) fetchMissing(ctx context.Context, k kind) error {
 		}
 	})
 	slices.Sort(missing)
-	for _, id := range missing {
-		if err := c.fetchOne(ctx, k, id); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// fetchUnsure asks for objects again that may have been listed as before their newest stored
-// event, once oned has written that. Where news came meanwhile it is newer than the list.
-func (c *comparison) fetchUnsure(ctx context.Context, k kind) error {
-	if len(c.unsure) == 0 {
-		return nil
+	if err := c.fetch(ctx, k, missing); err != nil || len(c.unsure) == 0 {
+		return err
 	}
 	if err := idle.For(ctx, time.Until(c.began.Add(opennebula.WriteTime))); err != nil {
 		return err
@@ -171,42 +157,41 @@ func (c *comparison) fetchUnsure(ctx context.Context, k kind) error {
 	if err := k.index.CatchUp(ctx); err != nil {
 		return err
 	}
-	for _, id := range c.unsure {
-		if stored, _ := k.index.Of(id); !stored.Heard.Before(c.began) {
+	newer := func(id int) bool { stored, _ := k.index.Of(id); return !stored.Heard.Before(c.began) }
+	return c.fetch(ctx, k, slices.DeleteFunc(c.unsure, newer))
+}
+
+// fetch asks for objects one by one, at most half of the time.
+func (c *comparison) fetch(ctx context.Context, k kind, ids []int) error {
+	for _, id := range ids {
+		stored, _ := k.index.Of(id)
+		asked := time.Now()
+		event, err := k.one(ctx, id)
+		switch {
+		case err == nil && k.index.Same(stored, event):
 			continue
+		case opennebula.IsCode(err, opennebula.CodeNoExists):
+			// What was known of an object that is gone without a trace is kept.
+			if event, _, err = k.index.Event(ctx, id); err == nil {
+				event = k.gone(id, event)
+			}
+		case opennebula.IsCode(err, opennebula.CodeAuthorization):
+			c.log.Warn("the server user may not see an object that is in the stored events", "object", k.object, "id", id, "error", err)
+			continue
+		case err != nil:
+			err = fmt.Errorf("read %s %d, which is not listed or differs from the stored events: %w", k.object, id, err)
 		}
-		if err := c.fetchOne(ctx, k, id); err != nil {
+		if err != nil {
+			return err
+		}
+		if err := c.differs(ctx, event, stored.Sequence); err != nil {
+			return err
+		}
+		if err := idle.For(ctx, min(time.Since(asked), longestThrottle)); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func (c *comparison) fetchOne(ctx context.Context, k kind, id int) error {
-	stored, _ := k.index.Of(id)
-	asked := time.Now()
-	event, err := k.one(ctx, id)
-	switch {
-	case err == nil && k.index.Same(stored, event):
-		return nil
-	case err == nil:
-		err = c.differs(ctx, event, stored.Sequence)
-	case opennebula.IsCode(err, opennebula.CodeNoExists):
-		// What was known of an object that is gone without a trace is kept.
-		var last pipeline.Event
-		if last, _, err = k.index.Event(ctx, id); err == nil {
-			err = c.differs(ctx, k.gone(id, last), stored.Sequence)
-		}
-	case opennebula.IsCode(err, opennebula.CodeAuthorization):
-		c.log.Warn("the server user may not see an object that is in the stored events", "object", k.object, "id", id, "error", err)
-		return nil
-	default:
-		return fmt.Errorf("read %s %d, which is not listed or differs from the stored events: %w", k.object, id, err)
-	}
-	if err != nil {
-		return err
-	}
-	return idle.For(ctx, min(time.Since(asked), longestThrottle))
 }
 
 // differs notes a difference, marked as found and not heard, unless news of the
@@ -218,7 +203,7 @@ func (c *comparison) differs(ctx context.Context, event pipeline.Event, after ui
 	for _, f := range c.feeds {
 		if f.buffer.awaits(objectID{event.Object, event.ID}) {
 			c.overtaken = true
-			time.AfterFunc(c.config.Settle, func() {
+			time.AfterFunc(c.config.Resync.Settle, func() {
 				if ctx.Err() == nil {
 					c.request("events were pending")
 				}
@@ -226,12 +211,12 @@ func (c *comparison) differs(ctx context.Context, event pipeline.Event, after ui
 			return nil
 		}
 	}
-	event.Version, event.Zone, event.Resync, event.Heard = pipeline.Version, c.zone, true, time.Now().UTC()
-	id := fmt.Sprintf("resync-%d-%s-%d-%d", c.zone, event.Object, event.ID, after)
+	event.Version, event.Zone, event.Resync, event.Heard = pipeline.Version, c.config.Zone, true, time.Now().UTC()
+	id := fmt.Sprintf("resync-%d-%s-%d-%d", c.config.Zone, event.Object, event.ID, after)
 	c.differences = append(c.differences, feeds.FoundEvent{
 		Event: feeds.Event{Subject: subject(event), MessageID: id, Event: event}, After: after,
 	})
-	if len(c.differences) >= c.config.PageSize {
+	if len(c.differences) >= c.config.Resync.PageSize {
 		return c.flush(ctx)
 	}
 	return nil
@@ -249,7 +234,7 @@ func (c *comparison) flush(ctx context.Context) error {
 	c.metrics.resyncDifferences.Add(float64(stored))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.state.differences += uint64(stored) //nolint:gosec // not negative
+	c.resyncer.differences += uint64(stored) //nolint:gosec // not negative
 	return err
 }
 
@@ -261,25 +246,13 @@ const (
 // resyncer has oned compared with the stored events, by one comparison at a time.
 // A bridge on standby leaves that to the one that publishes.
 type resyncer struct {
-	zone    int
-	config  ResyncConfig
-	cloud   cloud
-	store   store
-	filter  filter
-	feeds   []*feed
-	log     *slog.Logger
-	metrics *metrics
+	*Bridge
 	// requests has room for one.
 	requests chan struct{}
 
-	mu    sync.Mutex
-	state resyncState
-}
-
-// resyncState is what changes with comparisons.
-type resyncState struct {
-	last        time.Time
-	failed      string
+	mu          sync.Mutex
+	last        time.Time // when a comparison succeeded
+	failed      string    // why the latest did not
 	differences uint64
 }
 
@@ -291,17 +264,17 @@ func (r *resyncer) request(cause string) {
 
 // run compares, when asked to and from time to time, until ctx ends.
 func (r *resyncer) run(ctx context.Context) {
-	timer := time.NewTimer(r.config.Every)
+	timer := time.NewTimer(r.config.Resync.Every)
 	defer timer.Stop()
 	comparison := r.newComparison()
 	for {
-		next := r.config.Every
+		next := r.config.Resync.Every
 		var wanted bool
 		select {
 		case <-ctx.Done():
 			return
 		case <-r.requests:
-			next, wanted = r.config.Settle, r.holdsAny()
+			next, wanted = r.config.Resync.Settle, r.holdsAny()
 		case <-timer.C:
 			// The bridge that publishes the first feed by name compares from time to time for all.
 			wanted = slices.MinFunc(r.feeds, func(a, b *feed) int { return strings.Compare(a.name, b.name) }).holding.Load()
@@ -322,24 +295,24 @@ func (r *resyncer) compareUntilDone(ctx context.Context, c *comparison) error {
 			return ctx.Err()
 		}
 		r.mu.Lock()
-		before := r.state.failed
-		if err == nil {
-			r.state.failed, r.state.last = "", time.Now()
+		before := r.failed
+		if r.failed = ""; err != nil {
+			r.failed = err.Error()
 		} else {
-			r.state.failed = err.Error()
+			r.last = time.Now()
 		}
 		r.mu.Unlock()
+		switch {
+		case err != nil && before == "":
+			r.log.Warn("cannot compare oned with the stored events, retrying", "error", err)
+		case err == nil && before != "":
+			r.log.Info("oned was compared with the stored events again")
+		}
 		if err == nil {
 			r.metrics.resyncs.WithLabelValues("done").Inc()
-			if before != "" {
-				r.log.Info("oned was compared with the stored events again")
-			}
 			return nil
 		}
 		r.metrics.resyncs.WithLabelValues("failed").Inc()
-		if before == "" {
-			r.log.Warn("cannot compare oned with the stored events, retrying", "error", err)
-		}
 		if err := idle.For(ctx, pause/2+rand.N(pause/2)); err != nil {
 			return err
 		}

@@ -116,15 +116,16 @@ func (s *spill) read() (entry, error) {
 		return entry{}, fmt.Errorf("write to the spill file: %w", err)
 	}
 	var header [4]byte
-	if _, err := io.ReadFull(s.reader, header[:]); err != nil {
-		return entry{}, fmt.Errorf("read the spill file: %w", err)
-	}
+	_, err := io.ReadFull(s.reader, header[:])
 	text := make([]byte, binary.BigEndian.Uint32(header[:]))
-	if _, err := io.ReadFull(s.reader, text); err != nil {
-		return entry{}, fmt.Errorf("read the spill file: %w", err)
+	if err == nil {
+		_, err = io.ReadFull(s.reader, text)
 	}
 	var e spilled
-	if err := json.Unmarshal(text, &e); err != nil {
+	if err == nil {
+		err = json.Unmarshal(text, &e)
+	}
+	if err != nil {
 		return entry{}, fmt.Errorf("read the spill file: %w", err)
 	}
 	if s.count--; s.count == 0 {

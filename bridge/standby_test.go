@@ -33,7 +33,7 @@ func (l beatingLease) Beat(bool) error {
 func TestAHolderIsHeardWhileJetStreamIsSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := mutedStore{newFakeStore()}
-		f := &feed{config: &Config{Standby: time.Second}, store: store}
+		f := &feed{Bridge: &Bridge{config: Config{Standby: time.Second}, store: store}}
 		ctx, cancel := context.WithTimeout(t.Context(), 3*confirmLease)
 		defer cancel()
 		var beats []time.Time

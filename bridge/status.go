@@ -70,15 +70,6 @@ type FeedStatus struct {
 	overflowed time.Time // the last time
 }
 
-// feedState is what changes of a feed besides its connection.
-type feedState struct {
-	published   uint64
-	storeError  string
-	deadLetters uint64
-	role        string
-	meter       meter
-}
-
 // meter measures a rate over the seconds between two looks, or longer.
 type meter struct {
 	at    time.Time
@@ -102,24 +93,20 @@ func (m *meter) measure(now time.Time, count uint64) float64 {
 
 // Status tells how each feed is doing. It is safe to call at any time after Start.
 func (b *Bridge) Status() []FeedStatus {
-	b.resyncer.mu.Lock()
-	compared := b.resyncer.state
-	b.resyncer.mu.Unlock()
 	all := make([]FeedStatus, 0, len(b.feeds))
 	for _, f := range b.feeds {
-		f.listener.mu.Lock()
-		status := f.listener.status
-		f.listener.mu.Unlock()
+		f.mu.Lock()
+		status := f.status
+		status.Rate = f.meter.measure(time.Now(), status.Heard)
+		f.mu.Unlock()
 		buffer := f.buffer.state()
 		status.Endpoint, status.Feed, status.Holding = f.listener.endpoint, f.name, f.holding.Load()
 		status.QueueLength, status.QueueBytes = buffer.waiting, buffer.bytes
 		status.QueueLength += int(status.Heard - min(status.Heard, buffer.decoded))
 		status.Spilled, status.Kept, status.Dropped = buffer.spilled, buffer.kept, buffer.dropped
-		status.LastResync, status.ResyncError, status.ResyncDifferences = compared.last, compared.failed, compared.differences
-		f.mu.Lock()
-		status.Role, status.Rate = f.state.role, f.state.meter.measure(time.Now(), status.Heard)
-		status.Published, status.StoreError, status.DeadLetters = f.state.published, f.state.storeError, f.state.deadLetters
-		f.mu.Unlock()
+		b.resyncer.mu.Lock()
+		status.LastResync, status.ResyncError, status.ResyncDifferences = b.resyncer.last, b.resyncer.failed, b.resyncer.differences
+		b.resyncer.mu.Unlock()
 		all = append(all, status)
 	}
 	return all
@@ -129,8 +116,7 @@ func (b *Bridge) Status() []FeedStatus {
 // compared since the connection was made: what was lost before is made up for.
 func (b *Bridge) Hears() bool { return slices.ContainsFunc(b.Status(), FeedStatus.complete) }
 
-// complete reports whether the feed passes on what the leading oned publishes, and everything
-// that was lost before is made up for.
+// complete is Hears, for one feed.
 func (s FeedStatus) complete() bool {
 	return s.Holding && s.Connected && s.Leads() && s.StoreError == "" && s.ResyncError == "" && s.LastResync.After(s.Since)
 }
@@ -139,10 +125,8 @@ func (s FeedStatus) complete() bool {
 // documents or who may see them; empty while it does not. No comparison makes up for a call
 // that was lost: behind another connection, or a gap, something may have changed unheard.
 func (b *Bridge) HearsCalls() string {
-	for _, call := range callsOfLists {
-		if !slices.Contains(b.config.Calls, call) {
-			return ""
-		}
+	if slices.ContainsFunc(callsOfLists, func(call string) bool { return !slices.Contains(b.config.Calls, call) }) {
+		return ""
 	}
 	for _, s := range b.Status() {
 		if s.complete() {
@@ -205,39 +189,37 @@ type statusCollector struct{ bridge *Bridge }
 type feedGauge struct {
 	description *prometheus.Desc
 	kind        prometheus.ValueType
-	value       func(s FeedStatus, now time.Time) float64
+	value       func(s FeedStatus) float64
 }
 
 var feedGauges = []feedGauge{
-	gaugeOf("connected", "1 while the hook manager's publisher is connected.", func(s FeedStatus, _ time.Time) float64 { return boolean(s.Connected) }),
-	gaugeOf("silent_seconds", "Time since the last message.", func(s FeedStatus, now time.Time) float64 { return s.SilentFor(now).Seconds() }),
-	gaugeOf("leads", "1 while the endpoint's oned is the leader of its zone or its only server.", func(s FeedStatus, _ time.Time) float64 { return boolean(s.Leads()) }),
-	gaugeOf("holding", "1 while this bridge publishes the feed.", func(s FeedStatus, _ time.Time) float64 { return boolean(s.Holding) }),
-	gaugeOf("heard_per_second", "Messages received per second, over the last seconds.", func(s FeedStatus, _ time.Time) float64 { return s.Rate }),
-	gaugeOf("waiting_events", "Events that are not stored yet.", func(s FeedStatus, _ time.Time) float64 { return float64(s.QueueLength) }),
-	gaugeOf("spilled_events", "Events in the spill file.", func(s FeedStatus, _ time.Time) float64 { return float64(s.Spilled) }),
+	gaugeOf("connected", "1 while the hook manager's publisher is connected.", func(s FeedStatus) float64 { return boolean(s.Connected) }),
+	gaugeOf("silent_seconds", "Time since the last message.", func(s FeedStatus) float64 { return s.SilentFor(time.Now()).Seconds() }),
+	gaugeOf("leads", "1 while the endpoint's oned is the leader of its zone or its only server.", func(s FeedStatus) float64 { return boolean(s.Leads()) }),
+	gaugeOf("holding", "1 while this bridge publishes the feed.", func(s FeedStatus) float64 { return boolean(s.Holding) }),
+	gaugeOf("heard_per_second", "Messages received per second, over the last seconds.", func(s FeedStatus) float64 { return s.Rate }),
+	gaugeOf("waiting_events", "Events that are not stored yet.", func(s FeedStatus) float64 { return float64(s.QueueLength) }),
+	gaugeOf("spilled_events", "Events in the spill file.", func(s FeedStatus) float64 { return float64(s.Spilled) }),
 	gaugeOf("last_resync_timestamp_seconds", "Time of the last comparison of oned with the stored events, in unix seconds; 0 for never.",
-		func(s FeedStatus, _ time.Time) float64 {
+		func(s FeedStatus) float64 {
 			if s.LastResync.IsZero() {
 				return 0
 			}
 			return float64(s.LastResync.UnixMicro()) / 1e6
 		}),
-	counterOf("heard_total", "Messages received.", func(s FeedStatus) uint64 { return s.Heard }),
-	counterOf("published_total", "Events stored by this bridge.", func(s FeedStatus) uint64 { return s.Published }),
-	counterOf("gaps_total", "Interruptions in which events may have been lost: a lost connection, a full queue.", func(s FeedStatus) uint64 { return s.Gaps }),
-	counterOf("dropped_total", "Events dropped because memory and disk were full; a comparison with oned replaces them.", func(s FeedStatus) uint64 { return s.Dropped }),
+	counterOf("heard_total", "Messages received.", func(s FeedStatus) float64 { return float64(s.Heard) }),
+	counterOf("published_total", "Events stored by this bridge.", func(s FeedStatus) float64 { return float64(s.Published) }),
+	counterOf("gaps_total", "Interruptions in which events may have been lost: a lost connection, a full queue.", func(s FeedStatus) float64 { return float64(s.Gaps) }),
+	counterOf("dropped_total", "Events dropped because memory and disk were full; a comparison with oned replaces them.",
+		func(s FeedStatus) float64 { return float64(s.Dropped) }),
 }
 
-func gaugeOf(name, help string, value func(FeedStatus, time.Time) float64) feedGauge {
+func gaugeOf(name, help string, value func(FeedStatus) float64) feedGauge {
 	return feedGauge{prometheus.NewDesc("flowjet_bridge_"+name, help, []string{"endpoint"}, nil), prometheus.GaugeValue, value}
 }
 
-func counterOf(name, help string, value func(FeedStatus) uint64) feedGauge {
-	return feedGauge{
-		prometheus.NewDesc("flowjet_bridge_feed_"+name, help, []string{"endpoint"}, nil), prometheus.CounterValue,
-		func(s FeedStatus, _ time.Time) float64 { return float64(value(s)) },
-	}
+func counterOf(name, help string, value func(FeedStatus) float64) feedGauge {
+	return feedGauge{prometheus.NewDesc("flowjet_bridge_feed_"+name, help, []string{"endpoint"}, nil), prometheus.CounterValue, value}
 }
 
 func boolean(is bool) float64 {
@@ -256,10 +238,9 @@ func (c *statusCollector) Describe(to chan<- *prometheus.Desc) {
 
 // Collect is part of prometheus.Collector.
 func (c *statusCollector) Collect(to chan<- prometheus.Metric) {
-	now := time.Now()
 	for _, status := range c.bridge.Status() {
 		for _, gauge := range feedGauges {
-			to <- prometheus.MustNewConstMetric(gauge.description, gauge.kind, gauge.value(status, now), status.Endpoint)
+			to <- prometheus.MustNewConstMetric(gauge.description, gauge.kind, gauge.value(status), status.Endpoint)
 		}
 	}
 }
