@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/flowjet/flowjet/flow/internal/raw"
 )
 
@@ -61,7 +63,7 @@ func readForeign(text []byte) (body Body, repairs []string, err error) {
 	return body, r.made, nil
 }
 
-// readWritten reads a body that is to the letter as Text writes it, which most are, at a quarter of what it costs to
+// readWritten reads a body that says what Text writes of it, which OneFlow's do, too, at a quarter of what it costs to
 // look at each attribute: all that is there has its type, and only the numbers are still to be looked at.
 func readWritten(text []byte) (Body, bool) {
 	if mayOverflow(text) {
@@ -97,7 +99,16 @@ func readWritten(text []byte) (Body, bool) {
 		return Body{}, false
 	}
 	written, err := body.Text()
-	return body, err == nil && bytes.Equal(written, text)
+	if err != nil || bytes.Equal(written, text) {
+		return body, err == nil
+	}
+	// It may still say the same: in another order, with spaces, with characters written otherwise.
+	ours, theirs := jsontext.Value(bytes.Clone(written)), jsontext.Value(bytes.Clone(text))
+	if ours.Canonicalize() != nil || theirs.Canonicalize() != nil || !bytes.Equal(ours, theirs) {
+		return Body{}, false
+	}
+	body, err = ParseBody(written)
+	return body, err == nil
 }
 
 // mayOverflow reports whether a number in the text may be more than a float64 holds: one with an exponent, or of

@@ -22,6 +22,7 @@ func FuzzReadWritten(f *testing.F) {
 		`{"name":"<&>","roles":[{"name":"db","type":"vr","cardinality":0,"template_id":0,"parents":["a"],"vrouter_id":3},{"name":"db","type":"vm","cardinality":0,"template_id":0}]}`,
 		`{"name":"a","roles":[{"name":"db","type":"vm","cardinality":1,"vm_template":3}],"state":0}`,
 		`{"name":"a","roles":[],"state":2,"x":[1e999]}`, `{"name":"a","roles":[],"state":2,"x":` + strings.Repeat("9", 400) + `}`, `{"name":"a1e9","roles":[],"state":2}`,
+		`{"roles":[{"state":2,"x":{"&":[null,1.0,-0]},"name":"\u0041","cardinality":1,"type":"vm","template_id":0}], "state": 2,"name":"a"}`,
 		`{"name":"a","roles":null}`, `{"name":"a","roles":[]}`, `{"name":"a","roles":[{}]}`, `{}`, `null`, `[]`, `{"name":"a","roles":[],"state":2,"state":3}`,
 	} {
 		f.Add([]byte(seed))
@@ -48,11 +49,14 @@ func FuzzReadWritten(f *testing.F) {
 	})
 }
 
-// TestWrittenIsReadAtOnce holds that what Flowjet writes takes the short way.
+// TestWrittenIsReadAtOnce holds that what Flowjet writes takes the short way, and what says the same in another order.
 func TestWrittenIsReadAtOnce(t *testing.T) {
 	text := `{"name":"a","roles":[{"name":"db","type":"vm","cardinality":1,"template_id":0,"state":2,"nodes":[` +
 		`{"deploy_id":7,"vm_info":{"VM":{"ID":"7","UID":"0","GID":"0","UNAME":"u","GNAME":"g","NAME":"n"}}}],"last_vmname":1}],"state":2}`
-	if _, ok := readWritten([]byte(text)); !ok {
-		t.Error("it is read attribute by attribute")
+	oneFlows := strings.Replace(strings.Replace(text, `"name":"a",`, "", 1), `"state":2}`, `"state":2, "name":"\u0061"}`, 1)
+	for _, text := range []string{text, oneFlows} {
+		if _, ok := readWritten([]byte(text)); !ok {
+			t.Errorf("%s is read attribute by attribute", text)
+		}
 	}
 }
