@@ -47,7 +47,7 @@ func Explain(state State, facts Facts, now time.Time) Explanation {
 	}
 	for _, id := range slices.Sorted(maps.Keys(e.Asked)) {
 		vm, known := e.facts[id]
-		if e.inventory.node(id) != nil || !e.AskedToEnd(id) || known && vm.Gone() {
+		if e.inventory.isNode(id) || !e.AskedToEnd(id) || known && vm.Gone() {
 			continue
 		}
 		found := Finding{Kind: FoundOrphan, VM: new(id)}

@@ -36,7 +36,7 @@ type Intent struct {
 // observe brings the state up to the facts: VMs that were decided on become
 // nodes, VMs that are gone cease to be, VMs that nobody wants are ended.
 func (v inventory) observe() {
-	lost := make([]int, len(v.Service.Body.Roles))
+	lost, isNode := make([]int, len(v.Service.Body.Roles)), map[int]bool{}
 	for i := range v.Service.Body.Roles {
 		role := &v.Service.Body.Roles[i]
 		role.Nodes = slices.DeleteFunc(role.Nodes, func(n spec.Node) bool {
@@ -48,18 +48,20 @@ func (v inventory) observe() {
 			lost[i]++
 			return true
 		})
-	}
-	ids := slices.AppendSeq(make([]int, 0, len(v.facts)), maps.Keys(v.facts))
-	slices.Sort(ids)
-	for _, id := range ids {
-		vm := v.facts[id]
-		if node := v.node(vm.ID); node != nil {
-			node.Show(vm)
-			if vm.Key != "" { // the record may be older than the document
-				v.Intents = slices.DeleteFunc(v.Intents, func(i Intent) bool { return i.Key == vm.Key })
+		for j := range role.Nodes {
+			isNode[role.Nodes[j].DeployID] = true
+			if vm, known := v.facts[role.Nodes[j].DeployID]; known {
+				role.Nodes[j].Show(vm)
 			}
-		} else {
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(v.facts)) {
+		vm := v.facts[id]
+		switch {
+		case !isNode[vm.ID]:
 			v.adopt(vm)
+		case vm.Key != "": // the record may be older than the document
+			v.Intents = slices.DeleteFunc(v.Intents, func(i Intent) bool { return i.Key == vm.Key })
 		}
 		v.requester.settleAsked(vm)
 	}
@@ -177,15 +179,9 @@ func (v inventory) missing(role *spec.Role) int {
 	return role.Cardinality - len(role.Nodes) - v.intended(role) - len(v.strangers[role.Name])
 }
 
-func (v inventory) node(vm int) *spec.Node {
-	for role := range v.Service.Body.EachRole() {
-		for j := range role.Nodes {
-			if role.Nodes[j].DeployID == vm {
-				return &role.Nodes[j]
-			}
-		}
-	}
-	return nil
+// isNode reports whether a role has the VM.
+func (v inventory) isNode(vm int) bool {
+	return slices.ContainsFunc(v.Service.Body.Roles, func(role spec.Role) bool { return role.Has(vm) })
 }
 
 // Strangers are the nodes, and the VMs that something was asked of, that are not the service's by the facts.

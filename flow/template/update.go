@@ -79,7 +79,8 @@ func overlay(old, given raw.Object, fixed []string, appendTo bool) (raw.Object, 
 			result[name] = value
 		}
 	}
-	for name, value := range given {
+	for _, name := range slices.Sorted(maps.Keys(given)) { // which of several is refused is not left to chance
+		value := given[name]
 		if slices.Contains(fixed, name) {
 			// Numbers are the same when they are written as texts, too.
 			if was := old[name]; len(was) == 0 || !raw.Equal(was, value) && raw.Plain(was) != raw.Plain(value) {
