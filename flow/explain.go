@@ -50,13 +50,8 @@ func Explain(state State, facts Facts, now time.Time) Explanation {
 		if e.inventory.isNode(id) || !e.AskedToEnd(id) || known && vm.Gone() {
 			continue
 		}
-		found := Finding{Kind: FoundOrphan, VM: new(id)}
-		if known {
-			found = e.aboutVM(FoundOrphan, &spec.Role{}, vm)
-		}
-		found.Action, found.AskedAt = e.Asked[id].Action, askedAt(e.Asked[id])
 		// Only a service that ends waits for it, until it has begun to.
-		if e.Service.State() == spec.ServiceUndeploying && (!known || !vm.Ending() && !vm.Failed()) {
+		if found := e.aboutVM(FoundOrphan, "", id); e.Service.State() == spec.ServiceUndeploying && (!known || !vm.Ending() && !vm.Failed()) {
 			e.wait(found)
 		} else {
 			e.note(found)
@@ -81,7 +76,7 @@ func (e *explainer) written(found []Finding) []Finding {
 		found = append(slices.Clone(found[:maxFindings]), Finding{Kind: FoundMore, Count: more})
 	}
 	for i := range found {
-		found[i].Message = found[i].text(e.now)
+		found[i] = found[i].Written(e.now)
 	}
 	return found
 }
@@ -242,9 +237,9 @@ func (e *explainer) explainArrival(role *spec.Role) {
 			case vm.Failed():
 				e.failVM(Finding{Kind: FoundVM, Role: role.Name, VM: new(vm.ID), State: vm.StateText()})
 			case vm.Running():
-				e.wait(e.aboutVM(FoundNotReady, role, vm))
+				e.wait(e.aboutVM(FoundNotReady, role.Name, vm.ID))
 			default:
-				e.wait(e.aboutVM(FoundNotRunning, role, vm))
+				e.wait(e.aboutVM(FoundNotRunning, role.Name, vm.ID))
 			}
 		}
 	case state == spec.RoleWarning:
@@ -293,10 +288,10 @@ func (e *explainer) explainComing(role *spec.Role) {
 	_, heals, _ := policy.HealRuleOf(role)
 	for _, node := range role.Nodes {
 		vm, known := e.facts[node.DeployID]
-		found := e.aboutVM(FoundNotRunning, role, vm)
+		found := e.aboutVM(FoundNotRunning, role.Name, node.DeployID)
 		switch {
 		case !known:
-			found = Finding{Kind: FoundUnknown, Role: role.Name, VM: new(node.DeployID)}
+			found.Kind = FoundUnknown
 		case e.deployer.come(role, vm) || vm.Gone(): // it is forgotten as soon as the service is looked at
 			continue
 		case vm.Failed() && (e.Asked[vm.ID].Action == callRetry || e.Stays[vm.ID].Failing || heals):
@@ -312,11 +307,20 @@ func (e *explainer) explainComing(role *spec.Role) {
 	}
 }
 
-// aboutVM is a finding on a VM, with what is known of its stay in the state.
-func (e *explainer) aboutVM(kind FindingKind, role *spec.Role, vm one.VM) Finding {
-	found := Finding{Kind: kind, Role: role.Name, VM: new(vm.ID), State: vm.StateText()}
-	if stay, stays := e.Stays[vm.ID]; stays && stay.State == vm.State && stay.LCMState == vm.LCMState {
-		found.Since, found.Said, found.Due = timeOf(stay.Since), cmp.Or(stay.Scheduler, stay.Error), timeOf(stay.Due)
+// aboutVM is a finding on a VM, with what is known of its stay in the state, and of its end if it was asked for that.
+func (e *explainer) aboutVM(kind FindingKind, role string, id int) Finding {
+	found := Finding{Kind: kind, Role: role, VM: new(id)}
+	if vm, known := e.facts[id]; known {
+		found.State = vm.StateText()
+		if stay, stays := e.Stays[id]; stays && stay.State == vm.State && stay.LCMState == vm.LCMState {
+			found.Since, found.Said, found.Due = timeOf(stay.Since), cmp.Or(stay.Scheduler, stay.Error), timeOf(stay.Due)
+		}
+	}
+	if asked := e.Asked[id]; (kind == FoundEnding || kind == FoundOrphan) && e.AskedToEnd(id) {
+		found.Action = asked.Action
+		if !asked.Doubt && !asked.Refused {
+			found.AskedAt = timeOf(asked.At)
+		}
 	}
 	return found
 }
@@ -326,18 +330,10 @@ func (e *explainer) explainVMsEnd(role *spec.Role, nodes []spec.Node) {
 	unnamed := 0
 	for _, node := range nodes {
 		vm, known := e.facts[node.DeployID]
-		asked := e.Asked[node.DeployID]
 		switch {
 		case known && vm.Gone():
-		case e.AskedToEnd(node.DeployID):
-			found := e.aboutVM(FoundEnding, role, vm)
-			if !known {
-				found = Finding{Kind: FoundEnding, Role: role.Name}
-			}
-			found.VM, found.Action, found.AskedAt = new(node.DeployID), asked.Action, askedAt(asked)
-			e.wait(found)
-		case known && vm.Ending():
-			e.wait(e.aboutVM(FoundEnding, role, vm))
+		case e.AskedToEnd(node.DeployID), known && vm.Ending():
+			e.wait(e.aboutVM(FoundEnding, role.Name, node.DeployID))
 		default:
 			unnamed++
 		}
@@ -360,7 +356,7 @@ func (e *explainer) explainTroubledVMs(role *spec.Role) {
 		case vm.Troubled(), warns && vm.Underway(), role.CurrentState() == spec.RoleFailedUndeploying && !vm.Running():
 			e.failVM(Finding{Kind: FoundVM, Role: role.Name, VM: new(vm.ID), State: vm.StateText()})
 		case warns && heals && vm.Running() && !e.deployer.come(role, vm):
-			e.failVM(e.aboutVM(FoundNotReady, role, vm))
+			e.failVM(e.aboutVM(FoundNotReady, role.Name, vm.ID))
 		}
 	}
 }
@@ -381,12 +377,4 @@ func (e *explainer) explainLack(role *spec.Role) {
 	if have < role.Cardinality {
 		e.fail(Finding{Kind: FoundLacking, Role: role.Name, Count: have, Wanted: role.Cardinality})
 	}
-}
-
-// askedAt is when a VM was asked for something, nil where that is in doubt.
-func askedAt(asked Asked) *time.Time {
-	if asked.Doubt || asked.Refused {
-		return nil
-	}
-	return timeOf(asked.At)
 }
