@@ -332,10 +332,7 @@ const NetworkDeleted = "DELETED"
 // NodeChanges are what became of the networks and virtual routers that a service made for itself, between two states of
 // it. They follow from the states alone, so that whoever commits the later state tells each of them once.
 func NodeChanges(before, after State) []Change {
-	networks, routers := map[string]Network{}, map[string]int{}
-	for _, network := range before.Networks {
-		networks[network.Name] = network
-	}
+	routers := map[string]int{}
 	for _, role := range before.Service.Body.Roles {
 		if role.VRouterID != nil {
 			routers[role.Name] = *role.VRouterID
@@ -343,9 +340,9 @@ func NodeChanges(before, after State) []Change {
 	}
 	var changes []Change
 	for _, is := range after.Networks {
-		was, had := networks[is.Name]
-		if !had {
-			was.ID = noNetwork
+		was := Network{ID: noNetwork}
+		if at := slices.IndexFunc(before.Networks, func(n Network) bool { return n.Name == is.Name }); at >= 0 {
+			was = before.Networks[at]
 		}
 		change := Change{Kind: "network", Network: is.Name}
 		if was.ID != noNetwork {

@@ -301,7 +301,8 @@ func RoleNames(roles []Role) []string {
 
 // NewNode is how a VM stands in a role's nodes.
 func NewNode(vm one.VM) Node {
-	shown := NodeVM{ID: strconv.Itoa(vm.ID), UID: strconv.Itoa(vm.Owner.UID), GID: strconv.Itoa(vm.Owner.GID), UName: vm.Owner.UName, GName: vm.Owner.GName, Name: vm.Name}
+	shown := NodeVM{ID: strconv.Itoa(vm.ID), Name: vm.Name, UName: vm.Owner.UName, GName: vm.Owner.GName}
+	shown.UID, shown.GID = strconv.Itoa(vm.Owner.UID), strconv.Itoa(vm.Owner.GID)
 	return Node{DeployID: vm.ID, VMInfo: NodeInfo{VM: shown}}
 }
 
