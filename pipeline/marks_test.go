@@ -1,0 +1,207 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/flowjet/flowjet/internal/natstest"
+)
+
+// What tells that the data and oned belong together outlives every process, and what cannot be read of it counts as not there.
+func TestMarksOutliveAProcess(t *testing.T) {
+	url, ctx := natstest.Server(t), limited(t)
+	first := open(t, url)
+	if mark, has, err := first.LoadOnedMark(ctx); has || mark != (OnedMark{}) || err != nil {
+		t.Errorf("new data has the mark %+v, %v (%v)", mark, has, err)
+	}
+	if found, has, err := first.LastMismatch(ctx); has || found != (Mismatch{}) || err != nil {
+		t.Errorf("new data has the mismatch %+v, %v (%v)", found, has, err)
+	}
+	want := OnedMark{VM: 21, Made: "1900000000", Restored: time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)}
+	must(t, first.SaveOnedMark(ctx, want))
+	must(t, first.NoteMismatch(ctx, "VM 7 is another"))
+	must(t, first.NoteMismatch(ctx, "VM 21 is another"))
+	first.Close()
+
+	second := open(t, url)
+	want.Version = Version
+	if mark, has, err := second.LoadOnedMark(ctx); !has || mark != want || err != nil {
+		t.Errorf("the mark is %+v, %v (%v), want %+v", mark, has, err, want)
+	}
+	if found, has, err := second.LastMismatch(ctx); !has || found.Reason != "VM 21 is another" || time.Since(found.Found) > time.Minute || err != nil {
+		t.Errorf("the last mismatch is %+v, %v (%v)", found, has, err)
+	}
+	for _, key := range []string{onedKey, mismatchKey} {
+		must(t, second.Bucket(BucketCheckpoint).Put(ctx, key, []byte("no JSON")))
+	}
+	_, hasMark, markErr := second.LoadOnedMark(ctx)
+	_, hasMismatch, mismatchErr := second.LastMismatch(ctx)
+	if hasMark || hasMismatch || markErr != nil || mismatchErr != nil {
+		t.Errorf("what cannot be read counts: %v, %v (%v, %v)", hasMark, hasMismatch, markErr, mismatchErr)
+	}
+}
+
+func TestWhenARecordWasWrittenLast(t *testing.T) {
+	p, ctx := single(t), limited(t)
+	if at, err := p.LastRecordTime(ctx); !at.IsZero() || err != nil {
+		t.Errorf("without a record it is %s (%v)", at, err)
+	}
+	must(t, p.Bucket(BucketState).Put(ctx, "42", Encode(Record{Version: Version})))
+	if at, err := p.LastRecordTime(ctx); time.Since(at).Abs() > time.Minute || err != nil {
+		t.Errorf("a record that is written now is of %s (%v)", at, err)
+	}
+}
+
+// Only who has the right to writes the zone of new data; one that may not leaves it to the next that may.
+func TestWhoStampsNewData(t *testing.T) {
+	for role, stamps := range map[Role]bool{"": true, RoleAll: true, RoleWorker: true, RoleOperator: true, RoleBridge: false, RoleAPI: false, RoleReader: false} {
+		url := natstest.Server(t)
+		ctx := limited(t)
+		first := open(t, url, func(c *Config) { c.Zone, c.Role = 7, role })
+		_, revision, err := first.Bucket(BucketCheckpoint).Get(ctx, stampKey)
+		must(t, err)
+		if (revision > 0) != stamps {
+			t.Errorf("role %q stamps new data: %v", role, revision > 0)
+		}
+		other, err := Open(ctx, Config{URL: url, Zone: 8, Role: RoleWorker})
+		if errors.Is(err, ErrOtherZone) != stamps || !stamps && err != nil {
+			t.Errorf("after role %q of zone 7 a worker of zone 8 gets %v", role, err)
+		}
+		if err == nil {
+			other.Close()
+		}
+	}
+}
+
+// A stamp that cannot be read stops everybody: which zone's the data is, is not known, and the error tells what to delete.
+func TestAStampThatCannotBeRead(t *testing.T) {
+	url, ctx := natstest.Server(t), limited(t)
+	p := open(t, url)
+	must(t, p.Bucket(BucketCheckpoint).Put(ctx, stampKey, []byte("zero")))
+	for _, role := range Roles {
+		if _, err := Open(ctx, Config{URL: url, Role: role}); err == nil || !strings.Contains(err.Error(), "delete the key zone of FLOW_CHECKPOINT") {
+			t.Errorf("%s: %v", role, err)
+		}
+	}
+	must(t, p.Bucket(BucketCheckpoint).Purge(ctx, stampKey))
+	open(t, url)
+}
+
+// A call on a bucket that is gone says what it was about, whoever reads the log.
+func TestErrorsOfALostBucketNameWhatWasDone(t *testing.T) {
+	p, ctx := single(t), limited(t)
+	must(t, p.JetStream().DeleteStream(ctx, StreamOf(BucketCheckpoint)))
+	must(t, p.JetStream().DeleteStream(ctx, StreamOf(BucketState)))
+	short, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+	defer cancel()
+	_, load := p.LoadCursor(short, RouterKey)
+	_, begin := p.BeginCursor(short, RouterKey, 1)
+	_, furthest := p.FurthestCursor(short, StreamWork)
+	_, _, mark := p.LoadOnedMark(short)
+	_, _, mismatch := p.LastMismatch(short)
+	_, written := p.LastRecordTime(short)
+	for want, err := range map[string]error{
+		"load the cursor router":                    load,
+		"begin the cursor router":                   begin,
+		"load the cursor work-0":                    furthest,
+		"save the cursor router":                    p.SaveCursor(short, RouterKey, 1),
+		"read the key oned of FLOW_CHECKPOINT":      mark,
+		"read the key mismatch of FLOW_CHECKPOINT":  mismatch,
+		"write the key oned of FLOW_CHECKPOINT":     p.SaveOnedMark(short, OnedMark{}),
+		"write the key mismatch of FLOW_CHECKPOINT": p.NoteMismatch(short, "no reason"),
+		"read the zone of the data":                 p.CheckZone(short, RoleAll),
+		"ask when a record was written last":        written,
+	} {
+		if err == nil || !strings.HasPrefix(err.Error(), want+": ") {
+			t.Errorf("want %q, got %v", want, err)
+		}
+	}
+}
+
+// Names that anybody may give become one token each, none of which leaves its place in a subject.
+func TestTokensOfNames(t *testing.T) {
+	for name, want := range map[string]string{
+		"":                       "_",
+		"web":                    "web",
+		"web-1":                  "web-1",
+		"größe":                  "größe",
+		"a.b":                    "a_b",
+		"*":                      "_",
+		">":                      "_",
+		"a b\tc\r\nd":            "a_b_c__d",
+		"a\x00b\x7f":             "a_b_",
+		"bad\xffutf":             "bad\uFFFDutf",
+		"$JS":                    "$JS",
+		"..":                     "__",
+		strings.Repeat("é", 64):  strings.Repeat("é", 64),
+		strings.Repeat("a", 128): strings.Repeat("a", 128),
+	} {
+		if got := Token(name); got != want {
+			t.Errorf("%q becomes %q, want %q", name, got, want)
+		}
+	}
+	cut := Token(strings.Repeat("é", 65)) // 130 bytes, cut in the middle of a letter at none of them
+	if odd := Token("x" + strings.Repeat("é", 65)); len(cut) != 64+1+16 || !strings.HasPrefix(odd, "x"+strings.Repeat("é", 31)+"-") || strings.ContainsRune(odd, '\uFFFD') {
+		t.Errorf("long names become %q and %q", cut, odd)
+	}
+}
+
+func TestSubjectsOfTransitions(t *testing.T) {
+	vm := 21
+	for want, transition := range map[string]Transition{
+		"flow.event.42.service.NEW":     transitionOf("service", "", nil),
+		"flow.event.42.role.we_b.NEW":   transitionOf("role", "we.b", nil),
+		"flow.event.42.router.gate.NEW": transitionOf("router", "gate", nil),
+		"flow.event.42.network.Pub.NEW": transitionOf("network", "Pub", nil),
+		"flow.event.42.vm.21.NEW":       transitionOf("vm", "web", &vm),
+	} {
+		if got := TransitionSubject(transition); got != want {
+			t.Errorf("%+v is on %s, want %s", transition.Change, got, want)
+		}
+	}
+	for want, got := range map[string]string{
+		"one.0.api.vm.update.ok":          CallSubject(0, "one.vm.update", true),
+		"one.3.api.document.chmod.failed": CallSubject(3, "one.document.chmod", false),
+		"one.0.api.nonsense._.ok":         CallSubject(0, "nonsense", true),
+		"one.0.api.vm.disk_attach.ok":     CallSubject(0, "one.vm.disk.attach", true),
+		"one.0.api.document.>":            CallSubjects(0, "document"),
+		"one.0.net.3.READY":               ObjectSubject(0, "net", 3, "READY"),
+		"one.0.vm.21.NEW_STATE.X_Y":       VMSubject(0, 21, "NEW STATE", "X.Y"),
+		"flow.dlq.of_a_part":              DeadSubject("of.a part"),
+		"$KV.FLOW_STATE.42":               KeySubject(BucketState, "42"),
+	} {
+		if got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
+// Of a dead letter's headers only those of its message go out with it again: nothing that NATS acts on, and no inbox of one who has gone.
+func TestHeadersThatAMessageKeeps(t *testing.T) {
+	for header, want := range map[string]bool{
+		HeaderFeed: true, HeaderResync: true, HeaderWebhooks: true, HeaderNonce: true,
+		HeaderReason: false, HeaderOrigin: false, HeaderReplyTo: false, HeaderTrace: false, // what comes of it now is no part of the trace of then
+		jetstream.MsgIDHeader: false, jetstream.MsgRollup: false, jetstream.ExpectedLastSeqHeader: false, "Nats-Schedule": false, "X-Other": false, "": false,
+	} {
+		if got := KeepsHeader(header); got != want {
+			t.Errorf("%q is kept: %v", header, got)
+		}
+	}
+	message := jetstream.RawStreamMsg{
+		Subject: "flow.dlq.webhook", Sequence: 7, Data: []byte(`{"service":42}`), Time: time.Date(2026, 11, 28, 13, 0, 0, 0, time.FixedZone("", 3600)),
+		Header: nats.Header{HeaderReason: {"it answered 500"}, HeaderOrigin: {"flow.hook.ops.42"}},
+	}
+	letter := ReadDeadLetter(message)
+	if letter.Where != "webhook" || letter.Sequence != 7 || letter.Reason != "it answered 500" || letter.Origin != "flow.hook.ops.42" || letter.Service() != 42 {
+		t.Errorf("the dead letter is %+v", letter)
+	}
+	if letter.Time.Location() != time.UTC || letter.Time.Hour() != 12 {
+		t.Errorf("its time is %s", letter.Time)
+	}
+}
