@@ -22,8 +22,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline/feeds"
 )
 
-// Bridge carries what the hook managers of one zone publish, each a feed of its
-// own. Several bridges can hear the same.
+// Bridge carries what the hook managers of one zone publish, a feed each. Several bridges can hear the same.
 type Bridge struct {
 	config   Config
 	store    store
@@ -234,8 +233,7 @@ func hostname() string {
 	return name
 }
 
-// topics are the ZeroMQ subscriptions: each state change in one of its three
-// forms, the chosen calls, and the one that probes are made with.
+// topics are the ZeroMQ subscriptions: states in one of their three forms, the chosen calls, and the probes'.
 func (c Config) topics() []string {
 	topics := []string{opennebula.StateSubscription, opennebula.CallSubscription(probeCall)}
 	for _, call := range c.Calls {

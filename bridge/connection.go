@@ -77,8 +77,7 @@ func (c *connection) close() {
 	c.net.Close()
 }
 
-// read waits for the next message. Commands, which are rare, are left to zmq4;
-// of messages, which come by the ten thousand, each byte is copied once.
+// read waits for the next message. Rare commands are left to zmq4; of messages each byte is copied once.
 func (c *connection) read() (item, error) {
 	for {
 		command, err := c.from.atCommand()
@@ -154,8 +153,7 @@ const (
 
 var errFrame = errors.New("a frame has an invalid size")
 
-// boundedConn reads ahead, and cuts off what a message has above
-// maxMessageSize: its reader never sees a larger one.
+// boundedConn reads ahead, and cuts off what a message has above maxMessageSize.
 type boundedConn struct {
 	net.Conn
 	reader *bufio.Reader

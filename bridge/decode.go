@@ -88,8 +88,7 @@ type translator struct {
 	endpoint string
 }
 
-// deadLetter is what is kept of a message that could not be understood. The
-// body may hold secrets: only its length and hash are told.
+// deadLetter is what is kept of a message that could not be understood. The body may hold secrets.
 type deadLetter struct {
 	Endpoint string    `json:"endpoint"`
 	Key      string    `json:"key"`
@@ -108,8 +107,7 @@ type decoder struct {
 
 func (t *translator) decoder() *decoder { return &decoder{translator: t, digest: xxhash.New()} }
 
-// translate makes an event, or a dead letter, of a message, which passes unless it is
-// neither, because nobody wants it. One that was decoded before its turn stays as it is.
+// translate makes an event or a dead letter of a message; one that nobody wants does not pass.
 func (t *decoder) translate(i item) translation {
 	if i.translation != nil {
 		return *i.translation
@@ -194,8 +192,7 @@ var knownObjects = []string{objectVM, objectNet, "host", "image"}
 type filter struct {
 	objects []string
 	calls   []string
-	// states are those that pass of the objects named here, as STATE or
-	// STATE/LCM_STATE; of other objects all pass.
+	// states are those that pass of the objects named here, as STATE or STATE/LCM_STATE; of others all.
 	states map[string][]string
 }
 

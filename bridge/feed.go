@@ -89,13 +89,13 @@ func (f *feed) pass(entries []entry, messages int) {
 
 // hold publishes the feed whenever it is this bridge's turn. heardAll ends when nothing more will be heard.
 func (f *feed) hold(hearing, heardAll, publishing context.Context) {
-	watch, err := f.store.watch(f.name)
-	for err != nil {
-		f.storing(err)
-		if idle.For(hearing, longestPause) != nil {
-			return
-		}
+	var watch watch
+	err := f.retry(hearing, func() (err error) {
 		watch, err = f.store.watch(f.name)
+		return err
+	})
+	if err != nil {
+		return // hearing has ended
 	}
 	defer watch.Close()
 	for hearing.Err() == nil {
@@ -146,22 +146,27 @@ func (f *feed) serve(heardAll, publishing context.Context, watch watch, l lease)
 
 // resume finds the place behind the last stored event in what was heard.
 func (f *feed) resume(ctx context.Context, l lease) error {
-	pause := firstPause
-	for {
+	return f.retry(ctx, func() error {
 		tail, err := l.Tail(ctx, tailLength)
 		if err == nil {
 			exact := f.buffer.hold(tail)
 			f.log.Info("this bridge now publishes the feed", "holder", f.config.Holder, "without_a_gap", exact)
-			return nil
 		}
-		if ctx.Err() != nil {
+		return err
+	})
+}
+
+// retry repeats what JetStream does not do, until ctx ends or another bridge has the feed.
+func (f *feed) retry(ctx context.Context, try func() error) error {
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+		err := try()
+		if err == nil || errors.Is(err, pipeline.ErrSuperseded) || ctx.Err() != nil {
 			return err
 		}
 		f.storing(err)
-		if err := idle.For(ctx, pause); err != nil {
+		if idle.For(ctx, pause) != nil {
 			return err
 		}
-		pause = min(2*pause, longestPause)
 	}
 }
 
@@ -179,8 +184,7 @@ const (
 	maxBatchBytes = 4 << 20
 )
 
-// worthPreparing is from how many events on a batch is stored by a goroutine of its
-// own: a few are stored sooner than that has begun.
+// worthPreparing is from how many events on a batch gets a goroutine: fewer are stored sooner than that has begun.
 const worthPreparing = 16
 
 // batch is some entries of the buffer on their way into the stream.
@@ -235,8 +239,7 @@ func (f *feed) publish(ctx, heardAll context.Context, l lease) error {
 	}
 }
 
-// storeAndPrepare stores a batch. Where that takes a while, and a whole further batch has
-// been heard before it is done, that one is sent ahead.
+// storeAndPrepare stores a batch. Where a whole further batch is heard before it is done, that is sent ahead.
 func (f *feed) storeAndPrepare(ctx context.Context, l lease, current *batch) (next *batch, err error) {
 	if len(current.events) < worthPreparing {
 		return nil, f.storeAll(ctx, l, current)
@@ -256,25 +259,21 @@ func (f *feed) storeAndPrepare(ctx context.Context, l lease, current *batch) (ne
 	}
 }
 
-// storeAll tries until all events are stored. Only a lost feed or the end of
-// ctx make it give up: everything else passes, and order must be kept.
+// storeAll tries until all events are stored, the feed is lost or ctx ends: the rest passes, and order is kept.
 func (f *feed) storeAll(ctx context.Context, l lease, b *batch) error {
 	if len(b.events) == 0 {
 		return nil
 	}
-	err := b.commit(ctx)
-	for pause := firstPause; err != nil; pause = min(2*pause, longestPause) {
-		if errors.Is(err, pipeline.ErrSuperseded) || ctx.Err() != nil {
-			return err
-		}
-		f.storing(err)
-		if idle.For(ctx, pause) != nil {
-			return err
-		}
-		err = l.Publish(ctx, b.events)
+	commit := b.commit
+	err := f.retry(ctx, func() error {
+		err := commit(ctx)
+		commit = func(ctx context.Context) error { return l.Publish(ctx, b.events) }
+		return err
+	})
+	if err == nil {
+		f.storing(nil)
 	}
-	f.storing(nil)
-	return nil
+	return err
 }
 
 // storing notes whether JetStream takes events, and logs when that changes.
@@ -296,8 +295,7 @@ func (f *feed) storing(err error) {
 	}
 }
 
-// published lets go of a batch that is stored, and keeps what could not be understood.
-// Losing dead letters is logged and holds nothing up.
+// published lets go of a batch that is stored. Losing dead letters is logged and holds nothing up.
 func (f *feed) published(ctx context.Context, b *batch) {
 	f.metrics.deadLetters.Add(float64(len(b.deadLetters)))
 	f.mu.Lock()
@@ -312,7 +310,7 @@ func (f *feed) published(ctx context.Context, b *batch) {
 			break
 		}
 	}
-	relieved, err := f.buffer.stored(len(b.entries))
+	relieved, left, err := f.buffer.stored(len(b.entries))
 	if err != nil {
 		f.log.Error("hook events in the spill file were lost, comparing with oned", "error", err)
 	}
@@ -326,7 +324,7 @@ func (f *feed) published(ctx context.Context, b *batch) {
 	}
 	newest := b.entries[len(b.entries)-1].heard
 	f.metrics.lastEvent.Set(float64(newest.UnixMicro()) / 1e6)
-	f.metrics.queueBytes.Set(float64(f.buffer.state().bytes))
+	f.metrics.queueBytes.Set(float64(left))
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.status.Published += uint64(len(b.events))

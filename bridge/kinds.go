@@ -22,8 +22,7 @@ type kind struct {
 	gone func(id int, last pipeline.Event) pipeline.Event
 }
 
-// listVMs lists the VMs that are not DONE, and those that came and went since
-// the last comparison: nobody may have heard of them at all.
+// listVMs lists the VMs that are not DONE, and those that came and went unheard since the last comparison.
 func (r *resyncer) listVMs(ctx context.Context, hand func([]pipeline.Event) error) error {
 	compared, err := r.store.LoadCursor(ctx, pipeline.ComparedKey)
 	if err != nil {
@@ -112,8 +111,7 @@ const lastID = 1<<31 - 1
 // newestTwo is an end that asks for a page of the newest two: to oned an end below -1 is a page's size.
 const newestTwo = -2
 
-// longestThrottle bounds the pause after a call, which is as long as the call: a comparison
-// takes at most half of oned's time.
+// longestThrottle bounds the pause after a call, which is as long as the call, to take half of oned's time.
 const longestThrottle = 2 * time.Second
 
 // newestVM is the highest id of a VM in a state, -1 for none.

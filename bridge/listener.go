@@ -59,15 +59,6 @@ func (l *listener) hear(ctx context.Context, q *queue) error {
 	}
 }
 
-// reconnect gives up a connection over which nothing is heard.
-func (l *listener) reconnect() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.conn != nil {
-		l.conn.net.Close()
-	}
-}
-
 // pass queues a message. While it waits for room the publisher drops without a word what is above
 // its high-water mark: where room gets scarce, because nobody has the processor time to decode what
 // was heard, the listener does it.
@@ -145,8 +136,7 @@ func (l *listener) disconnected(ctx context.Context, err error) {
 	}
 }
 
-// silence is how long nothing was heard over the connection that stands, and the
-// number of messages heard in all.
+// silence is how long nothing was heard over the connection, and how many messages were heard in all.
 func (l *listener) silence() (silence time.Duration, heard uint64, connected bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -187,9 +177,8 @@ func (i item) size() int64 {
 // full the listener does not read, and oned drops what it has no room for.
 type queue struct {
 	limit int64
-	// spare is the room in bytes that it may take beyond limit at present. A VM's
-	// message is ten times as large as the event that it becomes: who has no
-	// processor time to decode needs room for a moment, which is lent.
+	// spare is the room in bytes that it may take beyond limit: a VM's message is ten times as large as its event,
+	// and who has no processor time to decode needs room for a moment.
 	spare func() int64
 
 	mu    sync.Mutex
@@ -204,8 +193,7 @@ func newQueue(limit int64, spare func() int64) *queue {
 	return &queue{limit: limit, spare: spare, ready: make(chan struct{}, 1), room: make(chan struct{}, 1)}
 }
 
-// push appends a message. It waits while the queue is full, and says so. An
-// empty queue has room for anything.
+// push appends a message, and waits while the queue is full. An empty queue has room for anything.
 func (q *queue) push(ctx context.Context, i item) (waited bool, err error) {
 	for !q.offer(i) {
 		waited = true

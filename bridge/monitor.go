@@ -36,6 +36,7 @@ type monitor struct {
 	before int
 
 	server server
+	end    func() // of the connections to the server
 	last   opennebula.RaftStatus
 	asked  bool
 	// answered reports whether a probe was heard on the feed; unanswered counts those that were not.
@@ -60,18 +61,18 @@ func (m *monitor) run(ctx context.Context) {
 
 func (m *monitor) disconnect() {
 	if m.server != nil {
-		m.server.close()
+		m.end()
 		m.server = nil
 	}
 }
 
 func (m *monitor) check(ctx context.Context) error {
 	if m.server == nil {
-		server, err := m.zone.beside(ctx, m.config.Zone, m.listener.endpoint, m.before)
+		server, end, err := m.zone.beside(ctx, m.config.Zone, m.listener.endpoint, m.before)
 		if err != nil {
 			return err
 		}
-		m.server = server
+		m.server, m.end = server, end
 	}
 	status, err := m.server.RaftStatus(ctx)
 	if err != nil {
@@ -89,8 +90,7 @@ func (m *monitor) check(ctx context.Context) error {
 	return nil // a follower publishes nothing
 }
 
-// maxUnanswered is how many probes of an endpoint may stay unanswered before it is
-// believed that its oned does not tell of refused calls.
+// maxUnanswered is how many unanswered probes show that an oned does not tell of refused calls.
 const maxUnanswered = 3
 
 // probe provokes an event when a connected publisher is silent for long.
@@ -118,7 +118,11 @@ func (m *monitor) probe(ctx context.Context) error {
 	m.unanswered++
 	m.log.Warn("a publisher is connected but sends nothing, not even the event of a call just made: reconnecting",
 		"endpoint", m.listener.endpoint, "silent_for", silence.Round(time.Second), "hint", "is oned's hook manager running?")
-	m.listener.reconnect()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if conn := m.listener.conn; conn != nil {
+		conn.net.Close()
+	}
 	return nil
 }
 
@@ -129,15 +133,13 @@ const hookPort = "2101"
 type zone interface {
 	// hookEndpoints are where the zone's oneds publish, if at the usual port.
 	hookEndpoints(ctx context.Context, zone int) ([]string, error)
-	// beside is the oned that publishes on an endpoint; before is how many
-	// endpoints of the same host come before it.
-	beside(ctx context.Context, zone int, endpoint string, before int) (server, error)
+	// beside is the oned that publishes on an endpoint; before counts endpoints of the same host before it.
+	beside(ctx context.Context, zone int, endpoint string, before int) (server, func(), error)
 }
 
 type server interface {
 	RaftStatus(ctx context.Context) (opennebula.RaftStatus, error)
 	UpdateVM(ctx context.Context, id int, template string, appendTo bool) error
-	close()
 }
 
 // onedZone asks the oned that the bridge knows, at xmlrpc.
@@ -168,38 +170,30 @@ func (z onedZone) hookEndpoints(ctx context.Context, id int) ([]string, error) {
 }
 
 // beside goes by the host. Servers of one host belong to its endpoints in the order of both lists.
-func (z onedZone) beside(ctx context.Context, id int, endpoint string, before int) (server, error) {
+func (z onedZone) beside(ctx context.Context, id int, endpoint string, before int) (server, func(), error) {
 	zone, err := z.client.Server().Zone(ctx, id)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if len(zone.Servers) <= 1 {
-		return onedServer{z.client.Server(), func() {}}, nil
+		return z.client.Server(), func() {}, nil
 	}
 	wanted, err := hostOf(endpoint)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, candidate := range zone.Servers {
 		if host, err := hostOf(candidate.Endpoint); err != nil || host != wanted {
 			continue
 		}
-		if before > 0 {
-			before--
-			continue
+		if before == 0 {
+			client := z.client.At(candidate.Endpoint)
+			return client.Server(), client.Close, nil
 		}
-		client := z.client.At(candidate.Endpoint)
-		return onedServer{client.Server(), client.Close}, nil
+		before--
 	}
-	return nil, fmt.Errorf("no server of zone %d has the address %s", id, wanted)
+	return nil, nil, fmt.Errorf("no server of zone %d has the address %s", id, wanted)
 }
-
-type onedServer struct {
-	*opennebula.Session
-	end func()
-}
-
-func (s onedServer) close() { s.end() }
 
 func hostOf(address string) (string, error) {
 	parsed, err := url.Parse(address)

@@ -75,8 +75,7 @@ func Replay(ctx context.Context, config ReplayConfig) error {
 const (
 	// writeTimeout is how long a subscriber may take no data before it is cut off.
 	writeTimeout = 30 * time.Second
-	// settled is how long subscriptions must not have changed when not all topics
-	// that were hoped for are subscribed to.
+	// settled is how long subscriptions must not have changed when not all that was hoped for is subscribed to.
 	settled = time.Second
 	// ahead is how many events wait for a subscriber that reads more slowly than they are sent.
 	ahead = 64

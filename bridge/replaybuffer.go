@@ -48,8 +48,7 @@ type replayBuffer struct {
 	bytes   int64
 	// waiting is the part of bytes that is not stored.
 	waiting int64
-	// first is the number of entries[0], next that of the first entry that is
-	// not stored, counted since the start.
+	// first is the number of entries[0], next that of the first entry not stored, counted since the start.
 	first, next uint64
 	holding     bool
 	// full reports whether events are dropped until everything is stored.
@@ -78,8 +77,7 @@ func signal(to chan struct{}) {
 	}
 }
 
-// add appends what became of so many messages. lost means that the first of it
-// was dropped since the buffer was last empty.
+// add appends what became of so many messages. lost means that dropping has begun.
 func (b *replayBuffer) add(entries []entry, messages int) (lost bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -127,8 +125,7 @@ func (b *replayBuffer) count(e entry, by int) {
 	}
 }
 
-// spare is how many bytes of its room the buffer does not need at present: three quarters at
-// most, since what is decoded comes too.
+// spare is how many bytes of its room are free: three quarters at most, since what is decoded comes too.
 func (b *replayBuffer) spare() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -161,9 +158,6 @@ func (b *replayBuffer) drop(count int) {
 	b.next = max(b.next, b.first)
 }
 
-// trim keeps a tail of what is stored.
-func (b *replayBuffer) trim() { b.drop(max(0, int(b.next-b.first)-tailLength)) }
-
 // hold begins to hold the feed behind its stored tail. exact means that the
 // newest stored event was found: nothing is missing, and nothing doubled.
 func (b *replayBuffer) hold(tail []feeds.StoredEvent) (exact bool) {
@@ -178,7 +172,7 @@ func (b *replayBuffer) hold(tail []feeds.StoredEvent) (exact bool) {
 	}
 	b.next = b.first + uint64(place)
 	b.holding = true
-	b.trim()
+	b.drop(max(0, int(b.next-b.first)-tailLength))
 	signal(b.ready)
 	return exact
 }
@@ -208,8 +202,7 @@ func (b *replayBuffer) take(ctx context.Context) ([]entry, uint64) {
 	}
 }
 
-// takeNow is take without waiting, of the entries behind so many that are on
-// their way already, if there are at least some.
+// takeNow is take without waiting, of at least some entries behind those that are on their way already.
 func (b *replayBuffer) takeNow(behind, least int) ([]entry, uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -226,9 +219,9 @@ func (b *replayBuffer) takeNow(behind, least int) ([]entry, uint64) {
 	return append([]entry(nil), waiting[:count]...), b.next + uint64(behind) //nolint:gosec // not negative
 }
 
-// stored lets go of the next entries, which are in JetStream, and takes back from the spill
-// file what there is room for. relieved reports whether dropping has ended with it.
-func (b *replayBuffer) stored(count int) (relieved bool, err error) {
+// stored lets go of the next entries, which are in JetStream, and takes back from the spill file
+// what there is room for. relieved reports whether dropping has ended with it, left counts bytes.
+func (b *replayBuffer) stored(count int) (relieved bool, left int64, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	at := int(b.next - b.first)
@@ -236,7 +229,7 @@ func (b *replayBuffer) stored(count int) (relieved bool, err error) {
 		b.count(e, -1)
 	}
 	b.next += uint64(count)
-	b.trim()
+	b.drop(max(0, int(b.next-b.first)-tailLength))
 	for b.spill.length() > 0 && (b.bytes < b.limit/2 || b.unstored() == 0) {
 		e, failure := b.spill.read()
 		if failure != nil {
@@ -250,7 +243,7 @@ func (b *replayBuffer) stored(count int) (relieved bool, err error) {
 		b.full, relieved = false, true
 	}
 	b.move()
-	return relieved, err
+	return relieved, b.waiting, err
 }
 
 func (b *replayBuffer) move() {
@@ -290,19 +283,14 @@ func (b *replayBuffer) awaits(object objectID) bool {
 	return b.holding && (b.pending[object] > 0 || b.full || b.spill.length() > 0)
 }
 
-// bufferState is what Status reports of a replay buffer.
-type bufferState struct {
-	waiting, kept, spilled int
-	bytes                  int64
-	dropped, decoded       uint64
-}
-
-func (b *replayBuffer) state() bufferState {
+// report fills in what a feed's status tells of the buffer, and of what goes through it.
+func (b *replayBuffer) report(status *FeedStatus) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	state := bufferState{kept: len(b.entries), spilled: b.spill.length(), dropped: b.dropped, decoded: b.decoded}
+	status.Kept, status.Spilled, status.Dropped = len(b.entries), b.spill.length(), b.dropped
+	status.QueueLength = int(status.Heard - min(status.Heard, b.decoded)) //nolint:gosec // fits
 	if b.holding {
-		state.waiting, state.bytes = b.unstored()+state.spilled, b.waiting
+		status.QueueLength += b.unstored() + status.Spilled
+		status.QueueBytes = b.waiting
 	}
-	return state
 }

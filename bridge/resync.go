@@ -31,8 +31,7 @@ type comparison struct {
 	kinds []kind
 
 	began time.Time
-	// listed are the objects of the present kind that oned has listed, and unsure those that it
-	// may have listed as they were before the newest stored event.
+	// listed are the objects that oned has listed, unsure those that it may have listed as before their newest event.
 	listed map[int]bool
 	unsure []int
 	// differences wait to be stored, at most a page of them; stored counts.
@@ -194,8 +193,7 @@ func (c *comparison) fetch(ctx context.Context, k kind, ids []int) error {
 	return nil
 }
 
-// differs notes a difference, marked as found and not heard, unless news of the
-// object is on its way: that comes first, and the next comparison sees.
+// differs notes a difference as found, unless news of the object is on its way: the next comparison sees that.
 func (c *comparison) differs(ctx context.Context, event pipeline.Event, after uint64) error {
 	if !c.filter.passesState(event.Object, event.State, event.LCMState) {
 		return nil
@@ -243,8 +241,7 @@ const (
 	longestResyncPause = 30 * time.Second
 )
 
-// resyncer has oned compared with the stored events, by one comparison at a time.
-// A bridge on standby leaves that to the one that publishes.
+// resyncer has oned compared, by one comparison at a time. A bridge on standby leaves that to who publishes.
 type resyncer struct {
 	*Bridge
 	// requests has room for one.
@@ -286,8 +283,7 @@ func (r *resyncer) run(ctx context.Context) {
 	}
 }
 
-// compareUntilDone tries a comparison until it succeeds, ctx ends or this bridge publishes no
-// more. It logs when the outcome changes.
+// compareUntilDone tries a comparison until it succeeds, ctx ends or this bridge publishes no more.
 func (r *resyncer) compareUntilDone(ctx context.Context, c *comparison) error {
 	for pause := firstResyncPause; r.holdsAny(); pause = min(2*pause, longestResyncPause) {
 		err := c.run(ctx)

@@ -31,8 +31,7 @@ type FeedStatus struct {
 	Connected bool
 	Since     time.Time
 	Error     string
-	// Role is what the endpoint's oned is in its zone: leader, follower, solo
-	// or candidate; empty as long as it has not said.
+	// Role is what the endpoint's oned is in its zone: leader, follower, solo, candidate; empty for unknown.
 	Role string
 	// Heard counts the messages of this endpoint.
 	Heard     uint64
@@ -49,8 +48,7 @@ type FeedStatus struct {
 	Published uint64
 	// StoreError says why JetStream takes no events; empty when it does.
 	StoreError string
-	// QueueLength and QueueBytes are what waits to be stored, of which Spilled
-	// events are in the spill file (and not in QueueBytes).
+	// QueueLength and QueueBytes are what waits to be stored; of Spilled events, in the file, no bytes count.
 	QueueLength int
 	QueueBytes  int64
 	Spilled     int
@@ -99,11 +97,8 @@ func (b *Bridge) Status() []FeedStatus {
 		status := f.status
 		status.Rate = f.meter.measure(time.Now(), status.Heard)
 		f.mu.Unlock()
-		buffer := f.buffer.state()
 		status.Endpoint, status.Feed, status.Holding = f.listener.endpoint, f.name, f.holding.Load()
-		status.QueueLength, status.QueueBytes = buffer.waiting, buffer.bytes
-		status.QueueLength += int(status.Heard - min(status.Heard, buffer.decoded))
-		status.Spilled, status.Kept, status.Dropped = buffer.spilled, buffer.kept, buffer.dropped
+		f.buffer.report(&status)
 		b.resyncer.mu.Lock()
 		status.LastResync, status.ResyncError, status.ResyncDifferences = b.resyncer.last, b.resyncer.failed, b.resyncer.differences
 		b.resyncer.mu.Unlock()

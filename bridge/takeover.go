@@ -48,8 +48,7 @@ func placeBehind(heard []entry, stored []feeds.StoredEvent) (place int, exact bo
 	return 0, len(stored) == 0
 }
 
-// sameMoment is how far apart two bridges may have heard one event for it to be
-// told by that, too, from an equal one.
+// sameMoment is how far apart two bridges may have heard an event for that to tell it from an equal one.
 const sameMoment = time.Second
 
 // earliest is for each stored event the place before which it cannot have been heard: behind those

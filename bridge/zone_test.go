@@ -26,8 +26,10 @@ type fakeZone struct {
 func (z *fakeZone) hookEndpoints(context.Context, int) ([]string, error) {
 	return []string{"tcp://127.0.0.1:1"}, nil
 }
-func (z *fakeZone) beside(context.Context, int, string, int) (server, error) { return z, nil }
-func (z *fakeZone) close()                                                   {}
+
+func (z *fakeZone) beside(context.Context, int, string, int) (server, func(), error) {
+	return z, func() {}, nil
+}
 
 func (z *fakeZone) RaftStatus(context.Context) (opennebula.RaftStatus, error) {
 	z.mu.Lock()

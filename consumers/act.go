@@ -23,8 +23,18 @@ var endingKinds = []flow.ActionKind{
 	flow.ActionVM, flow.ActionRecoverVM, flow.ActionDeleteNetwork, flow.ActionDeleteRouter, flow.ActionDeleteDocument,
 }
 
-// executor makes the calls that were decided on.
-type executor struct{ *serviceLoop }
+// executor makes the calls that were decided on, each once, as the service's owner and with the service's
+// group: it may have been given to another group, or made with a token for one. Only with a group that the
+// owner is in: oned takes a server user's word for any, and the rights of group 0 are an administrator's.
+// Where he is not in it, what was made is given to the group afterwards.
+type executor struct {
+	*serviceLoop
+	// acts is as whom calls are made for the owner actsFor; regroups, whether what is made is given to the group.
+	acts     string
+	actsFor  one.Identity
+	regroups bool
+	searched search // the last look for VMs that an earlier call may have made
+}
 
 // act makes the calls of a decision, one after the other, and plans with what they brought. A
 // refusal is decided on at once and ends the list: what was to follow is decided on anew.
@@ -47,8 +57,7 @@ func (e *executor) act(ctx context.Context, actions []flow.Action) (flow.Decisio
 			return err
 		})
 		if err != nil && e.outcomeOf(ctx, err) == again {
-			// What became of the call is open, while oned answers otherwise: that is about this
-			// service alone, and no reason to hold up what else is asked of it.
+			// What became of it is open, while oned answers otherwise: only this service has to wait.
 			outcome, err = e.postpone(action, err), nil
 		}
 		if err != nil {
@@ -74,13 +83,21 @@ func (e *executor) act(ctx context.Context, actions []flow.Action) (flow.Decisio
 
 // postpone has an action taken again after a while.
 func (e *executor) postpone(action flow.Action, err error) flow.Outcome {
-	e.finder.searched.at = time.Time{} // it may have been made since
+	e.searched.at = time.Time{} // it may have been made since
 	return flow.Postponed{Action: action, Message: refusalText(err)}
 }
 
 // refusal is the outcome of an action that oned will not carry out.
 func refusal(action flow.Action, reason error) flow.Outcome {
 	return flow.Refused{Action: action, Message: refusalText(reason)}
+}
+
+// failed sorts the error of a call: what passes is tried again, and what oned refuses is decided on.
+func failed(action flow.Action, err error, doing string, args ...any) (flow.Outcome, error) {
+	if opennebula.Temporary(err) {
+		return nil, fmt.Errorf(doing+": %w", append(args, err)...)
+	}
+	return refusal(action, err), nil
 }
 
 // refusalText is what oned said, for the service's log.
@@ -92,8 +109,7 @@ func refusalText(err error) string {
 	return err.Error()
 }
 
-// call makes a call under the bound on all calls. Meanwhile the service loop gives no
-// slot away that it still has: those who got it may wait to call, and it for them.
+// call makes a call under the bound on all calls. Meanwhile the loop keeps its slot: who got it may wait to call.
 func (e *executor) call(ctx context.Context, action flow.Action) (flow.Outcome, error) {
 	if err := e.worker.calls.Acquire(ctx, 1); err != nil {
 		return nil, err
@@ -111,16 +127,15 @@ func (e *executor) call(ctx context.Context, action flow.Action) (flow.Outcome, 
 		ctx = opennebula.Within(ctx, e.life)
 	}
 	e.worker.metrics.actions.WithLabelValues(string(action.Kind)).Inc()
+	var found bool
+	var err error
 	switch action.Kind {
 	case flow.ActionCreateVM:
 		return e.create(ctx, action)
-	case flow.ActionFindVM, flow.ActionFindNetwork, flow.ActionFindRouter:
-		return e.findOrGiveUp(ctx, action)
 	case flow.ActionVM:
 		return e.actOnVM(ctx, action)
 	case flow.ActionRecoverVM:
-		// oned lets only administrators do that, so it is done as the server, and only to a VM that
-		// says it is the service's.
+		// Only administrators may: it is done as the server, and only to a VM that says it is the service's.
 		if vm, known := e.facts[action.VM]; !known || !e.record.State.Service.Owns(vm) {
 			return nil, nil
 		}
@@ -134,21 +149,32 @@ func (e *executor) call(ctx context.Context, action flow.Action) (flow.Outcome, 
 	case flow.ActionDeleteRouter:
 		return e.routers.delete(ctx, action)
 	case flow.ActionDeleteDocument:
-		err := e.worker.oned.Server().DeleteDocument(ctx, e.service)
+		err = e.worker.oned.Server().DeleteDocument(ctx, e.service)
 		if err != nil && !opennebula.IsCode(err, opennebula.CodeNoExists) {
 			return nil, fmt.Errorf("delete the document of service %d: %w", e.service, err)
 		}
 		e.record.Deleted = true
 		return nil, nil
+	case flow.ActionFindVM: // what is looked for is no longer wanted
+		found, err = e.find(ctx, action.Intent)
+	case flow.ActionFindNetwork:
+		found, err = e.networks.find(ctx, action.Network)
+	case flow.ActionFindRouter:
+		found, err = e.routers.find(ctx, action.Router)
+	default:
+		return nil, fmt.Errorf("%w: service %d: unknown action %q", errPoison, e.service, action.Kind)
 	}
-	return nil, fmt.Errorf("%w: service %d: unknown action %q", errPoison, e.service, action.Kind)
+	if err != nil || found {
+		return nil, err
+	}
+	return flow.NotFound{Action: action}, nil
 }
 
 // create makes a VM, once: where an earlier call may have made it, it is looked for first.
 func (e *executor) create(ctx context.Context, action flow.Action) (flow.Outcome, error) {
 	intent := action.Intent
-	if intent.Attempts > 0 && !e.finder.searchedInVain(intent.Key) {
-		found, err := e.finder.find(ctx, intent)
+	if intent.Attempts > 0 && !e.searchedInVain(intent.Key) {
+		found, err := e.find(ctx, intent)
 		if err != nil || found {
 			return nil, err
 		}
@@ -162,25 +188,20 @@ func (e *executor) create(ctx context.Context, action flow.Action) (flow.Outcome
 	if err != nil || refused != nil {
 		return refused, err
 	}
-	err = e.instantiate(ctx, intent, extra)
-	switch {
-	case err == nil:
-		return nil, nil
-	case opennebula.Temporary(err):
-		return nil, fmt.Errorf("create VM %s of service %d: %w", intent.Name, e.service, err)
+	if err := e.instantiate(ctx, intent, extra); err != nil {
+		return failed(action, err, "create VM %s of service %d", intent.Name, e.service)
 	}
-	return refusal(action, err), nil
+	return nil, nil
 }
 
-// instantiate makes an intent's VM. The answer does not name the VM of a virtual router, which
-// is looked for by its key.
+// instantiate makes an intent's VM. A virtual router's, which the answer does not name, is looked for by its key.
 func (e *executor) instantiate(ctx context.Context, intent flow.Intent, extra string) error {
 	service := e.record.State.Service
 	if router, has := service.Router(intent.Role); has {
-		if err := e.actor.session().InstantiateRouter(ctx, router, 1, intent.TemplateID, intent.Name, intent.Hold, extra); err != nil {
+		if err := e.session().InstantiateRouter(ctx, router, 1, intent.TemplateID, intent.Name, intent.Hold, extra); err != nil {
 			return err
 		}
-		found, err := e.finder.find(ctx, intent)
+		found, err := e.find(ctx, intent)
 		if err == nil && !found {
 			err = errors.New("oned created it but does not list it")
 		}
@@ -189,13 +210,12 @@ func (e *executor) instantiate(ctx context.Context, intent flow.Intent, extra st
 		}
 		return nil
 	}
-	id, err := e.actor.session().InstantiateTemplate(ctx, intent.TemplateID, intent.Name, intent.Hold, extra)
+	id, err := e.session().InstantiateTemplate(ctx, intent.TemplateID, intent.Name, intent.Hold, extra)
 	if err != nil {
 		return err
 	}
 	e.worker.database.raise(id)
-	// Its events may come before the answer. What is known without the intent's key is of another
-	// VM, from before oned was restored, or of a forged event.
+	// Its events may come before the answer. Without the key it is an older database's VM, or a forged event.
 	if vm, seen := e.facts[id]; !seen || vm.Key != intent.Key {
 		state := one.VMPending
 		if intent.Hold {
@@ -205,30 +225,12 @@ func (e *executor) instantiate(ctx context.Context, intent flow.Intent, extra st
 			ID: id, Name: intent.Name, Owner: service.Owner, State: state, Service: e.service, Role: intent.Role, Key: intent.Key,
 		}
 	}
-	if e.actor.regroups { // a VM that it fails for stays in its owner's group
+	if e.regroups { // a VM that it fails for stays in its owner's group
 		if err := e.worker.oned.Server().ChownVM(ctx, id, -1, service.Owner.GID); err != nil {
 			e.worker.config.Logger.Warn("the group of a VM could not be set to its service's group", "service", e.service, "vm", id, "error", err)
 		}
 	}
 	return nil
-}
-
-// findOrGiveUp settles what is no longer wanted: a VM's intent, a network, or a virtual router.
-func (e *executor) findOrGiveUp(ctx context.Context, action flow.Action) (flow.Outcome, error) {
-	var found bool
-	var err error
-	switch action.Kind {
-	case flow.ActionFindNetwork:
-		found, err = e.networks.find(ctx, action.Network)
-	case flow.ActionFindRouter:
-		found, err = e.routers.find(ctx, action.Router)
-	default:
-		found, err = e.finder.find(ctx, action.Intent)
-	}
-	if err != nil || found {
-		return nil, err
-	}
-	return flow.NotFound{Action: action}, nil
 }
 
 // actOnVM asks for something of a VM. One that is to be ended by a scaling is kept where its
@@ -243,21 +245,20 @@ func (e *executor) actOnVM(ctx context.Context, action flow.Action) (flow.Outcom
 			return flow.Spared{Action: action}, nil
 		}
 	}
-	return e.request(ctx, action, e.actor.session().ActOnVM(ctx, action.Call, action.VM))
+	return e.request(ctx, action, e.session().ActOnVM(ctx, action.Call, action.VM))
 }
 
 // request takes the answer to what a VM was asked. A refusal counts only if the VM, read again,
 // has not done it anyway. That the VM's state does not allow it may be over by now.
 func (e *executor) request(ctx context.Context, action flow.Action, err error) (flow.Outcome, error) {
-	vm := action.VM
 	if err == nil {
 		return nil, nil
 	}
 	if opennebula.Temporary(err) {
-		return nil, fmt.Errorf("act on VM %d of service %d: %w", vm, e.service, err)
+		return nil, fmt.Errorf("act on VM %d of service %d: %w", action.VM, e.service, err)
 	}
-	if lookErr := e.ingester.fetchSpan(ctx, e.worker.oned.Server().Confirmed(), []int{vm}, e.facts); lookErr != nil {
-		return nil, lookErr
+	if err := e.ingester.fetchSpan(ctx, e.worker.oned.Server().Confirmed(), []int{action.VM}, e.facts); err != nil {
+		return nil, err
 	}
 	if opennebula.IsCode(err, opennebula.CodeAction) && flow.PassingRefusal(action) {
 		return e.postpone(action, err), nil
@@ -265,21 +266,18 @@ func (e *executor) request(ctx context.Context, action flow.Action, err error) (
 	return refusal(action, err), nil
 }
 
-// extraTemplate is what a VM or virtual router is made with over its role's VM template, which is read as
-// the owner, and only where something is merged into it.
+// extraTemplate is what is merged into the role's VM template, which is read as the owner, and only if needed.
 func (e *executor) extraTemplate(ctx context.Context, action flow.Action, instance render.Instance) (string, flow.Outcome, error) {
 	service := e.record.State.Service
 	var base one.Template
 	if id, needed := render.NeedsTemplate(service, instance.Role); needed {
-		template, err := e.actor.session().VMTemplate(ctx, id)
+		template, err := e.session().VMTemplate(ctx, id)
 		if err == nil {
 			base, err = template.Tree()
 		}
-		switch {
-		case opennebula.Temporary(err):
-			return "", nil, fmt.Errorf("read VM template %d for role %s of service %d: %w", id, instance.Role, e.service, err)
-		case err != nil:
-			return "", refusal(action, err), nil
+		if err != nil {
+			refused, err := failed(action, err, "read VM template %d for role %s of service %d", id, instance.Role, e.service)
+			return "", refused, err
 		}
 	}
 	values, err := e.referenceValues(ctx, instance.Role)
@@ -306,7 +304,7 @@ func (e *executor) referenceValues(ctx context.Context, role string) (map[string
 				continue
 			}
 			if _, read := trees[id]; !read {
-				tree, err := e.actor.session().VMTree(ctx, id)
+				tree, err := e.session().VMTree(ctx, id)
 				if err != nil && opennebula.Temporary(err) {
 					return nil, fmt.Errorf("read VM %d of service %d, which another role refers to: %w", id, e.service, err)
 				}
@@ -321,10 +319,33 @@ func (e *executor) referenceValues(ctx context.Context, role string) (map[string
 	return values, nil
 }
 
-// What is made for a service is made as its owner, with the group that the service has: so
-// are the VMs of one that was given to another group, or made with a token for one group. Only
-// in a group that the owner is in: oned takes a server user's word for any, and the rights of
-// group 0 are an administrator's. Where he is not in it, what was made is given to the group.
+// actAs finds out as whom calls are made: the owner, in the service's group alone where it is not his primary one.
+func (e *executor) actAs(ctx context.Context, owner one.Identity) error {
+	if e.acts != "" && e.actsFor == owner {
+		return nil
+	}
+	groups, err := e.worker.groups.of(ctx, owner.UID)
+	if err != nil {
+		return err
+	}
+	e.acts, e.actsFor, e.regroups = owner.UName, owner, false
+	switch {
+	case groups.primary < 0 || groups.primary == owner.GID:
+	case slices.Contains(groups.all, owner.GID):
+		e.acts += ":" + strconv.Itoa(owner.GID)
+	default:
+		e.regroups = true
+	}
+	return nil
+}
+
+// session is oned's for the service's owner.
+func (e *executor) session() *opennebula.Session {
+	if owner := e.record.State.Service.Owner; e.acts == "" || e.actsFor != owner {
+		return e.worker.oned.For(owner.UName)
+	}
+	return e.worker.oned.For(e.acts)
+}
 
 const (
 	// trustGroup is for how long a user's primary group is remembered.
@@ -340,8 +361,7 @@ type usersGroups struct {
 	known map[int]userGroups // by uid
 }
 
-// userGroups are a user's primary group and all of them; -1 and none for a user that oned
-// does not have.
+// userGroups are a user's primary group and all of them; -1 and none for one that oned does not have.
 type userGroups struct {
 	primary int
 	all     []int
@@ -370,44 +390,4 @@ func (g *usersGroups) of(ctx context.Context, uid int) (userGroups, error) {
 	}
 	g.known[uid] = held
 	return held, nil
-}
-
-// actor is as whom calls are made.
-type actor struct {
-	*serviceLoop
-	// acts is as whom calls are made for the owner actsFor.
-	acts     string
-	actsFor  one.Identity
-	regroups bool // what is made is given to the service's group afterwards
-}
-
-// actAs finds out as whom calls for a service are made: its owner, and in the service's group
-// alone where that is not the owner's primary one.
-func (a *actor) actAs(ctx context.Context, owner one.Identity) error {
-	if a.acts != "" && a.actsFor == owner {
-		return nil
-	}
-	groups, err := a.worker.groups.of(ctx, owner.UID)
-	if err != nil {
-		return err
-	}
-	a.acts, a.actsFor, a.regroups = owner.UName, owner, false
-	switch {
-	case groups.primary < 0 || groups.primary == owner.GID:
-	case slices.Contains(groups.all, owner.GID):
-		a.acts += ":" + strconv.Itoa(owner.GID)
-	default:
-		a.regroups = true
-	}
-	return nil
-}
-
-// session is oned's for the service's owner: everything done to VMs is done as
-// the owner, with the owner's rights and no more.
-func (a *actor) session() *opennebula.Session {
-	owner := a.record.State.Service.Owner
-	if a.acts != "" && a.actsFor == owner {
-		return a.worker.oned.For(a.acts)
-	}
-	return a.worker.oned.For(owner.UName)
 }

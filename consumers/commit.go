@@ -17,8 +17,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// saver makes decisions durable, and brings them outside: into the document, the
-// history and the timers.
+// saver makes decisions durable, and brings them outside: into the document, the history and the timers.
 type saver struct {
 	*serviceLoop
 	// confirmed is when the revision was last known to be the newest.
@@ -27,8 +26,7 @@ type saver struct {
 	published flow.State
 	// open are the inputs that are handled but whose outcome is not flushed.
 	open []uint64
-	// behind is since when the document does not say what the record does, and stored the
-	// digest of the body that was committed last.
+	// behind is when the document is to follow the record, stored the digest of the body that was committed last.
 	behind writeBehind
 	stored string
 	// dirtyTimers are the timers that differ from what NATS was last told.
@@ -39,13 +37,10 @@ type saver struct {
 // input is read again after a crash, and decides nothing again. The first decision on a service
 // is committed all the same: operators are shown what has a record.
 func (s *saver) commit(ctx context.Context, decision flow.Decision, must bool) error {
-	known := map[string]bool{}
-	for _, intent := range s.record.State.Intents {
-		known[intent.Key] = true
-	}
 	for i := range decision.State.Intents {
 		// An older intent keeps its floor: its VM may be among those that came since.
-		if intent := &decision.State.Intents[i]; !known[intent.Key] {
+		intent := &decision.State.Intents[i]
+		if !slices.ContainsFunc(s.record.State.Intents, func(known flow.Intent) bool { return known.Key == intent.Key }) {
 			intent.Floor = int(s.worker.database.highest.Load())
 		}
 	}
@@ -104,23 +99,20 @@ func (s *saver) store(ctx context.Context) error {
 	}
 	s.addTransitions(flow.NodeChanges(s.published, s.record.State), nil)
 	s.published = s.record.State
-	// What may hold users' secrets is sealed where it is stored, in records and in commands, with
-	// the server user's password.
+	// Users' secrets are sealed where they are stored, here and in commands, with the server user's password.
 	sealed := s.record
 	sealed.State.Service.Body = sealed.State.Service.Body.Sealed(s.worker.box.Seal)
 	answer, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastAnswer, cancel) })()
-	var revision uint64
-	var err error
+	revision, save := s.revision, s.worker.pipe.SaveRecord
 	if s.urgent.Load() {
-		revision, err = s.worker.pipe.SaveRecordNow(answer, s.service, sealed, s.revision)
-	} else {
-		err = s.slot.whileOthersWork(answer, func() (err error) {
-			revision, err = s.worker.pipe.SaveRecord(answer, s.service, sealed, s.revision)
-			return err
-		})
+		save = s.worker.pipe.SaveRecordNow
 	}
+	err := s.slot.whileOthersWork(answer, func() (err error) {
+		revision, err = save(answer, s.service, sealed, revision)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("commit service %d: %w", s.service, err)
 	}
@@ -133,12 +125,11 @@ func (s *saver) store(ctx context.Context) error {
 	return nil
 }
 
-// trustCommit is for how long after a commit no other worker can have taken the
-// service over: less than the silence after which a worker counts as dead.
+// trustCommit is for how long after a commit no other worker can have taken the service over: less
+// than the silence after which a worker counts as dead.
 const trustCommit = 500 * time.Millisecond
 
-// stillOurs makes sure, before oned is told anything, that nobody else has committed since we
-// did. A worker that was suspended for longer than its lease stops here.
+// stillOurs makes sure, before oned is told anything, that nobody has committed since: a suspended worker stops here.
 func (s *saver) stillOurs(ctx context.Context) error {
 	if time.Since(s.confirmed) < trustCommit {
 		return nil
@@ -217,8 +208,7 @@ func (s *saver) saveDocument(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("save the document of service %d: %w", s.service, err)
 	}
-	// The digest of what oned held until now is kept: a leader that has lost the zone may
-	// acknowledge a write that the zone then does not have.
+	// The former digest is kept: a leader that has lost the zone may acknowledge a write that the zone does not have.
 	if digests := s.record.Digests; s.record.Saved != "" && len(digests) > 0 {
 		digests = slices.DeleteFunc(slices.Clone(digests), func(digest string) bool { return digest == s.record.Saved })
 		s.record.Digests = slices.Insert(digests, max(0, len(digests)-1), s.record.Saved) // the last is that of the record
@@ -228,8 +218,7 @@ func (s *saver) saveDocument(ctx context.Context) error {
 	return nil
 }
 
-// tombstone ends a service whose document is gone. Its record stays, so that VMs which come too
-// late are known for what they are.
+// tombstone ends a service whose document is gone. Its record stays, to know VMs that come too late.
 func (s *saver) tombstone(ctx context.Context) error {
 	owner := s.record.State.Service.Owner
 	s.record.State = flow.State{Service: spec.Service{ID: s.service, Owner: owner}}
@@ -258,14 +247,11 @@ func (s *saver) storeOrUndo(ctx context.Context, what string, id int, undo func(
 
 // endOpen lets the cursor pass what was handled.
 func (s *saver) endOpen() {
-	for _, sequence := range s.open {
-		s.partition.cursor.ended(sequence)
-	}
+	s.partition.end(s.open...)
 	s.open = s.open[:0]
 }
 
-// openRecord opens a record that was read. The document takes the place of a body that was
-// sealed with another password.
+// openRecord opens a record that was read. Where it is sealed with another password, the document takes its place.
 func (s *saver) openRecord() {
 	body, err := s.record.State.Service.Body.Opened(s.worker.box.Open)
 	if err != nil {
@@ -283,9 +269,9 @@ func (s *saver) openRecord() {
 // its inputs have not ended: whoever takes the service over reads them again, and writes.
 
 const (
-	// writeWithin is for how long a document may name another state than its record until it
-	// is written, which takes oned a while.
-	writeWithin = 850 * time.Millisecond
+	// writeWithin is for how long a document may name another state than its record, until its
+	// partition is tended next and oned has written it, a second in all.
+	writeWithin = 700 * time.Millisecond
 	// writeEvery is how far apart writes are that do not change the state.
 	writeEvery = time.Minute
 )
@@ -294,8 +280,7 @@ const (
 type writeBehind struct {
 	// due is when; zero where the document is not behind.
 	due time.Time
-	// written is when the document was written last, as far as is known, and shows the
-	// service's state in it.
+	// written is when the document was last known to be written, and shows the service's state in it.
 	written time.Time
 	shows   spec.ServiceState
 }
@@ -322,8 +307,7 @@ func (w *writeBehind) isDue() bool { return !w.due.IsZero() && !time.Now().Befor
 // isSoon reports whether the document is to be written within a second.
 func (w *writeBehind) isSoon() bool { return !w.due.IsZero() && time.Until(w.due) <= writeWithin }
 
-// writeIfDue writes the document while calls for the service are made, unless the next one
-// deletes it.
+// writeIfDue writes the document between calls, unless the next one deletes it.
 func (s *saver) writeIfDue(ctx context.Context) error {
 	if !s.behind.isDue() || s.record.State.Service.State() == spec.ServiceDone {
 		return nil

@@ -1,6 +1,7 @@
 package consumers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,8 +24,7 @@ type database struct {
 	oned     *opennebula.Client
 	logger   *slog.Logger
 	services *routing.Services
-	// highest is the newest VM that oned has told of, 0 for none, so that a lost VM is looked for
-	// only among those created since.
+	// highest is the newest VM that oned has told of, 0 for none: a lost VM is looked for among those since.
 	highest atomic.Int64
 
 	mutex    sync.Mutex
@@ -50,8 +50,8 @@ func (d *database) since(ctx context.Context) (time.Time, opennebula.Life, error
 	return d.restored, life, nil
 }
 
-// doubtedFor is for how long what was asked last stands in spite of doubt. A oned that is restored
-// within it is noticed only by a call that it refuses.
+// doubtedFor is for how long what was asked last stands in spite of doubt: a oned that is restored within it is
+// noticed only by a call that it refuses.
 const doubtedFor = time.Second
 
 // doubt asks, unless that was done just now: a document is not as it was saved last.
@@ -90,12 +90,7 @@ func (d *database) watch(ctx context.Context, every time.Duration) {
 }
 
 // seen is the newest VM that oned has told of, -1 for none.
-func (d *database) seen() int {
-	if newest := d.highest.Load(); newest > 0 {
-		return int(newest)
-	}
-	return -1
-}
+func (d *database) seen() int { return int(cmp.Or(d.highest.Load(), -1)) }
 
 // check is called with the mutex held.
 func (d *database) check(ctx context.Context) error {
@@ -112,10 +107,9 @@ func (d *database) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if other := mark.Restored; other.After(d.restored) { // another worker found it
-		first := d.asked.IsZero()
-		d.restored = other
-		if !first {
+	if mark.Restored.After(d.restored) { // another worker found it
+		d.restored = mark.Restored
+		if !d.asked.IsZero() {
 			if err := d.enter(ctx, newest); err != nil {
 				return err
 			}
@@ -146,8 +140,7 @@ func (d *database) check(ctx context.Context) error {
 	return nil
 }
 
-// differs returns by what oned's database is not the one of the mark, and of the newest VM
-// that was known before.
+// differs returns by what oned's database is not that of the mark, and of the newest VM that was known before.
 func (d *database) differs(ctx context.Context, mark pipeline.OnedMark, known, newest int, made string) (string, error) {
 	if newest < known {
 		return fmt.Sprintf("oned's newest VM is %d, and there was a VM %d: oned was restored from a backup, was replaced, or ended VMs were purged",
@@ -193,8 +186,7 @@ func (d *database) made(ctx context.Context, vm int) (string, error) {
 	return made, nil
 }
 
-// enter has all VMs compared with the stored events, and every service look at oned,
-// after oned's database was found to be another.
+// enter has all VMs compared, and every service look at oned, after its database was found to be another.
 func (d *database) enter(ctx context.Context, newest int) error {
 	d.highest.Store(int64(newest))
 	if err := d.pipe.SaveCursor(ctx, pipeline.ComparedKey, 1); err != nil {

@@ -35,7 +35,7 @@ func (l *serviceLoop) handleOnce(ctx context.Context, input pipeline.Input) erro
 		return fmt.Errorf("handle input %d of service %d: %w", input.Sequence, l.service, pipeline.ErrNewer)
 	}
 	if !l.exists {
-		return l.orphans.absent(ctx, input)
+		return l.absent(ctx, input)
 	}
 	if timer := input.Work.Timer; timer != nil && l.record.Timers[timer.Name].Generation > timer.Generation {
 		// It has been set anew, and its firing may have removed the one that counts (Timers.SetTimer).
@@ -55,7 +55,7 @@ func (l *serviceLoop) handleOnce(ctx context.Context, input pipeline.Input) erro
 		return l.handleOnce(ctx, input)
 	}
 	if !l.exists {
-		return l.orphans.absent(ctx, input)
+		return l.absent(ctx, input)
 	}
 	if err := l.ingester.confirmStrangers(ctx); err != nil {
 		return err
@@ -72,17 +72,15 @@ func (l *serviceLoop) repeat(ctx context.Context, input pipeline.Input, fresh bo
 			return err
 		}
 	}
-	if command := input.Work.Command; command != nil {
-		for _, reply := range l.record.Replies {
-			if reply.Command == command.ID {
-				if err := l.answer(ctx, input, reply); err != nil {
-					return err
-				}
+	for _, reply := range l.record.Replies {
+		if command := input.Work.Command; command != nil && reply.Command == command.ID {
+			if err := l.answer(ctx, input, reply); err != nil {
+				return err
 			}
 		}
 	}
 	if !l.exists {
-		return l.orphans.finalize(ctx)
+		return l.finalize(ctx)
 	}
 	if !fresh {
 		return nil
@@ -163,8 +161,7 @@ func (l *serviceLoop) known() flow.Input {
 	return flow.Input{State: l.record.State, Facts: l.facts, Now: time.Now(), Settings: l.worker.config.Settings}
 }
 
-// proceed sees a decision through: commit, act, and plan again until nothing is
-// left to do. The reply is the answer to a command.
+// proceed sees a decision, and its answer to a command, through: commit, act, and plan until nothing is left to do.
 func (l *serviceLoop) proceed(ctx context.Context, input pipeline.Input, decision flow.Decision, reply *pipeline.Reply) error {
 	for {
 		if err := l.saver.commit(ctx, decision, reply != nil); err != nil {
@@ -172,8 +169,7 @@ func (l *serviceLoop) proceed(ctx context.Context, input pipeline.Input, decisio
 		}
 		save := l.saver.writeIfDue
 		if reply != nil && input.Work.Command.Verb != flow.VerbDeploy {
-			// Who is told that something was changed reads it changed, in oned too. A deployment
-			// was answered when it was queued.
+			// Who is told of a change reads it in oned, too. A deployment was answered when it was queued.
 			save = l.saver.saveDocument
 		}
 		if err := save(ctx); err != nil {

@@ -44,8 +44,7 @@ func (h *health) note(service int, reason string) {
 }
 
 const (
-	// lookAtOned is how often it is looked whether oned answers, and how long it
-	// may take to say so.
+	// lookAtOned is how often it is looked whether oned answers, and how long it may take.
 	lookAtOned = 500 * time.Millisecond
 	// longSilence is for how long oned may owe an answer before it is asked.
 	longSilence = time.Second

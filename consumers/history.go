@@ -33,8 +33,7 @@ func causeOf(input pipeline.Input) pipeline.Cause {
 	return cause
 }
 
-// addTransitions puts what happened into the outbox, for the next commit. The last one tells
-// what is done next.
+// addTransitions puts what happened into the outbox, for the next commit. The last one tells what is done next.
 func (s *saver) addTransitions(changes []flow.Change, did []string) {
 	now := time.Now().UTC()
 	outbox := &s.record.Outbox
@@ -111,8 +110,7 @@ func (s *saver) replaceUnpublishable(ctx context.Context) error {
 	return nil
 }
 
-// resend finds out what of the last commit was not published; the next flush publishes it, and
-// sets all timers again.
+// resend finds out what of the last commit was not published: the next flush does, and sets all timers again.
 func (s *saver) resend(ctx context.Context) error {
 	outbox := &s.record.Outbox
 	if len(outbox.Transitions) > 0 {

@@ -25,20 +25,15 @@ type delivery struct {
 	pipeline.Input
 	sequences []uint64
 	came      time.Time
-	// told are the states of VMs that news told in whose place this one looks.
+	// told are the states of VMs that the input tells, or that news told in whose place it looks.
 	told []pipeline.Trouble
 	// writes is set instead of an input: the service's document is to be written.
 	writes bool
 }
 
-// states are the states of VMs that the delivery tells.
-func (d delivery) states() []pipeline.Trouble {
-	return slices.Concat(d.told, statesTold(d.Work))
-}
-
 // put adds an input; false means that there is no room.
 func (b *inbox) put(input pipeline.Input) bool {
-	added := delivery{Input: input, sequences: []uint64{input.Sequence}, came: time.Now()}
+	added := delivery{Input: input, sequences: []uint64{input.Sequence}, came: time.Now(), told: statesTold(input.Work)}
 	if !isNews(input.Work) {
 		if len(b.waiting) >= maxWaiting {
 			return false
@@ -51,11 +46,11 @@ func (b *inbox) put(input pipeline.Input) bool {
 		first--
 	}
 	for i := first; i < len(b.waiting); i++ {
-		if sameSubject(b.waiting[i].Work, input.Work) {
-			added.sequences = slices.Concat(b.waiting[i].sequences, added.sequences)
-			added.Work.Trouble = union(b.waiting[i].Work.Trouble, input.Work.Trouble)
-			if added.Work.Trouble == nil && input.Work.Event == nil {
-				added.told = b.waiting[i].states()
+		if earlier := b.waiting[i]; sameSubject(earlier.Work, input.Work) {
+			added.sequences = slices.Concat(earlier.sequences, added.sequences)
+			added.Work.Trouble = union(earlier.Work.Trouble, input.Work.Trouble)
+			if added.told = statesTold(added.Work); added.Work.Trouble == nil && input.Work.Event == nil {
+				added.told = earlier.told
 			}
 			b.waiting = append(b.waiting[:i], b.waiting[i+1:]...)
 			break
@@ -65,6 +60,14 @@ func (b *inbox) put(input pipeline.Input) bool {
 		b.condense(first)
 	}
 	return true
+}
+
+// statesTold are the states of VMs that work tells.
+func statesTold(work pipeline.Work) []pipeline.Trouble {
+	if event := work.Event; event != nil && event.VM != nil {
+		return []pipeline.Trouble{pipeline.TroubleOf(*event.VM)}
+	}
+	return work.Trouble
 }
 
 // isNews reports whether the work only makes the service look.
@@ -102,7 +105,7 @@ func (b *inbox) condense(first int) {
 	told := map[int]pipeline.Trouble{} // of each VM the last
 	for _, one := range b.waiting[first:] {
 		all = append(all, one.sequences...)
-		for _, state := range one.states() {
+		for _, state := range one.told {
 			told[state.VM] = state
 		}
 	}

@@ -24,15 +24,13 @@ type ingester struct {
 	refreshed   map[int]uint64
 	refreshedAt time.Time
 	heard       heardStates
-	// strangers are the nodes that oned's leader said are not the service's, when strangersOf
-	// owned it.
+	// strangers are the nodes that oned's leader said are not the service's, when strangersOf owned it.
 	strangers   []int
 	strangersOf int
 	strangersAt time.Time
 }
 
-// ingest takes over what the input tells and, where a decision will rest on
-// more, asks oned.
+// ingest takes over what the input tells and, where a decision will rest on more, asks oned.
 func (i *ingester) ingest(ctx context.Context, input pipeline.Input, fresh bool) error {
 	work, state := input.Work, i.record.State
 	// A decision may end a VM because it is in trouble: whether it still is, is asked anew.
@@ -55,8 +53,7 @@ func (i *ingester) ingest(ctx context.Context, input pipeline.Input, fresh bool)
 		return i.loader.refreshDocument(ctx)
 	case work.Timer != nil && work.Timer.Name == flow.DeadlineLook && i.worker.config.Hearing() &&
 		flow.AwaitsNewVMs(state, i.facts, time.Now(), i.worker.config.Settings):
-		// A look would find nothing new: the new VMs have not come up yet, and who hears of it passes it on.
-		return nil
+		return nil // the new VMs have not come up yet, and who hears of it passes it on
 	}
 	if err := i.loader.refreshDocument(ctx); err != nil || !i.exists {
 		return err
@@ -64,24 +61,34 @@ func (i *ingester) ingest(ctx context.Context, input pipeline.Input, fresh bool)
 	return i.refreshFacts(ctx)
 }
 
-// ingestEvent takes over what an event tells. What has just been read from oned
-// is newer, unless oned had not written yet what the event tells.
+// ingestEvent takes over what an event tells. What has just been read is newer, unless oned had not
+// written it yet. Good news is believed, which is cheap to be wrong about. That a VM is gone, bad news,
+// and a step back from RUNNING may be late or forged: oned is asked, unless it has told the same, and
+// in one call about all VMs whose events wait. Whose a VM is and what for, only oned tells.
 func (i *ingester) ingestEvent(ctx context.Context, input pipeline.Input, fresh bool) error {
 	event := input.Work.Event
 	if event.Object == work.OwnedNetwork {
 		return i.networks.ingest(ctx, input)
 	}
-	if _, known := i.facts[event.ID]; known && fresh && !i.mayBeAhead(input, i.at) {
-		return nil
-	}
+	before, known := i.facts[event.ID]
+	ofService := event.VM != nil && event.VM.Service == i.service
 	switch {
-	case event.VM != nil && event.VM.Service == i.service:
-		vm := *event.VM
-		vm.Host = event.Host
-		return i.ingestVM(ctx, vm)
-	case event.Ready != nil:
+	case known && fresh && !i.mayBeAhead(input, i.at), !ofService && event.Ready == nil:
+		return nil
+	case !ofService, !known:
 		return i.refresh(ctx, event.ID)
 	}
+	vm := *event.VM
+	if before.Gone() || !i.record.State.Service.Owns(before) || vm.Troubled() && isIn(before, vm.State, vm.LCMState) {
+		return nil
+	}
+	stepBack := before.Running() && !vm.Running() && !vm.Ending() || before.Ending() && !vm.Ending()
+	if vm.Troubled() || vm.Gone() || stepBack {
+		return i.refresh(ctx, vm.ID)
+	}
+	vm.Name, vm.Owner, vm.Service, vm.Role, vm.Key = before.Name, before.Owner, before.Service, before.Role, before.Key
+	vm.Protected, vm.Host = before.Protected, event.Host
+	i.facts[vm.ID] = vm
 	return nil
 }
 
@@ -102,38 +109,11 @@ func (i *ingester) ingestTrouble(ctx context.Context, input pipeline.Input, fres
 	return i.refresh(ctx, doubtful...)
 }
 
-// ingestVM believes good news, which is cheap to be wrong about. That a VM is gone, bad news, and
-// a step back from RUNNING may be late or forged: oned is asked, unless it has told the same, and
-// in one call about all VMs whose events wait.
-//
-// Whose a VM is and what for, only oned tells: of a VM that is not known yet, it is asked once.
-func (i *ingester) ingestVM(ctx context.Context, vm one.VM) error {
-	before, known := i.facts[vm.ID]
-	if !known {
-		return i.refresh(ctx, vm.ID)
-	}
-	if !before.Gone() && !i.record.State.Service.Owns(before) {
-		return nil
-	}
-	vm.Name, vm.Owner, vm.Service, vm.Role, vm.Key = before.Name, before.Owner, before.Service, before.Role, before.Key
-	vm.Protected = before.Protected
-	stepBack := before.Running() && !vm.Running() && !vm.Ending() || before.Ending() && !vm.Ending()
-	if before.Gone() || vm.Troubled() && isIn(before, vm.State, vm.LCMState) {
-		return nil
-	}
-	if vm.Troubled() || vm.Gone() || stepBack {
-		return i.refresh(ctx, vm.ID)
-	}
-	i.facts[vm.ID] = vm
-	return nil
-}
-
 func isIn(vm one.VM, state one.VMState, lcmState one.LCMState) bool {
 	return vm.State == state && vm.LCMState == lcmState
 }
 
-// isOldNews reports whether the input is about VMs that have been looked at since: it tells
-// nothing, and what was seen has been decided on.
+// isOldNews reports whether the input is about VMs that have been looked at, and decided on, since.
 func (i *ingester) isOldNews(input pipeline.Input) bool {
 	vms := vmsOfNews(input.Work)
 	return len(vms) > 0 && !slices.ContainsFunc(vms, func(vm int) bool { return input.Sequence > i.refreshed[vm] }) &&
@@ -144,7 +124,7 @@ func (i *ingester) isOldNews(input pipeline.Input) bool {
 // VM that was seen in another state. One that has ended stays so, and where newer news waits that counts.
 func (i *ingester) mayBeAhead(input pipeline.Input, asked time.Time) bool {
 	return asked.Sub(published(input, i.came)) <= opennebula.WriteTime &&
-		slices.ContainsFunc(statesTold(input.Work), func(told pipeline.Trouble) bool {
+		slices.ContainsFunc(i.told, func(told pipeline.Trouble) bool {
 			seen, known := i.facts[told.VM]
 			return known && !seen.Gone() && !isIn(seen, told.State, told.LCMState) && !i.awaited()[told.VM].state
 		})
@@ -161,8 +141,7 @@ type heardState struct {
 	afterEnd bool
 }
 
-// noteTold remembers what the input tells, whatever becomes of it: a look that it leads to, or
-// that another leads to, may show less.
+// noteTold remembers what the input tells: a look that it leads to, or that another leads to, may show less.
 func (i *ingester) noteTold(input pipeline.Input) {
 	now, until := time.Now(), published(input, i.came).Add(opennebula.WriteTime)
 	maps.DeleteFunc(i.heard, func(_ int, heard heardState) bool { return now.After(heard.until) })
@@ -181,16 +160,7 @@ func (h heardStates) ahead(seen one.VM) bool {
 		!seen.Gone() && (heard.afterEnd || !seen.Ending())
 }
 
-// statesTold are the states of VMs that work tells.
-func statesTold(work pipeline.Work) []pipeline.Trouble {
-	if event := work.Event; event != nil && event.VM != nil {
-		return []pipeline.Trouble{pipeline.TroubleOf(*event.VM)}
-	}
-	return work.Trouble
-}
-
-// published returns when an input was published, by NATS's clock; where that is ahead of
-// ours, when the input came.
+// published returns when an input was published by NATS's clock, if that is not ahead of ours.
 func published(input pipeline.Input, came time.Time) time.Time {
 	if input.Published.After(came) {
 		return came
@@ -202,16 +172,13 @@ func published(input pipeline.Input, came time.Time) time.Time {
 // events wait: where one host's VMs fail, one look at a service sees them all.
 func (i *ingester) refresh(ctx context.Context, vms ...int) error {
 	at, waiting := time.Now(), i.awaited()
-	wanted := map[int]bool{}
-	for _, vm := range vms {
-		wanted[vm] = true
-	}
 	for other := range waiting {
 		if _, known := i.facts[other]; known {
-			wanted[other] = true
+			vms = append(vms, other)
 		}
 	}
-	for _, span := range opennebula.Spans(slices.Sorted(maps.Keys(wanted))) {
+	slices.Sort(vms)
+	for _, span := range opennebula.Spans(slices.Compact(vms)) {
 		err := i.awaitWritten(ctx, span, i.facts, func() error {
 			return i.fetchSpan(ctx, i.worker.oned.Server().Confirmed(), span, i.facts)
 		})
@@ -361,8 +328,7 @@ func (i *ingester) confirmStrangers(ctx context.Context) error {
 	return nil
 }
 
-// fetchSpan asks oned about VMs whose ids are close together and notes what it
-// says. One that oned does not have is gone.
+// fetchSpan asks oned about VMs whose ids are close together. One that oned does not have is gone.
 func (i *ingester) fetchSpan(ctx context.Context, session *opennebula.Session, span []int, facts flow.Facts) error {
 	if len(span) == 1 {
 		_, err := i.fetchVM(ctx, session, span[0], facts)
@@ -383,7 +349,6 @@ func (i *ingester) fetchSpan(ctx context.Context, session *opennebula.Session, s
 	return nil
 }
 
-// fetchVM asks oned for one VM and notes it. A VM that oned does not have is gone.
 func (i *ingester) fetchVM(ctx context.Context, session *opennebula.Session, id int, facts flow.Facts) (one.VM, error) {
 	vm, err := session.VM(ctx, id)
 	if opennebula.IsCode(err, opennebula.CodeNoExists) {
@@ -396,8 +361,7 @@ func (i *ingester) fetchVM(ctx context.Context, session *opennebula.Session, id 
 	return vm, nil
 }
 
-// awaitWritten repeats a look at VMs as long as it may show one of the service's as it was before
-// what was heard of it, and nothing newer about it waits.
+// awaitWritten repeats a look at VMs as long as it may show one as it was before what was heard, and nothing newer waits.
 func (i *ingester) awaitWritten(ctx context.Context, vms []int, facts flow.Facts, look func() error) error {
 	for wait := idle.NewBackoff(); ; i.slot.backOff(ctx, wait) {
 		if err := look(); err != nil {

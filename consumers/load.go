@@ -22,8 +22,7 @@ type loader struct {
 	// seen and made are what the input carries of the document, of one that was just made.
 	seen *flow.SeenDocument
 	made *foundDocument
-	// rewrites reports whether the input asks for a document that cannot be read to be written
-	// again, and rewritten whether that was done.
+	// rewrites reports whether the input asks for a document that cannot be read to be written again; rewritten, if it was.
 	rewrites, rewritten bool
 	// read is when the document was asked for last.
 	read time.Time
@@ -39,8 +38,7 @@ func (l *loader) checkDatabase(ctx context.Context) error {
 	return err
 }
 
-// sureOfDatabase asks oned whether its database is the one of what is known; if it is not, all
-// is to be loaded anew.
+// sureOfDatabase asks oned whether its database is that of what is known; if not, all is to be loaded anew.
 func (l *loader) sureOfDatabase(ctx context.Context) error {
 	if err := l.worker.database.doubt(ctx); err != nil {
 		return err
@@ -51,8 +49,7 @@ func (l *loader) sureOfDatabase(ctx context.Context) error {
 	return nil
 }
 
-// load fetches everything known of the service: the record, the document and
-// the VMs. What a former owner left unfinished is part of it.
+// load fetches everything known of the service, and what a former owner left unfinished.
 func (l *loader) load(ctx context.Context) error {
 	if err := l.checkDatabase(ctx); err != nil {
 		return err
@@ -68,7 +65,7 @@ func (l *loader) load(ctx context.Context) error {
 	l.record, l.revision, l.facts = record, revision, flow.Facts{}
 	l.saver.openRecord()
 	l.saver.published = l.record.State
-	l.finder.searched = search{}
+	l.executor.searched = search{}
 	if record.Deleted {
 		// That is believed only while the zone's leader has no document of the service's id.
 		found, err := l.readDocument(ctx, l.worker.oned.Server().Confirmed())
@@ -139,7 +136,7 @@ func (l *loader) refreshDocument(ctx context.Context) error {
 	state := &l.record.State
 	state.Service.ID = l.service
 	state.Service = state.Service.OwnedBy(found.owner, time.Now())
-	if err := l.actor.actAs(ctx, found.owner); err != nil {
+	if err := l.executor.actAs(ctx, found.owner); err != nil {
 		return err
 	}
 	if found.digest != l.record.Saved && len(found.repairs) > 0 {
@@ -164,8 +161,7 @@ func (l *loader) refreshDocument(ctx context.Context) error {
 	return nil
 }
 
-// foundDocument is a service's document as oned shows it. The body of one that is ours
-// to the letter is not read.
+// foundDocument is a service's document as oned shows it. The body of one that is ours to the letter is not read.
 type foundDocument struct {
 	exists bool
 	owner  one.Identity
@@ -220,18 +216,12 @@ func (l *loader) followLeader() {
 	l.led = l.led || l.record.State.Leader != before && waits
 }
 
-// errUnreadable marks an input for a service whose document another program has made unreadable.
-// It is left alone, and so are its VMs, until somebody corrects it, or recovers the service: then
-// it is written as the record has it.
-var errUnreadable = fmt.Errorf("%w", errPoison)
-
 // isRecorded reports whether the record has the service's body, of the database that oned has.
 func (l *loader) isRecorded() bool {
 	return l.revision != 0 && !l.record.Deleted && l.record.State.Service.Body.State != nil && !l.record.Written.Before(l.worker.database.restoredAt())
 }
 
-// rewrite writes the document as the record has it, if the zone's leader cannot read it either,
-// and reads it again.
+// rewrite writes the document as the record has it, if the zone's leader cannot read it either, and reads it.
 func (l *loader) rewrite(ctx context.Context, reason error) (foundDocument, error) {
 	text, err := l.record.State.Service.Body.Text()
 	if err != nil || !l.isRecorded() {
@@ -268,8 +258,7 @@ func (l *loader) ofAnotherTime(found foundDocument) (reason string, since time.T
 	return "", time.Time{}
 }
 
-// predates reports whether the record is of another database of oned's than a document that is
-// not as was decided.
+// predates reports whether the record is of another database than a document that is not as was decided.
 func (l *loader) predates(digest string) bool {
 	return l.record.Written.Before(l.worker.database.restoredAt()) && digest != l.record.State.Service.Body.Digest()
 }
@@ -294,8 +283,7 @@ func (l *loader) forgetRecord(reason string, since time.Time) {
 // be read again: it may be changed, or deleted, while the command waits.
 const trustSeen = 30 * time.Second
 
-// noteSeen keeps what an input carries of the service's document, and with a deploy the document
-// itself, if that can be read.
+// noteSeen keeps what an input carries of the service's document, and with a deploy the document itself.
 func (l *loader) noteSeen(input pipeline.Input) {
 	l.seen, l.made, l.rewrites, l.rewritten = nil, nil, false, false
 	command := input.Work.Command

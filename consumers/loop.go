@@ -20,8 +20,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// serviceLoop handles the inputs of one service, one after the other. Its goroutine is there only
-// while there is work, and has a slot.
+// serviceLoop handles the inputs of one service in order. Its goroutine is there only while it has work, and a slot.
 type serviceLoop struct {
 	worker    *Worker
 	partition *partition
@@ -39,8 +38,7 @@ type serviceLoop struct {
 	// urgent reports whether somebody waits for an answer. It changes under the mutex.
 	urgent atomic.Bool
 
-	// The rest is the running goroutine's. What is known of the service is valid
-	// while loaded, which was at that time.
+	// The rest is the running goroutine's. What is known of the service is valid while loaded, which was at that time.
 	loaded   bool
 	at       time.Time
 	record   pipeline.Record
@@ -50,27 +48,21 @@ type serviceLoop struct {
 	// life is that of oned in which the input is handled. What may end something, and what is
 	// written, is bound to it (opennebula.Within): by the next call oned may have another database.
 	life opennebula.Life
-	// led reports whether the record is to be stored whatever is decided: the zone's leader has
-	// changed since, or it began anew.
+	// led reports whether the record is to be stored anyway: the zone's leader has changed, or it began anew.
 	led bool
-	// cause is the input that is being handled, came is when it came, and told are the states
-	// of VMs that it tells.
+	// cause is the input that is being handled, came is when it came, and told are the states of VMs that it tells.
 	cause pipeline.Cause
 	came  time.Time
 	told  []pipeline.Trouble
 
-	// The parts of a service loop, each with what only it has to know. They share what is known of
-	// the service, and call each other through the loop.
+	// The parts of a service loop share what is known of the service.
 	slot     *slot
 	loader   *loader
 	ingester *ingester
-	finder   *finder
-	actor    *actor
 	executor *executor
 	networks *networks
 	routers  *routers
 	saver    *saver
-	orphans  *orphans
 }
 
 func newServiceLoop(w *Worker, p *partition, service int) *serviceLoop {
@@ -78,13 +70,9 @@ func newServiceLoop(w *Worker, p *partition, service int) *serviceLoop {
 	l.slot = &slot{serviceLoop: l}
 	l.loader = &loader{serviceLoop: l}
 	l.ingester = &ingester{serviceLoop: l, heard: heardStates{}}
-	l.finder = &finder{serviceLoop: l}
-	l.actor = &actor{serviceLoop: l}
-	l.executor = &executor{l}
-	l.networks = &networks{l}
-	l.routers = &routers{l}
+	l.executor = &executor{serviceLoop: l}
+	l.networks, l.routers = &networks{l}, &routers{l}
 	l.saver = &saver{serviceLoop: l, dirtyTimers: map[string]bool{}}
-	l.orphans = &orphans{l}
 	return l
 }
 
@@ -139,11 +127,16 @@ func (l *serviceLoop) outcomeOf(ctx context.Context, err error) outcome {
 	return retry
 }
 
-// errPoison marks an input that no repetition will help.
-var errPoison = errors.New("the input cannot be processed")
-
-// errNoDocument marks a command for a service whose document is not there yet.
-var errNoDocument = errors.New("its document is missing")
+var (
+	// errPoison marks an input that no repetition will help.
+	errPoison = errors.New("the input cannot be processed")
+	// errNoDocument marks a command for a service whose document is not there yet.
+	errNoDocument = errors.New("its document is missing")
+	// errUnreadable marks an input for a service whose document another program has made unreadable.
+	// It is left alone, and so are its VMs, until somebody corrects it, or recovers the service: then
+	// it is written as the record has it.
+	errUnreadable = fmt.Errorf("%w", errPoison)
+)
 
 // maxUnflushed bounds how many inputs share one saving of the document.
 const maxUnflushed = 32
@@ -157,17 +150,22 @@ func (l *serviceLoop) handle(ctx context.Context, next delivery) {
 	}
 	input := next.Input
 	l.worker.config.Handling(input.Work)
-	ctx, span := traceInput(ctx, l.service, input)
+	// The calls to oned that follow are part of the trace of the event or request.
+	tracer := otel.Tracer("github.com/flowjet/flowjet/consumers")
+	ctx, span := tracer.Start(pipeline.WithTrace(ctx, input.Trace), "service turn", trace.WithSpanKind(trace.SpanKindConsumer))
 	defer span.End()
+	if span.IsRecording() {
+		cause := causeOf(input)
+		span.SetAttributes(attribute.Int("service", l.service), attribute.Int64("sequence", int64(input.Sequence)), //nolint:gosec // sequences fit
+			attribute.String("cause.kind", cause.Kind), attribute.String("cause.id", cause.ID))
+	}
 	l.saver.open = append(l.saver.open, next.sequences...)
-	l.came, l.told = next.came, next.states()
-	news := input.Work.Command == nil
-	handling := ctx
+	l.came, l.told = next.came, next.told
+	handling, news := ctx, input.Work.Command == nil
 	if !news {
 		handling = opennebula.Urgent(ctx) // its client waits
 	}
-	end := l.retry(ctx, input, news, func() error { return l.handleOnce(handling, input) })
-	switch end {
+	switch l.retry(ctx, input, news, func() error { return l.handleOnce(handling, input) }) {
 	case done:
 		l.flush(ctx, input)
 	case reject:
@@ -269,8 +267,7 @@ func (l *serviceLoop) guarded(input pipeline.Input, step func() error) (err erro
 	return step()
 }
 
-// deadLetter puts the input into the dead letters, and answers a command: where only its document
-// could not be saved, with the answer that was stored.
+// deadLetter dead-letters the input, and answers a command: with the answer stored, where only saving failed.
 func (l *serviceLoop) deadLetter(ctx context.Context, input pipeline.Input, cause error) bool {
 	if command := input.Work.Command; command != nil {
 		reply := pipeline.Reply{
@@ -308,18 +305,4 @@ func (l *serviceLoop) answer(ctx context.Context, input pipeline.Input, reply pi
 		return fmt.Errorf("answer command %s to service %d: %w", command.ID, l.service, err)
 	}
 	return nil
-}
-
-// traceInput goes on with the trace of the event or request that an input came from: the calls to
-// oned that follow are part of it.
-func traceInput(ctx context.Context, service int, input pipeline.Input) (context.Context, trace.Span) {
-	tracer := otel.Tracer("github.com/flowjet/flowjet/consumers")
-	ctx, span := tracer.Start(pipeline.WithTrace(ctx, input.Trace), "service turn", trace.WithSpanKind(trace.SpanKindConsumer))
-	if !span.IsRecording() {
-		return ctx, span
-	}
-	cause := causeOf(input)
-	span.SetAttributes(attribute.Int("service", service), attribute.Int64("sequence", int64(input.Sequence)), //nolint:gosec // sequences fit
-		attribute.String("cause.kind", cause.Kind), attribute.String("cause.id", cause.ID))
-	return ctx, span
 }

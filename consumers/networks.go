@@ -30,9 +30,9 @@ func (n *networks) create(ctx context.Context, action flow.Action) (flow.Outcome
 	var id int
 	var err error
 	if network.Source == spec.FromReservation {
-		id, err = n.actor.session().ReserveNetwork(ctx, network.From, network.Extra)
+		id, err = n.executor.session().ReserveNetwork(ctx, network.From, network.Extra)
 	} else {
-		id, err = n.actor.session().InstantiateNetwork(ctx, network.From, network.Called, network.Extra)
+		id, err = n.executor.session().InstantiateNetwork(ctx, network.From, network.Called, network.Extra)
 	}
 	if err == nil {
 		return nil, n.adopt(ctx, network.Name, id)
@@ -46,8 +46,7 @@ func (n *networks) create(ctx context.Context, action flow.Action) (flow.Outcome
 	return refusal(action, err), nil
 }
 
-// find looks for a network of the service among its owner's, one of its name that was made from
-// the same, and adopts it.
+// find adopts a network of the service, if its owner has one of its name that was made from the same.
 func (n *networks) find(ctx context.Context, network flow.Network) (bool, error) {
 	owner := n.record.State.Service.Owner.UID
 	networks, err := n.worker.oned.Server().Confirmed().Networks(ctx, owner)
@@ -81,7 +80,7 @@ func (n *networks) delete(ctx context.Context, action flow.Action) (flow.Outcome
 			network.ID, found.Name, found.Owner.UName)
 		return flow.Refused{Action: action, Message: reason}, nil
 	}
-	refused := n.actor.session().DeleteNetwork(ctx, network.ID)
+	refused := n.executor.session().DeleteNetwork(ctx, network.ID)
 	if refused != nil && opennebula.Temporary(refused) {
 		return nil, fmt.Errorf("delete network %d of service %d: %w", network.ID, n.service, refused)
 	}
@@ -101,7 +100,7 @@ func (n *networks) adopt(ctx context.Context, name string, id int) error {
 	if _, err := n.fetch(ctx, name, id); err != nil {
 		return err
 	}
-	return n.saver.storeOrUndo(ctx, "network", id, n.actor.session().DeleteNetwork)
+	return n.saver.storeOrUndo(ctx, "network", id, n.executor.session().DeleteNetwork)
 }
 
 // fetch asks oned for one network and takes over what it says. That it is gone, as one that oned
@@ -127,11 +126,11 @@ func (n *networks) fetch(ctx context.Context, name string, id int) (one.NetworkS
 // ingest takes over what has become of a network of the service. Where oned answers otherwise it
 // may not have written yet what the event tells (opennebula.WriteTime), except that it is being made.
 func (n *networks) ingest(ctx context.Context, input pipeline.Input) error {
+	told := input.Work.Event.State
 	for _, network := range n.record.State.Networks {
 		if network.ID != input.Work.Event.ID {
 			continue
 		}
-		told := input.Work.Event.State
 		for wait := idle.NewBackoff(); ; n.slot.backOff(ctx, wait) {
 			state, err := n.fetch(ctx, network.Name, network.ID)
 			if err != nil || state == one.NetworkDone || state.String() == told || told == one.NetworkLockCreate.String() ||
@@ -176,12 +175,9 @@ func (r *routers) create(ctx context.Context, action flow.Action) (flow.Outcome,
 	if err != nil || refused != nil {
 		return refused, err
 	}
-	id, err := r.actor.session().AllocateRouter(ctx, text)
-	switch {
-	case opennebula.Temporary(err):
-		return nil, fmt.Errorf("create the virtual router of role %s of service %d: %w", router.Role, r.service, err)
-	case err != nil:
-		return refusal(action, err), nil
+	id, err := r.executor.session().AllocateRouter(ctx, text)
+	if err != nil {
+		return failed(action, err, "create the virtual router of role %s of service %d", router.Role, r.service)
 	}
 	made, err := r.worker.oned.Server().Router(ctx, id)
 	if err != nil {
@@ -189,7 +185,7 @@ func (r *routers) create(ctx context.Context, action flow.Action) (flow.Outcome,
 		return nil, errors.Join(fmt.Errorf("read virtual router %d of service %d: %w", id, r.service, err), r.saver.store(ctx))
 	}
 	r.record.State = flow.SeeRouter(r.record.State, router.Role, id, made.Addresses)
-	return nil, r.saver.storeOrUndo(ctx, "virtual router", id, r.actor.session().DeleteRouter)
+	return nil, r.saver.storeOrUndo(ctx, "virtual router", id, r.executor.session().DeleteRouter)
 }
 
 // find looks for a role's router among its owner's.
@@ -209,30 +205,24 @@ func (r *routers) find(ctx context.Context, wanted flow.Router) (bool, error) {
 
 // delete deletes a role's router, and with it its VMs, which then are read.
 func (r *routers) delete(ctx context.Context, action flow.Action) (flow.Outcome, error) {
-	role := action.Role
-	id, has := r.record.State.Service.Router(role)
+	id, has := r.record.State.Service.Router(action.Role)
 	if !has {
 		return nil, nil
 	}
 	if refused, err := r.strangersRouter(ctx, action, id); refused != nil || err != nil {
 		return refused, err
 	}
-	err := r.actor.session().DeleteRouter(ctx, id)
-	switch {
-	case err == nil || opennebula.IsCode(err, opennebula.CodeNoExists):
-		r.record.State = flow.RouterGone(r.record.State, role)
-		if err := r.saver.store(ctx); err != nil {
-			return nil, err
-		}
-		return nil, r.ingester.refreshFacts(ctx)
-	case opennebula.Temporary(err):
-		return nil, fmt.Errorf("delete virtual router %d of service %d: %w", id, r.service, err)
+	if err := r.executor.session().DeleteRouter(ctx, id); err != nil && !opennebula.IsCode(err, opennebula.CodeNoExists) {
+		return failed(action, err, "delete virtual router %d of service %d", id, r.service)
 	}
-	return refusal(action, err), nil
+	r.record.State = flow.RouterGone(r.record.State, action.Role)
+	if err := r.saver.store(ctx); err != nil {
+		return nil, err
+	}
+	return nil, r.ingester.refreshFacts(ctx)
 }
 
-// strangersRouter refuses to act on a virtual router that is not the service's: its id stands
-// in a document that others may write.
+// strangersRouter refuses to act on a router that is not the service's: others may write its id into the document.
 func (r *routers) strangersRouter(ctx context.Context, action flow.Action, id int) (flow.Outcome, error) {
 	router, err := r.worker.oned.Server().Confirmed().Router(ctx, id)
 	switch {

@@ -19,23 +19,40 @@ import (
 
 // partition hands its inputs to the service loops. What waits is bounded for each service, so that
 // a command is not held up by what came before it for other services.
+//
+// A service loop is in one of four conditions:
+//
+//	asks    its request waits at the worker's scheduler; inputs wait for it
+//	works   its request was granted: run, in a goroutine of its own, handles inputs
+//	rests   nothing waits; what it knows of its service is kept for a while
+//	gone    forgotten: the next input makes a new one
+//
+// put has a service loop that rests, or is gone, ask. One that works takes its inputs one by one
+// until it comes to rest, or asks for another turn. All happens under the partition's mutex, which
+// ask, rest, stop and forgetOldest expect to be held.
 type partition struct {
 	worker *Worker
 	number int
-	cursor cursor
 	life   context.Context
 
-	// mutex guards the conditions of the service loops.
-	mutex   sync.Mutex
-	loops   map[int]*serviceLoop  // by service
-	resting list.List             // of *serviceLoop, the longest at rest first
-	behind  map[*serviceLoop]bool // at rest, with documents that are behind
-	// reminder fires when the first of these is to be written, at reminds; nil without one.
-	reminder *time.Timer
-	reminds  time.Time
-	closed   bool
-	wait     sync.WaitGroup
+	mutex   sync.Mutex           // guards the conditions of the service loops, too
+	loops   map[int]*serviceLoop // by service
+	resting list.List            // of *serviceLoop with documents that are written, the longest at rest first
+	closed  bool
+	wait    sync.WaitGroup
+	// The service loops finish inputs out of order. The cursor is up to where all are finished, open
+	// what was read since, ascending, and finished those of it that wait for an earlier one.
+	cursor   uint64
+	open     []uint64
+	finished map[uint64]bool
 }
+
+const (
+	// maxResting is how many services of a partition are remembered while nothing happens to them,
+	// about 15 KB each with ten VMs, and loopIdle for how long.
+	maxResting = 512
+	loopIdle   = 5 * time.Minute
+)
 
 // runPartition reads a partition from its saved cursor on until ctx ends.
 func (w *Worker) runPartition(ctx context.Context, number string) error {
@@ -55,8 +72,8 @@ func (w *Worker) runPartition(ctx context.Context, number string) error {
 	defer reader.Stop()
 	life, cancel := context.WithCancel(ctx)
 	p := &partition{
-		worker: w, number: n, cursor: cursor{low: after, finished: map[uint64]bool{}}, life: life,
-		loops: map[int]*serviceLoop{}, behind: map[*serviceLoop]bool{},
+		worker: w, number: n, cursor: after, finished: map[uint64]bool{}, life: life,
+		loops: map[int]*serviceLoop{},
 	}
 	defer p.close(cancel, name)
 	p.wait.Go(func() { p.tend(life, name, after) })
@@ -69,9 +86,11 @@ func (p *partition) read(ctx context.Context, reader *work.PartitionReader) erro
 		if err != nil && !errors.Is(err, pipeline.ErrUnreadable) {
 			return fmt.Errorf("read partition %d: %w", p.number, err)
 		}
-		p.cursor.started(input.Sequence)
+		p.mutex.Lock()
+		p.open = append(p.open, input.Sequence)
+		p.mutex.Unlock()
 		if err != nil {
-			p.cursor.ended(input.Sequence)
+			p.end(input.Sequence)
 			continue
 		}
 		p.worker.metrics.inputs.Inc()
@@ -85,16 +104,27 @@ func (p *partition) read(ctx context.Context, reader *work.PartitionReader) erro
 	}
 }
 
-// tend stores the cursor whenever it has moved, and forgets the service loops that have rested for
-// long. The partitions take turns: all cursors at once would hold up what else is to be stored.
+// tend stores the cursor whenever it has moved, forgets the service loops that have rested for long,
+// and has those at rest write whose documents have been behind for long enough. The partitions take
+// turns: all cursors at once would hold up what else is to be stored.
 func (p *partition) tend(ctx context.Context, name string, saved uint64) {
 	pause := pipeline.SaveCursorEvery / pipeline.Partitions * time.Duration(p.number)
 	for ; idle.For(ctx, pause) == nil; pause = pipeline.SaveCursorEvery {
-		p.forgetIdle()
-		if low := p.cursor.position(); low != saved {
-			if err := p.worker.pipe.SaveCursor(ctx, name, low); err == nil {
-				saved = low
+		p.mutex.Lock()
+		for oldest := p.resting.Front(); oldest != nil && time.Since(oldest.Value.(*serviceLoop).since) >= loopIdle; oldest = p.resting.Front() {
+			p.forgetOldest()
+		}
+		for _, l := range p.loops {
+			if l.turn == nil && l.rests == nil && l.saver.behind.isDue() && !p.closed {
+				l.inbox.write = true
+				p.wait.Add(1)
+				p.ask(l)
 			}
+		}
+		cursor := p.cursor
+		p.mutex.Unlock()
+		if cursor != saved && p.worker.pipe.SaveCursor(ctx, name, cursor) == nil {
+			saved = cursor
 		}
 	}
 }
@@ -118,63 +148,24 @@ func (p *partition) close(cancel context.CancelFunc, name string) {
 	}
 	last, stop := context.WithTimeout(context.Background(), 500*time.Millisecond)
 	defer stop()
-	_ = p.worker.pipe.SaveCursor(last, name, p.cursor.position())
+	_ = p.worker.pipe.SaveCursor(last, name, p.cursor)
 }
 
-// cursor follows which inputs of a partition are finished although the service loops
-// finish them out of order: it stands before the oldest unfinished one.
-type cursor struct {
-	mutex    sync.Mutex
-	open     []uint64 // unfinished or finished but not yet passed, ascending
-	finished map[uint64]bool
-	low      uint64 // everything up to here is finished
-}
-
-// started notes an input that has been read.
-func (c *cursor) started(sequence uint64) {
-	c.mutex.Lock()
-	defer c.mutex.Unlock()
-	c.open = append(c.open, sequence)
-}
-
-// ended notes an input that is committed or needs no commit.
-func (c *cursor) ended(sequence uint64) {
-	c.mutex.Lock()
-	defer c.mutex.Unlock()
-	c.finished[sequence] = true
-	for len(c.open) > 0 && c.finished[c.open[0]] {
-		c.low = c.open[0]
-		delete(c.finished, c.open[0])
-		c.open = c.open[1:]
+// end lets the cursor pass inputs that are committed or need no commit.
+func (p *partition) end(sequences ...uint64) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	for _, sequence := range sequences {
+		p.finished[sequence] = true
+	}
+	for len(p.open) > 0 && p.finished[p.open[0]] {
+		p.cursor = p.open[0]
+		delete(p.finished, p.cursor)
+		p.open = p.open[1:]
 	}
 }
 
-// position is the sequence up to which everything is finished.
-func (c *cursor) position() uint64 {
-	c.mutex.Lock()
-	defer c.mutex.Unlock()
-	return c.low
-}
-
-// A partition's service loop is in one of four conditions:
-//
-//	asks    its request waits at the worker's scheduler; inputs wait for it
-//	works   its request was granted: run, in a goroutine of its own, handles inputs
-//	rests   nothing waits; what it knows of its service is kept for a while
-//	gone    forgotten: the next input makes a new one
-//
-// put has a service loop that rests, or is gone, ask. One that works takes its inputs one by one
-// until it comes to rest, or asks for another turn. All happens under the partition's mutex.
-
-const (
-	// maxResting is how many services of a partition are remembered while nothing happens to them,
-	// about 15 KB each with ten VMs, and loopIdle for how long.
-	maxResting = 512
-	loopIdle   = 5 * time.Minute
-)
-
-// put gives an input to its service's loop and has the service loop work. Where there is
-// no room, it returns what closes when there may be.
+// put gives an input to its service's loop and has it work. Without room, it returns what closes when there may be.
 func (p *partition) put(input pipeline.Input) (room <-chan struct{}) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
@@ -188,7 +179,6 @@ func (p *partition) put(input pipeline.Input) (room <-chan struct{}) {
 		p.resting.Remove(l.rests)
 		l.rests = nil
 	}
-	delete(p.behind, l)
 	if !l.inbox.put(input) {
 		if l.room == nil {
 			l.room = make(chan struct{})
@@ -213,7 +203,7 @@ func (p *partition) put(input pipeline.Input) (room <-chan struct{}) {
 	return nil
 }
 
-// ask asks for a turn of the service loop; the caller holds the mutex.
+// ask asks for a turn of the service loop.
 func (p *partition) ask(l *serviceLoop) {
 	l.turn, l.back = &slotRequest{grant: func() { go l.run(p.life) }}, nil
 	if l.urgent.Load() {
@@ -248,8 +238,7 @@ func (p *partition) take(l *serviceLoop) (delivery, bool) {
 	return next, waits
 }
 
-// again asks for the next turn of a service loop that has had one, if anything waits and the
-// partition is not given up.
+// again asks for another turn of a service loop, if anything waits and the partition is not given up.
 func (p *partition) again(l *serviceLoop) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
@@ -263,24 +252,20 @@ func (p *partition) again(l *serviceLoop) {
 	}
 }
 
-// rest keeps what a service loop knows for a while, and at least until its document is
-// written; the caller holds the mutex.
+// rest keeps what a service loop knows for a while, and at least until its document is written.
 func (p *partition) rest(l *serviceLoop) {
 	defer p.stop(l)
 	l.urgent.Store(false)
 	l.since = time.Now()
-	if due := l.saver.behind.due; !due.IsZero() {
-		p.behind[l] = true
-		p.remindAt(due)
+	if !l.saver.behind.due.IsZero() {
 		return
 	}
-	l.rests = p.resting.PushBack(l)
-	if p.resting.Len() > maxResting {
+	if l.rests = p.resting.PushBack(l); p.resting.Len() > maxResting {
 		p.forgetOldest()
 	}
 }
 
-// stop ends a service loop's turn; the caller holds the mutex.
+// stop ends a service loop's turn.
 func (p *partition) stop(l *serviceLoop) {
 	l.turn = nil
 	p.wait.Done()
@@ -293,26 +278,12 @@ func (p *partition) forgetOldest() {
 	p.worker.health.note(oldest.service, "")
 }
 
-// forgetIdle drops the service loops that have rested for long.
-func (p *partition) forgetIdle() {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	for oldest := p.resting.Front(); oldest != nil; oldest = p.resting.Front() {
-		if time.Since(oldest.Value.(*serviceLoop).since) < loopIdle {
-			return
-		}
-		p.forgetOldest()
-	}
-}
-
-// waiting reports whether something waits for the service loop.
 func (l *serviceLoop) waiting() bool {
 	l.partition.mutex.Lock()
 	defer l.partition.mutex.Unlock()
 	return len(l.inbox.waiting) > 0
 }
 
-// commandWaits reports whether a command waits for the service loop.
 func (l *serviceLoop) commandWaits() bool {
 	l.partition.mutex.Lock()
 	defer l.partition.mutex.Unlock()
@@ -326,47 +297,8 @@ func (l *serviceLoop) awaited() map[int]waitingNews {
 	return l.inbox.vms()
 }
 
-// remindAt has remind called then, or before; the caller holds the mutex.
-func (p *partition) remindAt(due time.Time) {
-	switch {
-	case p.reminder == nil:
-		p.reminder = time.AfterFunc(time.Until(due), p.remind)
-	case due.Before(p.reminds):
-		p.reminder.Reset(time.Until(due))
-	default:
-		return
-	}
-	p.reminds = due
-}
-
-// remind has the service loops write whose documents have been behind for long enough.
-func (p *partition) remind() {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	p.reminder = nil
-	if p.closed {
-		return
-	}
-	var next time.Time
-	for l := range p.behind {
-		switch due := l.saver.behind.due; {
-		case l.saver.behind.isDue():
-			delete(p.behind, l)
-			l.inbox.write = true
-			p.wait.Add(1)
-			p.ask(l)
-		case next.IsZero() || due.Before(next):
-			next = due
-		}
-	}
-	if !next.IsZero() {
-		p.remindAt(next)
-	}
-}
-
 const (
-	// lastWrites is for how long documents are written when a partition is given up, and
-	// writesAtOnce how many at a time.
+	// lastWrites is for how long documents are written when a partition is given up, writesAtOnce how many at a time.
 	lastWrites   = 3 * time.Second
 	writesAtOnce = 8
 )

@@ -112,8 +112,7 @@ func (t *scheduler) share() {
 // no more at a time than they can do. The loop gives it away wherever it would only wait.
 type slot struct {
 	*serviceLoop
-	// placed reports whether the loop has one of the slots, and calling
-	// whether it makes one of the calls that may be made at once.
+	// placed reports whether the loop has a slot, and calling whether it makes one of the calls that are bounded.
 	placed, calling bool
 }
 
@@ -166,10 +165,10 @@ func (p *slot) whileOthersWork(ctx context.Context, wait func() error) error {
 		defer waited()
 		return wait()
 	}()
-	if p.placed {
-		return err
+	if !p.placed {
+		err = errors.Join(err, p.acquire(ctx, returning))
 	}
-	return errors.Join(err, p.acquire(ctx, returning))
+	return err
 }
 
 // maxOutside bounds how many service loops wait without a slot; any more keep others from working.

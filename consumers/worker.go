@@ -46,8 +46,7 @@ type Config struct {
 	ConfirmDamage time.Duration
 	// Hearing reports whether a bridge passes on all hook events; nil where nobody knows.
 	Hearing func() bool
-	// Handling is told of each input just before it is handled; nil for nobody.
-	// It must not block.
+	// Handling is told of each input just before it is handled, and must not block; nil for nobody.
 	Handling func(work pipeline.Work)
 	Logger   *slog.Logger
 	// Registerer receives the worker's metrics; nil keeps them private.
@@ -69,9 +68,7 @@ func (c Config) withDefaults() Config {
 	if c.Handling == nil {
 		c.Handling = func(pipeline.Work) {}
 	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	return c
 }
 
@@ -105,17 +102,17 @@ type Worker struct {
 	// written is when the last record was stored before the start.
 	written time.Time
 
-	mutex   sync.Mutex
-	running map[string]*task // by ownership key
-	ending  map[string]*task // the last one of a key that is no longer ours
-	stop    context.CancelFunc
-	done    chan struct{}
+	mutex sync.Mutex
+	tasks map[string]*task // by ownership key, the last one of each
+	stop  context.CancelFunc
+	done  chan struct{}
 }
 
 // task is something that runs while its key is ours.
 type task struct {
-	cancel context.CancelFunc
-	done   chan struct{}
+	stop  context.CancelFunc
+	owned bool
+	done  chan struct{}
 }
 
 // New makes a worker that is not running.
@@ -135,20 +132,18 @@ func New(config Config, pipe *pipeline.Pipeline, oned *opennebula.Client) *Worke
 		outside:   semaphore.NewWeighted(maxOutside),
 		metrics:   newMetrics(config.Registerer),
 		health:    health{logger: config.Logger, held: map[int]string{}},
-		running:   map[string]*task{},
-		ending:    map[string]*task{},
+		tasks:     map[string]*task{},
 	}
 	w.services = &routing.Services{Oned: oned, Queue: w.pipe.Queue, Logger: config.Logger}
-	w.router = routing.NewRouter(routing.Config{
-		Services: w.services, ScanInterval: config.ScanInterval, LeaderChange: config.Settings.VMDeadlines.LeaderChange,
+	w.router = &routing.Router{
+		Services: w.services, Pipeline: pipe, ScanInterval: config.ScanInterval, LeaderChange: config.Settings.VMDeadlines.LeaderChange,
 		ConfirmDamage: config.ConfirmDamage, Routed: w.metrics.routed,
-	}, pipe)
+	}
 	w.database = &database{pipe: pipe, oned: oned, logger: config.Logger, services: w.services}
 	return w
 }
 
-// Start joins the workers and takes what this one is to own. Starting a
-// running worker does nothing.
+// Start joins the workers and takes what this one is to own. Starting a running worker does nothing.
 func (w *Worker) Start(ctx context.Context) error {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
@@ -208,9 +203,9 @@ func (w *Worker) follow(ctx context.Context, members *work.Membership, done chan
 	watches.Wait()
 	w.adjust(ctx, nil)
 	w.mutex.Lock()
-	ending := slices.Collect(maps.Values(w.ending))
+	tasks := slices.Collect(maps.Values(w.tasks))
 	w.mutex.Unlock()
-	for _, stopping := range ending {
+	for _, stopping := range tasks {
 		<-stopping.done
 	}
 }
@@ -220,21 +215,20 @@ func (w *Worker) follow(ctx context.Context, members *work.Membership, done chan
 func (w *Worker) adjust(ctx context.Context, owned map[string]bool) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
-	for key, running := range w.running {
-		if !owned[key] {
-			running.cancel()
-			w.ending[key] = running
-			delete(w.running, key)
+	for key, running := range w.tasks {
+		if running.owned && !owned[key] {
+			running.owned = false
+			running.stop()
 		}
 	}
 	for key := range owned {
-		if w.running[key] != nil {
+		before := w.tasks[key]
+		if before != nil && before.owned {
 			continue
 		}
-		life, cancel := context.WithCancel(ctx)
-		before, started := w.ending[key], &task{cancel: cancel, done: make(chan struct{})}
-		delete(w.ending, key)
-		w.running[key] = started
+		life, stop := context.WithCancel(ctx)
+		started := &task{stop: stop, owned: true, done: make(chan struct{})}
+		w.tasks[key] = started
 		go func() {
 			defer close(started.done)
 			if before != nil {
@@ -258,14 +252,12 @@ func (w *Worker) run(ctx context.Context, key string) {
 		number := strings.TrimPrefix(key, pipeline.PartitionKeyPrefix)
 		job = func(ctx context.Context) error { return w.runPartition(ctx, number) }
 	}
-	retry := idle.NewBackoff()
-	for ctx.Err() == nil {
+	for retry := idle.NewBackoff(); ctx.Err() == nil; retry.Wait(ctx) {
 		err := w.guarded(ctx, job)
 		if ctx.Err() != nil {
 			return
 		}
 		w.config.Logger.Warn("the worker's task stopped and starts again", "task", key, "error", err)
-		retry.Wait(ctx)
 	}
 }
 
@@ -284,7 +276,8 @@ func (w *Worker) guarded(ctx context.Context, job func(context.Context) error) (
 func (w *Worker) Owns(key string) bool {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
-	return w.running[key] != nil
+	running := w.tasks[key]
+	return running != nil && running.owned
 }
 
 // Degraded returns since when and why services are held up; reason is empty while none is.

@@ -20,8 +20,7 @@ import (
 // sampledAtOnce bounds the VMs that one call of the autoscaler is to cover.
 const sampledAtOnce = 1000
 
-// Autoscaler measures what elasticity policies need. It decides nothing: that is for the
-// service's worker.
+// Autoscaler measures what elasticity policies need. Deciding is for the service's worker.
 type Autoscaler struct {
 	Services *Services
 	Interval time.Duration
@@ -35,13 +34,12 @@ type Autoscaler struct {
 // A pass belongs to a round, which is a multiple of the interval since 1970. A worker that takes
 // over repeats the round: what was passed on already is recognised by the message's id.
 func (a *Autoscaler) Run(ctx context.Context) error {
-	interval := a.Interval
 	for {
-		round := time.Now().Truncate(interval)
-		if err := a.measure(ctx, round, round.Add(2*interval)); err != nil && ctx.Err() == nil {
+		round := time.Now().Truncate(a.Interval)
+		if err := a.measure(ctx, round, round.Add(2*a.Interval)); err != nil && ctx.Err() == nil {
 			a.Services.Logger.Warn("the services could not be measured, retrying", "error", err)
 		}
-		if err := idle.For(ctx, time.Until(round.Add(interval))); err != nil {
+		if err := idle.For(ctx, time.Until(round.Add(a.Interval))); err != nil {
 			return err
 		}
 	}
@@ -97,8 +95,7 @@ func (a *Autoscaler) measure(ctx context.Context, at, until time.Time) error {
 	return nil
 }
 
-// measuredService is a service, what its elasticity policies ask for by role, and what was
-// read of its VMs.
+// measuredService is a service, what its policies ask for by role, and what was read of its VMs.
 type measuredService struct {
 	service spec.Service
 	names   map[string][]string

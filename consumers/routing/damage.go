@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/work"
@@ -16,24 +15,28 @@ import (
 // at oned. It returns an error where the stream of events was cut off: the router begins anew.
 func (r *Router) watchDamage(ctx context.Context, routed func() uint64) error {
 	var unread, events persistent
-	for ; ctx.Err() == nil; _ = idle.For(ctx, r.config.ConfirmDamage/2) {
+	for ; ctx.Err() == nil; _ = idle.For(ctx, r.ConfirmDamage/2) {
 		_, _, early, err := work.EndsEarly(ctx, r.pipe.Pipeline)
-		if unread.lasts(early && err == nil, r.config.ConfirmDamage) {
-			err = r.repairWork(ctx)
+		if unread.lasts(early && err == nil, r.ConfirmDamage) {
+			var repaired bool
+			if repaired, err = work.Repair(ctx, r.pipe.Pipeline, r.pipe.Queued); err == nil && repaired {
+				if err = r.Services.WakeAll(ctx, "stream WORK was damaged"); err == nil {
+					r.Services.Logger.Warn("every service is checked against oned after the damage")
+				}
+			}
 		}
 		if err != nil && ctx.Err() == nil {
-			r.services.Logger.Warn("stream WORK could not be checked for damage, retrying", "error", err)
+			r.Services.Logger.Warn("stream WORK could not be checked for damage, retrying", "error", err)
 		}
 		last, err := r.pipe.EndOfEvents(ctx)
-		if events.lasts(err == nil && last < routed(), r.config.ConfirmDamage) {
+		if events.lasts(err == nil && last < routed(), r.ConfirmDamage) {
 			return fmt.Errorf("stream %s was damaged: it ends at %d, before messages that have been read", pipeline.StreamONE, last)
 		}
 	}
 	return ctx.Err()
 }
 
-// persistent is a suspicion. A server that has just come to lead a stream may tell an end
-// that it has passed already.
+// persistent is a suspicion: a server that has just come to lead a stream may tell an end that it has passed.
 type persistent struct{ since time.Time }
 
 // lasts reports whether it has been suspected for so long, without a break.
@@ -45,18 +48,6 @@ func (p *persistent) lasts(suspected bool, long time.Duration) bool {
 		p.since = time.Now()
 	}
 	return suspected && time.Since(p.since) >= long
-}
-
-func (r *Router) repairWork(ctx context.Context) error {
-	repaired, err := work.Repair(ctx, r.pipe.Pipeline, r.pipe.Queued)
-	if err != nil || !repaired {
-		return err
-	}
-	if err := r.services.WakeAll(ctx, "stream WORK was damaged"); err != nil {
-		return err
-	}
-	r.services.Logger.Warn("every service is checked against oned after the damage")
-	return nil
 }
 
 // startOfEvents is where the router goes on: behind its cursor, or at the end of a stream
@@ -71,8 +62,8 @@ func (r *Router) startOfEvents(ctx context.Context) (uint64, error) {
 	if err != nil || last >= after {
 		return after, err
 	}
-	r.services.Logger.Error("stream ONE was damaged: it ends before events that have been read; reading continues at its end", "ends_at", last, "read_up_to", after)
-	return last, r.services.WakeAll(ctx, "stream ONE was damaged")
+	r.Services.Logger.Error("stream ONE was damaged: it ends before events that have been read; reading continues at its end", "ends_at", last, "read_up_to", after)
+	return last, r.Services.WakeAll(ctx, "stream ONE was damaged")
 }
 
 // ClockSkew is how far the clocks of hosts, of NATS and of oned may be apart.
@@ -83,13 +74,6 @@ const ClockSkew = time.Minute
 type olderData struct {
 	written time.Time // when the last record was, as the worker started
 	logged  map[int]time.Time
-}
-
-// note notes a service that went on since the worker started, maybe by its hand.
-func (o *olderData) note(service int, body spec.Body) {
-	if logged := body.LastLogged(); !o.written.IsZero() && logged.After(o.written.Add(ClockSkew)) {
-		o.logged[service] = logged
-	}
 }
 
 // services returns those that went on after their own records were written, which are to be read
@@ -113,13 +97,13 @@ func (o *olderData) tell(ctx context.Context, r *Router) error {
 	}
 	reason := fmt.Sprintf("%d services, such as %d, have changed since the data was last written (%s): it is an older copy, or OneFlow or another Flowjet ran them",
 		len(services), services[0], o.written.UTC().Format(time.RFC3339))
-	r.services.Logger.Error("NATS's data is older than the services. Their documents at oned are used, earlier commands are refused, "+
+	r.Services.Logger.Error("NATS's data is older than the services. Their documents at oned are used, earlier commands are refused, "+
 		"and no VM is terminated because of NATS's data", "reason", reason)
 	if err := r.pipe.NoteMismatch(ctx, reason); err != nil {
 		return err
 	}
 	for _, service := range services {
-		if err := r.services.Wake(ctx, service, "the data is older than the service"); err != nil {
+		if err := r.Services.Wake(ctx, service, "the data is older than the service"); err != nil {
 			return err
 		}
 	}

@@ -18,8 +18,7 @@ const (
 	maxNotes = 1024
 )
 
-// owners knows which service a VM belongs to, for events that do not say so.
-// What it stores is a help and no truth: where a note is missing, oned is asked.
+// owners knows whose a VM is, for events that do not say so. Where a note is missing, oned is asked.
 type owners struct {
 	pipe   clients
 	logger *slog.Logger
@@ -74,18 +73,17 @@ func (o *owners) later(note ownerNote) {
 // succeeds: the bucket may have been lost, and nobody routed for a while. What is noted stays, for
 // VMs' own events are worth more than a document, and what two documents have is asked of oned.
 func (r *Router) rebuildOwners(ctx context.Context) {
-	pause, level := idle.NewBackoff(), slog.LevelWarn
-	for ctx.Err() == nil {
+	level := slog.LevelWarn
+	for pause := idle.NewBackoff(); ctx.Err() == nil; pause.Wait(ctx) {
 		count, err := r.tryToRebuildOwners(ctx)
 		if err == nil {
-			r.services.Logger.Debug("bucket FLOW_OWNERS is complete", "put_back", count)
+			r.Services.Logger.Debug("bucket FLOW_OWNERS is complete", "put_back", count)
 			return
 		}
 		if ctx.Err() == nil {
-			r.services.Logger.Log(ctx, level, "bucket FLOW_OWNERS could not be completed, retrying", "error", err)
+			r.Services.Logger.Log(ctx, level, "bucket FLOW_OWNERS could not be completed, retrying", "error", err)
 			level = slog.LevelDebug
 		}
-		pause.Wait(ctx)
 	}
 }
 
@@ -102,8 +100,10 @@ func (r *Router) tryToRebuildOwners(ctx context.Context) (count int, err error) 
 		claims[kind][id] = service
 	}
 	older := olderData{written: r.written, logged: map[int]time.Time{}}
-	err = r.services.Each(ctx, nil, func(document opennebula.Document, body spec.Body) error {
-		older.note(document.ID, body)
+	err = r.Services.Each(ctx, nil, func(document opennebula.Document, body spec.Body) error {
+		if logged := body.LastLogged(); !r.written.IsZero() && logged.After(r.written.Add(ClockSkew)) { // maybe by this worker's hand
+			older.logged[document.ID] = logged
+		}
 		for _, role := range body.Roles {
 			for _, node := range role.Nodes {
 				claim(work.OwnedVM, node.DeployID, document.ID)
@@ -134,31 +134,26 @@ func (r *Router) tryToRebuildOwners(ctx context.Context) (count int, err error) 
 // run stores the notes until ctx ends, as many at a time as there are, to spare the disk.
 func (o *owners) run(ctx context.Context) {
 	for {
+		var first ownerNote
 		select {
 		case <-ctx.Done():
 			return
-		case first := <-o.notes:
-			newest := map[int]ownerNote{} // of each VM
-			for _, note := range available(first, o.notes, maxNotes) {
-				newest[note.vm] = note
+		case first = <-o.notes:
+		}
+		newest := map[int]ownerNote{} // of each VM
+		for _, note := range available(first, o.notes, maxNotes) {
+			newest[note.vm] = note
+		}
+		var owned []work.Owner
+		for _, note := range newest {
+			if !note.gone {
+				owned = append(owned, work.Owner{Kind: work.OwnedVM, ID: note.vm, Service: note.service})
+			} else if err := o.pipe.ForgetOwner(ctx, work.OwnedVM, note.vm); err != nil {
+				o.logger.Debug("the owner of a VM that is gone could not be removed from FLOW_OWNERS", "vm", note.vm, "error", err)
 			}
-			o.store(ctx, newest)
 		}
-	}
-}
-
-func (o *owners) store(ctx context.Context, notes map[int]ownerNote) {
-	var owned []work.Owner
-	for _, note := range notes {
-		if !note.gone {
-			owned = append(owned, work.Owner{Kind: work.OwnedVM, ID: note.vm, Service: note.service})
-			continue
+		if err := o.pipe.PutOwners(ctx, owned); err != nil {
+			o.logger.Debug("the owners of some VMs could not be stored in FLOW_OWNERS; they are read from oned when needed", "vms", len(owned), "error", err)
 		}
-		if err := o.pipe.ForgetOwner(ctx, work.OwnedVM, note.vm); err != nil {
-			o.logger.Debug("the owner of a VM that is gone could not be removed from FLOW_OWNERS", "vm", note.vm, "error", err)
-		}
-	}
-	if err := o.pipe.PutOwners(ctx, owned); err != nil {
-		o.logger.Debug("the owners of some VMs could not be stored in FLOW_OWNERS; they are read from oned when needed", "vms", len(owned), "error", err)
 	}
 }

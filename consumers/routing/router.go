@@ -18,31 +18,23 @@ import (
 // routerBatch bounds how many events are passed on at a time.
 const routerBatch = 1000
 
-// Config is what a router needs to know.
-type Config struct {
-	Services *Services
-	// ScanInterval is how often all service documents are looked through for services that
-	// nothing wakes.
-	ScanInterval time.Duration
-	// LeaderChange is how long after a change of the zone's leader a VM that does not move counts
-	// as left behind.
-	LeaderChange time.Duration
-	// ConfirmDamage is for how long a stream has to end before what was read of it until it
-	// counts as damaged.
-	ConfirmDamage time.Duration
-	// Routed counts the events that were given to a service.
-	Routed prometheus.Counter
-}
-
 // Router gives each event to the service that it concerns. Two routers at once do no harm: their
 // messages have the same ids, and what comes twice or late only makes a service look again.
 type Router struct {
-	config   Config
-	pipe     clients
-	services *Services
-	owners   *owners
-	// written is when the last record was stored before the worker started, and saidAge whether
-	// it was said that services are newer than that.
+	Services *Services
+	Pipeline *pipeline.Pipeline
+	// ScanInterval is how often all service documents are looked through for services that nothing wakes.
+	ScanInterval time.Duration
+	// LeaderChange is how long after a change of the leader a VM that does not move counts as left behind.
+	LeaderChange time.Duration
+	// ConfirmDamage is for how long a stream has to end before what was read of it to count as damaged.
+	ConfirmDamage time.Duration
+	// Routed counts the events that were given to a service.
+	Routed prometheus.Counter
+
+	pipe   clients
+	owners *owners
+	// written is when the last record was stored before the worker started; saidAge, that services are newer was said.
 	written time.Time
 	saidAge atomic.Bool
 }
@@ -56,17 +48,11 @@ type clients struct {
 	*command.Commands
 }
 
-// NewRouter returns a router that does not run.
-func NewRouter(config Config, p *pipeline.Pipeline) *Router {
-	pipe := clients{p, work.NewQueue(p), work.NewRecords(p), work.NewObjects(p), command.New(p)}
-	return &Router{config: config, pipe: pipe, services: config.Services}
-}
-
-// Run reads the events from the saved cursor on until ctx ends. The last record before the
-// worker's start was written at that time.
+// Run reads the events from the saved cursor on. The last record before the worker's start was written then.
 func (r *Router) Run(ctx context.Context, written time.Time) error {
-	r.written = written
-	r.owners = &owners{pipe: r.pipe, logger: r.services.Logger, known: map[int]int{}, notes: make(chan ownerNote, maxNotes)}
+	p := r.Pipeline
+	r.written, r.pipe = written, clients{p, work.NewQueue(p), work.NewRecords(p), work.NewObjects(p), command.New(p)}
+	r.owners = &owners{pipe: r.pipe, logger: r.Services.Logger, known: map[int]int{}, notes: make(chan ownerNote, maxNotes)}
 	after, err := r.startOfEvents(ctx)
 	if err != nil {
 		return err
@@ -78,7 +64,7 @@ func (r *Router) Run(ctx context.Context, written time.Time) error {
 	defer reader.Stop()
 	life, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go (&scanner{r.services, r.pipe.Records, r.config.ScanInterval}).run(life)
+	go r.watchServices(life)
 	go r.watchLeader(life)
 	go r.rebuildOwners(life)
 	go r.owners.run(life)
@@ -166,9 +152,7 @@ func available[T any](first T, more <-chan T, most int) []T {
 	return batch
 }
 
-// passAll passes a batch on: of the state changes of one VM in it only the last. Where it tells
-// trouble of several VMs of a service, one wake-up has it look at all of them: that is not believed
-// without asking oned anyway.
+// passAll passes a batch on: of the state changes of one VM in it only the last.
 func (r *Router) passAll(ctx context.Context, batch []heard) error {
 	if len(batch) == 0 {
 		return nil
@@ -180,12 +164,14 @@ func (r *Router) passAll(ctx context.Context, batch []heard) error {
 	if err := r.pipe.PublishWakes(ctx, wakes); err != nil {
 		return fmt.Errorf("route the events %d to %d: %w", batch[0].sequence, batch[len(batch)-1].sequence, err)
 	}
-	r.config.Routed.Add(float64(routed))
+	r.Routed.Add(float64(routed))
 	r.owners.note(batch)
 	return nil
 }
 
-// wakesOf are the wake-ups for events, and how many of these they stand for.
+// wakesOf are the wake-ups for events, and how many of these they stand for. Where they tell trouble
+// of several VMs of a service, one wake-up has it look at all of them: that is not believed without
+// asking oned anyway.
 func (r *Router) wakesOf(ctx context.Context, events []heard) (wakes []pipeline.Wake, routed int, err error) {
 	troubled := map[int][]heard{} // the events that tell trouble, by service
 	for _, one := range events {
@@ -202,17 +188,19 @@ func (r *Router) wakesOf(ctx context.Context, events []heard) (wakes []pipeline.
 			continue
 		}
 		routed++
-		switch others := troubled[service]; {
-		case !isTrouble(one.event) || len(others) == 1:
-			event := one.event
-			wakes = append(wakes, pipeline.Wake{
-				Work:      pipeline.Work{Service: service, Event: &event},
-				MessageID: messageID(one, one.sequence),
-				Trace:     event.Trace,
-			})
-		case others[0].sequence == one.sequence:
-			wakes = append(wakes, lookOf(service, others))
+		wake := pipeline.Wake{Work: pipeline.Work{Service: service, Event: &one.event}, MessageID: messageID(one, one.sequence), Trace: one.event.Trace}
+		if others := troubled[service]; isTrouble(one.event) && len(others) > 1 {
+			if others[0].sequence != one.sequence {
+				continue
+			}
+			// Two routers may cut the events differently: to look once more does no harm.
+			wake.Work = pipeline.Work{Service: service, Reason: fmt.Sprintf("%s and %d more", one.event.Title(), len(others)-1)}
+			for _, other := range others {
+				wake.Work.Trouble = append(wake.Work.Trouble, pipeline.TroubleOf(*other.event.VM))
+			}
+			wake.MessageID = messageID(one, others[len(others)-1].sequence)
 		}
+		wakes = append(wakes, wake)
 	}
 	return wakes, routed, nil
 }
@@ -236,28 +224,9 @@ func newestOfEach(batch []heard) []heard {
 
 func isTrouble(event pipeline.Event) bool { return event.VM != nil && event.VM.Troubled() }
 
-// messageID is the same for all that route the events from first to last. A sequence is used
-// again where the stream was damaged.
+// messageID is the same for all that route these events. A sequence is used again where a stream was damaged.
 func messageID(first heard, last uint64) string {
 	return fmt.Sprintf("one-%d-%d-%d", first.sequence, last, first.event.Heard.UnixMicro())
-}
-
-// lookOf has a service look at all VMs of which events told trouble. Two routers may cut the events
-// differently: to look once more does no harm.
-func lookOf(service int, troubled []heard) pipeline.Wake {
-	trouble := make([]pipeline.Trouble, len(troubled))
-	for i, one := range troubled {
-		trouble[i] = pipeline.TroubleOf(*one.event.VM)
-	}
-	first, last := troubled[0], troubled[len(troubled)-1]
-	return pipeline.Wake{
-		Work: pipeline.Work{
-			Service: service, Trouble: trouble,
-			Reason: fmt.Sprintf("%s and %d more", first.event.Title(), len(troubled)-1),
-		},
-		MessageID: messageID(first, last.sequence),
-		Trace:     first.event.Trace,
-	}
 }
 
 // serviceOf is the service that an event concerns, -1 for none. A VM's event says it itself; READY
@@ -288,14 +257,14 @@ func (r *Router) serviceOf(ctx context.Context, event pipeline.Event) (int, erro
 // askWhose asks oned for the service of a VM that was heard of for the first time, and notes it.
 // What oned will not tell later either holds nobody up: the service looks again by itself.
 func (r *Router) askWhose(ctx context.Context, id int) (int, error) {
-	vm, err := r.services.Oned.Server().VM(ctx, id)
+	vm, err := r.Services.Oned.Server().VM(ctx, id)
 	switch {
 	case opennebula.IsCode(err, opennebula.CodeNoExists):
 		return -1, nil
 	case err != nil && (ctx.Err() != nil || opennebula.Temporary(err)):
 		return -1, fmt.Errorf("find the service of VM %d: %w", id, err)
 	case err != nil:
-		r.services.Logger.Warn("cannot read the service of a VM from oned; the service is checked again later", "vm", id, "error", err)
+		r.Services.Logger.Warn("cannot read the service of a VM from oned; the service is checked again later", "vm", id, "error", err)
 		return -1, nil
 	}
 	if !vm.Gone() && vm.Service >= 0 { // -1 is nobody's

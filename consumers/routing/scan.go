@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"time"
@@ -24,48 +25,32 @@ const (
 	longestPause = 4
 	// scanAgain is when a scan that failed is made again, at the latest.
 	scanAgain = 10 * time.Second
-	// lateTimer is how late a timer is that has been lost. JetStream fires it within 0.3 s, or
-	// as soon as its stream has a leader again.
+	// lateTimer is how late a lost timer is. JetStream fires one within 0.3 s, or once its stream has a leader again.
 	lateTimer = 10 * time.Second
 )
 
-// scanner finds services that nothing wakes.
-type scanner struct {
-	services *Services
-	records  *work.Records
-	interval time.Duration
-}
-
-// run wakes the services that wait, or are overdue, although nothing is set to wake them: left
+// watchServices wakes the services that wait, or are overdue, although nothing is set to wake them: left
 // behind by a lost stream, or an API that died between creating a document and queueing its command.
-func (s *scanner) run(ctx context.Context) {
-	pause, failed := time.Duration(0), false
-	for s.untilScan(ctx, pause) == nil {
-		began := time.Now()
-		err := s.scan(ctx)
-		if err != nil && !failed && ctx.Err() == nil {
-			s.services.Logger.Warn("the services could not be checked, retrying", "error", err)
+// A change of the zone's leader makes it scan at once: of what was left behind no event tells.
+func (r *Router) watchServices(ctx context.Context) {
+	var next time.Time
+	scanned, failed := 0, false // the leader's term at the last scan
+	for ; ctx.Err() == nil; _ = idle.For(ctx, min(time.Second, time.Until(next))) {
+		term, _ := r.Services.Oned.Leadership()
+		if time.Now().Before(next) && (term == scanned || scanned == 0) {
+			continue
 		}
-		pause = scanPause(s.interval, time.Since(began))
+		began := time.Now()
+		err := r.scan(ctx)
+		if err != nil && !failed && ctx.Err() == nil {
+			r.Services.Logger.Warn("the services could not be checked, retrying", "error", err)
+		}
+		pause := scanPause(r.ScanInterval, time.Since(began))
 		if failed = err != nil; failed {
 			pause = min(pause, scanAgain)
 		}
+		next, scanned = time.Now().Add(pause), term
 	}
-}
-
-// untilScan waits for so long, or until the zone's leader has changed: what was on its way
-// with the old one may have been left behind, and no event tells of that.
-func (s *scanner) untilScan(ctx context.Context, pause time.Duration) error {
-	term, _ := s.services.Oned.Leadership()
-	for end := time.Now().Add(pause); time.Until(end) > 0; {
-		if err := idle.For(ctx, min(time.Second, time.Until(end))); err != nil {
-			return err
-		}
-		if now, _ := s.services.Oned.Leadership(); now != term && term > 0 {
-			return nil
-		}
-	}
-	return ctx.Err()
 }
 
 // scanPause is how long to wait after a scan that took so long.
@@ -73,16 +58,16 @@ func scanPause(interval, took time.Duration) time.Duration {
 	return min(max(interval, scanShare*took), longestPause*interval)
 }
 
-func (s *scanner) scan(ctx context.Context) error {
-	err := s.services.Each(ctx, spec.Unasked, func(document opennebula.Document, body spec.Body) error {
+func (r *Router) scan(ctx context.Context) error {
+	err := r.Services.Each(ctx, spec.Unasked, func(document opennebula.Document, body spec.Body) error {
 		state := spec.Service{Body: body}.State()
 		if !state.Watched() && !policy.Overdue(spec.Service{ID: document.ID, Body: body}, time.Now()) {
 			return nil
 		}
-		return s.services.Wake(ctx, document.ID, "found in "+state.String())
+		return r.Services.Wake(ctx, document.ID, "found in "+state.String())
 	})
 	var overdue []int // JetStream may have lost a timer, or never get to send it
-	recordsErr := s.records.EachRecord(ctx, func(service int, record pipeline.Record) {
+	recordsErr := r.pipe.EachRecord(ctx, func(service int, record pipeline.Record) {
 		late := func(timer pipeline.TimerState) bool { return time.Since(timer.Due) > lateTimer }
 		if !record.Deleted && slices.ContainsFunc(slices.Collect(maps.Values(record.Timers)), late) {
 			overdue = append(overdue, service)
@@ -90,13 +75,12 @@ func (s *scanner) scan(ctx context.Context) error {
 	})
 	err = errors.Join(err, recordsErr)
 	for _, service := range overdue {
-		err = errors.Join(err, s.services.Wake(ctx, service, "its timer is overdue"))
+		err = errors.Join(err, r.Services.Wake(ctx, service, "its timer is overdue"))
 	}
 	return err
 }
 
-// lostWithLeader is for how long after a change of the leader an event that was found, and
-// not heard, counts as one that the old leader did not get published.
+// lostWithLeader is for how long after a change of the leader an event that was found counts as lost with the old one.
 const lostWithLeader = time.Minute
 
 // watchLeader wakes, some time after a change of the zone's leader, the services of the VMs that the
@@ -105,8 +89,8 @@ const lostWithLeader = time.Minute
 func (r *Router) watchLeader(ctx context.Context) {
 	searched, logged := 0, 0
 	for idle.For(ctx, time.Second) == nil {
-		term, since := r.services.Oned.Leadership()
-		if term == searched || since.IsZero() || time.Since(since) < r.config.LeaderChange {
+		term, since := r.Services.Oned.Leadership()
+		if term == searched || since.IsZero() || time.Since(since) < r.LeaderChange {
 			continue
 		}
 		err := r.wakeLeftBehind(ctx, term, since)
@@ -114,7 +98,7 @@ func (r *Router) watchLeader(ctx context.Context) {
 		case err == nil:
 			searched = term
 		case ctx.Err() == nil && logged != term:
-			r.services.Logger.Warn("cannot look for VMs that stopped at a change of leader, retrying", "error", err)
+			r.Services.Logger.Warn("cannot look for VMs that stopped at a change of leader, retrying", "error", err)
 			logged = term
 		}
 	}
@@ -144,11 +128,61 @@ func (r *Router) wakeLeftBehind(ctx context.Context, term int, since time.Time) 
 	return nil
 }
 
-// EnteredAt is when a VM came to the state that an event tells of. Of one that was found
-// right after the leader had changed, the old leader's event is lost.
+// EnteredAt is when a VM came to an event's state: before the leader changed, if the event was found right after.
 func EnteredAt(event pipeline.Event, leader time.Time) time.Time {
 	if event.Resync && event.Heard.After(leader) && event.Heard.Before(leader.Add(lostWithLeader)) {
 		return leader.Add(-time.Second)
 	}
 	return event.Heard
+}
+
+// Services are all services: those that oned has documents of.
+type Services struct {
+	Oned   *opennebula.Client
+	Queue  *work.Queue
+	Logger *slog.Logger
+}
+
+// servicesPage is how many services are listed by one call: oned puts an
+// answer together as a whole, and with ten VMs a service has 4 KB.
+const servicesPage = 500
+
+// Each goes through all services, a page at a time and the newest first. One that is made or
+// deleted meanwhile may be visited twice or left out. One that cannot be read, or that skip knows
+// by its text, is left out.
+func (s *Services) Each(ctx context.Context, skip func(body []byte) bool, visit func(opennebula.Document, spec.Body) error) error {
+	return s.Oned.Server().DocumentPages(ctx, spec.DocumentTypeService, opennebula.FilterAll, servicesPage, func(documents []opennebula.Document) error {
+		for _, document := range documents {
+			if skip != nil && skip(document.Body) {
+				continue
+			}
+			body, _, err := spec.ReadService(document.Body)
+			if err != nil {
+				s.Logger.Warn("a service's document cannot be read and is left unchanged", "service", document.ID, "error", err)
+				continue
+			}
+			if err := visit(document, body); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// WakeAll has every service look at oned.
+func (s *Services) WakeAll(ctx context.Context, reason string) error {
+	err := s.Each(ctx, nil, func(document opennebula.Document, _ spec.Body) error { return s.Wake(ctx, document.ID, reason) })
+	if err != nil {
+		return fmt.Errorf("wake all services: %w", err)
+	}
+	return nil
+}
+
+// Wake has a service look at oned.
+func (s *Services) Wake(ctx context.Context, service int, reason string) error {
+	woken := pipeline.Work{Version: pipeline.Version, Service: service, Reason: reason}
+	if _, err := s.Queue.PublishWork(ctx, woken, fmt.Sprintf("wake-%d-%d", service, time.Now().UnixNano())); err != nil {
+		return fmt.Errorf("wake service %d: %w", service, err)
+	}
+	return nil
 }
