@@ -17,8 +17,8 @@
 //	ingester     takes up how VMs are, from events or oned           ingest.go
 //	saver        commits, saves the document, publishes, sets timers commit.go, history.go
 //	executor     makes the calls of a decision, each once            act.go, networks.go
-//	finder       finds VMs whose call was not answered               orphans.go
-//	orphans      ends VMs that came after their service had ended    orphans.go
+//	             finds VMs whose call was not answered, and ends
+//	             those that came after their service had ended       orphans.go
 //
 // What wakes services is in the package routing.
 //
