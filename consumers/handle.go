@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
@@ -42,8 +43,10 @@ func (l *serviceLoop) handleOnce(ctx context.Context, input pipeline.Input) erro
 		return l.saver.syncTimer(ctx, timer.Name)
 	}
 	l.ingester.noteTold(input)
-	if l.ingester.isOldNews(input) {
-		return nil
+	vms := vmsOfNews(input.Work)
+	later := func(vm int) bool { return input.Sequence > l.ingester.refreshed[vm] }
+	if len(vms) > 0 && !slices.ContainsFunc(vms, later) && !l.ingester.mayBeAhead(input, l.ingester.refreshedAt) {
+		return nil // they have been looked at, and decided on, since
 	}
 	if err := l.ingester.ingest(ctx, input, fresh); err != nil {
 		return err

@@ -113,13 +113,6 @@ func isIn(vm one.VM, state one.VMState, lcmState one.LCMState) bool {
 	return vm.State == state && vm.LCMState == lcmState
 }
 
-// isOldNews reports whether the input is about VMs that have been looked at, and decided on, since.
-func (i *ingester) isOldNews(input pipeline.Input) bool {
-	vms := vmsOfNews(input.Work)
-	return len(vms) > 0 && !slices.ContainsFunc(vms, func(vm int) bool { return input.Sequence > i.refreshed[vm] }) &&
-		!i.mayBeAhead(input, i.refreshedAt)
-}
-
 // mayBeAhead reports whether news may tell what oned had not written yet when it was asked: of a
 // VM that was seen in another state. One that has ended stays so, and where newer news waits that counts.
 func (i *ingester) mayBeAhead(input pipeline.Input, asked time.Time) bool {
