@@ -13,7 +13,7 @@ import (
 type host struct {
 	ID                  int
 	Name                string
-	cpu, memory         int // Capacity and use, in hundredths of a CPU and in MiB
+	cpu, memory         int // capacity and use, in hundredths of a CPU and in MiB
 	usedCPU, usedMemory int
 	vms                 map[int]bool
 }

@@ -26,7 +26,7 @@ type Plan struct {
 	Oneds             []string // the addresses of the simulated oneds, as many
 	Ports             Ports
 	DataDir           string   // takes a folder for each front-end, and the logs
-	Common, Simulator []string // Common are flags for every worker, bridge and API, Simulator for the simulated zone
+	Common, Simulator []string // flags for every worker, bridge and API, and for the simulated zone
 }
 
 // Member is one process of the cluster.
