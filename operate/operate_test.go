@@ -29,6 +29,8 @@ type desk struct {
 	// around is what doctor looks at beside NATS, and look how oned shows a service; nil leaves it out.
 	around Surroundings
 	look   inspect.Look
+	// unfit is why the surroundings cannot be told.
+	unfit error
 }
 
 func newDesk(t *testing.T) *desk {
@@ -56,7 +58,7 @@ func (d *desk) root(out io.Writer, line ...string) *cobra.Command {
 			return pipeline.Attach(ctx, pipeline.Config{URL: d.url})
 		},
 		Look:         func(*cobra.Command) inspect.Look { return d.look },
-		Surroundings: func(*cobra.Command) (Surroundings, error) { return d.around, nil },
+		Surroundings: func(*cobra.Command) (Surroundings, error) { return d.around, d.unfit },
 	})
 	root := &cobra.Command{Use: "flowjet", SilenceErrors: true, SilenceUsage: true}
 	service := terminal.Group("service", "Services")
