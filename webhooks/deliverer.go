@@ -19,6 +19,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -117,14 +119,12 @@ func (d *Deliverer) Start(ctx context.Context) error {
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	d.stop, d.done = stop, make(chan struct{})
 	var tasks sync.WaitGroup
-	router := func() string {
-		if d.config.Owns(pipeline.RouterKey) {
-			return pipeline.RouterKey
-		}
-		return ""
+	var partitions []string
+	for partition := range pipeline.Partitions {
+		partitions = append(partitions, pipeline.PartitionKey(partition))
 	}
-	tasks.Go(func() { d.whileOwned(life, router, d.find) })
-	tasks.Go(func() { d.whileOwned(life, d.ownedPartitions, d.deliver) })
+	tasks.Go(func() { d.whileOwned(life, []string{pipeline.RouterKey}, d.find) })
+	tasks.Go(func() { d.whileOwned(life, partitions, d.deliver) })
 	go func(done chan<- struct{}) { tasks.Wait(); close(done) }(d.done)
 	return nil
 }
@@ -148,19 +148,12 @@ func (d *Deliverer) Stop(ctx context.Context) error {
 	}
 }
 
-// ownedPartitions identifies the partitions whose services this process delivers for, empty for none.
-func (d *Deliverer) ownedPartitions() (owned string) {
-	for partition := range pipeline.Partitions {
-		if key := pipeline.PartitionKey(partition); d.config.Owns(key) {
-			owned += key + " "
-		}
-	}
-	return owned
-}
-
-// whileOwned has a task run as long as what this process owns for it is the same, and not nothing; what was passed over
+// whileOwned has a task run as long as this process owns the same of some keys, and not none; what was passed over
 // because another process owned it is then read again. A task that fails runs again.
-func (d *Deliverer) whileOwned(ctx context.Context, owned func() string, task func(context.Context) error) {
+func (d *Deliverer) whileOwned(ctx context.Context, keys []string, task func(context.Context) error) {
+	owned := func() string {
+		return strings.Join(slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return !d.config.Owns(key) }), " ")
+	}
 	for ctx.Err() == nil {
 		if now := owned(); now != "" {
 			life, cancel := context.WithCancel(ctx)
