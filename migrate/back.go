@@ -65,47 +65,41 @@ func giveBack(document opennebula.Document, record pipeline.Record, revision uin
 	}
 	one.found = spec.FoundDigest(document.Body, body, repairs)
 	one.State = spec.Service{Body: body}.State().String()
-	switch ours := record.Saved == one.found || slices.Contains(record.Digests, one.found) || record.State.Service.Body.Digest() == one.found; {
+	decided := record.State.Service.Body
+	switch ours := record.Saved == one.found || slices.Contains(record.Digests, one.found) || decided.Digest() == one.found; {
 	case revision == 0:
 		one.What = "unchanged: Flowjet has never processed it"
-		return one, nil
 	case record.Deleted:
 		one.What = "unchanged: it has ended"
-		return one, nil
 	case !ours:
 		one.What = "unchanged: another program has changed it since"
+	}
+	if one.What != "" {
 		return one, nil
 	}
-	decided := record.State.Service.Body
 	decided.Roles = slices.Clone(decided.Roles)
 	noted := noteVMs(&decided, document.ID, vms)
-	one.State = spec.Service{Body: decided}.State().String()
-	if decided.Digest() == one.found {
-		one.What = "as decided" + remark(one.State)
-		return one, nil
+	state := spec.Service{Body: decided}.State()
+	one.State, one.What = state.String(), "as decided"
+	if decided.Digest() != one.found {
+		if one.Body, err = json.Marshal(decided); err != nil {
+			return one, fmt.Errorf("write the document of service %d: %w", document.ID, err)
+		}
+		one.What = "its document is updated with pending changes"
+		if noted > 0 {
+			one.What = fmt.Sprintf("%s, including %d created VMs that it does not list yet", one.What, noted)
+		}
 	}
-	if one.Body, err = json.Marshal(decided); err != nil {
-		return one, fmt.Errorf("write the document of service %d: %w", document.ID, err)
+	if slices.Contains(transient, state) {
+		one.What += "; it is in transition: start Flowjet again and let it finish, or recover it when OneFlow runs"
 	}
-	one.What = "its document is updated with pending changes"
-	if noted > 0 {
-		one.What = fmt.Sprintf("%s, including %d created VMs that it does not list yet", one.What, noted)
-	}
-	one.What += remark(one.State)
 	return one, nil
 }
 
-// remark: OneFlow goes on with what is in transition when it starts, and asks for a recover where something has failed.
-func remark(state string) string {
-	for _, transient := range []spec.ServiceState{
-		spec.ServicePending, spec.ServiceDeploying, spec.ServiceDeployingNets, spec.ServiceUndeploying, spec.ServiceUndeployingNets,
-		spec.ServiceScaling, spec.ServiceHold,
-	} {
-		if transient.String() == state {
-			return "; it is in transition: start Flowjet again and let it finish, or recover it when OneFlow runs"
-		}
-	}
-	return ""
+// transient are the states in which OneFlow goes on when it starts. It asks for a recover where something has failed.
+var transient = []spec.ServiceState{
+	spec.ServicePending, spec.ServiceDeploying, spec.ServiceDeployingNets, spec.ServiceUndeploying, spec.ServiceUndeployingNets,
+	spec.ServiceScaling, spec.ServiceHold,
 }
 
 // noteVMs puts into the roles the VMs that carry a key of the service's and
