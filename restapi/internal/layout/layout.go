@@ -47,10 +47,9 @@ type Edge struct {
 
 // slot is a place in a row: a node's, or where an edge passes.
 type slot struct {
-	node   int // -1 for an edge
-	before []*slot
-	after  []*slot
-	centre float64
+	node, row     int // the node is -1 for an edge
+	before, after []*slot
+	centre        float64
 }
 
 func (s *slot) width() float64 {
@@ -70,31 +69,32 @@ func Arrange(n int, edges [][2]int, columns int) Drawing {
 		count := (len(nodes)-1)/max(columns, 1) + 1
 		rows = slices.AppendSeq(rows, slices.Chunk(nodes, (len(nodes)+count-1)/count))
 	}
-	nodes := make([]*slot, n)
-	at := make([]int, n)
 	table := make([][]*slot, len(rows))
+	add := func(node, row int) *slot {
+		s := &slot{node: node, row: row}
+		table[row] = append(table[row], s)
+		return s
+	}
+	nodes := make([]*slot, n)
 	for y, row := range rows {
 		for _, node := range row {
-			nodes[node], at[node] = &slot{node: node}, y
-			table[y] = append(table[y], nodes[node])
+			nodes[node] = add(node, y)
 		}
 	}
 	ways := make([][]*slot, len(edges))
 	for i, edge := range edges {
-		ways[i] = []*slot{nodes[edge[0]]}
-		for y := at[edge[0]] + 1; y < at[edge[1]]; y++ {
-			bend := &slot{node: -1}
-			table[y] = append(table[y], bend)
-			ways[i] = append(ways[i], bend)
+		from, to := nodes[edge[0]], nodes[edge[1]]
+		way := []*slot{from}
+		for y := from.row + 1; y < to.row; y++ {
+			way = append(way, add(-1, y))
 		}
-		ways[i] = append(ways[i], nodes[edge[1]])
-		for k := 1; k < len(ways[i]); k++ {
-			ways[i][k-1].after = append(ways[i][k-1].after, ways[i][k])
-			ways[i][k].before = append(ways[i][k].before, ways[i][k-1])
+		ways[i] = append(way, to)
+		for k, s := range ways[i][1:] {
+			way[k].after = append(way[k].after, s)
+			s.before = append(s.before, way[k])
 		}
 	}
-	width := order(table)
-	return draw(nodes, at, ways, width, len(rows))
+	return draw(nodes, ways, order(table), len(rows))
 }
 
 // rank returns the edges without those that close a circle, and the nodes by the longest way to them.
@@ -185,23 +185,22 @@ func place(row []*slot, width float64) {
 	}
 }
 
-func draw(nodes []*slot, at []int, ways [][]*slot, width float64, rows int) Drawing {
-	top := func(y int) float64 { return margin + float64(y)*(BoxHeight+down) }
+func draw(nodes []*slot, ways [][]*slot, width float64, rows int) Drawing {
+	top := func(row int) float64 { return margin + float64(row)*(BoxHeight+down) }
 	out := Drawing{
 		Width: max(width, 0) + 2*margin, Height: max(top(rows)-down+margin, 2*margin),
 		Boxes: make([]Point, len(nodes)), Edges: make([]Edge, len(ways)),
 	}
 	for node, s := range nodes {
-		out.Boxes[node] = Point{s.centre - BoxWidth/2, top(at[node])}
+		out.Boxes[node] = Point{s.centre - BoxWidth/2, top(s.row)}
 	}
 	for i, way := range ways {
-		y := at[way[0].node]
-		line := []Point{{way[0].centre, top(y) + BoxHeight}}
-		for k, s := range way[1 : len(way)-1] {
-			line = append(line, Point{s.centre, top(y + k + 1)}, Point{s.centre, top(y+k+1) + BoxHeight})
+		first, last := way[0], way[len(way)-1]
+		line := []Point{{first.centre, top(first.row) + BoxHeight}}
+		for _, s := range way[1 : len(way)-1] {
+			line = append(line, Point{s.centre, top(s.row)}, Point{s.centre, top(s.row) + BoxHeight})
 		}
-		last := way[len(way)-1]
-		out.Edges[i] = Edge{way[0].node, last.node, append(line, Point{last.centre, top(at[last.node])})}
+		out.Edges[i] = Edge{first.node, last.node, append(line, Point{last.centre, top(last.row)})}
 	}
 	return out
 }
