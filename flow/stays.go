@@ -446,10 +446,7 @@ func (s Stay) history() string {
 	case s.Remade > 1:
 		done = append(done, fmt.Sprintf("it was replaced %d times before", s.Remade))
 	}
-	if len(done) == 0 {
-		return ""
-	}
-	return "; " + strings.Join(done, ", ")
+	return strings.TrimSuffix("; "+strings.Join(done, ", "), "; ")
 }
 
 // endCall is how a VM is asked to end that otherwise is asked so: one that had to be deleted goes on being.
