@@ -141,7 +141,7 @@ func Change(o Object, attribute string, change func(i int, element Object)) {
 // Attributes are the attributes of an object; nil if it is something else.
 func Attributes(value json.RawMessage) Object {
 	var attributes Object
-	if json.Unmarshal(value, &attributes) != nil {
+	if KindOf(value) != KindObject || json.Unmarshal(value, &attributes) != nil {
 		return nil
 	}
 	return attributes
