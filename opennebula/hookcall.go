@@ -3,7 +3,6 @@ package opennebula
 import (
 	"bytes"
 	"errors"
-	"strconv"
 	"strings"
 
 	"github.com/flowjet/flowjet/opennebula/onexml"
@@ -13,8 +12,13 @@ const (
 	callUpdateVM         = "one.vm.update"
 	callAllocateDocument = "one.document.allocate"
 	callCloneDocument    = "one.document.clone"
-	// returnedID is how the second OUT parameter begins.
-	returnedID = "<POSITION>2</POSITION><TYPE>OUT</TYPE><VALUE>"
+
+	// How parameters begin in an API event: the session is the first.
+	idStart       = "<POSITION>2</POSITION><TYPE>IN</TYPE><VALUE>"
+	templateStart = "<POSITION>3</POSITION><TYPE>IN</TYPE><VALUE>"
+	modeStart     = "<POSITION>4</POSITION><TYPE>IN</TYPE><VALUE>"
+	returnedID    = "<POSITION>2</POSITION><TYPE>OUT</TYPE><VALUE>"
+	parameterEnd  = "</VALUE></PARAMETER>"
 )
 
 // readCall takes what is needed out of an API event's body. oned does not
@@ -48,7 +52,7 @@ func (e *HookEvent) readCall(text []byte) (reason Reason, err error) {
 			id, _ = between(returned[begin:], returnedID, parameterEnd)
 		}
 	default:
-		if second, found := between(text, parameterStart(2), parameterEnd); found {
+		if second, found := between(text, idStart, parameterEnd); found {
 			id = strings.TrimSpace(second)
 		}
 	}
@@ -68,12 +72,12 @@ func (e *HookEvent) readUpdate(text []byte) (Reason, error) {
 		return ReasonXML, errors.New("it has no VM id")
 	}
 	// The template may hold anything: it ends where the last fourth parameter begins.
-	_, text, begins := bytes.Cut(text, []byte(parameterStart(3)))
-	end := bytes.LastIndex(text, []byte(parameterEnd+"<PARAMETER>"+parameterStart(4)))
+	_, text, begins := bytes.Cut(text, []byte(templateStart))
+	end := bytes.LastIndex(text, []byte(parameterEnd+"<PARAMETER>"+modeStart))
 	if !begins || end < 0 {
 		return ReasonXML, errors.New("it has no template")
 	}
-	how, found := between(text[end+len(parameterEnd):], parameterStart(4), parameterEnd)
+	how, found := between(text[end+len(parameterEnd):], modeStart, parameterEnd)
 	if !found {
 		return ReasonXML, errors.New("it lacks the parameter for append or replace")
 	}
@@ -85,13 +89,6 @@ func (e *HookEvent) readUpdate(text []byte) (Reason, error) {
 		e.Ready = new(bool)
 	}
 	return "", nil
-}
-
-const parameterEnd = "</VALUE></PARAMETER>"
-
-// parameterStart is how the IN parameter of that number begins.
-func parameterStart(position int) string {
-	return "<POSITION>" + strconv.Itoa(position) + "</POSITION><TYPE>IN</TYPE><VALUE>"
 }
 
 // between is the text between the first start and the next end.

@@ -64,7 +64,7 @@ type Client struct {
 // Connect connects to NATS and waits for it until ctx ends.
 func Connect(ctx context.Context, config Config) (*Client, error) {
 	c := &Client{log: cmp.Or(config.Logger, slog.New(slog.DiscardHandler)), streams: map[string]*Stream{}, buckets: map[string]*Bucket{}}
-	watch := &connectionWatch{log: c.log, done: make(chan struct{}), lost: make(chan struct{}), current: ConnectionState{Since: time.Now()}}
+	watch := &connectionWatch{log: c.log, lost: make(chan struct{}), current: ConnectionState{Since: time.Now()}}
 	watch.epoch, watch.endEpoch = context.WithCancel(context.Background())
 	var err error
 	if c.conn, err = nats.Connect(config.URL, connectOptions(config, watch)...); err != nil {
@@ -73,8 +73,7 @@ func Connect(ctx context.Context, config Config) (*Client, error) {
 		}
 		return nil, fmt.Errorf("connect to NATS at %s: %w", redact(config.URL), err)
 	}
-	watch.follow(c.conn)
-	c.watch = watch
+	watch.conn, c.watch = c.conn, watch
 	c.life, c.end = context.WithCancel(context.Background())
 	err = watch.wait(ctx, redact(config.URL))
 	if err == nil {
@@ -206,10 +205,8 @@ type ConnectionState struct {
 
 // connectionWatch follows a connection's state and logs each change once.
 type connectionWatch struct {
-	log     *slog.Logger
-	conn    *nats.Conn
-	changes chan nats.Status
-	done    chan struct{}
+	log  *slog.Logger
+	conn *nats.Conn
 	// lost is closed when the connection is closed for good by somebody else.
 	lost chan struct{}
 
@@ -238,6 +235,8 @@ func connectOptions(config Config, watch *connectionWatch) []nats.Option {
 			delay := min(firstReconnect<<min(max(round-1, 0), 10), slowestReconnect)
 			return delay/2 + rand.N(delay/2+1)
 		}),
+		nats.ConnectHandler(watch.note), nats.ReconnectHandler(watch.note), nats.ClosedHandler(watch.note),
+		nats.DisconnectErrHandler(func(conn *nats.Conn, _ error) { watch.note(conn) }),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { // of attempts in vain the first of a row is logged
 			watch.mu.Lock()
 			defer watch.mu.Unlock()
@@ -260,64 +259,41 @@ func connectOptions(config Config, watch *connectionWatch) []nats.Option {
 	return append(options, config.Options...)
 }
 
-// follow notes each change of the connection, and that it is closed for good: NATS does so with
-// a client whose line it cannot read, and nats.go does not connect again.
-func (w *connectionWatch) follow(conn *nats.Conn) {
-	w.conn = conn
-	w.changes = conn.StatusChanged(nats.CONNECTED, nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)
-	w.note(conn.IsConnected())
-	go func() {
-		defer close(w.done)
-		for range w.changes {
-			// The state is asked for and not taken from the message: a full
-			// channel drops messages, never the newest state.
-			w.note(conn.IsConnected())
-			if !conn.IsClosed() {
-				continue
-			}
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			if !w.stopped {
-				w.log.Error("NATS has closed the connection permanently", "server", w.current.Server, "error", conn.LastError())
-				close(w.lost)
-			}
-			return
+// note takes the connection's state, which is asked for: a call may come when it has changed again.
+// NATS closes for good the connection of a client whose line it cannot read, and nats.go does not
+// connect again.
+func (w *connectionWatch) note(conn *nats.Conn) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	connected, closed := conn.IsConnected(), conn.IsClosed()
+	if w.current.Connected != connected {
+		w.current.Connected, w.current.Since = connected, time.Now()
+		switch {
+		case connected:
+			w.endEpoch()
+			w.epoch, w.endEpoch = context.WithCancel(context.Background())
+			w.current.Server, w.current.Error = conn.ConnectedUrlRedacted(), ""
+			w.log.Info("connected to NATS", "server", w.current.Server)
+		case !closed:
+			w.log.Warn("lost the connection to NATS, reconnecting", "server", w.current.Server)
 		}
-	}()
+	}
+	if closed && !w.stopped {
+		w.stopped = true
+		w.log.Error("NATS has closed the connection permanently", "server", w.current.Server, "error", conn.LastError())
+		close(w.lost)
+	}
 }
 
 func (w *connectionWatch) stop() {
 	w.mu.Lock()
-	w.stopped = true
-	w.mu.Unlock()
-	w.conn.RemoveStatusListener(w.changes)
-	<-w.done
-	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.stopped = true
 	w.endEpoch()
 }
 
-func (w *connectionWatch) note(connected bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.current.Connected == connected {
-		return
-	}
-	w.current.Connected, w.current.Since = connected, time.Now()
-	if connected {
-		w.endEpoch()
-		w.epoch, w.endEpoch = context.WithCancel(context.Background())
-		w.current.Server, w.current.Error = w.conn.ConnectedUrlRedacted(), ""
-		w.log.Info("connected to NATS", "server", w.current.Server)
-		return
-	}
-	if !w.conn.IsClosed() {
-		w.log.Warn("lost the connection to NATS, reconnecting", "server", w.current.Server)
-	}
-}
-
 func (w *connectionWatch) state() ConnectionState {
-	w.note(w.conn.IsConnected())
+	w.note(w.conn)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.current

@@ -78,10 +78,27 @@ func (g *group) add(own *request) {
 	}
 }
 
-// run stores what waits until nothing does. It leaves out what nobody waits for any more, and
-// what has waited too long: the process may have been suspended.
+// run stores what waits, each time what fits into one batch, until nothing does. It leaves out what
+// nobody waits for any more, and what has waited too long: the process may have been suspended.
 func (g *group) run() {
-	for requests := g.take(); requests != nil; requests = g.take() {
+	for {
+		g.mutex.Lock()
+		count, size := 0, 0
+		for count < len(g.waiting) {
+			if size += len(g.waiting[count].messages); count > 0 && size > maxBatch {
+				break
+			}
+			count++
+		}
+		requests := g.waiting[:count:count]
+		g.waiting = g.waiting[count:]
+		if g.running = count > 0; !g.running {
+			g.waiting = nil
+		}
+		g.mutex.Unlock()
+		if count == 0 {
+			return
+		}
 		var entries []*entry
 		requests = slices.DeleteFunc(requests, func(one *request) bool {
 			select {
@@ -101,22 +118,4 @@ func (g *group) run() {
 			one.finish(nil)
 		}
 	}
-}
-
-// take removes what fits into one batch; nil means that nothing waits.
-func (g *group) take() []*request {
-	g.mutex.Lock()
-	defer g.mutex.Unlock()
-	count, size := 0, 0
-	for count < len(g.waiting) {
-		if size += len(g.waiting[count].messages); count > 0 && size > maxBatch {
-			break
-		}
-		count++
-	}
-	taken := g.waiting[:count:count]
-	if g.waiting = g.waiting[count:]; count == 0 {
-		g.running, g.waiting, taken = false, nil, nil
-	}
-	return taken
 }
