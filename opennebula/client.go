@@ -213,23 +213,17 @@ type Session struct {
 	*caller
 	documentCalls
 	vmCalls
-	scheduledCalls
-	templateCalls
 	networkCalls
-	routerCalls
 }
 
 type (
-	documentCalls  struct{ *caller }
-	vmCalls        struct{ *caller }
-	scheduledCalls struct{ *caller }
-	templateCalls  struct{ *caller }
-	networkCalls   struct{ *caller }
-	routerCalls    struct{ *caller }
+	documentCalls struct{ *caller }
+	vmCalls       struct{ *caller } // and those about VM templates and scheduled actions
+	networkCalls  struct{ *caller } // and those about virtual routers
 )
 
 func newSession(c *caller) *Session {
-	return &Session{c, documentCalls{c}, vmCalls{c}, scheduledCalls{c}, templateCalls{c}, networkCalls{c}, routerCalls{c}}
+	return &Session{c, documentCalls{c}, vmCalls{c}, networkCalls{c}}
 }
 
 // caller makes the calls of a session, and those about users and the zone.

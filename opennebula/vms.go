@@ -201,7 +201,7 @@ type VMTemplate struct {
 }
 
 // VMTemplate reads a VM template (one.template.info).
-func (s templateCalls) VMTemplate(ctx context.Context, id int) (VMTemplate, error) {
+func (s vmCalls) VMTemplate(ctx context.Context, id int) (VMTemplate, error) {
 	return object(ctx, s.caller, readVMTemplate, "one.template.info", id, false, false)
 }
 
@@ -213,7 +213,7 @@ func readVMTemplate(r *onexml.Reader) (t VMTemplate) {
 // InstantiateTemplate makes a VM and returns its id (one.template.instantiate).
 // Extra is template text that is merged into the VM's; hold makes it wait in
 // HOLD instead of PENDING.
-func (s templateCalls) InstantiateTemplate(ctx context.Context, id int, name string, hold bool, extra string) (int, error) {
+func (s vmCalls) InstantiateTemplate(ctx context.Context, id int, name string, hold bool, extra string) (int, error) {
 	const persistent = false
 	return s.callID(ctx, "one.template.instantiate", id, name, hold, extra, persistent)
 }
@@ -233,19 +233,19 @@ func readEntry(r *onexml.Reader) (e PoolEntry) {
 
 // VMTemplates lists VM templates (one.templatepool.info). Filter is as for
 // Documents.
-func (s templateCalls) VMTemplates(ctx context.Context, filter int) ([]PoolEntry, error) {
+func (s vmCalls) VMTemplates(ctx context.Context, filter int) ([]PoolEntry, error) {
 	return pool(ctx, s.caller, "VMTEMPLATE", readEntry, "one.templatepool.info", filter, -1, -1)
 }
 
 // CloneVMTemplate copies a VM template under a new name and returns the copy's
 // id (one.template.clone). With images its images are copied too.
-func (s templateCalls) CloneVMTemplate(ctx context.Context, id int, name string, images bool) (int, error) {
+func (s vmCalls) CloneVMTemplate(ctx context.Context, id int, name string, images bool) (int, error) {
 	return s.callID(ctx, "one.template.clone", id, name, images)
 }
 
 // DeleteVMTemplate removes a VM template (one.template.delete), with images
 // also those that it uses.
-func (s templateCalls) DeleteVMTemplate(ctx context.Context, id int, images bool) error {
+func (s vmCalls) DeleteVMTemplate(ctx context.Context, id int, images bool) error {
 	return s.do(ctx, "one.template.delete", id, images)
 }
 
@@ -281,7 +281,7 @@ func readInside(r *onexml.Reader) (tree one.Template, text string) {
 // ScheduleAction has oned do something to a VM at a time (one.vm.schedadd), and
 // returns the scheduled action's id. Args belongs to the action, such as a
 // snapshot's name; empty for none.
-func (s scheduledCalls) ScheduleAction(ctx context.Context, vm int, action, args string, at time.Time) (int, error) {
+func (s vmCalls) ScheduleAction(ctx context.Context, vm int, action, args string, at time.Time) (int, error) {
 	text := fmt.Sprintf("SCHED_ACTION = [ACTION = %s,TIME = %d", action, at.Unix())
 	if args != "" {
 		text += fmt.Sprintf(`,ARGS = "%s"`, quoteTemplate.Replace(args))
@@ -293,7 +293,7 @@ func (s scheduledCalls) ScheduleAction(ctx context.Context, vm int, action, args
 var quoteTemplate = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
 // UnscheduleAction takes a scheduled action back (one.vm.scheddelete).
-func (s scheduledCalls) UnscheduleAction(ctx context.Context, vm, action int) error {
+func (s vmCalls) UnscheduleAction(ctx context.Context, vm, action int) error {
 	return s.do(ctx, "one.vm.scheddelete", vm, action)
 }
 
@@ -308,7 +308,7 @@ type ScheduledAction struct {
 
 // ScheduledActions lists a VM's scheduled actions, those that were carried out
 // included (one.vm.info).
-func (s scheduledCalls) ScheduledActions(ctx context.Context, vm int) ([]ScheduledAction, error) {
+func (s vmCalls) ScheduledActions(ctx context.Context, vm int) ([]ScheduledAction, error) {
 	return object(ctx, s.caller, readScheduled, "one.vm.info", vm, false)
 }
 
