@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/flowjet/flowjet/flow/one"
 )
 
 // ErrTooLarge is the cause of a TransportError when an answer was larger than
@@ -173,31 +171,10 @@ func Ambiguous(err error) bool {
 // Ambiguous. What is neither is refused for good.
 func Temporary(err error) bool { return NotBegun(err) || Ambiguous(err) }
 
-// VMState is oned's STATE of a VM. The domain defines it; it is repeated here
-// for code that speaks oned's wire and knows no services.
-type VMState = one.VMState
-
-// LCMState is oned's LCM_STATE of a VM, for the same readers.
-type LCMState = one.LCMState
-
-// NetworkState is oned's STATE of a virtual network, for the same readers.
-type NetworkState = one.NetworkState
-
-// The states of a virtual network without a fault.
-const (
-	NetworkReady      = one.NetworkReady
-	NetworkLockCreate = one.NetworkLockCreate
-	NetworkLockDelete = one.NetworkLockDelete
-	NetworkDone       = one.NetworkDone
-)
-
 // WriteTime is for how long after an event oned may answer with a state of before: it sends
 // the event first, then writes to its database (VirtualMachinePool::update), and answers from
 // there.
 const WriteTime = 2 * time.Second
-
-// ParseLCMState reads a name that stands in hook events.
-var ParseLCMState = one.ParseLCMState
 
 // Code is oned's error number, the third element of a refusal.
 type Code int

@@ -252,7 +252,7 @@ func seed(t *tx, config Config) {
 		t.save(kindUser, u.ID, u)
 	}
 	private := &network{
-		object: asOneadmin(0, "private"), State: opennebula.NetworkReady, PrevState: opennebula.NetworkReady, Parent: -1, FromID: -1,
+		object: asOneadmin(0, "private"), State: one.NetworkReady, PrevState: one.NetworkReady, Parent: -1, FromID: -1,
 		Template: networkDefaults("br0"),
 	}
 	const first, size = 10<<24 | 1, 1 << 20

@@ -286,7 +286,7 @@ func (f *faultInjector) enterByHand(id int, what string, to status) error {
 
 // BreakVM puts a VM into a failed life-cycle state, such as BOOT_FAILURE.
 func (f *faultInjector) BreakVM(id int, state string) error {
-	lcm, known := opennebula.ParseLCMState(state)
+	lcm, known := one.ParseLCMState(state)
 	if !known {
 		return fmt.Errorf("break VM %d: %q is no life-cycle state of OpenNebula", id, state)
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/sim/internal/template"
 	"github.com/flowjet/flowjet/sim/internal/xmlrpc"
@@ -16,12 +17,12 @@ import (
 
 type network struct {
 	object
-	State     opennebula.NetworkState `json:"state"`
-	PrevState opennebula.NetworkState `json:"prev_state"`
-	Parent    int                     `json:"parent"`
-	FromID    int                     `json:"template_id"`
-	Template  template.Template       `json:"template"`
-	Ranges    []addressRange          `json:"ranges"`
+	State     one.NetworkState  `json:"state"`
+	PrevState one.NetworkState  `json:"prev_state"`
+	Parent    int               `json:"parent"`
+	FromID    int               `json:"template_id"`
+	Template  template.Template `json:"template"`
+	Ranges    []addressRange    `json:"ranges"`
 
 	unwritten time.Time // until when reads show it in LOCK_CREATE
 }
@@ -69,7 +70,7 @@ func (n *network) show(w *xmlrpc.Writer) {
 	shown := n
 	if time.Now().Before(n.unwritten) {
 		earlier := *n
-		earlier.State, earlier.PrevState = opennebula.NetworkLockCreate, 0
+		earlier.State, earlier.PrevState = one.NetworkLockCreate, 0
 		shown = &earlier
 	}
 	shown.write(w, infoForm)
@@ -95,7 +96,7 @@ func (n *network) write(w *xmlrpc.Writer, form networkForm) {
 	w.Markup("<OUTDATED_VMS></OUTDATED_VMS><UPDATING_VMS></UPDATING_VMS><ERROR_VMS></ERROR_VMS>")
 	n.Template.Write(w, "TEMPLATE")
 	w.Open("AR_POOL")
-	if form != eventForm || n.State == opennebula.NetworkReady {
+	if form != eventForm || n.State == one.NetworkReady {
 		for i := range n.Ranges {
 			n.Ranges[i].write(w, form)
 		}
@@ -179,7 +180,7 @@ func (c *cloud) networkOf(who identity, nic template.Template) (found *network, 
 
 // addNetwork brings a new network into the zone: LOCK_CREATE, then READY.
 func addNetwork(t *tx, n *network) (id int) {
-	n.State = opennebula.NetworkLockCreate
+	n.State = one.NetworkLockCreate
 	t.emit(networkEvent(n))
 	t.db.scheduleNetwork(n)
 	return networks.save(t, n)
@@ -187,7 +188,7 @@ func addNetwork(t *tx, n *network) (id int) {
 
 // scheduleNetwork sets the timer of a network's next step, if it has one: LOCK_CREATE to READY, or LOCK_DELETE to DONE and away.
 func (d *database) scheduleNetwork(n *network) {
-	if n.State != opennebula.NetworkLockCreate && n.State != opennebula.NetworkLockDelete {
+	if n.State != one.NetworkLockCreate && n.State != one.NetworkLockDelete {
 		return
 	}
 	id := n.ID
@@ -197,13 +198,13 @@ func (d *database) scheduleNetwork(n *network) {
 			return
 		}
 		switch n.State {
-		case opennebula.NetworkLockCreate:
-			n.State, n.unwritten = opennebula.NetworkReady, t.written
+		case one.NetworkLockCreate:
+			n.State, n.unwritten = one.NetworkReady, t.written
 			t.emit(networkEvent(n))
-			n.PrevState = opennebula.NetworkReady
+			n.PrevState = one.NetworkReady
 			networks.save(t, n)
-		case opennebula.NetworkLockDelete:
-			n.State, n.PrevState = opennebula.NetworkDone, opennebula.NetworkLockDelete
+		case one.NetworkLockDelete:
+			n.State, n.PrevState = one.NetworkDone, one.NetworkLockDelete
 			t.emit(networkEvent(n))
 			delete(t.cloud.networks, id)
 			t.save(kindNetwork, id, nil)
@@ -243,7 +244,7 @@ func networkReserve(r *request, parent *network) any {
 
 // networkDelete is one.vn.delete: refused while addresses are in use.
 func networkDelete(r *request, n *network) {
-	refuseIf(n.State == opennebula.NetworkLockDelete, opennebula.CodeAction, "Virtual network is being deleted already.")
+	refuseIf(n.State == one.NetworkLockDelete, opennebula.CodeAction, "Virtual network is being deleted already.")
 	used := n.usedLeases()
 	refuseIf(used > 0, opennebula.CodeAction, fmt.Sprintf("Cannot delete virtual network [%d]: %d leases are in use.", n.ID, used))
 	r.extra = xmlrpc.Text(networks.element, func(w *xmlrpc.Writer) { n.write(w, storedForm) })
@@ -252,7 +253,7 @@ func networkDelete(r *request, n *network) {
 			parent.release(block.IP, block.Size, holder{holderVNet, n.ID})
 		}
 	}
-	n.PrevState, n.State = n.State, opennebula.NetworkLockDelete
+	n.PrevState, n.State = n.State, one.NetworkLockDelete
 	r.tx.emit(networkEvent(n))
 	r.tx.db.scheduleNetwork(n)
 }
