@@ -72,9 +72,7 @@ func readDocument(r *onexml.Reader) (d Document) {
 // (one.document.allocate). Body should be JSON.
 func (s documentCalls) AllocateDocument(ctx context.Context, documentType int, name string, body []byte) (int, error) {
 	var escaped bytes.Buffer
-	if err := xml.EscapeText(&escaped, []byte(name)); err != nil {
-		return 0, fmt.Errorf("escape the document's name %q: %w", name, err)
-	}
+	_ = xml.EscapeText(&escaped, []byte(name)) // a buffer takes everything
 	text := templateText("<NAME>"+escaped.String()+"</NAME>", body)
 	return s.callID(ctx, "one.document.allocate", text, documentType)
 }

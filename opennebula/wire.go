@@ -88,10 +88,10 @@ func (a *answer) decode(method string) error {
 		return unexpected(method, elements)
 	}
 	accepted, isBool := elements[0].(bool)
-	switch {
-	case !isBool:
+	if !isBool {
 		return unexpected(method, elements[0])
-	case accepted:
+	}
+	if accepted {
 		a.value = elements[1]
 		return nil
 	}

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -245,7 +246,7 @@ func Token(name string) string {
 		hash := sha256.Sum256([]byte(name))
 		name = strings.ToValidUTF8(name[:keptOfToken], "") + "-" + hex.EncodeToString(hash[:8])
 	}
-	if isSimple(name) || name != "" && strings.IndexFunc(name, structural) < 0 && utf8.ValidString(name) {
+	if name != "" && strings.IndexFunc(name, structural) < 0 && utf8.ValidString(name) {
 		return name
 	}
 	clean := strings.Map(func(r rune) rune {
@@ -254,20 +255,7 @@ func Token(name string) string {
 		}
 		return r
 	}, name)
-	if clean == "" {
-		return "_"
-	}
-	return clean
-}
-
-// isSimple reports whether a name is one of letters, digits and '_', as nearly all are.
-func isSimple(name string) bool {
-	for i := range len(name) {
-		if c := name[i]; (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' {
-			return false
-		}
-	}
-	return name != ""
+	return cmp.Or(clean, "_")
 }
 
 func structural(r rune) bool { return r <= ' ' || r == '.' || r == '*' || r == '>' || r == 0x7f }

@@ -15,16 +15,12 @@ func Clean(text []byte) []byte {
 	if IsClean(text) {
 		return text
 	}
-	cleaned := make([]byte, 0, len(text)+16)
-	for i := 0; i < len(text); {
-		r, size := utf8.DecodeRune(text[i:])
-		if !allowed(r) {
-			r = utf8.RuneError
+	return bytes.Map(func(r rune) rune { // which gets utf8.RuneError for a byte that is not UTF-8
+		if allowed(r) {
+			return r
 		}
-		cleaned = utf8.AppendRune(cleaned, r)
-		i += size
-	}
-	return cleaned
+		return utf8.RuneError
+	}, text)
 }
 
 // IsClean reports whether XML allows all that is in a text.
@@ -58,16 +54,10 @@ func allowed(r rune) bool {
 
 // appendLines appends text whose line ends become "\n", as XML has it.
 func appendLines(to, text []byte) []byte {
-	for {
-		at := bytes.IndexByte(text, '\r')
-		if at < 0 {
-			return append(to, text...)
-		}
-		to = append(append(to, text[:at]...), '\n')
-		if text = text[at+1:]; len(text) > 0 && text[0] == '\n' {
-			text = text[1:]
-		}
+	if bytes.IndexByte(text, '\r') >= 0 {
+		text = bytes.ReplaceAll(bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n"))
 	}
+	return append(to, text...)
 }
 
 // unescape appends text with its references resolved.
@@ -110,18 +100,11 @@ func unescape(to, text []byte) []byte {
 // maxReference bounds the length of what stands between "&" and ";".
 const maxReference = 10
 
+var references = map[string]rune{"lt": '<', "gt": '>', "amp": '&', "quot": '"', "apos": '\''}
+
 func reference(name []byte) (r rune, known bool) {
-	switch string(name) {
-	case "lt":
-		return '<', true
-	case "gt":
-		return '>', true
-	case "amp":
-		return '&', true
-	case "quot":
-		return '"', true
-	case "apos":
-		return '\'', true
+	if r, known = references[string(name)]; known {
+		return r, true
 	}
 	digits, numeric := bytes.CutPrefix(name, []byte("#"))
 	if !numeric {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -186,15 +187,8 @@ func (c *Commands) FinishCommand(ctx context.Context, replyTo string, status pip
 
 // isInbox keeps replies away from our own streams and the server's, whatever stands in a message's header.
 func isInbox(subject string) bool {
-	if js.CheckSubject(subject) != nil || strings.ContainsAny(subject, "*>") {
-		return false
-	}
-	for _, reserved := range []string{"one.", "flow.", "$"} {
-		if strings.HasPrefix(subject, reserved) {
-			return false
-		}
-	}
-	return true
+	reserved := slices.ContainsFunc([]string{"one.", "flow.", "$"}, func(prefix string) bool { return strings.HasPrefix(subject, prefix) })
+	return !reserved && js.CheckSubject(subject) == nil && !strings.ContainsAny(subject, "*>")
 }
 
 // ResumeCommand is SubmitCommand for a command that may have been submitted

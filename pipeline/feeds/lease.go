@@ -7,7 +7,6 @@ package feeds
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -20,6 +19,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/flowjet/flowjet/internal/errs"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
@@ -143,13 +143,11 @@ func (l *Lease) Publish(ctx context.Context, events []Event) error {
 }
 
 func (l *Lease) failed(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case js.Conflict(err), errors.Is(err, pipeline.ErrSuperseded):
-		return fmt.Errorf("publish feed %s as %s: %w", l.feed, l.holder, pipeline.ErrSuperseded)
+	if js.Conflict(err) {
+		err = pipeline.ErrSuperseded
 	}
-	return fmt.Errorf("publish feed %s as %s: %w", l.feed, l.holder, err)
+	errs.Wrap(&err, "publish feed %s as %s", l.feed, l.holder)
+	return err
 }
 
 // publish also begins a trace for each event, where somebody traces: it is where everything that
@@ -273,23 +271,19 @@ func (l *Lease) Stage(events []Event) (commit func(context.Context) error) {
 		return publish
 	}
 	return func(ctx context.Context) error {
-		if l.commit(ctx, batch) == nil {
+		l.mu.Lock()
+		err := l.renew(ctx)
+		if err == nil {
+			attempt, cancel := context.WithTimeout(ctx, js.Attempt)
+			_, err = batch.Commit(attempt)
+			cancel()
+		}
+		l.mu.Unlock()
+		if err == nil {
 			return nil
 		}
 		return publish(ctx)
 	}
-}
-
-func (l *Lease) commit(ctx context.Context, batch *js.Batch) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.renew(ctx); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, js.Attempt)
-	defer cancel()
-	_, err := batch.Commit(ctx)
-	return err
 }
 
 // Beat announces that the holder of the lease is alive. It is not stored, and lost when nobody listens.

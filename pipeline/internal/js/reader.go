@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 
+	"github.com/flowjet/flowjet/internal/errs"
 	"github.com/flowjet/flowjet/internal/idle"
 )
 
@@ -130,21 +131,19 @@ func (r *Reader) drain(ctx context.Context, visit func(Message)) error {
 			if err := r.open(ctx); err != nil {
 				return err
 			}
-			open = true
 		}
 		if r.pending == 0 {
 			return nil
 		}
 		message, err := r.take(ctx)
-		switch {
-		case err == nil:
+		if open = err == nil; open {
 			visit(message)
-		case ctx.Err() != nil:
-			return fmt.Errorf("read %s of stream %s: %w", r.filter, r.stream.name, ctx.Err())
-		default:
-			r.drop()
-			open = false
+			continue
 		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("read %s of stream %s: %w", r.filter, r.stream.name, ctx.Err())
+		}
+		r.drop()
 	}
 }
 
@@ -261,25 +260,22 @@ func (r *Reader) current(ctx context.Context) (jetstream.MessagesContext, error)
 	return messages, nil
 }
 
-// drop gives the consumer up. The server forgets it by itself.
-func (r *Reader) drop() {
+// drop gives the consumer up, and returns its name. The server forgets it by itself.
+func (r *Reader) drop() (name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.messages != nil {
 		r.messages.Stop()
 	}
-	r.messages, r.consumer = nil, ""
+	name, r.messages, r.consumer = r.consumer, nil, ""
+	return name
 }
 
 // Stop ends the reader; a Next that waits returns ErrClosed. It may be called
 // more than once and from any goroutine.
 func (r *Reader) Stop() {
 	r.stop()
-	r.mu.Lock()
-	name := r.consumer
-	r.mu.Unlock()
-	r.drop()
-	r.forget(name)
+	r.forget(r.drop())
 }
 
 // forget deletes the consumer. Where that fails the server does so by itself.
@@ -299,8 +295,6 @@ func (r *Reader) open(ctx context.Context) error {
 		_, err := r.current(ctx)
 		return err
 	})
-	if err != nil {
-		return fmt.Errorf("read %s of stream %s: %w", r.filter, r.stream.name, err)
-	}
-	return nil
+	errs.Wrap(&err, "read %s of stream %s", r.filter, r.stream.name)
+	return err
 }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/flowjet/flowjet/internal/errs"
 )
 
 // BucketPrefix makes the name of a bucket's stream.
@@ -47,14 +49,12 @@ func (s *Stream) retry(ctx context.Context, try func(context.Context, jetstream.
 
 // Info is the stream's state now.
 func (s *Stream) Info(ctx context.Context, options ...jetstream.StreamInfoOpt) (info *jetstream.StreamInfo, err error) {
+	defer errs.Wrap(&err, "ask about stream %s", s.name)
 	err = s.retry(ctx, func(ctx context.Context, stream jetstream.Stream) (err error) {
 		info, err = stream.Info(ctx, options...)
 		return err
 	})
-	if err != nil {
-		return nil, fmt.Errorf("ask about stream %s: %w", s.name, err)
-	}
-	return info, nil
+	return info, err
 }
 
 // End is the sequence of the last message that the stream has had: what is read behind it is new.
