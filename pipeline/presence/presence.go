@@ -3,7 +3,6 @@
 package presence
 
 import (
-	"context"
 	"maps"
 	"slices"
 	"time"
@@ -28,8 +27,7 @@ type Presence struct {
 	schema int
 	self   func() pipeline.Process
 	others *liveness.Set[pipeline.Process]
-	end    context.CancelFunc
-	done   chan struct{}
+	liveness.Announcer
 }
 
 // Announce announces a process, as self describes it each time, until Leave. self is
@@ -44,24 +42,9 @@ func Announce(p *pipeline.Pipeline, self func() pipeline.Process) (*Presence, er
 	if err != nil {
 		return nil, err
 	}
-	presence := &Presence{core: p.Client, schema: p.Schema(), self: self, others: others, done: make(chan struct{})}
-	life, end := context.WithCancel(presence.core.Life())
-	presence.end = end
-	go func() {
-		defer close(presence.done)
-		ticker := time.NewTicker(beat)
-		defer ticker.Stop()
-		for {
-			presence.announce(false)
-			select {
-			case <-ticker.C:
-			case <-life.Done():
-				others.Stop()
-				presence.announce(true)
-				return
-			}
-		}
-	}()
+	presence := &Presence{core: p.Client, schema: p.Schema(), self: self, others: others}
+	presence.announce(false)
+	presence.Announcer = liveness.Announce(presence.core.Life(), beat, presence.announce)
 	return presence, nil
 }
 
@@ -75,16 +58,10 @@ func (p *Presence) Others() []pipeline.Process {
 	return others
 }
 
-// Leave announces that the process is gone.
-func (p *Presence) Leave(ctx context.Context) {
-	p.end()
-	select {
-	case <-p.done:
-	case <-ctx.Done():
-	}
-}
-
 func (p *Presence) announce(leaving bool) {
+	if leaving {
+		p.others.Stop()
+	}
 	said := p.self()
 	said.Version, said.Leaving = p.schema, leaving
 	if err := p.core.Announce(pipeline.ProcessSubject(said.ID), pipeline.Encode(said)); err != nil {

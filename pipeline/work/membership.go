@@ -46,9 +46,9 @@ type Membership struct {
 	subscription *nats.Subscription
 	workers      *liveness.Set[pipeline.WorkerBeat]
 	changes      chan struct{}
-	leave        context.CancelFunc
-	done         chan struct{}
-	joined       time.Time
+	liveness.Announcer
+	settled *time.Timer
+	joined  time.Time
 
 	mu          sync.Mutex
 	owned       map[string]bool
@@ -62,7 +62,7 @@ type Membership struct {
 func Join(ctx context.Context, p *pipeline.Pipeline, worker string) (*Membership, error) {
 	m := &Membership{
 		core: p.Client, schema: p.Schema(), worker: pipeline.Token(worker), process: nuid.Next(), joined: time.Now(),
-		changes: make(chan struct{}, 1), done: make(chan struct{}),
+		changes: make(chan struct{}, 1),
 		workers: liveness.New[pipeline.WorkerBeat](deadAfter), owned: map[string]bool{},
 	}
 	err := ctx.Err()
@@ -72,10 +72,9 @@ func Join(ctx context.Context, p *pipeline.Pipeline, worker string) (*Membership
 	if err != nil {
 		return nil, fmt.Errorf("join the workers as %s: %w", worker, err)
 	}
-	life, leave := context.WithCancel(m.core.Life())
-	m.leave = leave
 	m.announce(pipeline.WorkerJoining)
-	go m.run(life)
+	m.settled = time.AfterFunc(settle, m.refresh)
+	m.Announcer = liveness.Announce(m.core.Life(), beat, m.beat)
 	return m, nil
 }
 
@@ -104,40 +103,21 @@ func (m *Membership) SetOnedUnreachable(unreachable bool) {
 	}
 }
 
-// Leave announces that the worker is gone, so that the others take over at
-// once, and ends the membership. It owns nothing afterwards.
-func (m *Membership) Leave(ctx context.Context) {
-	m.leave()
-	select {
-	case <-m.done:
-	case <-ctx.Done():
+// beat announces the worker; once it leaves it owns nothing.
+func (m *Membership) beat(leaving bool) {
+	if !leaving {
+		m.announce(pipeline.WorkerAlive)
+		m.refresh()
+		return
 	}
-}
-
-func (m *Membership) run(ctx context.Context) {
-	defer close(m.done)
-	ticker := time.NewTicker(beat)
-	defer ticker.Stop()
-	settled := time.NewTimer(settle)
-	defer settled.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			_ = m.subscription.Unsubscribe()
-			m.announce(pipeline.WorkerLeaving)
-			m.mu.Lock()
-			defer m.mu.Unlock()
-			m.left = true
-			m.workers.Clear()
-			m.apply(map[string]bool{})
-			return
-		case <-settled.C:
-			m.refresh()
-		case <-ticker.C:
-			m.announce(pipeline.WorkerAlive)
-			m.refresh()
-		}
-	}
+	m.settled.Stop()
+	_ = m.subscription.Unsubscribe()
+	m.announce(pipeline.WorkerLeaving)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.left = true
+	m.workers.Clear()
+	m.apply(map[string]bool{})
 }
 
 func (m *Membership) announce(state string) {

@@ -107,7 +107,7 @@ func TestAMembershipOutlivesTheContextOfJoinAndEndsWithThePipeline(t *testing.T)
 	cancel()
 	poll.Until(t, "a to own all", func() bool { return shared(m) })
 	p.Close()
-	<-m.done
+	m.Leave(limited(t))
 	if len(m.Owned()) != 0 {
 		t.Error("it still owns keys")
 	}

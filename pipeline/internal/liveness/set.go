@@ -2,6 +2,7 @@
 package liveness
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -93,4 +94,40 @@ func (s *Set[T]) Live() map[string]T {
 		live[id] = heard.said
 	}
 	return live
+}
+
+// Announcer announces a member until it leaves.
+type Announcer struct {
+	end  context.CancelFunc
+	done chan struct{}
+}
+
+// Announce calls announce every so often until Leave, or until life ends, and then once more with leaving.
+func Announce(life context.Context, every time.Duration, announce func(leaving bool)) Announcer {
+	life, end := context.WithCancel(life)
+	a := Announcer{end, make(chan struct{})}
+	go func() {
+		defer close(a.done)
+		ticker := time.NewTicker(every)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				announce(false)
+			case <-life.Done():
+				announce(true)
+				return
+			}
+		}
+	}()
+	return a
+}
+
+// Leave announces that the member is gone, and waits for that until ctx ends.
+func (a Announcer) Leave(ctx context.Context) {
+	a.end()
+	select {
+	case <-a.done:
+	case <-ctx.Done():
+	}
 }
