@@ -280,17 +280,9 @@ func (c *Client) Confirm() func(context.Context) bool {
 
 // readAs makes a call whose answer is a text, and reads it by of. The text lasts
 // until that returns: what is kept of it has to be copied.
-func readAs[T any](ctx context.Context, c *caller, of func(text []byte) (T, error), method string, arguments ...any) (none T, err error) {
+func readAs[T any](ctx context.Context, c *caller, of func(text []byte) (T, error), method string, arguments ...any) (T, error) {
 	received, err := c.client.call(ctx, c, method, arguments)
-	if err != nil {
-		return none, err
-	}
-	defer received.release()
-	text, err := received.textValue(method)
-	if err != nil {
-		return none, err
-	}
-	return of(text)
+	return readText(received, err, method, of)
 }
 
 // object makes a call whose answer is an object's XML, which of reads.

@@ -127,7 +127,7 @@ func escape(text string) string {
 // scopedByServer finds the group in a session of another server user than ours, "<target>:<group>:<token>",
 // which oned has accepted.
 func scopedByServer(user User, asked credentials) (User, error) {
-	if user.Identity.UName == asked.name && !user.server {
+	if user.Identity.UName == asked.name && !strings.HasPrefix(user.driver, "server") {
 		return user, nil
 	}
 	rest, found := strings.CutPrefix(asked.secret, user.Identity.UName+":")

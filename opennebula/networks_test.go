@@ -23,11 +23,7 @@ func recordedObjects[T any](t *testing.T, method string, read func(r *onexml.Rea
 		if received.decode(method) != nil {
 			continue
 		}
-		text, err := received.textValue(method)
-		if err != nil {
-			t.Fatal(err)
-		}
-		found, err := readObject(method, text, read)
+		found, err := readText(&received, nil, method, func(text []byte) (T, error) { return readObject(method, text, read) })
 		if err != nil {
 			t.Fatal(err)
 		}

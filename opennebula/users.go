@@ -4,7 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/flowjet/flowjet/flow/one"
@@ -22,8 +22,8 @@ type User struct {
 	// Scoped reports whether the session acts in that group alone.
 	Scoped  bool
 	Enabled bool
-	// server reports whether it is a server user, which acts for others.
-	server bool
+	// driver is the authentication driver; that of a server user, which acts for others, begins with server.
+	driver string
 	// password is the hash of a password that oned itself checks, tokens are the
 	// login tokens.
 	password string
@@ -40,10 +40,8 @@ type loginToken struct {
 // Proof returns a digest that stands for the secret with which the user has logged in: it
 // holds as long as oned has that password or token.
 func (u User) Proof(secret string) string {
-	for _, token := range u.tokens {
-		if token.Token == secret {
-			return proof("token", secret)
-		}
+	if slices.ContainsFunc(u.tokens, func(token loginToken) bool { return token.Token == secret }) {
+		return proof("token", secret)
 	}
 	return proof("password", u.password)
 }
@@ -65,14 +63,8 @@ func proof(kind, secret string) string {
 	return hex.EncodeToString(digest[:])
 }
 
-type userObject struct {
-	User
-	// driver is the authentication driver.
-	driver string
-}
-
-func readUser(r *onexml.Reader) userObject {
-	u := userObject{User: User{Enabled: true}}
+func readUser(r *onexml.Reader) User {
+	u := User{Enabled: true}
 	r.Fields(onexml.Fields{
 		"ID": &u.Identity.UID, "GID": &u.Identity.GID, "GNAME": &u.Identity.GName, "NAME": &u.Identity.UName,
 		"AUTH_DRIVER": &u.driver, "PASSWORD": &u.password,
@@ -84,7 +76,6 @@ func readUser(r *onexml.Reader) userObject {
 			u.tokens = append(u.tokens, token)
 		},
 	})
-	u.server = strings.HasPrefix(u.driver, "server")
 	return u
 }
 
@@ -108,7 +99,7 @@ func (c *caller) Groups(ctx context.Context) ([]PoolEntry, error) {
 }
 
 // user returns a user with the group in which the session acts.
-func (c *caller) user(found userObject) User {
+func (c *caller) user(found User) User {
 	group := c.group
 	for _, token := range found.tokens {
 		if group < 0 && c.secret != "" && token.Token == c.secret {
@@ -119,5 +110,5 @@ func (c *caller) user(found userObject) User {
 	if found.Scoped {
 		found.EffectiveGID = group
 	}
-	return found.User
+	return found
 }

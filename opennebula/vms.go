@@ -202,12 +202,10 @@ type VMTemplate struct {
 
 // VMTemplate reads a VM template (one.template.info).
 func (s vmCalls) VMTemplate(ctx context.Context, id int) (VMTemplate, error) {
-	return object(ctx, s.caller, readVMTemplate, "one.template.info", id, false, false)
-}
-
-func readVMTemplate(r *onexml.Reader) (t VMTemplate) {
-	r.Fields(onexml.Fields{"ID": &t.ID, "NAME": &t.Name, "TEMPLATE": func() { t.Template = bytes.Clone(r.Inner()) }})
-	return t
+	return object(ctx, s.caller, func(r *onexml.Reader) (t VMTemplate) {
+		r.Fields(onexml.Fields{"ID": &t.ID, "NAME": &t.Name, "TEMPLATE": func() { t.Template = bytes.Clone(r.Inner()) }})
+		return t
+	}, "one.template.info", id, false, false)
 }
 
 // InstantiateTemplate makes a VM and returns its id (one.template.instantiate).
@@ -309,14 +307,12 @@ type ScheduledAction struct {
 // ScheduledActions lists a VM's scheduled actions, those that were carried out
 // included (one.vm.info).
 func (s vmCalls) ScheduledActions(ctx context.Context, vm int) ([]ScheduledAction, error) {
-	return object(ctx, s.caller, readScheduled, "one.vm.info", vm, false)
-}
-
-func readScheduled(r *onexml.Reader) (actions []ScheduledAction) {
-	r.At(func() {
-		var a ScheduledAction
-		r.Fields(onexml.Fields{"ID": &a.ID, "ACTION": &a.Action, "ARGS": &a.Args, "TIME": func() { a.Time = int64(r.Int()) }})
-		actions = append(actions, a)
-	}, "TEMPLATE", "SCHED_ACTION")
-	return actions
+	return object(ctx, s.caller, func(r *onexml.Reader) (actions []ScheduledAction) {
+		r.At(func() {
+			var a ScheduledAction
+			r.Fields(onexml.Fields{"ID": &a.ID, "ACTION": &a.Action, "ARGS": &a.Args, "TIME": func() { a.Time = int64(r.Int()) }})
+			actions = append(actions, a)
+		}, "TEMPLATE", "SCHED_ACTION")
+		return actions
+	}, "one.vm.info", vm, false)
 }

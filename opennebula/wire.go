@@ -124,12 +124,17 @@ func faultOf(r *onexml.Reader) string {
 	return fmt.Sprintf("fault %d: %s", code, text)
 }
 
-// textValue is the answer's value, a text, until the answer is released.
-func (a *answer) textValue(method string) ([]byte, error) {
-	if text, is := a.value.([]byte); is {
-		return text, nil
+// readText reads the text of a call's answer by of, and releases the answer.
+func readText[T any](received *answer, err error, method string, of func(text []byte) (T, error)) (none T, _ error) {
+	if err != nil {
+		return none, err
 	}
-	return nil, unexpected(method, a.value)
+	defer received.release()
+	text, is := received.value.([]byte)
+	if !is {
+		return none, unexpected(method, received.value)
+	}
+	return of(text)
 }
 
 func unexpected(method string, value any) error {

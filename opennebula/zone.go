@@ -110,15 +110,7 @@ func objectAt[T any](ctx context.Context, e *exchange, endpoint string, of func(
 	warmed := e.warmups.enter(ctx, warmupKey{endpoint, e.tokens.user}, e.tokens.currentPeriod())
 	received, err := e.exchangeAt(ctx, e.probes, endpoint, method, body)
 	warmed(accepted(err))
-	if err != nil {
-		return none, err
-	}
-	defer received.release()
-	text, err := received.textValue(method)
-	if err != nil {
-		return none, err
-	}
-	return readObject(method, text, of)
+	return readText(received, err, method, func(text []byte) (T, error) { return readObject(method, text, of) })
 }
 
 const (

@@ -299,23 +299,18 @@ func runServer(options *server.Options, logger *slog.Logger) (running *server.Se
 	lines := newLogger(logger)
 	running.SetLoggerV2(lines, false, false, false)
 	go running.Start()
-	if err := awaitReady(running, lines.fatal); err != nil {
+	for deadline := time.Now().Add(serverReady); !running.ReadyForConnections(readyStep); {
+		select {
+		case reason := <-lines.fatal:
+			err = errors.New(reason)
+		default:
+			if time.Now().Before(deadline) {
+				continue
+			}
+			err = fmt.Errorf("not ready after %v", serverReady)
+		}
 		running.Shutdown()
 		return nil, nil, fmt.Errorf("start the embedded NATS server on %s: %w", options.StoreDir, err)
 	}
 	return running, lines.broken, nil
-}
-
-func awaitReady(running *server.Server, fatal <-chan string) error {
-	for deadline := time.Now().Add(serverReady); time.Now().Before(deadline); {
-		if running.ReadyForConnections(readyStep) {
-			return nil
-		}
-		select {
-		case reason := <-fatal:
-			return errors.New(reason)
-		default:
-		}
-	}
-	return fmt.Errorf("not ready after %v", serverReady)
 }
