@@ -54,16 +54,32 @@ func (p Permissions) Octet() string {
 
 func readDocument(r *onexml.Reader) (d Document) {
 	p := &d.Permissions
-	r.Fields(ownerFields(&d.Owner), onexml.Fields{
-		"ID": &d.ID, "NAME": &d.Name, "TYPE": &d.Type,
-		"PERMISSIONS": func() {
+	r.Each(func(name []byte) { // not by Fields: a list has thousands of documents
+		switch string(name) {
+		case "ID":
+			d.ID = r.Int()
+		case "UID":
+			d.Owner.UID = r.Int()
+		case "GID":
+			d.Owner.GID = r.Int()
+		case "UNAME":
+			d.Owner.UName = r.String()
+		case "GNAME":
+			d.Owner.GName = r.String()
+		case "NAME":
+			d.Name = r.String()
+		case "TYPE":
+			d.Type = r.Int()
+		case "PERMISSIONS":
 			r.Fields(onexml.Fields{
 				"OWNER_U": &p.OwnerU, "OWNER_M": &p.OwnerM, "OWNER_A": &p.OwnerA, "GROUP_U": &p.GroupU, "GROUP_M": &p.GroupM,
 				"GROUP_A": &p.GroupA, "OTHER_U": &p.OtherU, "OTHER_M": &p.OtherM, "OTHER_A": &p.OtherA,
 			})
-		},
-		"LOCK":     func() { d.Locked = true },
-		"TEMPLATE": func() { r.At(func() { d.Body = bytes.Clone(r.Text()) }, "BODY") },
+		case "LOCK":
+			d.Locked = true
+		case "TEMPLATE":
+			r.At(func() { d.Body = bytes.Clone(r.Text()) }, "BODY")
+		}
 	})
 	return d
 }

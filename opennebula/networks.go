@@ -23,7 +23,8 @@ type Network struct {
 
 func readNetwork(r *onexml.Reader) Network {
 	n := Network{Parent: -1, Template: -1}
-	r.Fields(ownerFields(&n.Owner), onexml.Fields{
+	r.Fields(onexml.Fields{
+		"UID": &n.Owner.UID, "GID": &n.Owner.GID, "UNAME": &n.Owner.UName, "GNAME": &n.Owner.GName,
 		"ID": &n.ID, "NAME": &n.Name, "STATE": (*int)(&n.State),
 		"PARENT_NETWORK_ID": func() { n.Parent = idOrNone(r.String()) },
 		"TEMPLATE_ID":       func() { n.Template = idOrNone(r.String()) },
@@ -90,7 +91,8 @@ func readRouter(r *onexml.Reader) (router Router) {
 			router.Addresses = append(router.Addresses, nic)
 		}
 	}
-	r.Fields(ownerFields(&router.Owner), onexml.Fields{
+	r.Fields(onexml.Fields{
+		"UID": &router.Owner.UID, "GID": &router.Owner.GID, "UNAME": &router.Owner.UName, "GNAME": &router.Owner.GName,
 		"ID": &router.ID, "NAME": &router.Name,
 		"VMS":      func() { r.At(func() { router.VMs = append(router.VMs, r.Int()) }, "ID") },
 		"TEMPLATE": func() { r.Fields(onexml.Fields{"FLOWJET_KEY": &router.Key, "NIC": addNIC}) },

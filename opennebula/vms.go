@@ -53,13 +53,8 @@ func readVMInto(r *onexml.Reader, vm *one.VM) {
 			vm.State = one.VMState(r.Int())
 		case "LCM_STATE":
 			vm.LCMState = one.LCMState(r.Int())
-		case "HISTORY_RECORDS": // of which only the last host is read
-			history := r.Inner()
-			if at := bytes.LastIndex(history, []byte("<HOSTNAME>")); at >= 0 {
-				last := onexml.New(history[at:])
-				last.Root()
-				vm.Host = bounded(last.String())
-			}
+		case "HISTORY_RECORDS":
+			vm.Host = bounded(lastHost(r.Inner()))
 		case "USER_TEMPLATE":
 			r.Each(func(name []byte) {
 				switch string(name) {
@@ -77,6 +72,17 @@ func readVMInto(r *onexml.Reader, vm *one.VM) {
 			})
 		}
 	})
+}
+
+// lastHost is the last host in a VM's history. Of the rest of it nothing is read.
+func lastHost(history []byte) string {
+	at := bytes.LastIndex(history, []byte("<HOSTNAME>"))
+	if at < 0 {
+		return ""
+	}
+	r := onexml.New(history[at:])
+	r.Root()
+	return r.String()
 }
 
 // maxAttribute bounds what is kept of an attribute that a VM's owner writes: no role's

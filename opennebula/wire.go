@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"sync"
 
-	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
@@ -160,11 +159,6 @@ func readPool[T any](method string, text []byte, name string, of func(r *onexml.
 		r.At(func() { found = append(found, of(r)) }, name)
 		return found
 	})
-}
-
-// ownerFields are the elements that say whose an object is.
-func ownerFields(owner *one.Identity) onexml.Fields {
-	return onexml.Fields{"UID": &owner.UID, "GID": &owner.GID, "UNAME": &owner.UName, "GNAME": &owner.GName}
 }
 
 // drafts are for writing a call before its length is known.

@@ -72,18 +72,16 @@ func (r *Reader) At(do func(), path ...string) {
 // Fields are what elements are read into, by name: an *int, a *string, or a func() that reads the element.
 type Fields map[string]any
 
-// Fields reads the elements inside the one that was begun last, those that are in one of the maps.
-func (r *Reader) Fields(into ...Fields) {
+// Fields reads the elements inside the one that was begun last that are in a map.
+func (r *Reader) Fields(into Fields) {
 	r.Each(func(name []byte) {
-		for _, fields := range into {
-			switch field := fields[string(name)].(type) {
-			case *int:
-				*field = r.Int()
-			case *string:
-				*field = r.String()
-			case func():
-				field()
-			}
+		switch field := into[string(name)].(type) {
+		case *int:
+			*field = r.Int()
+		case *string:
+			*field = r.String()
+		case func():
+			field()
 		}
 	})
 }
