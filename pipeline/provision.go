@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -140,9 +139,6 @@ func (p provisioner) provision(ctx context.Context, replicas int) error {
 	if err := p.ensureStreams(ctx, buckets(replicas)); err != nil {
 		return err
 	}
-	if err := p.bindBuckets(ctx, awaitMaking); err != nil {
-		return err
-	}
 	wanted := streams(replicas)
 	// The largest last: where there is little room it is they that keep less.
 	slices.SortStableFunc(wanted, func(a, b jetstream.StreamConfig) int { return cmp.Compare(a.MaxBytes, b.MaxBytes) })
@@ -168,21 +164,7 @@ func (p provisioner) find(ctx context.Context, retry retry, missing []string) ([
 			return nil, fmt.Errorf("stream %s: %w", name, err)
 		}
 	}
-	return missing, p.bindBuckets(ctx, retry)
-}
-
-// bindBuckets binds the buckets whose streams are there.
-func (p provisioner) bindBuckets(ctx context.Context, retry retry) error {
-	for _, stream := range allStreams {
-		bucket, isBucket := strings.CutPrefix(stream, js.BucketPrefix)
-		if !isBucket || !p.Stream(stream).Bound() {
-			continue
-		}
-		if err := retry(ctx, func(ctx context.Context) error { return p.BindBucket(ctx, bucket) }); err != nil {
-			return fmt.Errorf("bucket %s: %w", bucket, err)
-		}
-	}
-	return nil
+	return missing, nil
 }
 
 func (p provisioner) ensureStreams(ctx context.Context, all []jetstream.StreamConfig) error {

@@ -138,11 +138,18 @@ func (c *Client) Stream(name string) *Stream {
 	return stream
 }
 
-// Bind looks a stream up, so that it can be used.
+// Bind looks a stream up, and the bucket that it is under, so that they can be used.
 func (c *Client) Bind(ctx context.Context, name string) error {
 	handle, err := c.js.Stream(ctx, name)
 	if err != nil {
 		return err
+	}
+	if bucket, is := strings.CutPrefix(name, BucketPrefix); is {
+		kv, err := c.js.KeyValue(ctx, bucket)
+		if err != nil {
+			return err
+		}
+		c.buckets[bucket] = &Bucket{c, kv}
 	}
 	stream := c.Stream(name)
 	stream.handle, c.streams[name] = handle, stream
@@ -155,15 +162,6 @@ func (c *Client) Bucket(name string) *Bucket {
 		return bucket
 	}
 	return &Bucket{client: c}
-}
-
-// BindBucket looks a bucket up, so that it can be used.
-func (c *Client) BindBucket(ctx context.Context, name string) error {
-	kv, err := c.js.KeyValue(ctx, name)
-	if err == nil {
-		c.buckets[name] = &Bucket{c, kv}
-	}
-	return err
 }
 
 // Announce publishes on core NATS: it is not stored, and lost when nobody listens.

@@ -52,7 +52,7 @@ func open(t testing.TB, url string, replicas int, options ...nats.Option) *Clien
 		return err
 	}))
 	must(t, c.Bind(ctx, "S"))
-	must(t, c.BindBucket(ctx, "B"))
+	must(t, c.Bind(ctx, BucketPrefix+"B"))
 	return c
 }
 
