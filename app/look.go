@@ -185,12 +185,9 @@ func (c Config) HookEndpoints(ctx context.Context, oned *opennebula.Client) ([]s
 	if err != nil {
 		return nil, fmt.Errorf("ask oned for the servers of zone %d: %w", c.Zone, err)
 	}
-	addresses := []string{c.One.XMLRPC[0]}
-	if len(zone.Servers) > 0 {
-		addresses = nil
-	}
-	for _, server := range zone.Servers {
-		addresses = append(addresses, server.Endpoint)
+	addresses := zone.Servers
+	if len(addresses) == 0 {
+		addresses = c.One.XMLRPC[:1]
 	}
 	var endpoints []string
 	for _, address := range addresses {

@@ -156,11 +156,11 @@ func (z onedZone) hookEndpoints(ctx context.Context, id int) ([]string, error) {
 	servers := zone.Servers
 	if len(servers) == 0 {
 		// The zone's own endpoint is what users are told; oned was reached here.
-		servers = []opennebula.ZoneServer{{Endpoint: cmp.Or(z.xmlrpc, zone.Endpoint)}}
+		servers = []string{cmp.Or(z.xmlrpc, zone.Endpoint)}
 	}
 	var endpoints []string
 	for _, server := range servers {
-		host, err := hostOf(server.Endpoint)
+		host, err := hostOf(server)
 		if err != nil {
 			return nil, err
 		}
@@ -183,11 +183,11 @@ func (z onedZone) beside(ctx context.Context, id int, endpoint string, before in
 		return nil, nil, err
 	}
 	for _, candidate := range zone.Servers {
-		if host, err := hostOf(candidate.Endpoint); err != nil || host != wanted {
+		if host, err := hostOf(candidate); err != nil || host != wanted {
 			continue
 		}
 		if before == 0 {
-			client := z.client.At(candidate.Endpoint)
+			client := z.client.At(candidate)
 			return client.Server(), client.Close, nil
 		}
 		before--

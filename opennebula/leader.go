@@ -59,7 +59,7 @@ type round struct {
 // asker asks one server about the zone.
 type asker interface {
 	raftStatus(ctx context.Context, endpoint string) (RaftStatus, error)
-	zoneServers(ctx context.Context, endpoint string, zone int) ([]ZoneServer, error)
+	zoneServers(ctx context.Context, endpoint string, zone int) ([]string, error)
 }
 
 func newLeader(ask asker, given []string, logger *slog.Logger) *leader {

@@ -34,7 +34,7 @@ func (z *polledZone) raftStatus(ctx context.Context, endpoint string) (RaftStatu
 	return status, nil
 }
 
-func (z *polledZone) zoneServers(context.Context, string, int) ([]ZoneServer, error) { return nil, nil }
+func (z *polledZone) zoneServers(context.Context, string, int) ([]string, error) { return nil, nil }
 
 // TestServersThatWereAllSilentAreHeardAgain, in whichever order they answer: as long as it is
 // not certain who leads, whoever was cut off from all of them waits for more than the first.

@@ -15,12 +15,9 @@ import (
 type Zone struct {
 	// Endpoint is the XML-RPC address that clients are to use.
 	Endpoint string
-	// Servers are the zone's oneds; none where there is only one.
-	Servers []ZoneServer
+	// Servers are the XML-RPC addresses of the zone's oneds; none where there is only one.
+	Servers []string
 }
-
-// ZoneServer is one oned of a zone. Endpoint is its own XML-RPC address.
-type ZoneServer struct{ Endpoint string }
 
 // RaftState is what a oned is in its zone.
 type RaftState int
@@ -59,7 +56,7 @@ type RaftStatus struct {
 func readZone(r *onexml.Reader) (z Zone) {
 	r.Fields(onexml.Fields{
 		"TEMPLATE":    func() { r.At(func() { z.Endpoint = r.String() }, "ENDPOINT") },
-		"SERVER_POOL": func() { r.At(func() { z.Servers = append(z.Servers, ZoneServer{r.String()}) }, "SERVER", "ENDPOINT") },
+		"SERVER_POOL": func() { r.At(func() { z.Servers = append(z.Servers, r.String()) }, "SERVER", "ENDPOINT") },
 	})
 	return z
 }
@@ -96,7 +93,7 @@ func (e *exchange) raftStatus(ctx context.Context, endpoint string) (RaftStatus,
 	return objectAt(ctx, e, endpoint, readRaftStatus, "one.zone.raftstatus")
 }
 
-func (e *exchange) zoneServers(ctx context.Context, endpoint string, id int) ([]ZoneServer, error) {
+func (e *exchange) zoneServers(ctx context.Context, endpoint string, id int) ([]string, error) {
 	zone, err := objectAt(ctx, e, endpoint, readZone, "one.zone.info", id, false)
 	return zone.Servers, err
 }
@@ -200,13 +197,9 @@ func (z *zoneServers) complete(known []string, found []raftAnswer, poll *raftPol
 	defer cancel()
 	lists := map[string][]string{}
 	for _, one := range found {
-		servers, err := z.ask.zoneServers(ctx, one.endpoint, z.zone)
+		listed, err := z.ask.zoneServers(ctx, one.endpoint, z.zone)
 		if err != nil {
 			continue
-		}
-		listed := []string{}
-		for _, server := range servers {
-			listed = append(listed, server.Endpoint)
 		}
 		z.mutex.Lock()
 		z.listed, z.learned = listed, time.Now()
@@ -237,8 +230,7 @@ func (z *zoneServers) complete(known []string, found []raftAnswer, poll *raftPol
 func (z *zoneServers) compare(lists map[string][]string) {
 	count, zoneOf := map[string]int{}, map[string]string{}
 	for endpoint, listed := range lists {
-		slices.Sort(listed)
-		zoneOf[endpoint] = strings.Join(listed, " ")
+		zoneOf[endpoint] = strings.Join(slices.Sorted(slices.Values(listed)), " ")
 		if len(listed) == 0 {
 			zoneOf[endpoint] = endpoint // a server alone is a zone of its own
 		}
