@@ -48,11 +48,11 @@ func TestVMProtectedAtTheLastMomentIsKept(t *testing.T) {
 	w.startWorker("one", brisk())
 	w.hear()
 	service := w.deployed("%s", strings.Replace(threeOfARole, `"type"`,
-		`"min_vms":0,"max_vms":5,"elasticity_policies":[{"type":"CHANGE","adjust":-1,"expression":"CPU < 20"}],"type"`, 1))
+		`"min_vms":0,"max_vms":5,"elasticity_policies":[{"type":"CHANGE","adjust":-1,"expression":"LOAD < 20"}],"type"`, 1))
 	vms := w.nodes(service)
 	w.protect(vms[0])
 	w.protect(vms[1])
-	w.load(service, map[string]string{"CPU": "1"})
+	w.load(service, map[string]string{"LOAD": "1"}) // which no VM has of itself
 	poll.Until(t, "the scaling to end the one that is not protected", func() bool {
 		return slices.Equal(w.nodes(service), vms[:2])
 	})
