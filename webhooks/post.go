@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
@@ -135,9 +136,12 @@ func (l *lane) post(request *http.Request) *failure {
 	case response.StatusCode >= 300 && response.StatusCode <= 399:
 		return &failure{text: response.Status + ": redirects are not followed"}
 	}
-	seconds, _ := strconv.Atoi(response.Header.Get("Retry-After"))
-	return &failure{text: response.Status, after: time.Duration(max(seconds, 0)) * time.Second}
+	seconds, _ := strconv.Atoi(response.Header.Get("Retry-After")) // the largest number for one that is too large
+	return &failure{text: response.Status, after: time.Duration(min(max(seconds, 0), mostRetryAfter)) * time.Second}
 }
+
+// mostRetryAfter is how many seconds a receiver can ask for: more would not fit a time.Duration.
+const mostRetryAfter = int(math.MaxInt64 / time.Second)
 
 // title names a delivery's receiver in messages: by its name, or by its host.
 func title(delivery pipeline.Delivery) string {
