@@ -69,7 +69,10 @@ func ReadSettings(path string) (Settings, error) {
 		return Settings{}, fmt.Errorf("read the webhooks file: %w", err)
 	}
 	defer file.Close()
-	text, err := io.ReadAll(io.LimitReader(file, maxSettings))
+	text, err := io.ReadAll(io.LimitReader(file, maxSettings+1))
+	if err == nil && len(text) > maxSettings { // what is cut off may be valid, with fewer receivers
+		err = fmt.Errorf("it is larger than %d bytes", maxSettings)
+	}
 	if err != nil {
 		return Settings{}, fmt.Errorf("read the webhooks file %s: %w", path, err)
 	}

@@ -127,6 +127,14 @@ func TestSettingsFile(t *testing.T) {
 		"receivers: [{name: a, url: 'https://h', secret_file: " + open + "}]":   "chmod 640",
 		"secrets: [{name: a, file: /nowhere}]":                                  "no such file",
 		"allow_addresses: [ten]":                                                "ten",
+		"services: true\n" + strings.Repeat("# a comment\n", maxSettings/12):    "larger than 1048576 bytes",
+		"secrets: [{name: 'a b', file: " + secret + "}]":                        "must be letters",
+		"secrets: [{name: a}]":                                                  "no file is set",
+		"secrets: [{name: a, file: " + open + "}]":                              "chmod 640",
+		"timeout: -1s":        "times must not be negative",
+		"longest_pause: soon": "soon",
+		"receivers: [{name: a, url: 'https://h', kinds: [weather]}]": "weather",
+		"receivers: [{name: a, url: 'https://user:geheim@h/'}]":      "must",
 	} {
 		path := filepath.Join(folder, "webhooks.yaml")
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
