@@ -246,7 +246,10 @@ func forEach(ctx context.Context, c *console, args []string, one func(args []str
 	c.several = true
 	var refused []string
 	for _, id := range ids {
-		if err := one(append([]string{id}, args[1:]...)); ctx.Err() != nil {
+		if ctx.Err() != nil { // interrupted after one that was changed: the others are not
+			return ctx.Err()
+		}
+		if err := one(append([]string{id}, args[1:]...)); err != nil && ctx.Err() != nil {
 			return err
 		} else if err != nil {
 			refused = append(refused, err.Error())

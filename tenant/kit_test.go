@@ -90,6 +90,13 @@ func (c *cloud) types(line ...string) (out, notes string, err error) {
 // typesRaw is types without the flags that name the API and the credentials.
 func (c *cloud) typesRaw(line ...string) (out, notes string, err error) {
 	c.t.Helper()
+	var stdout, stderr bytes.Buffer
+	err = c.root(&stdout, &stderr, line...).ExecuteContext(c.t.Context())
+	return stdout.String(), stderr.String(), err
+}
+
+// root is the program that the user types a command of.
+func (c *cloud) root(out, notes io.Writer, line ...string) *cobra.Command {
 	ask := c.ask
 	if ask == nil {
 		ask = func(string, bool) (string, error) { return "", errNoTerminal }
@@ -100,12 +107,10 @@ func (c *cloud) typesRaw(line ...string) (out, notes string, err error) {
 	service.AddCommand(services...)
 	template.AddCommand(templates...)
 	root.AddCommand(service, template)
-	var stdout, stderr bytes.Buffer
-	root.SetOut(&stdout)
-	root.SetErr(&stderr)
+	root.SetOut(out)
+	root.SetErr(notes)
 	root.SetArgs(line)
-	err = root.ExecuteContext(c.t.Context())
-	return stdout.String(), stderr.String(), err
+	return root
 }
 
 // does runs a command that has to succeed.

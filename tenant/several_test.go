@@ -1,6 +1,10 @@
 package tenant
 
 import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -49,5 +53,36 @@ func TestAChangeOfSeveral(t *testing.T) {
 	}
 	if out := c.does("service", "undeploy", "3,5", "-o", "json"); strings.Count(out, "\n") != 2 || strings.Count(out, `"kind":"service"`) != 2 {
 		t.Errorf("for scripts it writes %q", out)
+	}
+}
+
+// writer is called with what is written.
+type writer func(text []byte)
+
+func (w writer) Write(text []byte) (int, error) {
+	w(text)
+	return len(text), nil
+}
+
+// Ctrl-C between two changes ends the command with an error, or a script would take those that were not made for made; after the last
+// change nothing is left undone.
+func TestAnInterruptedChangeOfSeveral(t *testing.T) {
+	t.Parallel()
+	done := answering(http.StatusNoContent, "")
+	c := newCloud(t, map[string]http.HandlerFunc{"DELETE /service/3": done, "DELETE /service/4": done, "DELETE /service/5": done})
+	for after, changes := range map[string]int{"service 3: ": 1, "service 4: ": 2, "service 5: ": 3} {
+		before := len(c.changes())
+		ctx, interrupt := context.WithCancel(t.Context())
+		out := writer(func(text []byte) {
+			if bytes.HasPrefix(text, []byte(after)) {
+				interrupt()
+			}
+		})
+		line := []string{"service", "undeploy", "3..5", "--endpoint", c.url, "--auth-file", c.file("auth", "alice:secret\n")}
+		err := c.root(out, io.Discard, line...).ExecuteContext(ctx)
+		if sent := len(c.changes()) - before; sent != changes || errors.Is(err, context.Canceled) != (changes < 3) || changes == 3 && err != nil {
+			t.Errorf("interrupted after %q it makes %d changes and ends with %v", after, sent, err)
+		}
+		interrupt()
 	}
 }
