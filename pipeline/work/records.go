@@ -168,7 +168,7 @@ func Repair(ctx context.Context, p *pipeline.Pipeline, queued func(ctx context.C
 	if err != nil || !early {
 		return false, err
 	}
-	stream := p.Client.Stream(pipeline.StreamWork)
+	stream := p.Stream(pipeline.StreamWork)
 	p.Log().Error("stream WORK was damaged: it ends before messages that have been read; it is renumbered", "ends_at", last, "read_up_to", read)
 	var kept []*nats.Msg
 	err = stream.Each(ctx, "", 0, func(message js.Message) {
