@@ -229,9 +229,28 @@ func chooseNetworks(f *findings, body *spec.Body, proposed, given json.RawMessag
 			if _, reserves := choice[string(spec.FromReservation)]; reserves && !spec.AsksForAddresses(raw.Text(choice["extra"])) {
 				f.add("networks_values", "reserves no addresses for network %q: its \"extra\" must have a SIZE such as SIZE=2", name)
 			}
+			_, mandatory := proposal(networks[name])
+			source, text := chosenID(choice)
+			switch id, isNumber := raw.Whole(text); {
+			case isNumber && id >= 0:
+			case !mandatory && raw.Plain(text) == "": // a field of a form that was left empty
+				unchosen = append(unchosen, name)
+			default:
+				f.add("networks_values", "must have a whole number, 0 or more, as %s of network %q", source, name)
+			}
 		}
 	}
 	checkUnchosen(f, *body, unchosen)
+}
+
+// chosenID is the id that a user gave for a network, and what it is the id of.
+func chosenID(choice raw.Object) (source string, id json.RawMessage) {
+	for _, source = range []string{"id", string(spec.FromTemplate), string(spec.FromReservation)} {
+		if id, has := choice[source]; has {
+			return source, id
+		}
+	}
+	return "id", nil
 }
 
 // checkUnchosen holds that no role uses a network that nobody has chosen.

@@ -94,6 +94,12 @@ func TestInstantiateRefuses(t *testing.T) {
 		"reserves nothing":      {`{"name":"s","roles":[],"networks":{"P":"M|network|x| |reserve_from:1"}}`, ``, `networks_values: reserves no addresses for network "P": its "extra" must have a SIZE such as SIZE=2`},
 		"reserves none":         {`{"name":"s","roles":[],"networks":{"P":"M|network|x| |"}}`, `{"networks_values":[{"P":{"reserve_from":"1","extra":"SIZE=0"}}]}`, `networks_values: reserves no addresses for network "P"`},
 		"reserves an address":   {`{"name":"s","roles":[],"networks":{"P":"M|network|x| |"}}`, `{"networks_values":[{"P":{"reserve_from":"1","extra":"IP=10.0.0.7"}}]}`, `networks_values: reserves no addresses for network "P"`},
+		"a network by name":     {`{"name":"s","roles":[],"networks":{"P":"M|network|x| |"}}`, `{"networks_values":[{"P":{"id":"private"}}]}`, `networks_values: must have a whole number, 0 or more, as id of network "P"`},
+		"a network below 0":     {`{"name":"s","roles":[],"networks":{"P":"M|network|x| |"}}`, `{"networks_values":[{"P":{"id":-1}}]}`, `networks_values: must have a whole number, 0 or more, as id of network "P"`},
+		"no network's id":       {`{"name":"s","roles":[],"networks":{"P":"M|network|x| |"}}`, `{"networks_values":[{"P":{"id":""}}]}`, `networks_values: must have a whole number, 0 or more, as id of network "P"`},
+		"odd network template":  {`{"name":"s","roles":[],"networks":{"P":"O|network|x| |"}}`, `{"networks_values":[{"P":{"template_id":[0]}}]}`, `networks_values: must have a whole number, 0 or more, as template_id of network "P"`},
+		"odd reservation":       {`{"name":"s","roles":[],"networks":{"P":"M|network|x| |"}}`, `{"networks_values":[{"P":{"reserve_from":"x","extra":"SIZE=1"}}]}`, `networks_values: must have a whole number, 0 or more, as reserve_from of network "P"`},
+		"left open but needed":  {`{"name":"s","roles":[{"name":"a","type":"vm","template_id":0,"template_contents":{"NIC":[{"NETWORK_ID":"$P"}]}}],"networks":{"P":"O|network|x| |"}}`, `{"networks_values":[{"P":{"id":""}}]}`, `NIC needs the network $P, which is not chosen`},
 		"odd cardinality":       {twoRoles, `{"roles":[{"name":"Master","cardinality":9}]}`, `is 9, more than max_vms 4`},
 		"new circle":            {twoRoles, `{"roles":[{"name":"Master","parents":["Slave"]}]}`, `wait for each other`},
 		"not an object":         {twoRoles, `[]`, `read merge_template: the body is an array`},
@@ -110,6 +116,16 @@ func TestInstantiateRefuses(t *testing.T) {
 				t.Errorf("got %v, want %s", err, test.message)
 			}
 		})
+	}
+}
+
+// Forms send what was not filled in as an empty text.
+func TestAnOptionalNetworkMayBeLeftEmpty(t *testing.T) {
+	template := `{"name":"s","roles":[],"networks":{"P":"O|network|x| |"}}`
+	for _, choice := range []string{`{"id":""}`, `{"id":null}`, `{"template_id":""}`} {
+		if _, err := Instantiate([]byte(template), json.RawMessage(`{"networks_values":[{"P":`+choice+`}]}`), registered); err != nil {
+			t.Errorf("%s: %v", choice, err)
+		}
 	}
 }
 
