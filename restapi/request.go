@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -178,10 +179,11 @@ func readAttributes(what string, text []byte) (attributes, error) {
 		return nil, err
 	}
 	var read attributes
-	if err := json.Unmarshal(text, &read); err != nil {
-		return nil, badRequest("%s must be a JSON object: %v", what, err)
+	err := json.Unmarshal(text, &read)
+	if syntax, is := errors.AsType[*json.SyntaxError](err); is {
+		return nil, badRequest("%s must be a JSON object: %v", what, syntax)
 	}
-	if read == nil {
+	if err != nil || read == nil {
 		return nil, badRequest("%s must be a JSON object", what)
 	}
 	return read, nil

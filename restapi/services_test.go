@@ -193,7 +193,10 @@ func TestServiceInputIsHeldUpFirst(t *testing.T) {
 		{"/action", perform("rename", `{}`), 500, `"name" is missing`},
 		{"/action", strings.Repeat(`{"a":`, 100), 400, `nested deeper`},
 	} {
-		w.expect(admin, "POST", service+test.path, test.body, test.status, test.part)
+		got := w.expect(admin, "POST", service+test.path, test.body, test.status, test.part)
+		if strings.Contains(got.body, "Go value") {
+			t.Errorf("%s tells what it is in the program: %s", test.body, got.body)
+		}
 	}
 }
 
