@@ -91,6 +91,27 @@ func (w *world) commandsSent() int {
 	return int(stream.CachedInfo().State.Msgs) - 1
 }
 
+// However it is spelled, a dry run changes nothing.
+func TestADryRunIsReadAsAFlag(t *testing.T) {
+	w := newWorld(t, Config{})
+	service, _ := w.serviceOf(admin, 1)
+	for _, spelled := range []string{"1", "True", "TRUE", "%20true"} {
+		got := w.planned(w.call(admin, "DELETE", service+"?dry_run="+spelled, ""))
+		if !strings.HasPrefix(got, "vm terminate") {
+			t.Errorf("%s: got %q", spelled, got)
+		}
+	}
+	for _, query := range []string{"dry_run=yes", "dry_run=", "dry_run", "dry_run=truely"} {
+		w.expect(admin, "DELETE", service+"?"+query, "", 400, "dry_run must be true or false")
+	}
+	if sent := w.commandsSent(); sent != 0 {
+		t.Errorf("%d commands were queued", sent)
+	}
+	template := w.template(admin)
+	w.expect(admin, "DELETE", template+"?dry_run=1", "", 400, "this call has no dry_run")
+	w.expect(admin, "DELETE", template+"?dry_run=false", "", 204, "")
+}
+
 func TestADryRunRefusesAsTheRealOne(t *testing.T) {
 	w := newWorld(t, Config{})
 	service, _ := w.serviceOf(admin, 1)

@@ -36,6 +36,17 @@ type endpoint func(ctx context.Context, r *request) (answer, error)
 
 func isOwn(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, ownPrefix+"/") }
 
+// readDryRun reports whether the plan is asked for. What can be read neither as true nor as false is refused:
+// the change must not be made because somebody spelled it otherwise.
+func readDryRun(r *http.Request) (bool, error) {
+	query := r.URL.Query()
+	set, known := readFlag(query.Get("dry_run"))
+	if !known || query.Has("dry_run") && query.Get("dry_run") == "" {
+		return false, badRequest("dry_run must be true or false")
+	}
+	return set, nil
+}
+
 // id returns an id in the path. What is not a number is the id of nothing.
 func (r *request) id(wildcard, what string) (int, error) {
 	text := r.PathValue(wildcard)
@@ -320,19 +331,26 @@ func (a attributes) spacing(name string, configured int) (int, error) {
 
 // flag is true or false, or a text or number that stands for it; false if it is not there or empty.
 func (a attributes) flag(name string) (bool, error) {
-	text, ok := a.scalar(name)
-	if !ok && !a.has(name) {
+	if !a.has(name) {
 		return false, nil
 	}
+	text, ok := a.scalar(name)
+	set, known := readFlag(text)
+	if !ok || !known {
+		return false, badRequest("%q must be true or false", name)
+	}
+	return set, nil
+}
+
+// readFlag reads true, false, 1, 0 and an empty text.
+func readFlag(text string) (set, known bool) {
 	switch strings.ToLower(strings.TrimSpace(text)) {
 	case "true", "1":
-		return true, nil
+		return true, true
 	case "false", "0", "":
-		if ok {
-			return false, nil
-		}
+		return false, true
 	}
-	return false, badRequest("%q must be true or false", name)
+	return false, false
 }
 
 // octet is three octal digits, as a text or a number. Leading zeros may be missing: goca drops them.

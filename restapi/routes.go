@@ -122,7 +122,11 @@ func (d *dispatcher) identify(r *http.Request) (*request, error) {
 		return nil, &busyError{http.StatusTooManyRequests, wait, fmt.Sprintf("more than %g requests of this kind a second; try again in a moment", most)}
 	}
 	noteOf(r.Context()).user = who.Identity.UName
-	asked := &request{Request: r, caller: who, oned: d.oned.as(who.target()), own: isOwn(r), dryRun: r.URL.Query().Get("dry_run") == "true"}
+	dryRun, err := readDryRun(r)
+	if err != nil {
+		return nil, err
+	}
+	asked := &request{Request: r, caller: who, oned: d.oned.as(who.target()), own: isOwn(r), dryRun: dryRun}
 	if asked.dryRun {
 		asked.oned = readOnly(asked.oned)
 	}
