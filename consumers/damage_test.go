@@ -74,6 +74,10 @@ func TestADamagedStreamIsRepaired(t *testing.T) {
 			w.exactly(service, 2)
 			other := w.deployed(masterSlave, 1, 1)
 			w.exactly(other, 2)
+			poll.Until(t, "operators to be told", func() bool {
+				found, _, err := w.pipe.LastMismatch(t.Context())
+				return err == nil && strings.HasPrefix(found.Reason, "stream "+test.stream+" was damaged")
+			})
 		})
 	}
 }

@@ -2,6 +2,7 @@ package routing
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -20,7 +21,7 @@ func (r *Router) watchDamage(ctx context.Context, routed func() uint64) error {
 		if unread.lasts(early && err == nil, r.ConfirmDamage) {
 			var repaired bool
 			if repaired, err = work.Repair(ctx, r.pipe.Pipeline, r.pipe.Queued); err == nil && repaired {
-				if err = r.Services.WakeAll(ctx, "stream WORK was damaged"); err == nil {
+				if err = errors.Join(r.Services.WakeAll(ctx, "stream WORK was damaged"), r.noteDamage(ctx, pipeline.StreamWork)); err == nil {
 					r.Services.Logger.Warn("every service is checked against oned after the damage")
 				}
 			}
@@ -63,7 +64,12 @@ func (r *Router) startOfEvents(ctx context.Context) (uint64, error) {
 		return after, err
 	}
 	r.Services.Logger.Error("stream ONE was damaged: it ends before events that have been read; reading continues at its end", "ends_at", last, "read_up_to", after)
-	return last, r.Services.WakeAll(ctx, "stream ONE was damaged")
+	return last, errors.Join(r.Services.WakeAll(ctx, "stream ONE was damaged"), r.noteDamage(ctx, pipeline.StreamONE))
+}
+
+// noteDamage keeps for operators that a stream was cut off, which the repaired stream does not show.
+func (r *Router) noteDamage(ctx context.Context, stream string) error {
+	return r.pipe.NoteMismatch(ctx, "stream "+stream+" was damaged: its end was lost, and every service was checked")
 }
 
 // ClockSkew is how far the clocks of hosts, of NATS and of oned may be apart.
