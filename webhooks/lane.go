@@ -128,8 +128,8 @@ func (l *lane) failed(ctx context.Context, delivery pipeline.Delivery, attempts 
 		return l.giveUp(ctx, delivery, fmt.Sprintf("after %d attempts: %s", attempts.Count, failure.text))
 	}
 	pause := settings.LongestPause
-	if attempts.Count <= 30 { // it doubles with each failure
-		pause = min(pause, settings.FirstPause<<(attempts.Count-1))
+	if doublings := attempts.Count - 1; settings.FirstPause <= pause>>doublings { // one with each failure
+		pause = settings.FirstPause << doublings
 	}
 	pause = pause*4/5 + rand.N(pause*2/5+1) // spread, so that many services do not come back to a receiver at once
 	attempts.Next = now.Add(max(pause, min(failure.after, settings.LongestPause)))
