@@ -13,6 +13,7 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/deadletters"
 )
 
 // attempt makes one attempt at a delivery of service 7 to a receiver of the settings.
@@ -215,5 +216,8 @@ func TestWhichTransitionsAReceiverGets(t *testing.T) {
 	})
 	if !maps.Equal(count, want) || r.total() != 9 {
 		t.Errorf("came %v, want %v", count, want)
+	}
+	if letters, err := deadletters.New(w.pipe.Pipeline).DeadLetters(t.Context(), 10); err != nil || len(letters) > 0 {
+		t.Errorf("dead letters are %+v (%v)", letters, err)
 	}
 }
