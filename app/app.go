@@ -190,7 +190,7 @@ func (a *App) background(ctx context.Context, run func(context.Context)) {
 }
 
 func (a *App) startServer(context.Context) error {
-	if err := a.makeDataDir(); err != nil {
+	if err := makeDataDir(a.config.DataDir); err != nil {
 		return err
 	}
 	file, err := a.config.serverFile()
@@ -217,15 +217,15 @@ func (a *App) startServer(context.Context) error {
 	return nil
 }
 
-func (a *App) makeDataDir() error {
-	if err := os.MkdirAll(a.config.DataDir, 0o700); err != nil {
-		return fmt.Errorf("create the data folder %s: %w: choose another with --data-dir", a.config.DataDir, err)
+func makeDataDir(folder string) error {
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return fmt.Errorf("create the data folder %s: %w: choose another with --data-dir", folder, err)
 	}
 	return nil
 }
 
 func (a *App) startSim(ctx context.Context) error {
-	if err := a.makeDataDir(); err != nil {
+	if err := makeDataDir(a.config.DataDir); err != nil {
 		return err
 	}
 	// The password of its server user stays over restarts: what is stored encrypted is opened with it.

@@ -99,13 +99,6 @@ func userFor(r *request) *user {
 	return found
 }
 
-func (c *cloud) user(id int) *user {
-	if c.users[id] == nil {
-		notFound("user", id)
-	}
-	return c.users[id]
-}
-
 func userInfo(r *request) any {
 	found := userFor(r)
 	return xmlAnswer("USER", func(w *xmlrpc.Writer) {
