@@ -29,8 +29,8 @@ import (
 
 // Bounds on the functions and on the files that they stand in.
 const (
-	eventFunctions, eventFiles     = 300, 85
-	commandFunctions, commandFiles = 390, 110
+	eventFunctions, eventFiles     = 250, 58
+	commandFunctions, commandFiles = 330, 75
 )
 
 func main() {
