@@ -353,7 +353,7 @@ func TestWriteUnderWayAtTheLeadersEnd(t *testing.T) {
 
 // TestElectionsMessagesComeInOrder asks a follower, and later leader, for a write all the time.
 func TestElectionsMessagesComeInOrder(t *testing.T) {
-	s := zoneOf(t, sim.Config{ElectionTime: 800 * time.Millisecond})
+	s := zoneOf(t, sim.Config{ElectionTime: 2400 * time.Millisecond})
 	address := strings.TrimSuffix(strings.TrimPrefix(s.Servers()[0].Endpoint, "http://"), "/RPC2")
 	host, port, _ := net.SplitHostPort(address)
 	if err := s.StopServer(0); err != nil {
