@@ -3,6 +3,7 @@
 package terminal
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -55,10 +56,7 @@ func (c *Console) Show(value any) error {
 		_, err = c.out.Write(text)
 		return err
 	}
-	encoder := json.NewEncoder(c.out)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(value)
+	return c.writeJSON(value, "  ")
 }
 
 // Line writes one of many values: as JSON on one line, or as a document of YAML.
@@ -67,9 +65,36 @@ func (c *Console) Line(value any) error {
 		c.Say("---")
 		return c.Show(value)
 	}
-	encoder := json.NewEncoder(c.out)
+	return c.writeJSON(value, "")
+}
+
+func (c *Console) writeJSON(value any, indent string) error {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
-	return encoder.Encode(value)
+	encoder.SetIndent("", indent)
+	if err := encoder.Encode(value); err != nil {
+		return err
+	}
+	_, err := c.out.Write(escapeControls(text.Bytes()))
+	return err
+}
+
+// escapeControls escapes in JSON what a terminal would obey and encoding/json leaves as it is: YAML must not have it either.
+func escapeControls(text []byte) []byte {
+	obeyed := func(r rune) bool { return r > ' ' && unicode.IsControl(r) }
+	if !bytes.ContainsFunc(text, obeyed) {
+		return text
+	}
+	var escaped []byte
+	for _, r := range string(text) {
+		if obeyed(r) {
+			escaped = fmt.Appendf(escaped, `\u%04x`, r)
+		} else {
+			escaped = utf8.AppendRune(escaped, r)
+		}
+	}
+	return escaped
 }
 
 // YAMLOf returns a value as YAML with the names and the order that it has in JSON.
@@ -79,7 +104,7 @@ func YAMLOf(value any) ([]byte, error) {
 		return nil, err
 	}
 	var node yaml.Node
-	if err := yaml.Unmarshal(text, &node); err != nil {
+	if err := yaml.Unmarshal(escapeControls(text), &node); err != nil {
 		return nil, err
 	}
 	asBlocks(&node)
