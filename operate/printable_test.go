@@ -17,7 +17,7 @@ import (
 func TestTextsOfOthersDoNotCommandTheTerminal(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
-	const evil = "bad\x1b]0;owned\x07\rname"
+	const evil = "bad\x1b]0;owned\x07\rname\u009b2J\x7f"
 	state, role := spec.ServiceWarning, spec.RoleWarning
 	record := pipeline.Record{Version: pipeline.Version}
 	record.State.Service = spec.Service{ID: 3, Owner: one.Identity{UName: evil}, Body: spec.Body{
@@ -44,7 +44,7 @@ func TestTextsOfOthersDoNotCommandTheTerminal(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", line, err)
 		}
-		if strings.ContainsAny(out, "\x1b\x07\r") {
+		if strings.ContainsAny(out, "\x1b\x07\r\u009b\x7f") {
 			t.Errorf("%s writes control characters: %q", line, out)
 		}
 	}

@@ -63,7 +63,7 @@ func TestTheOverviewOfWhatStrangersLeft(t *testing.T) {
 // Of a service whose record cannot be understood the reason is told, and it is not taken for one that there is not.
 func TestWhyOfARecordThatCannotBeRead(t *testing.T) {
 	p, ctx := single(t), limited(t)
-	bucket := p.Client.Bucket(pipeline.BucketState)
+	bucket := p.Bucket(pipeline.BucketState)
 	must(t, bucket.Put(ctx, "42", []byte("no JSON")))
 	must(t, bucket.Put(ctx, "43", []byte(`{"v":99}`)))
 	for service, want := range map[int]string{42: "the record of service 42: it cannot be read", 43: pipeline.ErrNewer.Error()} {
