@@ -4,7 +4,7 @@ package spec
 // the API's description name. They are checked before anything is done with what a client
 // sent, because a tenant must not be able to make others pay for what he writes.
 const (
-	// MaxName is in characters; oned has the same for the names of its objects.
+	// MaxName is in characters; oned has the same for the names of its objects, and counts bytes.
 	MaxName = 128
 	// MaxRoles, MaxNetworks and MaxInputs are counts for a service; a role's own inputs are counted apart.
 	MaxRoles    = 1024

@@ -17,7 +17,7 @@ import (
 
 // The shapes carry the rules that need to look at one value only.
 type bodyShape struct {
-	Name           string      `json:"name" validate:"required,max=128,plain"`
+	Name           string      `json:"name" validate:"required,max=128,bytes,plain"`
 	Deployment     string      `json:"deployment" validate:"omitempty,oneof=none straight"`
 	ShutdownAction string      `json:"shutdown_action" validate:"omitempty,shutdown"`
 	Roles          []roleShape `json:"roles" validate:"present,max=1024,dive"`
@@ -67,6 +67,7 @@ func newShapes() *validator.Validate {
 	v.RegisterTagNameFunc(func(field reflect.StructField) string { return field.Tag.Get("json") })
 	v.RegisterAlias("shutdown", "oneof="+strings.Join(shutdownActions, " "))
 	register(v, "rolename", func(value reflect.Value) bool { return roleNamePattern.MatchString(value.String()) })
+	register(v, "bytes", func(value reflect.Value) bool { return len(value.String()) <= spec.MaxName }) // which oned counts
 	register(v, "present", func(value reflect.Value) bool { return !value.IsNil() })
 	register(v, "plain", func(value reflect.Value) bool {
 		name := value.String()
@@ -128,6 +129,8 @@ func complaint(field validator.FieldError) string {
 		return fmt.Sprintf("is %q; control characters, <, & and ]]> are not possible in a name", valueOf(field))
 	case "fivefields":
 		return cronComplaint(valueOf(field))
+	case "bytes":
+		return fmt.Sprintf("is too long; at most %d bytes are possible", spec.MaxName)
 	case "max":
 		return fmt.Sprintf("is too long; at most %s are possible", field.Param())
 	}
