@@ -36,7 +36,8 @@ type eventFilter struct {
 
 func eventsCommand(t tool) *cobra.Command {
 	var filter eventFilter
-	cmd := t.command(help{
+	var cmd *cobra.Command
+	cmd = t.command(help{
 		"events", "List what happened, and follow what happens",
 		"The last 50 transitions of services, or those within --since; -f keeps following. They are kept for 90 days.\n" +
 			"--with adds OpenNebula's events (of the last 72 hours, at most 100,000), pending webhook deliveries, and dead letters,\n" +
@@ -58,6 +59,9 @@ func eventsCommand(t tool) *cobra.Command {
 			if err := filter.service.check(ctx, pipe); err != nil {
 				return err
 			}
+			if filter.since > 0 && !cmd.Flags().Changed("last") {
+				filter.last = 0
+			}
 			return writeEvents(ctx, c, pipe, filter)
 		})
 	flags := cmd.Flags()
@@ -65,7 +69,7 @@ func eventsCommand(t tool) *cobra.Command {
 	flags.StringSliceVar(&filter.kinds, "kind", nil, "only transitions of these kinds: service, role, vm, network, router")
 	flags.StringSliceVar(&filter.with, "with", nil, "also show: opennebula, webhooks, dead-letters")
 	flags.DurationVar(&filter.since, "since", 0, "only entries of this last period, such as 30m or 24h")
-	flags.IntVarP(&filter.last, "last", "n", 50, "show at most this many; 0 for all")
+	flags.IntVarP(&filter.last, "last", "n", 50, "show at most this many; 0 for all, as with --since alone")
 	flags.BoolVarP(&filter.follow, "follow", "f", false, "keep following, until Ctrl-C")
 	_ = cmd.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions(spec.WebhookKinds, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("with", cobra.FixedCompletions(slices.Sorted(maps.Keys(more)), cobra.ShellCompDirectiveNoFileComp))

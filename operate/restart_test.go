@@ -104,6 +104,8 @@ func TestTheLastEventsOfAllStreams(t *testing.T) {
 		"events -n 0":                     63,
 		"events -n 7":                     7,
 		"events -n 0 --since 1h":          63,
+		"events --since 1h":               63,
+		"events --since 1h -n 5":          5,
 		"events -n 0 --service 3":         62,
 		"events -n 0 --service 4":         1,
 		"events -n 0 --with dead-letters": 65,

@@ -1,6 +1,7 @@
 package operate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -126,7 +127,7 @@ func serviceWatch(t tool) *cobra.Command {
 		}
 		if within > 0 {
 			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeoutCause(ctx, within, terminal.ExitTimeout.Because(fmt.Errorf("service %d did not reach %s within %s: `flowjet service why %d`", id, strings.Join(until, ", "), within, id)))
+			ctx, cancel = context.WithTimeoutCause(ctx, within, terminal.ExitTimeout.Because(fmt.Errorf("service %d did not reach %s within %s: `flowjet service why %d`", id, cmp.Or(strings.Join(until, ", "), "its end"), within, id)))
 			defer cancel()
 		}
 		if err := (watcher{c, pipe, id, until}).watch(ctx); err != nil {
