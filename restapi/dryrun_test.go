@@ -101,7 +101,7 @@ func TestADryRunIsReadAsAFlag(t *testing.T) {
 			t.Errorf("%s: got %q", spelled, got)
 		}
 	}
-	for _, query := range []string{"dry_run=yes", "dry_run=", "dry_run", "dry_run=truely"} {
+	for _, query := range []string{"dry_run=yes", "dry_run=", "dry_run", "dry_run=maybe"} {
 		w.expect(admin, "DELETE", service+"?"+query, "", 400, "dry_run must be true or false")
 	}
 	if sent := w.commandsSent(); sent != 0 {
