@@ -161,6 +161,31 @@ func TestDocumentsAreWrittenAtRestAndInTime(t *testing.T) {
 	w.await(slow, spec.ServiceRunning)
 }
 
+// TestDocumentsAreWrittenInTimeWhileNoCursorCanBeSaved: each is in a stream of its own, which may have no leader for a while.
+func TestDocumentsAreWrittenInTimeWhileNoCursorCanBeSaved(t *testing.T) {
+	w := newWorld(t)
+	stopHearing := w.hear()
+	w.startWorker("one", patient())
+	before := w.deployed(masterSlave, 1, 1)
+	stopHearing() // no event has the document written
+	slow := w.service(masterSlave, 1, 1)
+	for pipeline.Partition(slow) != pipeline.Partition(before) {
+		slow = w.service(masterSlave, 1, 1)
+	}
+	must(t, w.pipe.JetStream().DeleteStream(t.Context(), pipeline.StreamOf(pipeline.BucketCheckpoint)))
+	w.accepted(before, flow.VerbUpdate, flow.UpdateArguments{Append: true, Template: []byte(`{"description":"d"}`)})
+	time.Sleep(2 * pipeline.SaveCursorEvery) // by now the cursor is being saved
+	began := time.Now()
+	w.accepted(slow, flow.VerbDeploy, nil)
+	poll.Until(t, "the document to say that the service deploys", func() bool {
+		body, known := w.body(slow)
+		return known && (spec.Service{Body: body}).State() == spec.ServiceDeploying
+	})
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("the document was written after %s, want a second", took)
+	}
+}
+
 // TestDocumentsAreNotWrittenForEachVM: of a service whose VMs take long, whose state others
 // know, the document is written when it rests, and not at all where it is deleted.
 func TestDocumentsAreNotWrittenForEachVM(t *testing.T) {

@@ -17,8 +17,8 @@ import (
 	"github.com/flowjet/flowjet/pipeline/work"
 )
 
-// partition hands its inputs to the service loops. What waits is bounded for each service, so that
-// a command is not held up by what came before it for other services.
+// partition hands its inputs to the service loops. What waits is bounded for each service, so that a command is not held up by what
+// came before it for other services.
 //
 // A service loop is in one of four conditions:
 //
@@ -27,9 +27,8 @@ import (
 //	rests   nothing waits; what it knows of its service is kept for a while
 //	gone    forgotten: the next input makes a new one
 //
-// put has a service loop that rests, or is gone, ask. One that works takes its inputs one by one
-// until it comes to rest, or asks for another turn. All happens under the partition's mutex, which
-// ask, rest, stop and forgetOldest expect to be held.
+// put has a service loop that rests, or is gone, ask. One that works takes its inputs one by one until it comes to rest, or asks for
+// another turn. All happens under the partition's mutex, which ask, rest, stop and forgetOldest expect to be held.
 type partition struct {
 	worker *Worker
 	number int
@@ -48,8 +47,7 @@ type partition struct {
 }
 
 const (
-	// maxResting is how many services of a partition are remembered while nothing happens to them,
-	// about 15 KB each with ten VMs, and loopIdle for how long.
+	// maxResting is how many services of a partition are remembered while nothing happens to them, 15 KB each, and loopIdle for how long.
 	maxResting = 512
 	loopIdle   = 5 * time.Minute
 )
@@ -104,10 +102,13 @@ func (p *partition) read(ctx context.Context, reader *work.PartitionReader) erro
 	}
 }
 
-// tend stores the cursor whenever it has moved, forgets the service loops that have rested for long,
-// and has those at rest write whose documents have been behind for long enough. The partitions take
-// turns: all cursors at once would hold up what else is to be stored.
+// tend stores the cursor whenever it has moved, forgets the service loops that have rested for long, and has those at rest write
+// whose documents have been behind for long enough: they do not wait for a cursor, whose stream may be without a leader for seconds.
+// The partitions take turns: all cursors at once would hold up what else is to be stored.
 func (p *partition) tend(ctx context.Context, name string, saved uint64) {
+	var save errgroup.Group
+	save.SetLimit(1)
+	defer save.Wait() //nolint:errcheck // there is none
 	pause := pipeline.SaveCursorEvery / pipeline.Partitions * time.Duration(p.number)
 	for ; idle.For(ctx, pause) == nil; pause = pipeline.SaveCursorEvery {
 		p.mutex.Lock()
@@ -123,14 +124,16 @@ func (p *partition) tend(ctx context.Context, name string, saved uint64) {
 		}
 		cursor := p.cursor
 		p.mutex.Unlock()
-		if cursor != saved && p.worker.pipe.SaveCursor(ctx, name, cursor) == nil {
-			saved = cursor
-		}
+		save.TryGo(func() error {
+			if cursor != saved && p.worker.pipe.SaveCursor(ctx, name, cursor) == nil {
+				saved = cursor
+			}
+			return nil
+		})
 	}
 }
 
-// close keeps the service loops that ask from working, waits for the others, and saves the cursor
-// a last time: what is not saved is only read again.
+// close keeps the service loops that ask from working, waits for the others, and saves the cursor a last time: what is not is read again.
 func (p *partition) close(cancel context.CancelFunc, name string) {
 	cancel()
 	p.mutex.Lock()
@@ -303,8 +306,7 @@ const (
 	writesAtOnce = 8
 )
 
-// writeAll writes the documents that are behind when the partition is given up: OneFlow may
-// be put back. A service that another worker has taken over meanwhile is left alone.
+// writeAll writes the documents that are behind when the partition is given up: OneFlow may be put back. It leaves others' services alone.
 func (p *partition) writeAll() {
 	ctx, cancel := context.WithTimeout(opennebula.Unhurried(context.Background()), lastWrites)
 	defer cancel()
