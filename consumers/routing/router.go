@@ -50,8 +50,10 @@ type clients struct {
 
 // Run reads the events from the saved cursor on. The last record before the worker's start was written then.
 func (r *Router) Run(ctx context.Context, written time.Time) error {
-	p := r.Pipeline
-	r.written, r.pipe = written, clients{p, work.NewQueue(p), work.NewRecords(p), work.NewObjects(p), command.New(p)}
+	if p := r.Pipeline; r.pipe.Pipeline == nil { // what an earlier Run has started may use them still
+		r.pipe = clients{p, work.NewQueue(p), work.NewRecords(p), work.NewObjects(p), command.New(p)}
+	}
+	r.written = written
 	r.owners = &owners{pipe: r.pipe, logger: r.Services.Logger, known: map[int]int{}, notes: make(chan ownerNote, maxNotes)}
 	after, err := r.startOfEvents(ctx)
 	if err != nil {
