@@ -122,27 +122,28 @@ func circles(roles []spec.Role, byName map[string]int) [][]int {
 type rolePolicies struct {
 	elasticity []elasticityShape
 	scheduled  []scheduledShape
-	broken     []string // attributes that are no arrays of policies
+	broken     Violations // of attributes that are no arrays of policies
 }
 
 // readPolicies reads every role's policies.
 func readPolicies(roles []spec.Role) []rolePolicies {
 	all := make([]rolePolicies, len(roles))
 	for i, role := range roles {
-		if json.Unmarshal(role.ElasticityPolicies, &all[i].elasticity) != nil && len(role.ElasticityPolicies) > 0 {
-			all[i].broken = append(all[i].broken, "elasticity_policies")
+		read := func(attribute string, text json.RawMessage, into any) {
+			if err := json.Unmarshal(text, into); err != nil && len(text) > 0 {
+				all[i].broken = append(all[i].broken, Violation{attribute, "is not an array of policies: " + err.Error()})
+			}
 		}
-		if json.Unmarshal(role.ScheduledPolicies, &all[i].scheduled) != nil && len(role.ScheduledPolicies) > 0 {
-			all[i].broken = append(all[i].broken, "scheduled_policies")
-		}
+		read("elasticity_policies", role.ElasticityPolicies, &all[i].elasticity)
+		read("scheduled_policies", role.ScheduledPolicies, &all[i].scheduled)
 	}
 	return all
 }
 
 // checkPolicies holds the rules that look at several attributes, and parses.
 func checkPolicies(f *findings, path string, policies rolePolicies) {
-	for _, attribute := range policies.broken {
-		f.add(path+"."+attribute, "is not an array of policies")
+	for _, broken := range policies.broken {
+		f.addWrong(path+"."+broken.Path, broken.Message)
 	}
 	measured := map[string]bool{}
 	for i, given := range policies.elasticity {

@@ -160,6 +160,22 @@ func TestValidateTakesAService(t *testing.T) {
 	}
 }
 
+// TestBrokenPoliciesAreToldWithTheirCause has policies that are of another type in a service that is running.
+func TestBrokenPoliciesAreToldWithTheirCause(t *testing.T) {
+	body, err := spec.ParseBody([]byte(`{"name":"s","roles":[{"name":"a","type":"vm","template_id":0,"cardinality":1,"elasticity_policies":"x","scheduled_policies":7}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`roles[0].elasticity_policies (role "a"): is not an array of policies: json: cannot unmarshal string into Go value`,
+		`roles[0].scheduled_policies (role "a"): is not an array of policies: json: cannot unmarshal number into Go value`,
+	} {
+		if found := Validate(body).Error(); !strings.Contains(found, want) {
+			t.Errorf("got %q, want %q", found, want)
+		}
+	}
+}
+
 func TestParseStartTime(t *testing.T) {
 	for text, want := range map[string]int64{
 		`"2030-01-01 00:00:00"`: 1893456000, `1893456000`: 1893456000, `"1893456000"`: 1893456000,
