@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -64,12 +65,13 @@ func (r *Router) Run(ctx context.Context, written time.Time) error {
 		return fmt.Errorf("read the events after %d: %w", after, err)
 	}
 	defer reader.Stop()
+	var parts sync.WaitGroup
+	defer parts.Wait() // the next Run begins with what is theirs
 	life, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go r.watchServices(life)
-	go r.watchLeader(life)
-	go r.rebuildOwners(life)
-	go r.owners.run(life)
+	for _, part := range []func(context.Context){r.watchServices, r.watchLeader, r.rebuildOwners, r.owners.run} {
+		parts.Go(func() { part(life) })
+	}
 	return r.run(life, reader, after)
 }
 
