@@ -49,6 +49,7 @@ func (b *inbox) put(input pipeline.Input) bool {
 		if earlier := b.waiting[i]; sameSubject(earlier.Work, input.Work) {
 			added.sequences = slices.Concat(earlier.sequences, added.sequences)
 			added.Work.Trouble = union(earlier.Work.Trouble, input.Work.Trouble)
+			added.Work.Scan = earlier.Work.Scan && input.Work.Scan
 			if added.told = statesTold(added.Work); added.Work.Trouble == nil && input.Work.Event == nil {
 				added.told = earlier.told
 			}

@@ -133,3 +133,27 @@ func TestInboxIsBounded(t *testing.T) {
 		t.Errorf("of %d inputs %d came out", sequence, len(seen))
 	}
 }
+
+// A scan's wake-up stands for another one only if that was a scan's, too: else what was to be read would not be.
+func TestAScanStandsForNoOtherWakeUp(t *testing.T) {
+	scan := func(sequence uint64) pipeline.Input {
+		return pipeline.Input{Sequence: sequence, Work: pipeline.Work{Scan: true}}
+	}
+	for name, test := range map[string]struct {
+		earlier, later pipeline.Input
+		scan           bool
+	}{
+		"two scans":        {scan(1), scan(2), true},
+		"behind a wake-up": {trouble(1), scan(2), false},
+		"before a wake-up": {scan(1), trouble(2), false},
+		"behind trouble":   {trouble(1, 7), scan(2), false},
+		"behind an event":  {vmEvent(1, 7), scan(2), true},
+	} {
+		var b inbox
+		b.put(test.earlier)
+		b.put(test.later)
+		if last := b.waiting[len(b.waiting)-1]; last.Work.Scan != test.scan {
+			t.Errorf("%s: a scan's wake-up: %t, want %t", name, last.Work.Scan, test.scan)
+		}
+	}
+}

@@ -24,11 +24,17 @@ type ingester struct {
 	refreshed   map[int]uint64
 	refreshedAt time.Time
 	heard       heardStates
+	// read is when all VMs that matter to the service were asked for last.
+	read time.Time
 	// strangers are the nodes that oned's leader said are not the service's, when strangersOf owned it.
 	strangers   []int
 	strangersOf int
 	strangersAt time.Time
 }
+
+// readForScan is for how long what was read of oned need not be read again because of a scan, at most from one scan to the next:
+// a service that nothing else wakes reads at every other scan.
+const readForScan = 30 * time.Second
 
 // ingest takes over what the input tells and, where a decision will rest on more, asks oned.
 func (i *ingester) ingest(ctx context.Context, input pipeline.Input, fresh bool) error {
@@ -54,11 +60,25 @@ func (i *ingester) ingest(ctx context.Context, input pipeline.Input, fresh bool)
 	case work.Timer != nil && work.Timer.Name == flow.DeadlineLook && i.worker.config.Hearing() &&
 		flow.AwaitsNewVMs(state, i.facts, time.Now(), i.worker.config.Settings):
 		return nil // the new VMs have not come up yet, and who hears of it passes it on
+	case work.Scan && i.hasJustRead():
+		return nil
 	}
 	if err := i.loader.refreshDocument(ctx); err != nil || !i.exists {
 		return err
 	}
 	return i.refreshFacts(ctx)
+}
+
+// hasJustRead reports whether the document and all VMs were read so lately, before the input came, that a scan need not
+// have them read again. What is due is decided on what is read then.
+func (i *ingester) hasJustRead() bool {
+	for _, due := range i.record.State.Deadlines {
+		if !due.After(time.Now()) {
+			return false
+		}
+	}
+	enough := i.came.Add(-min(readForScan, i.worker.config.ScanInterval))
+	return i.read.After(enough) && i.loader.read.After(enough)
 }
 
 // ingestEvent takes over what an event tells. What has just been read is newer, unless oned had not
@@ -196,6 +216,7 @@ func (i *ingester) noteRefresh(at time.Time, waiting map[int]waitingNews) {
 // refreshFacts asks oned for all VMs that matter to the service. Where the answer would
 // end or shrink something, the leader is asked to confirm it.
 func (i *ingester) refreshFacts(ctx context.Context) error {
+	began := time.Now()
 	ids, facts, err := i.doubtfulVMs(ctx)
 	if err != nil {
 		return err
@@ -217,6 +238,7 @@ func (i *ingester) refreshFacts(ctx context.Context) error {
 	if err := i.inspect(ctx); err != nil {
 		return err
 	}
+	i.read = began
 	return i.networks.refresh(ctx)
 }
 

@@ -77,6 +77,9 @@ type Work struct {
 	Measures *policy.Measures `json:"measures,omitempty"`
 	// Reason says why a wake-up without an event was sent.
 	Reason string `json:"reason,omitempty"`
+	// Scan reports whether the regular scan of all services sent the bare wake-up: whoever has just read oned need not
+	// read again. A version that does not know the field reads.
+	Scan bool `json:"scan,omitempty"`
 	// Newer reports whether a newer Flowjet wrote the work: all that is known here is
 	// whose it is. It is not to be passed over.
 	Newer bool `json:"-"`

@@ -35,13 +35,16 @@ const (
 func (r *Router) watchServices(ctx context.Context) {
 	var next time.Time
 	scanned, failed := 0, false // the leader's term at the last scan
+	changed := false            // since the last scan that succeeded
 	for ; ctx.Err() == nil; _ = idle.For(ctx, min(time.Second, time.Until(next))) {
 		term, _ := r.Services.Oned.Leadership()
-		if time.Now().Before(next) && (term == scanned || scanned == 0) {
+		other := term != scanned && scanned != 0
+		if time.Now().Before(next) && !other {
 			continue
 		}
+		changed = changed || other
 		began := time.Now()
-		err := r.scan(ctx)
+		err := r.scan(ctx, !changed)
 		if err != nil && !failed && ctx.Err() == nil {
 			r.Services.Logger.Warn("the services could not be checked, retrying", "error", err)
 		}
@@ -49,6 +52,7 @@ func (r *Router) watchServices(ctx context.Context) {
 		if failed = err != nil; failed {
 			pause = min(pause, scanAgain)
 		}
+		changed = changed && failed
 		next, scanned = time.Now().Add(pause), term
 	}
 }
@@ -58,13 +62,14 @@ func scanPause(interval, took time.Duration) time.Duration {
 	return min(max(interval, scanShare*took), longestPause*interval)
 }
 
-func (r *Router) scan(ctx context.Context) error {
+// scan makes one scan. A regular one asks no service to read oned that has just read it.
+func (r *Router) scan(ctx context.Context, regular bool) error {
 	err := r.Services.Each(ctx, spec.Unasked, func(document opennebula.Document, body spec.Body) error {
 		state := spec.Service{Body: body}.State()
 		if !state.Watched() && !policy.Overdue(spec.Service{ID: document.ID, Body: body}, time.Now()) {
 			return nil
 		}
-		return r.Services.Wake(ctx, document.ID, "found in "+state.String())
+		return r.Services.wake(ctx, pipeline.Work{Service: document.ID, Reason: "found in " + state.String(), Scan: regular})
 	})
 	var overdue []int // JetStream may have lost a timer, or never get to send it
 	recordsErr := r.pipe.EachRecord(ctx, func(service int, record pipeline.Record) {
@@ -180,9 +185,13 @@ func (s *Services) WakeAll(ctx context.Context, reason string) error {
 
 // Wake has a service look at oned.
 func (s *Services) Wake(ctx context.Context, service int, reason string) error {
-	woken := pipeline.Work{Version: pipeline.Version, Service: service, Reason: reason}
-	if _, err := s.Queue.PublishWork(ctx, woken, fmt.Sprintf("wake-%d-%d", service, time.Now().UnixNano())); err != nil {
-		return fmt.Errorf("wake service %d: %w", service, err)
+	return s.wake(ctx, pipeline.Work{Service: service, Reason: reason})
+}
+
+func (s *Services) wake(ctx context.Context, woken pipeline.Work) error {
+	woken.Version = pipeline.Version
+	if _, err := s.Queue.PublishWork(ctx, woken, fmt.Sprintf("wake-%d-%d", woken.Service, time.Now().UnixNano())); err != nil {
+		return fmt.Errorf("wake service %d: %w", woken.Service, err)
 	}
 	return nil
 }
