@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -154,11 +155,58 @@ func mergeValues(first, second json.RawMessage) json.RawMessage {
 	case len(first) == 0:
 		return second
 	}
-	return raw.Marshal(mergeTrees(first, second))
+	return raw.Marshal(mergeTrees([]any{first, second}))
 }
 
-// treeOf reads a whole value once, unless it has been read, so that merging takes time by its
-// length and not by its depth as well. The leaves of an object are JSON that has not been read.
+// mergeTrees merges values one after the other as mergeValues does two, but all at once, so that it takes time by their length
+// and not by their number and depth as well. A value by itself stays as it was written.
+func mergeTrees(values []any) any {
+	if len(values) == 1 {
+		return values[0]
+	}
+	trees := make([]any, len(values))
+	for i, value := range values {
+		trees[i] = treeOf(value)
+	}
+	last := len(trees) - 1
+	first := last // those before a value of another kind are lost
+	for first > 0 && reflect.TypeOf(trees[first-1]) == reflect.TypeOf(trees[last]) {
+		first--
+	}
+	switch trees[last].(type) {
+	case map[string]any:
+		members := map[string][]any{}
+		for _, tree := range trees[first:] {
+			for name, member := range tree.(map[string]any) {
+				members[name] = append(members[name], member)
+			}
+		}
+		merged := make(map[string]any, len(members))
+		for name, each := range members {
+			merged[name] = mergeTrees(each)
+		}
+		return merged
+	case []any:
+		merged, known := []any{}, map[string]bool{}
+		for i, tree := range trees[first:] {
+			for _, element := range tree.([]any) {
+				if _, isObject := element.(map[string]any); isObject {
+					canonical := jsontext.Value(raw.Marshal(element)) // the same text for objects that are equal
+					_ = canonical.Canonicalize()                      // it is valid
+					if i > 0 && known[string(canonical)] {
+						continue
+					}
+					known[string(canonical)] = true
+				}
+				merged = append(merged, element)
+			}
+		}
+		return merged
+	}
+	return trees[last]
+}
+
+// treeOf reads a whole value, or of an object whose values have not been read the object alone.
 func treeOf(value any) any {
 	switch unread := value.(type) {
 	case raw.Object:
@@ -179,76 +227,6 @@ func treeOf(value any) any {
 		}
 	}
 	return value
-}
-
-// mergeTrees is mergeValues for what treeOf returns, or mergeTrees has returned, with
-// attributes that may be unread. It may change first.
-func mergeTrees(first, second any) any {
-	first, second = treeOf(first), treeOf(second)
-	switch known := first.(type) {
-	case map[string]any:
-		more, same := second.(map[string]any)
-		if !same {
-			return second
-		}
-		for name, value := range more {
-			if held, has := known[name]; has {
-				value = mergeTrees(held, value)
-			}
-			known[name] = value
-		}
-		return known
-	case []any:
-		if more, same := second.([]any); same {
-			array := &mergedArray{elements: known, objects: map[string]bool{}}
-			for _, element := range known {
-				if text, isObject := canonicalObject(element); isObject {
-					array.objects[text] = true
-				}
-			}
-			return array.add(more)
-		}
-	case *mergedArray:
-		if more, same := second.([]any); same {
-			return known.add(more)
-		}
-	}
-	return second
-}
-
-// mergedArray is an array that others are appended to.
-type mergedArray struct {
-	elements []any
-	// objects has the canonical texts of the elements that are objects.
-	objects map[string]bool
-}
-
-// add appends the elements, and no object that is there already.
-func (a *mergedArray) add(more []any) *mergedArray {
-	for _, element := range more {
-		text, isObject := canonicalObject(element)
-		if isObject && a.objects[text] {
-			continue
-		}
-		if isObject {
-			a.objects[text] = true
-		}
-		a.elements = append(a.elements, element)
-	}
-	return a
-}
-
-// MarshalJSON writes an array.
-func (a *mergedArray) MarshalJSON() ([]byte, error) { return json.Marshal(a.elements) }
-
-// canonicalObject is the same text for objects that are equal.
-func canonicalObject(element any) (text string, isObject bool) {
-	if _, isObject = element.(map[string]any); !isObject {
-		return "", false
-	}
-	canonical := jsontext.Value(raw.Marshal(element))
-	_ = canonical.Canonicalize() // it is valid
-	return string(canonical), true
 }
 
 // mergeTemplates merges what was given for instantiating over a template:
@@ -282,9 +260,9 @@ func mergeNamed(first, second json.RawMessage, key func(raw.Object) string, byPl
 	if held == nil || more == nil { // they are refused when the result is read
 		return raw.Marshal(append(raw.Elements(first), raw.Elements(second)...))
 	}
-	elements, places := make([]any, len(held)), map[string]int{}
+	merges, places := make([][]any, len(held)), map[string]int{}
 	for i, element := range held {
-		elements[i] = element
+		merges[i] = []any{element}
 		places[key(element)] = i
 	}
 	for i, element := range more {
@@ -295,11 +273,15 @@ func mergeNamed(first, second json.RawMessage, key func(raw.Object) string, byPl
 			place, known = i, true
 			delete(element, "name") // an empty name is not to take the place of another
 		}
-		if !known {
-			elements = append(elements, element)
-			continue
+		if known {
+			merges[place] = append(merges[place], element)
+		} else {
+			merges = append(merges, []any{element})
 		}
-		elements[place] = mergeTrees(elements[place], element)
+	}
+	elements := make([]any, len(merges))
+	for i, merge := range merges {
+		elements[i] = mergeTrees(merge)
 	}
 	return raw.Marshal(elements)
 }
