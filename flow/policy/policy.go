@@ -77,34 +77,21 @@ func Adjustments(text json.RawMessage) []Adjustment {
 
 // With is a role's policies with attributes of some of them set.
 func With(text json.RawMessage, indexes []int, set map[string]any) json.RawMessage {
-	elements := raw.Elements(text)
-	for _, index := range indexes {
-		changed := raw.Attributes(elements[index])
-		if changed == nil {
-			continue // no policy: another server's
-		}
+	return raw.Changed(text, func(i int, policy raw.Object) bool {
 		for name, value := range set {
-			changed[name] = raw.Marshal(value)
+			policy[name] = raw.Marshal(value)
 		}
-		elements[index] = changed.JSON()
-	}
-	return raw.Marshal(elements)
+		return slices.Contains(indexes, i)
+	})
 }
 
 // ForgetTrueEvals has the role's elasticity policies start to count anew, as OneFlow does when a role begins to scale.
 func ForgetTrueEvals(role *spec.Role) {
-	elements := raw.Elements(role.ElasticityPolicies)
-	counted := false
-	for i, element := range elements {
-		evaluated := raw.Attributes(element)
-		if _, has := evaluated["true_evals"]; has {
-			delete(evaluated, "true_evals")
-			elements[i], counted = evaluated.JSON(), true
-		}
-	}
-	if counted {
-		role.ElasticityPolicies = raw.Marshal(elements)
-	}
+	role.ElasticityPolicies = raw.Changed(role.ElasticityPolicies, func(_ int, policy raw.Object) bool {
+		_, counted := policy["true_evals"]
+		delete(policy, "true_evals")
+		return counted
+	})
 }
 
 // Cardinality is the cardinality that the policy asks of the role, within the role's limits. A role that was forced

@@ -146,16 +146,8 @@ type UserInput struct {
 
 // ParseInput reads a declaration. One that cannot be read is mandatory, as with OneFlow.
 func ParseInput(declaration json.RawMessage) UserInput {
-	const kind, initial = 1, 4
-	parts := strings.SplitN(raw.Text(declaration), "|", initial+1)
-	input := UserInput{Optional: strings.TrimSpace(parts[0]) == "O"}
-	if len(parts) > kind {
-		input.kind = strings.TrimSpace(parts[kind])
-	}
-	if len(parts) > initial {
-		input.Initial = strings.TrimSpace(parts[initial])
-	}
-	return input
+	parts := append(strings.SplitN(raw.Text(declaration), "|", 5), "", "", "", "")
+	return UserInput{Optional: strings.TrimSpace(parts[0]) == "O", kind: strings.TrimSpace(parts[1]), Initial: strings.TrimSpace(parts[4])}
 }
 
 // Value is the default as the commands of OpenNebula send it, empty if there is none.

@@ -75,32 +75,27 @@ func upgradeForMerge(whole raw.Object) {
 		return
 	}
 	upgradeBody(whole)
-	raw.Change(whole, "roles", func(_ int, role raw.Object) {
+	whole["roles"] = raw.Changed(whole["roles"], func(_ int, role raw.Object) bool {
 		if kept := maps.Clone(role); upgradeRole(role) != nil {
 			maps.Copy(role, kept)
 		}
+		return true
 	})
 }
 
 // upgradeGiven is upgradeForMerge for what is given for instantiating: values of custom_attrs are those of user inputs
 // whatever form the template has.
 func upgradeGiven(given raw.Object, old bool) {
-	foldInputs := func(given raw.Object) {
+	foldInputs := func(_ int, given raw.Object) bool {
 		foldInto(given, "custom_attrs_values", "user_inputs_values")
 		if old {
 			foldInto(given, "custom_attrs", "user_inputs")
 		}
+		return true
 	}
-	foldInputs(given)
-	if bytes.Contains(given["roles"], []byte(`"custom_attrs`)) && raw.KindOf(given["roles"]) == raw.KindArray {
-		roles := raw.Elements(given["roles"])
-		for i := range roles {
-			if role := raw.Attributes(roles[i]); role != nil {
-				foldInputs(role)
-				roles[i] = role.JSON()
-			}
-		}
-		given["roles"] = raw.Marshal(roles)
+	foldInputs(0, given)
+	if bytes.Contains(given["roles"], []byte(`"custom_attrs`)) {
+		given["roles"] = raw.Changed(given["roles"], foldInputs)
 	}
 	upgradeForMerge(given)
 }

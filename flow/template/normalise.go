@@ -26,10 +26,13 @@ func normalise(whole raw.Object, registered time.Time) (spec.Body, *findings) {
 	}
 	found := newFindings(nil)
 	convert(found, "", whole, bodyRules)
-	raw.Change(whole, "roles", func(i int, role raw.Object) {
-		found.roles = append(found.roles, raw.Text(role["name"]))
-		normaliseRole(found, fmt.Sprintf("roles[%d].", i), role)
-	})
+	if roles, has := whole["roles"]; has {
+		whole["roles"] = raw.Changed(roles, func(i int, role raw.Object) bool {
+			found.roles = append(found.roles, raw.Text(role["name"]))
+			normaliseRole(found, fmt.Sprintf("roles[%d].", i), role)
+			return true
+		})
+	}
 	raw.SetDefault(whole, "deployment", `"none"`)
 	raw.SetDefault(whole, "description", `""`)
 	body, err := spec.ParseBody(whole.JSON())
@@ -60,9 +63,12 @@ var runtimeAttributes = []string{"state", "nodes", "last_vmname", "scale_way", "
 
 func convertPolicies(f *findings, path string, role raw.Object) {
 	for _, attribute := range slices.Sorted(maps.Keys(policyRules)) {
-		raw.Change(role, attribute, func(i int, policy raw.Object) {
-			convert(f, fmt.Sprintf("%s%s[%d].", path, attribute, i), policy, policyRules[attribute])
-		})
+		if policies, has := role[attribute]; has {
+			role[attribute] = raw.Changed(policies, func(i int, policy raw.Object) bool {
+				convert(f, fmt.Sprintf("%s%s[%d].", path, attribute, i), policy, policyRules[attribute])
+				return true
+			})
+		}
 	}
 }
 

@@ -51,14 +51,12 @@ func Update(held spec.Body, text json.RawMessage, appendTo bool) (spec.Body, err
 	}
 	found := newFindings(spec.RoleNames(held.Roles))
 	convert(found, "", changed, bodyRules)
-	roles := raw.Elements(changed["roles"])
-	for i := range roles {
-		role, path := raw.Attributes(roles[i]), fmt.Sprintf("roles[%d].", i)
+	changed["roles"] = raw.Changed(changed["roles"], func(i int, role raw.Object) bool {
+		path := fmt.Sprintf("roles[%d].", i)
 		convert(found, path, role, roleRules)
 		convertPolicies(found, path, role)
-		roles[i] = role.JSON()
-	}
-	changed["roles"] = raw.Marshal(roles)
+		return true
+	})
 	if err := found.err(); err != nil {
 		return spec.Body{}, err
 	}

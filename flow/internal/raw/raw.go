@@ -126,16 +126,18 @@ func Objects(array json.RawMessage) []Object {
 	return elements
 }
 
-// Change changes each object of an attribute that is an array of objects; any other stays as it is.
-func Change(o Object, attribute string, change func(i int, element Object)) {
-	elements := Objects(o[attribute])
-	if elements == nil {
-		return
-	}
+// Changed is an array with its objects as change makes them, which reports whether it did; anything else stays as it is written.
+func Changed(array json.RawMessage, change func(i int, element Object) bool) json.RawMessage {
+	elements, changed := Elements(array), false
 	for i, element := range elements {
-		change(i, element)
+		if object := Attributes(element); object != nil && change(i, object) {
+			elements[i], changed = object.JSON(), true
+		}
 	}
-	o[attribute] = Marshal(elements)
+	if !changed {
+		return array
+	}
+	return Marshal(elements)
 }
 
 // Attributes are the attributes of an object; nil if it is something else.
