@@ -9,14 +9,7 @@
 //
 // Decide and Apply are in decide.go; the planner, which makes one step after the other until
 // none is due, is in plan.go, and its parts in files named for what they do. Explain tells why
-// a service is in its state. The packages below this one import only those above them in the list:
-//
-//	one         OpenNebula's objects as decisions see them: VMs, states, templates
-//	spec        services and service templates as OneFlow writes them, their states and transitions
-//	expression  the conditions of elasticity policies
-//	policy      what users set for roles: elasticity, schedules, heal, deadlines, victims
-//	render      the template text that VMs and virtual routers are made with
-//	template    what clients send: read, validate, merge, instantiate, update
+// a service is in its state. docs/architecture.md has the packages below this one.
 package flow
 
 import (

@@ -251,7 +251,6 @@ func Advice(state spec.ServiceState, service int) string {
 	return strings.ReplaceAll(advised[state], "ID", strconv.Itoa(service))
 }
 
-// maxAdvised bounds how many VMs an explanation gives advice about.
 const maxAdvised = 3
 
 // advice is what an operator can do, most useful first.

@@ -248,7 +248,6 @@ func (p *planner) roleTo(role *spec.Role, next spec.RoleState, reason string) {
 	p.changes = append(p.changes, Change{Kind: "role", Role: role.Name, Old: old.String(), New: next.String(), Reason: reason})
 }
 
-// failedStates are those of roles that fail on their way.
 var failedStates = map[spec.RoleState]spec.RoleState{
 	spec.RoleHold: spec.RoleFailedDeploying, spec.RoleDeploying: spec.RoleFailedDeploying,
 	spec.RoleScaling: spec.RoleFailedScaling, spec.RoleUndeploying: spec.RoleFailedUndeploying,
@@ -288,7 +287,19 @@ func flag(b *bool) bool { return b != nil && *b }
 // setDeadlines names when to look again. One that stands is kept: a stream of events cannot put it off for ever.
 func (p *planner) setDeadlines() {
 	maps.DeleteFunc(p.Deadlines, func(_ string, due time.Time) bool { return !due.After(p.now) })
-	p.requester.settleRetries()
+	for vm, asked := range p.Asked {
+		p.requester.held(requestName(asked.Action, vm))
+	}
+	delete(p.Deadlines, DeadlineRetry)
+	for name, retry := range p.Retries {
+		next, stands := p.Deadlines[DeadlineRetry]
+		switch {
+		case !p.wanted[name]: // the call is not wanted any more
+			delete(p.Retries, name)
+		case retry.Next.After(p.now) && (!stands || retry.Next.Before(next)):
+			set(&p.Deadlines, DeadlineRetry, retry.Next)
+		}
+	}
 	state := p.Service.State()
 	delete(p.Deadlines, DeadlineCooldown)
 	if state == spec.ServiceCooldown {

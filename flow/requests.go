@@ -116,10 +116,7 @@ func (r requester) refuseVM(vm one.VM, message string) {
 
 // between reports whether oned is at work on the VM.
 func (r requester) between(vm one.VM) bool {
-	if vm.State == one.VMInit || vm.State == one.VMCloning {
-		return true
-	}
-	return vm.State == one.VMActive && !vm.Running() && !vm.Failed() && !vm.Lost()
+	return vm.State == one.VMInit || vm.State == one.VMCloning || !vm.Decisive()
 }
 
 // forgetAsked lets every request be made again, and every deletion.
@@ -288,22 +285,5 @@ func (r requester) act(action Action) {
 	if key := string(action.Kind) + action.Name(); !r.taken[key] && !r.held(action.Name()) {
 		set(&r.taken, key, true)
 		r.actions = append(r.actions, action)
-	}
-}
-
-// settleRetries forgets the retries of what is not wanted any more, and sets the deadline for the next of the others.
-func (r requester) settleRetries() {
-	for vm, asked := range r.Asked {
-		r.held(requestName(asked.Action, vm))
-	}
-	delete(r.Deadlines, DeadlineRetry)
-	for name, retry := range r.Retries {
-		next, stands := r.Deadlines[DeadlineRetry]
-		switch {
-		case !r.wanted[name]:
-			delete(r.Retries, name)
-		case retry.Next.After(r.now) && (!stands || retry.Next.Before(next)):
-			set(&r.Deadlines, DeadlineRetry, retry.Next)
-		}
 	}
 }

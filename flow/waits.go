@@ -201,37 +201,7 @@ func (l limiter) hold() {
 			return
 		}
 	}
-	l.holdService()
-}
-
-// takesBack reports whether what has not come is taken back: in a scaling up, unless somebody protects it.
-func (l limiter) takesBack(late *overdue) bool {
-	return late.Then == policy.ThenShrink && late.For == policy.WaitScaling && !late.role.Shrinking() &&
-		!slices.ContainsFunc(late.vms, func(vm one.VM) bool { return vm.Protected })
-}
-
-// takeBack has a role that scales up go on with the VMs that have come.
-func (l limiter) takeBack(late *overdue, reason string) {
-	role := late.role
-	wanted := role.Cardinality
-	for _, vm := range late.vms {
-		role.Nodes = slices.DeleteFunc(role.Nodes, func(n spec.Node) bool { return n.DeployID == vm.ID })
-		if !vm.Gone() {
-			l.requester.ask(vm, l.tracker.endCall(vm, "terminate-hard"), role.Name)
-		}
-		l.changes = append(l.changes, Change{Kind: "vm", VM: new(vm.ID), Role: role.Name, New: "terminated", Reason: reason})
-	}
-	if late.Since.IsZero() {
-		role.Cardinality -= len(late.vms)
-	} else {
-		l.undeployer.dropIntents(role.Name)
-		role.Cardinality = len(role.Nodes) + len(l.strangers[role.Name])
-	}
-	l.log("E", "Role %s : %s; the scaling is reverted: %d of %d VMs stay", role.Name, reason, role.Cardinality, wanted)
-}
-
-// holdService fails a service that is late although none of its roles can be blamed: they wait for others.
-func (l limiter) holdService() {
+	// A service may be late although none of its roles can be blamed: they wait for others.
 	wait, is := l.due(ofService)
 	state, failed := l.Service.State(), spec.ServiceFailedDeploying
 	if state == spec.ServiceUndeploying {
@@ -262,7 +232,32 @@ func (l limiter) holdService() {
 	l.to(failed)
 }
 
-// maxLate is how many VMs a deadline's reason names.
+// takesBack reports whether what has not come is taken back: in a scaling up, unless somebody protects it.
+func (l limiter) takesBack(late *overdue) bool {
+	return late.Then == policy.ThenShrink && late.For == policy.WaitScaling && !late.role.Shrinking() &&
+		!slices.ContainsFunc(late.vms, func(vm one.VM) bool { return vm.Protected })
+}
+
+// takeBack has a role that scales up go on with the VMs that have come.
+func (l limiter) takeBack(late *overdue, reason string) {
+	role := late.role
+	wanted := role.Cardinality
+	for _, vm := range late.vms {
+		role.Nodes = slices.DeleteFunc(role.Nodes, func(n spec.Node) bool { return n.DeployID == vm.ID })
+		if !vm.Gone() {
+			l.requester.ask(vm, l.tracker.endCall(vm, "terminate-hard"), role.Name)
+		}
+		l.changes = append(l.changes, Change{Kind: "vm", VM: new(vm.ID), Role: role.Name, New: "terminated", Reason: reason})
+	}
+	if late.Since.IsZero() {
+		role.Cardinality -= len(late.vms)
+	} else {
+		l.undeployer.dropIntents(role.Name)
+		role.Cardinality = len(role.Nodes) + len(l.strangers[role.Name])
+	}
+	l.log("E", "Role %s : %s; the scaling is reverted: %d of %d VMs stay", role.Name, reason, role.Cardinality, wanted)
+}
+
 const maxLate = 3
 
 // reason tells what the role waits for, since when, and what oned says of it.

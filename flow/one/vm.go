@@ -305,7 +305,6 @@ var failedLCMStates = map[LCMState]bool{
 	47: true, 48: true, 49: true, 50: true, 61: true,
 }
 
-// endingLCMStates are the life-cycle states of a VM on its way to DONE.
 var endingLCMStates = map[LCMState]bool{
 	LCMEpilog: true, LCMShutdown: true, LCMCancel: true, LCMCleanupDelete: true,
 }

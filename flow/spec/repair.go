@@ -148,7 +148,6 @@ func (b Body) Noted(repairs []string, now time.Time) Body {
 	return b
 }
 
-// repair puts a document right.
 type repair struct {
 	made []string
 	// nodes are the VMs that have been met as nodes.
@@ -161,10 +160,8 @@ type repair struct {
 // more than a service may have VMs, for those that end are nodes, too.
 const maxNodes = 2 * MaxVMs
 
-// maxRepairs bounds how many repairs are told.
 const maxRepairs = 20
 
-// note tells what was put right.
 func (r *repair) note(format string, arguments ...any) {
 	if len(r.made) < maxRepairs {
 		r.made = append(r.made, fmt.Sprintf(format, arguments...))

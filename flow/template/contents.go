@@ -42,7 +42,6 @@ func networkNames(body spec.Body) []string {
 	return slices.Compact(names)
 }
 
-// check holds one role.
 func (c contentsRule) check(path string, role spec.Role) {
 	path += ".template_contents"
 	contents := raw.Attributes(role.TemplateContents)

@@ -111,7 +111,6 @@ func chooseInputs(body *spec.Body) Violations {
 	return f.violations
 }
 
-// chooseInputsOf returns the values with the defaults among them.
 func chooseInputsOf(f *findings, path string, declared, values json.RawMessage) json.RawMessage {
 	inputs, given := raw.Attributes(declared), raw.Attributes(values)
 	var missing []string
