@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/policy"
 )
 
@@ -94,12 +93,4 @@ func ParseVMDeadlines(list []string) (VMDeadlines, error) {
 		*deadline = length
 	}
 	return parsed, nil
-}
-
-// of is the deadline for a VM's state; that of PENDING stands in Deadlines.
-func (d VMDeadlines) of(stage one.Stage) time.Duration {
-	return [...]time.Duration{
-		one.StagePending: 0, one.StageReady: d.Ready, one.StageProlog: d.Prolog, one.StageBoot: d.Boot,
-		one.StageShutdown: d.Shutdown, one.StageEpilog: d.Epilog, one.StageOther: d.Other, one.StageNone: d.Other,
-	}[stage]
 }

@@ -172,7 +172,10 @@ func (t tracker) stageOf(vm one.VM) one.Stage {
 // stayDue is when something is done about a VM. What was done has its time first.
 func (t tracker) stayDue(stay Stay, vm one.VM) time.Time {
 	limits := t.settings.VMDeadlines
-	limit := limits.of(t.stageOf(vm))
+	limit := [...]time.Duration{
+		one.StagePending: 0, one.StageReady: limits.Ready, one.StageProlog: limits.Prolog, one.StageBoot: limits.Boot,
+		one.StageShutdown: limits.Shutdown, one.StageEpilog: limits.Epilog, one.StageOther: limits.Other, one.StageNone: limits.Other,
+	}[t.stageOf(vm)]
 	switch {
 	case stay.undeployable(vm):
 		limit = limits.Boot

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/flowjet/flowjet/flow/one"
@@ -40,7 +41,7 @@ var serviceStateNames = [...]string{
 func (s ServiceState) String() string { return one.NameOf(int(s), serviceStateNames[:]) }
 
 // ServiceStates lists every state of a service, in the order of their numbers.
-func ServiceStates() []ServiceState { return numbered[ServiceState](len(serviceStateNames)) }
+func ServiceStates() []ServiceState { return slices.Sorted(maps.Keys(serviceTransitions)) }
 
 // ServiceStateNames lists the names of every state of a service, in the order of their numbers.
 func ServiceStateNames() []string { return slices.Clone(serviceStateNames[:]) }
@@ -73,7 +74,7 @@ var roleStateNames = [...]string{
 func (s RoleState) String() string { return one.NameOf(int(s), roleStateNames[:]) }
 
 // RoleStates lists every state of a role, in the order of their numbers.
-func RoleStates() []RoleState { return numbered[RoleState](len(roleStateNames)) }
+func RoleStates() []RoleState { return slices.Sorted(maps.Keys(roleTransitions)) }
 
 // serviceTransitions are the only ways from one state of a service to another.
 var serviceTransitions = map[ServiceState][]ServiceState{
@@ -142,12 +143,4 @@ func (s ServiceState) Watched() bool {
 func (s ServiceState) Waiting() bool {
 	isKnown := s >= 0 && int(s) < len(serviceStateNames)
 	return isKnown && !s.Failed() && s != ServiceRunning && s != ServiceWarning && s != ServiceHold
-}
-
-func numbered[S ~int](count int) []S {
-	states := make([]S, count)
-	for i := range states {
-		states[i] = S(i)
-	}
-	return states
 }
