@@ -276,7 +276,7 @@ func (s scaler) standing(order string, node spec.Node) int {
 		return 3 // nothing is known against it
 	case vm.Troubled():
 		return 0
-	case vm.Underway() || vm.State == one.VMInit || vm.State == one.VMHold || vm.State == one.VMCloning:
+	case vm.Underway() || vm.State == one.VMHold:
 		return 1
 	case order == policy.VictimsNotReady && (!vm.Running() || !vm.Ready):
 		return 2

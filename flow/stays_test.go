@@ -313,6 +313,29 @@ func TestVMThatNothingGetsOutOfItsStateIsAWarning(t *testing.T) {
 	s.wantState(spec.ServiceRunning)
 }
 
+// A VM that is made again may be cloned while the leader changes, and nothing gets it out of that.
+func TestCloningVMOfARunningServiceIsAWarning(t *testing.T) {
+	for _, state := range []one.VMState{one.VMCloning, one.VMInit} {
+		s := runningStage(t, oneRole(1))
+		s.state = flow.Lead(s.state, 3, time.Time{})
+		s.set(state, one.LCMInit, 100)
+		s.plan()
+		s.state = flow.Lead(s.state, 4, s.now.Add(10*time.Second))
+		s.now = s.now.Add(time.Hour)
+		vm := s.facts[100]
+		vm.Seen = &one.Inspection{Error: "a driver's"}
+		s.facts[100] = vm
+		s.plan()
+		s.wantActions()
+		s.wantState(spec.ServiceWarning)
+		s.planAfter(time.Hour)
+		s.wantActions()
+		s.wantState(spec.ServiceWarning)
+		s.run(100)
+		s.wantState(spec.ServiceRunning)
+	}
+}
+
 // What somebody has done to a VM since the leader changed is left alone.
 func TestNewLeadersVMsAreLeftAlone(t *testing.T) {
 	s := runningStage(t, oneRole(1))

@@ -89,7 +89,7 @@ func (v VM) NeedsHealing() bool { return v.Failed() || v.Lost() }
 // Underway reports whether the VM is between states. It does not put a role into
 // WARNING, but a role that is there waits for it: a VM that boots is not back yet.
 func (v VM) Underway() bool {
-	return v.State == VMPending || v.State == VMActive && !v.Running() && !v.Ending()
+	return v.State == VMInit || v.State == VMPending || v.State == VMCloning || v.State == VMActive && !v.Running() && !v.Ending()
 }
 
 // KeyAttribute is the user-template attribute that carries an intent's key.
