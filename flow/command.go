@@ -35,8 +35,7 @@ type Command struct {
 	Service   int             `json:"service"`
 	User      one.Identity    `json:"user"`
 	Arguments json.RawMessage `json:"arguments,omitempty"`
-	// IfMatch are entity tags, of which the service's has to be one when the
-	// command is carried out; "*" is any. None asks for nothing.
+	// IfMatch are entity tags, of which the service's has to be one when the command is carried out; "*" is any. None asks for nothing.
 	IfMatch []string `json:"if_match,omitempty"`
 	// Seen is the service's document as it was read just before; nil where it was not.
 	Seen *SeenDocument `json:"seen,omitempty"`

@@ -1,15 +1,12 @@
-// Package flow decides what a service needs next. It is pure: state, facts and
-// the time come in; new state and actions go out. It does no I/O, starts no
-// goroutine and reads no clock, so every decision can be tested and repeated.
+// Package flow decides what a service needs next. It is pure: state, facts and the time come in; new state and actions go out. It does no
+// I/O, starts no goroutine and reads no clock, so every decision can be tested and repeated.
 //
-// Safety: a VM is decided on only through an intent with a key of its own; a
-// cardinality is never negative; a state changes only along the tables in
-// spec/states.go. Liveness: every state that waits names the time at which
-// to look again, and every state has a command that leads out of it.
+// Safety: a VM is decided on only through an intent with a key of its own; a cardinality is never negative; a state changes only along the
+// tables in spec/states.go. Liveness: every state that waits names the time at which to look again, and every state has a command that
+// leads out of it.
 //
-// Decide and Apply are in decide.go; the planner, which makes one step after the other until
-// none is due, is in plan.go, and its parts in files named for what they do. Explain tells why
-// a service is in its state. docs/architecture.md has the packages below this one.
+// Decide and Apply are in decide.go; the planner, which makes one step after the other until none is due, is in plan.go, and its parts in
+// files named for what they do. Explain tells why a service is in its state. docs/architecture.md has the packages below this one.
 package flow
 
 import (
@@ -41,13 +38,11 @@ type Refused struct {
 	Message string
 }
 
-// NotFound is the outcome of looking for a VM, a network or a virtual router that does not
-// exist, and of ending a virtual router.
+// NotFound is the outcome of looking for a VM, a network or a virtual router that does not exist, and of ending a virtual router.
 type NotFound struct{ Action Action }
 
-// Postponed is the outcome of an action that oned has not carried out, or of which nobody
-// knows whether it has, for a reason that may pass. The action is taken again after a
-// while, for no longer than Settings.RetryFor; then it is refused for oned's last reason.
+// Postponed is the outcome of an action that oned has not carried out, or of which nobody knows whether it has, for a reason that may pass.
+// The action is taken again after a while, for no longer than Settings.RetryFor; then it is refused for oned's last reason.
 type Postponed struct {
 	Action  Action
 	Message string
@@ -241,8 +236,7 @@ func (s *State) HealedLately(role string, now time.Time) int {
 	return count
 }
 
-// ScalesDown reports whether a command to scale asks for less than its role has: which VMs
-// that costs depends on what oned says of them.
+// ScalesDown reports whether a command to scale asks for less than its role has: which VMs that costs depends on what oned says of them.
 func (s State) ScalesDown(command Command) bool {
 	var arguments ScaleArguments
 	if command.Verb != VerbScale || json.Unmarshal(command.Arguments, &arguments) != nil {

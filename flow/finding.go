@@ -73,8 +73,7 @@ type Finding struct {
 	// Since is when it began, Due when it ends or something is done about it.
 	Since *time.Time `json:"since,omitempty"`
 	Due   *time.Time `json:"due,omitempty"`
-	// Said is what oned, its scheduler or the service's log says; of an attribute that nobody
-	// reads, which one was perhaps meant.
+	// Said is what oned, its scheduler or the service's log says; of an attribute that nobody reads, which one was perhaps meant.
 	Said string `json:"said,omitempty"`
 	// Message is for people: "VM 7 is in BOOT_FAILURE". Times in it are in UTC.
 	Message string `json:"message"`
@@ -366,9 +365,8 @@ var waysOut = map[spec.ServiceState][]WayOut{
 	spec.ServiceDone:                  {},
 }
 
-// WaysOut are the commands that lead this service out of its state. In a state of failure
-// each role that failed has ways of its own: to be scaled to the VMs that it has, and that
-// have come and are not in trouble as far as the facts tell, and to be removed.
+// WaysOut are the commands that lead this service out of its state. In a state of failure each role that failed has ways of its own: to be
+// scaled to the VMs that it has, and that have come and are not in trouble as far as the facts tell, and to be removed.
 func (s State) WaysOut(facts Facts) []WayOut {
 	state := s.Service.State()
 	var ways []WayOut

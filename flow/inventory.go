@@ -72,10 +72,9 @@ func (v inventory) observe() {
 	}
 }
 
-// adopt makes a node of a VM that is none: of one that an intent stands for, or, where the intents were lost, of one
-// that a role lacks. A second VM with the same key, or one that no role has room for, is a call that took effect after
-// it had been given up: it is ended before anybody uses it. Of two that are seen together the younger is ended, since
-// VMs are looked at in the order of their ids.
+// adopt makes a node of a VM that is none: of one that an intent stands for, or, where the intents were lost, of one that a role lacks. A
+// second VM with the same key, or one that no role has room for, is a call that took effect after it had been given up: it is ended before
+// anybody uses it. Of two that are seen together the younger is ended, since VMs are looked at in the order of their ids.
 func (v inventory) adopt(vm one.VM) {
 	if vm.Key == "" || vm.Service != v.Service.ID {
 		return

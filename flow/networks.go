@@ -275,8 +275,7 @@ func (n networker) refuseNetworkEnd(reason string) {
 	}
 }
 
-// Router is what was decided about the virtual router of a role of type vr. Its
-// id, once there is one, stands in the role.
+// Router is what was decided about the virtual router of a role of type vr. Its id, once there is one, stands in the role.
 type Router struct {
 	Role string `json:"role"`
 	// Key is unique for all time; the router carries it as FLOWJET_KEY.

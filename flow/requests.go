@@ -41,8 +41,7 @@ func (a Asked) helps() bool {
 	return a.Action == callRetry || a.Action == "resume" || a.Action == callRelease
 }
 
-// ask adds a request to a VM to the actions, once: until its effect is seen, or
-// it has had as long as a look, it is not repeated.
+// ask adds a request to a VM to the actions, once: until its effect is seen, or it has had as long as a look, it is not repeated.
 func (r requester) ask(vm one.VM, call, role string) {
 	asked, pending := r.Asked[vm.ID]
 	unanswered := asked.Refused || asked.moved(vm) || !r.now.Before(asked.At.Add(r.settings.Look))
@@ -139,8 +138,7 @@ const (
 	// firstRetry and longestRetry are how long a call waits before it is made again: twice as long each time.
 	firstRetry   = 250 * time.Millisecond
 	longestRetry = 10 * time.Second
-	// rarestRetry is how often a document is tried to be deleted that oned goes on keeping:
-	// its service has nowhere else to go.
+	// rarestRetry is how often a document is tried to be deleted that oned goes on keeping: its service has nowhere else to go.
 	rarestRetry = 5 * time.Minute
 	// longestAttempt bounds what one attempt counts for: between two of them the worker or oned may have been away.
 	longestAttempt = time.Minute

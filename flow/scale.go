@@ -168,8 +168,7 @@ func (s scaler) mayScale(role *spec.Role, arguments ScaleArguments) error {
 	return nil
 }
 
-// mayScaleBack reports whether a role of a failed service can be given another
-// cardinality: what deployed or scaled goes on with that.
+// mayScaleBack reports whether a role of a failed service can be given another cardinality: what deployed or scaled goes on with that.
 func (s scaler) mayScaleBack(role *spec.Role) bool {
 	if state := s.Service.State(); state != spec.ServiceFailedDeploying && state != spec.ServiceFailedScaling {
 		return false
@@ -181,9 +180,8 @@ func (s scaler) mayScaleBack(role *spec.Role) bool {
 	return true
 }
 
-// scaleBack gives a role of a failed service the cardinality that it is to go on with. It
-// counts from the VMs that there are: what was wanted before has not come. The VMs that no call
-// was made for are given up as far as they are beyond the cardinality.
+// scaleBack gives a role of a failed service the cardinality that it is to go on with. It counts from the VMs that there are: what was
+// wanted before has not come. The VMs that no call was made for are given up as far as they are beyond the cardinality.
 func (s scaler) scaleBack(role *spec.Role, wanted int) {
 	have := len(role.Nodes) + len(s.strangers[role.Name])
 	for _, intent := range s.Intents {

@@ -72,8 +72,7 @@ func DefaultVMDeadlines() VMDeadlines {
 	}
 }
 
-// ParseVMDeadlines reads deadlines as a configuration has them, such as boot=10m; those that
-// it does not name are the default ones.
+// ParseVMDeadlines reads deadlines as a configuration has them, such as boot=10m; those that it does not name are the default ones.
 func ParseVMDeadlines(list []string) (VMDeadlines, error) {
 	parsed := DefaultVMDeadlines()
 	known := map[string]*time.Duration{

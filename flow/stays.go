@@ -26,8 +26,7 @@ type Leader struct {
 	Since time.Time `json:"since,omitzero"`
 }
 
-// Lead is the state under the leader of a term, which was heard of at a time. The first
-// one that is known of changes nothing for VMs.
+// Lead is the state under the leader of a term, which was heard of at a time. The first one that is known of changes nothing for VMs.
 func Lead(state State, term int, since time.Time) State {
 	switch {
 	case term <= 0 || term == state.Leader.Term:
@@ -59,8 +58,7 @@ type Stay struct {
 	Failing bool `json:"failing,omitempty"`
 	// Remade counts the VMs in whose place this one was made.
 	Remade int `json:"remade,omitempty"`
-	// Scheduler is why no host takes the VM, as oned's scheduler says, and Error is what oned
-	// noted of its last failure.
+	// Scheduler is why no host takes the VM, as oned's scheduler says, and Error is what oned noted of its last failure.
 	Scheduler string `json:"scheduler,omitempty"`
 	Error     string `json:"error,omitempty"`
 }
@@ -71,9 +69,8 @@ type Uninspected struct {
 	Overdue bool
 }
 
-// Inspections are those that matter now, by ascending VM: of VMs that are overdue as far
-// as is known, of those of which it is not known whether they came to their state before
-// the leader changed, and of one of each role that no host takes.
+// Inspections are those that matter now, by ascending VM: of VMs that are overdue as far as is known, of those of which it is not known
+// whether they came to their state before the leader changed, and of one of each role that no host takes.
 func Inspections(state State, facts Facts, now time.Time, settings Settings) []Uninspected {
 	p := newPlanner(Input{State: state, Facts: facts, Now: now, Settings: settings})
 	p.tracker.followStays()
@@ -298,9 +295,8 @@ func (t tracker) setStayDeadline() {
 // at although all that happens to VMs is heard.
 const unheard = 4
 
-// AwaitsNewVMs reports whether all that the service waits for is that VMs come up which were
-// made not long ago by the zone's leader of today, and nothing is to be done about them by
-// now: oned's scheduler takes its time, and the end of that is heard.
+// AwaitsNewVMs reports whether all that the service waits for is that VMs come up which were made not long ago by the zone's leader of
+// today, and nothing is to be done about them by now: oned's scheduler takes its time, and the end of that is heard.
 func AwaitsNewVMs(state State, facts Facts, now time.Time, settings Settings) bool {
 	grows := state.Service.State() == spec.ServiceDeploying || state.Service.State() == spec.ServiceScaling
 	if !grows || now.Before(state.Leader.Since) || len(state.Asked)+len(state.Intents) > 0 {
@@ -483,10 +479,9 @@ func (t tracker) forgetStays() {
 	}
 }
 
-// mending returns the call of one.vm.recover that gets the VM out of a state in which no driver is at work on it; ""
-// where oned has none, and where the guest ends by itself. One that boots again is retried where it is: let fail, it
-// would be powered off. All others are let fail: that leads to a failure that can be retried, or back to where the VM
-// was before it was powered off, saved, changed or backed up.
+// mending returns the call of one.vm.recover that gets the VM out of a state in which no driver is at work on it; "" where oned has none,
+// and where the guest ends by itself. One that boots again is retried where it is: let fail, it would be powered off. All others are let
+// fail: that leads to a failure that can be retried, or back to where the VM was before it was powered off, saved, changed or backed up.
 func mending(vm one.VM) string {
 	switch {
 	case vm.Stage() == one.StageNone || vm.State != one.VMActive || vm.Stage() == one.StageShutdown:

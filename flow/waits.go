@@ -18,8 +18,7 @@ import (
 type Wait struct {
 	// For is the state: "deploying", "scaling" or "undeploying".
 	For string `json:"for"`
-	// Since is when it came to the state, as far as was known, and Due is when Then
-	// happens: ThenFail, ThenShrink or ThenUndeploy.
+	// Since is when it came to the state, as far as was known, and Due is when Then happens: ThenFail, ThenShrink or ThenUndeploy.
 	Since time.Time `json:"since"`
 	Due   time.Time `json:"due"`
 	Then  string    `json:"then"`

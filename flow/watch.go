@@ -114,8 +114,7 @@ type Heal struct {
 	Told string `json:"told,omitempty"`
 }
 
-// healRole heals the role's VMs whose time has come, and notes which ones are
-// in good hands: a role does not fail because of those.
+// healRole heals the role's VMs whose time has come, and notes which ones are in good hands: a role does not fail because of those.
 func (w watcher) healRole(role *spec.Role) {
 	rule, has, _ := policy.HealRuleOf(role)
 	if !has {
@@ -210,8 +209,7 @@ func (w watcher) seeTroubles(rule policy.HealRule, role *spec.Role) Heal {
 	return heal
 }
 
-// healDue is when the VM may be healed: after its wait, one VM of a role at a
-// time, and later if its whole host seems to have failed.
+// healDue is when the VM may be healed: after its wait, one VM of a role at a time, and later if its whole host seems to have failed.
 func (w watcher) healDue(rule policy.HealRule, heal Heal, vm one.VM) time.Time {
 	due := heal.Since[vm.ID].Add(rule.After)
 	if count := len(heal.Done); count > 0 {

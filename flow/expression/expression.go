@@ -11,8 +11,7 @@ import (
 
 // Expression is an elasticity policy's condition as a tree.
 type Expression struct {
-	// operator is && or || between two parts, ! or ( before one, or one of == != >= > <= <
-	// between operands, whatever was written for it.
+	// operator is && or || between two parts, ! or ( before one, or one of == != >= > <= < between operands, whatever was written for it.
 	operator    string
 	parts       []Expression
 	left, right operand

@@ -83,9 +83,8 @@ var listAttributes = map[string]bool{
 	"DISK": true, "NIC": true, "NIC_ALIAS": true, "PCI": true, "INPUT": true, "SCHED_ACTION": true,
 }
 
-// ParseTemplate reads OpenNebula's template language, as far as templates of VMs go: NAME = value, NAME = "value", NAME
-// = [ KEY = "value", ... ], and comments. Vectors become objects; what is there several times becomes an array, in
-// order.
+// ParseTemplate reads OpenNebula's template language, as far as templates of VMs go: NAME = value, NAME = "value", NAME = [ KEY = "value",
+// ... ], and comments. Vectors become objects; what is there several times becomes an array, in order.
 func ParseTemplate(text string) (map[string]any, error) {
 	parser := templateParser{text: text}
 	attributes := map[string]any{}

@@ -82,8 +82,7 @@ func (v VM) StateText() string {
 	return v.State.String()
 }
 
-// NeedsHealing reports whether the VM will not come back by itself, or its host
-// does not say. One that was powered off was so on purpose.
+// NeedsHealing reports whether the VM will not come back by itself, or its host does not say. One that was powered off was so on purpose.
 func (v VM) NeedsHealing() bool { return v.Failed() || v.Lost() }
 
 // Underway reports whether the VM is between states. It does not put a role into
@@ -95,8 +94,7 @@ func (v VM) Underway() bool {
 // KeyAttribute is the user-template attribute that carries an intent's key.
 const KeyAttribute = "FLOWJET_KEY"
 
-// ProtectAttribute is the attribute of a VM's user template by which its owner keeps it
-// from being ended by a scaling: FLOWJET_PROTECT=YES.
+// ProtectAttribute is the attribute of a VM's user template by which its owner keeps it from being ended by a scaling: FLOWJET_PROTECT=YES.
 const ProtectAttribute = "FLOWJET_PROTECT"
 
 // FloatingIP is an address that the VMs of a virtual router share, as OneFlow writes it into vrouter_ips.

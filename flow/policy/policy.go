@@ -1,6 +1,5 @@
-// Package policy reads what users set for roles and services beside their size: when they scale, how they are healed,
-// how long they may wait, and which VMs they lose. It reads leniently, because other servers write documents too, and
-// tells package template what is wrong.
+// Package policy reads what users set for roles and services beside their size: when they scale, how they are healed, how long they may
+// wait, and which VMs they lose. It reads leniently, because other servers write documents too, and tells package template what is wrong.
 package policy
 
 import (
@@ -128,8 +127,7 @@ type Measures struct {
 	At time.Time `json:"at"`
 	// Until is when it is too late to decide by them.
 	Until time.Time `json:"until"`
-	// Roles holds, by role and attribute in upper case, the means over the role's
-	// running VMs. An attribute that no VM has is missing.
+	// Roles holds, by role and attribute in upper case, the means over the role's running VMs. An attribute that no VM has is missing.
 	Roles map[string]map[string]float64 `json:"roles"`
 }
 
@@ -196,8 +194,7 @@ const maxMean = 1e18
 // MaxRecurrence is in characters: each decision holds a recurrence against every minute up to its next one.
 const MaxRecurrence = 256
 
-// noWeekday is in a recurrence for a weekday that no month has so many of. gronx looks through
-// hundreds of years for one.
+// noWeekday is in a recurrence for a weekday that no month has so many of. gronx looks through hundreds of years for one.
 var noWeekday = regexp.MustCompile(`#[^1-5]`)
 
 // ticks remembers when recurrences come next, and that some never do: to find that out takes

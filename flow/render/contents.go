@@ -114,8 +114,7 @@ func FillContents(body *spec.Body, role *spec.Role) {
 	}
 }
 
-// NeedsTemplate reports whether something is merged into a role's VM template, which
-// has to be read for that, and which it is.
+// NeedsTemplate reports whether something is merged into a role's VM template, which has to be read for that, and which it is.
 func NeedsTemplate(service spec.Service, role string) (id int, needed bool) {
 	held := service.Role(role)
 	if held == nil || len(raw.Attributes(held.TemplateContents)) == 0 {
@@ -124,9 +123,8 @@ func NeedsTemplate(service spec.Service, role string) (id int, needed bool) {
 	return held.TemplateID, true
 }
 
-// ExtraTemplate is the template text that a VM or a virtual router is instantiated with, over its
-// role's VM template. Base is that template, needed only where NeedsTemplate says so;
-// values are what the references to parents' VMs stand for, by their texts.
+// ExtraTemplate is the template text that a VM or a virtual router is instantiated with, over its role's VM template. Base is that
+// template, needed only where NeedsTemplate says so; values are what the references to parents' VMs stand for, by their texts.
 func ExtraTemplate(service spec.Service, instance Instance, base one.Template, values map[string]string) (string, error) {
 	text := one.Template{}
 	if _, needed := NeedsTemplate(service, instance.Role); needed {
@@ -179,9 +177,8 @@ type contentsEntry struct {
 	attributes []one.Attribute
 }
 
-// merged is the template with contents laid over it, as OneFlow 7.4 does: objects merge attribute by attribute,
-// everything else takes the place of all that had the name. What contents of OneFlow 6 name in APPEND (NIC,DISK) is
-// added to what the template has.
+// merged is the template with contents laid over it, as OneFlow 7.4 does: objects merge attribute by attribute, everything else takes the
+// place of all that had the name. What contents of OneFlow 6 name in APPEND (NIC,DISK) is added to what the template has.
 func merged(template one.Template, contents []contentsEntry) one.Template {
 	const appendAttribute = "APPEND"
 	appended := map[string]bool{}

@@ -44,9 +44,8 @@ type variables struct {
 
 var errContentsTooLong = fmt.Errorf("with the values of user inputs and parents' VMs put in, template_contents have more than %d bytes; use long values in fewer places", spec.MaxContents)
 
-// variablesOf are those of a role, for one of its VMs. A name that is declared more than once
-// stands for the role's input, the service's, the network, as OneFlow 6 had it, and then, if the
-// role or its service expands them, for what the service says of itself.
+// variablesOf are those of a role, for one of its VMs. A name that is declared more than once stands for the role's input, the service's,
+// the network, as OneFlow 6 had it, and then, if the role or its service expands them, for what the service says of itself.
 func variablesOf(service spec.Service, role *spec.Role, instance Instance, references map[string]string) variables {
 	v := variables{references: references, values: map[string]string{}, unset: map[string]bool{}, left: new(spec.MaxContents)}
 	expands, says := role.Extra[spec.ExpandAttribute]
@@ -135,8 +134,7 @@ func (v variables) replace(text string, context bool, write func(string) string)
 	return filled.String()
 }
 
-// Reference is a text such as ${Master.TEMPLATE.CONTEXT.ETH0_IP} in a role's
-// template_contents: a value of a VM of one of its parents.
+// Reference is a text such as ${Master.TEMPLATE.CONTEXT.ETH0_IP} in a role's template_contents: a value of a VM of one of its parents.
 type Reference struct {
 	// Text is the reference as it stands there.
 	Text string
@@ -186,8 +184,7 @@ func parentNames(role *spec.Role) map[string]string {
 	return names
 }
 
-// Value is what the reference stands for in a VM's XML: its path is looked for
-// from the VM's root, then in its TEMPLATE and USER_TEMPLATE.
+// Value is what the reference stands for in a VM's XML: its path is looked for from the VM's root, then in its TEMPLATE and USER_TEMPLATE.
 func (r Reference) Value(vm one.Template) (string, bool) {
 	for _, root := range [][]string{nil, {"TEMPLATE"}, {"USER_TEMPLATE"}} {
 		if value, found := vm.Lookup(append(root, r.Path...)...); found {
@@ -224,8 +221,7 @@ func Check(contents raw.Object, role *spec.Role) string {
 	return ""
 }
 
-// strays reports whether a text has a $ that is neither escaped nor before a name, nor of a
-// reference to one of the parents.
+// strays reports whether a text has a $ that is neither escaped nor before a name, nor of a reference to one of the parents.
 func strays(text string, parents map[string]string) bool {
 	text = referencePattern.ReplaceAllStringFunc(text, func(reference string) string {
 		name, _, _ := strings.Cut(strings.TrimPrefix(reference, "${"), ".")

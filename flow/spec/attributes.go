@@ -124,8 +124,7 @@ func NetworkIDs(chosen json.RawMessage) map[string]json.RawMessage {
 	return ids
 }
 
-// OwnNetworks are the ids of the networks that a service has made for itself, as
-// its document says; none where it cannot be understood.
+// OwnNetworks are the ids of the networks that a service has made for itself, as its document says; none where it cannot be understood.
 func OwnNetworks(body Body) []int {
 	var ids []int
 	for _, choice := range ChosenNetworks(body.NetworksValues) {
@@ -136,8 +135,7 @@ func OwnNetworks(body Body) []int {
 	return ids
 }
 
-// UserInput is what a template says of a value that is asked for when it is instantiated:
-// "O|number|memory in MB| |512".
+// UserInput is what a template says of a value that is asked for when it is instantiated: "O|number|memory in MB| |512".
 type UserInput struct {
 	Optional bool
 	kind     string

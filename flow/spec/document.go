@@ -306,8 +306,7 @@ func NewNode(vm one.VM) Node {
 	return Node{DeployID: vm.ID, VMInfo: NodeInfo{VM: shown}}
 }
 
-// Show writes into a VM's node whose it is, which chown may have changed, and its name where
-// whoever made the node did not know it.
+// Show writes into a VM's node whose it is, which chown may have changed, and its name where whoever made the node did not know it.
 func (n *Node) Show(vm one.VM) {
 	shown := &n.VMInfo.VM
 	if shown.Name == "" {

@@ -16,11 +16,10 @@ import (
 	"github.com/flowjet/flowjet/flow/internal/raw"
 )
 
-// ReadService reads the body of a service's document whoever has written it: OneFlow 5.12 to
-// 7.4, an editor, or a server that was ended in between. What has the wrong type or does not
-// fit together is put right, and told in repairs; attributes that nobody knows stay. The error
-// is of a text that is no JSON object, of roles or nodes that cannot be told (what VMs they
-// stand for is not to be forgotten), or of more of them than there can be.
+// ReadService reads the body of a service's document whoever has written it: OneFlow 5.12 to 7.4, an editor, or a server that was ended in
+// between. What has the wrong type or does not fit together is put right, and told in repairs; attributes that nobody knows stay. The error
+// is of a text that is no JSON object, of roles or nodes that cannot be told (what VMs they stand for is not to be forgotten), or of more
+// of them than there can be.
 func ReadService(text []byte) (body Body, repairs []string, err error) {
 	if body, ok := readWritten(text); ok {
 		r := &repair{}
@@ -177,8 +176,7 @@ var (
 	vmForms   = map[string]form{"ID": textForm, "UID": textForm, "GID": textForm, "UNAME": textForm, "GNAME": textForm, "NAME": textForm}
 )
 
-// coerce brings the attributes of an object into their forms. What cannot be is left out, as is
-// null, which says nothing.
+// coerce brings the attributes of an object into their forms. What cannot be is left out, as is null, which says nothing.
 func (r *repair) coerce(path string, o raw.Object, forms map[string]form) {
 	for _, name := range slices.Sorted(maps.Keys(forms)) {
 		value, has := o[name]

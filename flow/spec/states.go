@@ -138,8 +138,7 @@ func (s ServiceState) Watched() bool {
 	return s.Waiting() || s == ServiceWarning || s == ServiceHold || s == ServiceFailedDeployingNets
 }
 
-// Waiting reports whether the service is on its way to another state by itself, and
-// so has to be looked at again even if no event comes.
+// Waiting reports whether the service is on its way to another state by itself, and so has to be looked at again even if no event comes.
 func (s ServiceState) Waiting() bool {
 	isKnown := s >= 0 && int(s) < len(serviceStateNames)
 	return isKnown && !s.Failed() && s != ServiceRunning && s != ServiceWarning && s != ServiceHold

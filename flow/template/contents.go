@@ -97,8 +97,7 @@ func usedNetworks(contents raw.Object) []networkUse {
 	return uses
 }
 
-// wrongAttribute is what oned would not read, empty if it reads all. Nothing is shown of the
-// value, which may be a secret.
+// wrongAttribute is what oned would not read, empty if it reads all. Nothing is shown of the value, which may be a secret.
 func wrongAttribute(name string, value json.RawMessage) string {
 	if !attributeName.MatchString(name) {
 		return fmt.Sprintf("the attribute %q is not possible in OpenNebula: a name can have letters, digits and _", raw.Shown(name))
@@ -185,9 +184,8 @@ func checkNetworks(f *findings, body spec.Body) {
 	}
 }
 
-// chooseNetworks writes what the template proposes into networks_values for
-// each network for which the user chose nothing. Who chooses networks chooses all of the
-// template's; who reserves addresses asks for a number of them, for oned takes none for granted.
+// chooseNetworks writes what the template proposes into networks_values for each network for which the user chose nothing. Who chooses
+// networks chooses all of the template's; who reserves addresses asks for a number of them, for oned takes none for granted.
 func chooseNetworks(f *findings, body *spec.Body, proposed, given json.RawMessage) {
 	if raw.KindOf(given) == raw.KindArray {
 		names := networkNames(spec.Body{NetworksValues: given})

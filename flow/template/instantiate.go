@@ -68,8 +68,7 @@ func Instantiate(template []byte, given json.RawMessage, now time.Time) (spec.Bo
 	return body, nil
 }
 
-// upgradeForMerge brings both sides of a merge to the same names. What is wrong
-// with them is found when the result is read.
+// upgradeForMerge brings both sides of a merge to the same names. What is wrong with them is found when the result is read.
 func upgradeForMerge(whole raw.Object) {
 	if !bytes.Contains(whole["roles"], []byte(`"vm_template`)) {
 		return
@@ -139,9 +138,8 @@ func chooseInputsOf(f *findings, path string, declared, values json.RawMessage) 
 	return given.JSON()
 }
 
-// mergeValues merges two JSON values the way OneFlow merges templates: objects attribute by attribute, arrays by
-// appending, and otherwise the second wins. Objects in arrays that are there already are not appended again. An absent
-// value leaves the other.
+// mergeValues merges two JSON values the way OneFlow merges templates: objects attribute by attribute, arrays by appending, and otherwise
+// the second wins. Objects in arrays that are there already are not appended again. An absent value leaves the other.
 func mergeValues(first, second json.RawMessage) json.RawMessage {
 	switch {
 	case len(second) == 0:

@@ -32,8 +32,7 @@ func Read(text []byte, now time.Time) (spec.Body, error) {
 	return readTemplate(whole, now)
 }
 
-// readTemplate reads a template. One in the form of OneFlow 6 may leave it to who instantiates
-// it which networks there are.
+// readTemplate reads a template. One in the form of OneFlow 6 may leave it to who instantiates it which networks there are.
 func readTemplate(whole raw.Object, registered time.Time) (spec.Body, error) {
 	open := isOld(whole) && len(whole["networks"]) == 0 && len(whole["networks_values"]) == 0
 	return readAgainst(whole, nil, open, registered)
@@ -138,8 +137,7 @@ func Replace(held, text []byte, now time.Time) (spec.Body, error) {
 	return change(old, replacement, now)
 }
 
-// Append reads attributes that are to be set in a template's body as
-// oned holds it; the others stay. The errors are Replace's.
+// Append reads attributes that are to be set in a template's body as oned holds it; the others stay. The errors are Replace's.
 func Append(held, text []byte, now time.Time) (spec.Body, error) {
 	addition, err := readObject(text)
 	if err != nil {
@@ -213,8 +211,7 @@ func readObject(text []byte) (raw.Object, error) {
 	return whole, nil
 }
 
-// CheckNesting refuses texts that are nested deeper than MaxNesting, without
-// reading them. It says nothing about texts that are not JSON.
+// CheckNesting refuses texts that are nested deeper than MaxNesting, without reading them. It says nothing about texts that are not JSON.
 func CheckNesting(text []byte) error {
 	depth, inText := 0, false
 	for i := 0; i < len(text); i++ {
@@ -275,9 +272,8 @@ func newFindings(roles []string) *findings {
 	return &findings{roles: roles, seen: map[string]bool{}}
 }
 
-// add notes what is wrong at a path ("is missing"). The message begins with the path, for people
-// who know roles by their names and not by their places: roles[1].cardinality (role "Slave").
-// The first violation of a path hides the later ones, which are mostly its consequences.
+// add notes what is wrong at a path ("is missing"). The message begins with the path, for people who know roles by their names and not by
+// their places: roles[1].cardinality (role "Slave"). The first violation of a path hides the later ones, which are mostly its consequences.
 func (f *findings) add(path, format string, arguments ...any) {
 	if len(f.violations) >= maxViolations {
 		return

@@ -16,8 +16,7 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
-// fixedAttributes cannot be changed while a service lives: what they say has
-// been carried out, or is the engine's to say.
+// fixedAttributes cannot be changed while a service lives: what they say has been carried out, or is the engine's to say.
 var fixedAttributes = []string{
 	"name", "deployment", "ready_status_gate", "networks", "networks_values", "user_inputs", "user_inputs_values",
 	"custom_attrs", "custom_attrs_values", "state", "log", "start_time", "registration_time",
@@ -91,8 +90,7 @@ func overlay(old, given raw.Object, fixed []string, appendTo bool) (raw.Object, 
 	return result, nil
 }
 
-// updatedRoles updates each role by its name. The roles stay the same: they are
-// added and removed by commands of their own.
+// updatedRoles updates each role by its name. The roles stay the same: they are added and removed by commands of their own.
 func updatedRoles(old, given json.RawMessage, appendTo bool) (json.RawMessage, error) {
 	if len(given) == 0 {
 		return old, nil
@@ -129,8 +127,7 @@ func updatedRoles(old, given json.RawMessage, appendTo bool) (json.RawMessage, e
 	return raw.Marshal(roles), nil
 }
 
-// ReadRole reads a role as clients write it, as an object or as a text that
-// holds one, against the service that it comes to.
+// ReadRole reads a role as clients write it, as an object or as a text that holds one, against the service that it comes to.
 func ReadRole(text json.RawMessage, held spec.Body, now time.Time) (spec.Role, error) {
 	if raw.KindOf(text) == raw.KindText {
 		text = json.RawMessage(raw.Text(text))
