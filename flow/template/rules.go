@@ -31,7 +31,8 @@ func checkLimits(f *findings, path string, role spec.Role) {
 	if role.MaxVMs != nil && role.Cardinality > *role.MaxVMs {
 		f.add(path+".cardinality", "is %d, more than max_vms %d", role.Cardinality, *role.MaxVMs)
 	}
-	if (raw.Filled(role.ElasticityPolicies) || raw.Filled(role.ScheduledPolicies)) && (role.MinVMs == nil || role.MaxVMs == nil) {
+	policies := len(raw.Elements(role.ElasticityPolicies)) + len(raw.Elements(role.ScheduledPolicies))
+	if policies > 0 && (role.MinVMs == nil || role.MaxVMs == nil) {
 		f.add(path, "has policies, so it needs both min_vms and max_vms")
 	}
 }

@@ -97,9 +97,6 @@ func Whole(value json.RawMessage) (int, bool) {
 	return number, err == nil
 }
 
-// Filled reports whether a value is an array that is not empty.
-func Filled(value json.RawMessage) bool { return len(Elements(value)) > 0 }
-
 // Elements are the elements of an array; nil if it is something else.
 func Elements(array json.RawMessage) []json.RawMessage {
 	elements := []json.RawMessage{}
