@@ -35,6 +35,8 @@ type Router struct {
 
 	pipe   clients
 	owners *owners
+	// order is that of the wake-ups of all runs: one begins at a cursor that may lie before what the last one published.
+	order *work.WakeOrder
 	// written is when the last record was stored before the worker started; saidAge, that services are newer was said.
 	written time.Time
 	saidAge atomic.Bool
@@ -53,6 +55,13 @@ type clients struct {
 func (r *Router) Run(ctx context.Context, written time.Time) error {
 	if p := r.Pipeline; r.pipe.Pipeline == nil { // what an earlier Run has started may use them still
 		r.pipe = clients{p, work.NewQueue(p), work.NewRecords(p), work.NewObjects(p), command.New(p)}
+	}
+	if r.order == nil {
+		order, err := r.pipe.NewWakeOrder(ctx)
+		if err != nil {
+			return err
+		}
+		r.order = order
 	}
 	r.written = written
 	r.owners = &owners{pipe: r.pipe, logger: r.Services.Logger, known: map[int]int{}, notes: make(chan ownerNote, maxNotes)}
@@ -165,7 +174,7 @@ func (r *Router) passAll(ctx context.Context, batch []heard) error {
 	if err != nil {
 		return err
 	}
-	if err := r.pipe.PublishWakes(ctx, wakes); err != nil {
+	if err := r.pipe.PublishWakesInOrder(ctx, wakes, r.order); err != nil {
 		return fmt.Errorf("route the events %d to %d: %w", batch[0].sequence, batch[len(batch)-1].sequence, err)
 	}
 	r.Routed.Add(float64(routed))

@@ -66,7 +66,21 @@ func (q *Queue) message(work pipeline.Work, messageID string) *nats.Msg {
 // Few go out one right behind the other. Where the server is lost in the middle,
 // a later one can be stored before an earlier: it is then stored once more, so that
 // the last one stored of each service is the last one given.
-func (q *Queue) PublishWakes(ctx context.Context, wakes []pipeline.Wake) (err error) {
+func (q *Queue) PublishWakes(ctx context.Context, wakes []pipeline.Wake) error {
+	return q.PublishWakesInOrder(ctx, wakes, nil)
+}
+
+// WakeOrder is the order of wake-ups over several calls.
+type WakeOrder = js.Order
+
+// NewWakeOrder returns the order of wake-ups that somebody else may have published already.
+func (q *Queue) NewWakeOrder(ctx context.Context) (*WakeOrder, error) {
+	return q.core.Stream(pipeline.StreamWork).NewOrder(ctx)
+}
+
+// PublishWakesInOrder is PublishWakes for a caller that wakes services again and again, and after an error from
+// an earlier wake-up on: the last one stored of each service is then the last one given in all calls.
+func (q *Queue) PublishWakesInOrder(ctx context.Context, wakes []pipeline.Wake, order *WakeOrder) (err error) {
 	defer errs.Wrap(&err, "wake %d services", len(wakes))
 	messages := make([]*nats.Msg, len(wakes))
 	for i, wake := range wakes {
@@ -75,7 +89,7 @@ func (q *Queue) PublishWakes(ctx context.Context, wakes []pipeline.Wake) (err er
 			messages[i].Header.Set(pipeline.HeaderTrace, wake.Trace)
 		}
 	}
-	return q.core.Stream(pipeline.StreamWork).Append(ctx, messages, js.Rules{Burst: js.Renamed})
+	return q.core.Stream(pipeline.StreamWork).Append(ctx, messages, js.Rules{Burst: js.Renamed, Order: order})
 }
 
 // PartitionReader reads one partition's work in order. Next is for one

@@ -27,6 +27,22 @@ type Rules struct {
 	// Burst is how their order is kept where they are sent one right behind the other;
 	// without it they are not.
 	Burst BurstOrder
+	// Order is what came before, for a sender that calls more than once; nil begins with the call.
+	Order *Order
+}
+
+// Order is that of one sender's messages over several calls, of which only Renamed asks. After an error the
+// sender gives the same messages again, from an earlier one on, and may cut them into other calls.
+type Order struct {
+	// newest is the highest sequence of the sender's messages. One that is stored below it stands in front of
+	// messages that were given before it.
+	newest uint64
+}
+
+// NewOrder returns the order of a sender of which nothing is known: what the stream holds may be its own, in any order.
+func (s *Stream) NewOrder(ctx context.Context) (*Order, error) {
+	newest, err := s.End(ctx)
+	return &Order{newest}, err
 }
 
 // BurstOrder is how messages keep their order in a burst although one of them is lost.
@@ -89,6 +105,7 @@ type item struct {
 type appender struct {
 	*Client
 	rules Rules
+	order *Order
 	items []item
 	// failed is set when an entry has failed whose messages may be among the items.
 	failed bool
@@ -98,7 +115,7 @@ type appender struct {
 // entry that fails leaves the others as they are, unless it failed for want of time: then NATS
 // is away, and nobody waits for each that is left.
 func (s *Stream) append(ctx context.Context, entries []*entry, rules Rules) {
-	a := appender{Client: s.client, rules: rules}
+	a := appender{Client: s.client, rules: rules, order: cmp.Or(rules.Order, &Order{})}
 	mayBurst := true
 	for _, one := range entries {
 		mayBurst = mayBurst && len(one.messages) == 1
@@ -167,7 +184,7 @@ func (a *appender) stepBatch(ctx context.Context, replicated bool) error {
 		for i, one := range items {
 			one.entry.result.Sequence = last - uint64(count-1-i) //nolint:gosec // as many are stored, next to each other
 		}
-		a.items = a.items[count:]
+		a.items, a.order.newest = a.items[count:], last
 		return nil
 	case Transient(err) || ctx.Err() != nil:
 		return err
@@ -182,15 +199,31 @@ func (a *appender) stepSingly(ctx context.Context, count int) error {
 		next := a.items[0]
 		if next.entry.result.Err == nil {
 			sequence, err := a.Publish(ctx, a.alone(next.Msg))
+			if err == nil && a.overtaken(sequence) {
+				rename(next.Msg)
+				sequence, err = a.Publish(ctx, next.Msg)
+			}
 			if Transient(err) || ctx.Err() != nil && err != nil {
 				return err
 			}
-			next.entry.result = Result{sequence, err}
+			// What is refused is stored last, once it is taken: until then, those in front of it may stay where they are.
+			next.entry.result, a.order.newest = Result{sequence, err}, sequence
 			a.failed = a.failed || err != nil
 		}
 		a.items = a.items[1:]
 	}
 	return nil
+}
+
+// overtaken reports whether a message that has been answered with its sequence was stored, by an earlier
+// attempt, in front of one that was given before it.
+func (a *appender) overtaken(sequence uint64) bool {
+	return a.rules.Burst == Renamed && sequence < a.order.newest
+}
+
+// rename has a message stored although it is stored already, or may be.
+func rename(message *nats.Msg) {
+	message.Header.Set(jetstream.MsgIDHeader, message.Header.Get(jetstream.MsgIDHeader)+"-"+nuid.Next())
 }
 
 // alone makes a message one that is sent by itself, and not in a batch or behind another.
@@ -234,7 +267,7 @@ func (a *appender) stepBurst(ctx context.Context) error {
 	if a.rules.Burst == Renamed {
 		for _, one := range again {
 			// Any of them may be stored, in front of one that is not.
-			one.Header.Set(jetstream.MsgIDHeader, one.Header.Get(jetstream.MsgIDHeader)+"-"+nuid.Next())
+			rename(one.Msg)
 		}
 	}
 	a.items = again
@@ -271,7 +304,6 @@ func (a *appender) burst(ctx context.Context, items []item, ordered bool) []Resu
 		}
 		results[i].Err, failed = err, failed || err != nil
 	}
-	anew := false
 	for i, ack := range acks {
 		if ack == nil {
 			continue
@@ -279,10 +311,10 @@ func (a *appender) burst(ctx context.Context, items []item, ordered bool) []Resu
 		select {
 		case answer := <-ack.Ok():
 			results[i].Sequence = answer.Sequence
-			if answer.Duplicate && anew && ordered {
+			if a.overtaken(answer.Sequence) {
 				results[i].Err = errOvertaken
 			}
-			anew = !answer.Duplicate
+			a.order.newest = max(a.order.newest, answer.Sequence)
 		case results[i].Err = <-ack.Err():
 		case <-ctx.Done():
 			results[i].Err = ctx.Err()

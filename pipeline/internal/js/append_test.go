@@ -1,8 +1,11 @@
 package js
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -164,5 +167,90 @@ func TestAStagedBatchIsStoredByItsCommit(t *testing.T) {
 	}
 	if _, err := batchOutcome([]byte(`{`)); err == nil {
 		t.Error("nonsense is taken for an answer")
+	}
+}
+
+// However the calls are cut in which a sender gives its messages once more, after one in the middle was refused:
+// those that were stored in front of it are stored behind it, once it is taken. Until then nothing is stored twice.
+func TestOrderOverSeveralCalls(t *testing.T) {
+	c, ctx := single(t), limited(t)
+	limit := func(size int32) {
+		config := c.Stream("S").Config()
+		config.MaxMsgSize = size
+		must(t, Retry(ctx, func(ctx context.Context) error {
+			_, err := c.js.UpdateStream(ctx, config)
+			return err
+		}))
+	}
+	cuts := [][]int{{5}, {1, 4}, {2, 3}, {3, 2}, {4, 1}, {3, 1, 1}, {1, 1, 1, 1, 1}, {3, 20}, {4, 20}}
+	for n, cut := range cuts {
+		subject, total := fmt.Sprint("cut", n), 0
+		for _, count := range cut {
+			total += count
+		}
+		all := func() []*nats.Msg {
+			all := messages(subject, 0, total)
+			all[2].Data = append(all[2].Data, bytes.Repeat([]byte(" "), 3000)...)
+			return all
+		}
+		rules := Rules{Burst: Renamed, Order: &Order{}}
+		limit(2000)
+		var before []string
+		for range 3 {
+			if err := c.Stream("S").Append(ctx, all()[:5], rules); err == nil {
+				t.Fatal("a message that is too large counts as stored")
+			}
+			now := stored(t, c, subject)
+			if before != nil && !slices.Equal(now, before) {
+				t.Errorf("cut %v: stored are %q, and before the last attempt %q", cut, now, before)
+			}
+			before = now
+		}
+		limit(-1)
+		left := all()
+		for _, count := range cut {
+			must(t, c.Stream("S").Append(ctx, left[:count], rules))
+			left = left[count:]
+		}
+		endsInOrder(t, fmt.Sprint("cut ", cut), stored(t, c, subject), total)
+	}
+}
+
+// A sender of which nothing is known, as after the end of its process, has all stored again: one before it may have
+// ended while it stored messages once more, in front of which the later ones are.
+func TestANewSenderKeepsTheOrder(t *testing.T) {
+	onOneAndThree(t, func(t *testing.T, c *Client) {
+		ctx := limited(t)
+		for _, count := range []int{1, 5, 40} {
+			subject := fmt.Sprint("new", count)
+			must(t, c.Stream("S").Append(ctx, messages(subject, 0, 60), Rules{Burst: Renamed}))
+			again := message(subject, 1)
+			rename(again)
+			_, err := c.Publish(ctx, again)
+			must(t, err)
+			order, err := c.Stream("S").NewOrder(ctx)
+			must(t, err)
+			for left := messages(subject, 0, 60); len(left) > 0; left = left[min(count, len(left)):] {
+				must(t, c.Stream("S").Append(ctx, left[:min(count, len(left))], Rules{Burst: Renamed, Order: order}))
+			}
+			endsInOrder(t, fmt.Sprintf("%d at a time", count), stored(t, c, subject), 60)
+		}
+	})
+}
+
+// endsInOrder checks that of each number from 0 to count the last one that is stored stands in its order.
+func endsInOrder(t testing.TB, what string, found []string, count int) {
+	t.Helper()
+	last, place := -1, map[string]int{}
+	for i, text := range found {
+		place[strings.TrimSpace(text)] = i
+	}
+	for number := range count {
+		at, is := place[fmt.Sprint(number)]
+		if !is || at < last {
+			t.Errorf("%s: message %d does not stand behind the one before it: %.9q", what, number, found)
+			return
+		}
+		last = at
 	}
 }
