@@ -2,8 +2,12 @@ package flow_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/one"
@@ -155,6 +159,40 @@ func TestIntentSaysWhatToCreate(t *testing.T) {
 	}
 	if s.actions[0].Intent != intent {
 		t.Fatalf("action %+v is not for the stored intent %+v", s.actions[0], intent)
+	}
+}
+
+// Whatever names a service and its roles may have, oned takes those of their VMs, networks and routers; VMs of two
+// roles, and two networks, whose names begin alike have names of their own.
+func TestLongNamesLeaveRoomForWhatOnedHasInThem(t *testing.T) {
+	long := strings.Repeat("r", spec.MaxName-1)
+	for _, template := range []string{"$ROLE_NAME_$VM_NUMBER_(service_$SERVICE_ID)", "$SERVICE_NAME-$SERVICE_ID-$ROLE_NAME-$VM_NUMBER", "$SERVICE_NAME $SERVICE_NAME$ROLE_NAME $VM_NUMBER"} {
+		s := newStage(t, fmt.Sprintf(`{"name":"%s","networks_values":[{"%[2]sa":{"template_id":"0"}},{"%[2]sb":{"template_id":"0"}}],"roles":[
+			{"name":"short","type":"vm","cardinality":1,"template_id":0},
+			{"name":"%[2]sa","type":"vm","cardinality":2,"template_id":0},{"name":"%[2]sb","type":"vm","cardinality":2,"template_id":0}]}`,
+			strings.Repeat("é", spec.MaxName/2), long))
+		s.settings.VMNameTemplate = template
+		s.plan()
+		names := map[string]bool{}
+		for _, network := range s.state.Networks {
+			names[network.Called] = true
+			if !strings.HasSuffix(network.Called, "-27") {
+				t.Errorf("%q does not name its service", network.Called)
+			}
+		}
+		s.see(long+"a", 1, one.NetworkReady)
+		s.see(long+"b", 2, one.NetworkReady)
+		for _, intent := range s.state.Intents {
+			names[intent.Name] = true
+		}
+		if len(names) != 7 {
+			t.Errorf("%s: there are %d names for two networks and five VMs: %q", template, len(names), slices.Collect(maps.Keys(names)))
+		}
+		for name := range names {
+			if len(name) > spec.MaxName || !utf8.ValidString(name) {
+				t.Errorf("%s: oned refuses %q with its %d bytes", template, name, len(name))
+			}
+		}
 	}
 }
 

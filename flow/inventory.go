@@ -3,10 +3,12 @@ package flow
 import (
 	"cmp"
 	"fmt"
+	"hash/crc32"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/policy"
@@ -246,11 +248,32 @@ func (v inventory) newIntent(role *spec.Role) Intent {
 	}
 }
 
-// nameFrom is a name by its template, with the number of a VM if it is one's.
+// nameFrom is a name by its template, with the number of a VM if it is one's. Where it would be too long for oned, the
+// longer of the service's and the role's names are abridged in it: the numbers, and what a site has around them, stay.
 func (p *planner) nameFrom(template string, role *spec.Role, number string) string {
-	return strings.NewReplacer(
-		"$SERVICE_ID", strconv.Itoa(p.Service.ID), "$SERVICE_NAME", p.Service.Body.Name, "$ROLE_NAME", role.Name, "$VM_NUMBER", number,
-	).Replace(template)
+	const shortest = 16 // what is too long even then is the template, and oned refuses it
+	for most := spec.MaxName; ; most-- {
+		name := strings.NewReplacer(
+			"$SERVICE_ID", strconv.Itoa(p.Service.ID), "$SERVICE_NAME", abridge(p.Service.Body.Name, most),
+			"$ROLE_NAME", abridge(role.Name, most), "$VM_NUMBER", number,
+		).Replace(template)
+		if len(name) <= spec.MaxName || most == shortest {
+			return name
+		}
+	}
+}
+
+// abridge cuts a name to so many bytes between two characters. A checksum at its end tells it from others that begin alike.
+func abridge(name string, most int) string {
+	if len(name) <= most {
+		return name
+	}
+	sum := fmt.Sprintf("-%08x", crc32.ChecksumIEEE([]byte(name)))
+	end := most - len(sum)
+	for end > 0 && !utf8.RuneStart(name[end]) {
+		end--
+	}
+	return name[:end] + sum
 }
 
 // ordinal is what the role's next VM gets. For a virtual router's role it is

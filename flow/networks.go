@@ -25,7 +25,7 @@ type Network struct {
 	Source spec.NetworkSource `json:"source"`
 	// From is the network template's or the parent network's id.
 	From int `json:"from"`
-	// Called is the network's name at oned: <Name>-<service id>.
+	// Called is the network's name at oned: <Name>-<service id>, with an abridged Name where that is too long.
 	Called string `json:"called"`
 	// Extra is the template text that it is made with.
 	Extra string `json:"extra,omitempty"`
@@ -87,8 +87,9 @@ func (n networker) wantedNetwork(name string, choice raw.Object) (Network, bool)
 		if !named {
 			continue
 		}
+		suffix := "-" + strconv.Itoa(n.Service.ID)
 		network := Network{
-			Name: name, Source: source, From: from, Called: name + "-" + strconv.Itoa(n.Service.ID),
+			Name: name, Source: source, From: from, Called: abridge(name, spec.MaxName-len(suffix)) + suffix,
 			Extra: raw.Text(choice["extra"]), ID: noNetwork,
 		}
 		if id, made := raw.Whole(choice["id"]); made {
