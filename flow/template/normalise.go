@@ -99,7 +99,7 @@ type rule func(value json.RawMessage) (converted json.RawMessage, wrong string)
 var bodyRules = map[string]rule{
 	"name": textRule, "deployment": textRule, "description": textRule, "shutdown_action": textRule,
 	"ready_status_gate": booleanRule, "automatic_deletion": booleanRule, "on_hold": booleanRule, spec.ExpandAttribute: booleanRule,
-	"user_inputs": objectRule, "user_inputs_values": secretRule,
+	"user_inputs": objectRule, "user_inputs_values": secretRule, "custom_attrs": objectRule, "custom_attrs_values": secretRule,
 	"deadlines": objectRule, "networks": objectRule, "networks_values": objectsRule, "roles": objectsRule,
 }
 
@@ -107,7 +107,7 @@ var roleRules = map[string]rule{
 	"name": textRule, "type": textRule, "shutdown_action": textRule, "parents": textsRule,
 	"cardinality": wholeRule, "template_id": wholeRule, "min_vms": wholeRule, "max_vms": wholeRule,
 	"victims": textRule, "deadlines": objectRule, "cooldown": wholeRule, "on_hold": booleanRule, "template_contents": secretRule,
-	"user_inputs": objectRule, "user_inputs_values": secretRule, spec.ExpandAttribute: booleanRule,
+	"user_inputs": objectRule, "user_inputs_values": secretRule, "custom_attrs": objectRule, "custom_attrs_values": secretRule, spec.ExpandAttribute: booleanRule,
 	"elasticity_policies": objectsRule, "scheduled_policies": objectsRule,
 }
 
@@ -225,11 +225,14 @@ func upgradeRole(role raw.Object) error {
 	return fmt.Errorf("is %s; it must be a string in OpenNebula's template language", raw.Short(contents))
 }
 
-// foldInto renames an attribute. If the new name is there already, both are merged and the new name's values win.
+// foldInto renames an attribute. If the new name is there already, both are merged and the new name's values win. What
+// is no object keeps its name, by which it is refused.
 func foldInto(o raw.Object, old, current string) {
 	value := o[old]
-	delete(o, old)
-	if raw.KindOf(value) != raw.KindNull {
-		o[current] = mergeValues(value, o[current])
+	if kind := raw.KindOf(value); kind == raw.KindObject || kind == raw.KindNull {
+		delete(o, old)
+		if kind == raw.KindObject {
+			o[current] = mergeValues(value, o[current])
+		}
 	}
 }
