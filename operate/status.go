@@ -36,10 +36,14 @@ func statusCommand(t tool) *cobra.Command {
 				if errors.Is(err, presence.ErrUnknownMember) {
 					return terminal.ExitNotFound.Because(fmt.Errorf("no process %q is expected: `flowjet status` lists those that are", forget))
 				}
-				if err == nil {
-					c.Say("%s: removed from the expected processes", forget)
+				if err != nil {
+					return err
 				}
-				return err
+				if c.Structured() {
+					return c.Show(map[string]any{"name": forget, "forgotten": true})
+				}
+				c.Say("%s: removed from the expected processes", forget)
+				return nil
 			}
 			overview, err := pipe.Overview(ctx, nil)
 			if err != nil {

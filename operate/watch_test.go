@@ -211,13 +211,18 @@ func TestEventsOfAServicesVMs(t *testing.T) {
 func TestForgettingAProcess(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
-	d.must(d.pipe.Bucket(pipeline.BucketCheckpoint).Put(t.Context(), pipeline.MembersKey, []byte(`[{"name":"fe1 up","host":"fe1","parts":["worker"],"release":"1"},{"name":"fe2 up","host":"fe2","parts":["worker"],"release":"1"}]`)))
+	d.must(d.pipe.Bucket(pipeline.BucketCheckpoint).Put(t.Context(), pipeline.MembersKey, []byte(`[{"name":"fe1 up","host":"fe1","parts":["worker"],"release":"1"},{"name":"fe2 up","host":"fe2","parts":["worker"],"release":"1"},{"name":"fe3","host":"fe3","parts":["worker"],"release":"1"}]`)))
 	out, err := d.run("status", "--forget", "fe2 up")
 	if err != nil || !strings.Contains(out, "fe2 up: removed from the expected processes") {
 		t.Errorf("%q, %v", out, err)
 	}
 	if out, err := d.run("status", "--forget", "fe2 up"); ExitOf(err) != terminal.ExitNotFound {
 		t.Errorf("a second time: %q, %v", out, err)
+	}
+	var forgotten map[string]any
+	out = d.shows("status --forget fe3 -o json")
+	if err := json.Unmarshal([]byte(out), &forgotten); err != nil || forgotten["name"] != "fe3" || forgotten["forgotten"] != true {
+		t.Errorf("for scripts it says %q", out)
 	}
 	var overview inspect.Overview
 	d.must(json.Unmarshal([]byte(d.shows("status -o json")), &overview))
