@@ -16,20 +16,10 @@ import (
 	"github.com/flowjet/flowjet/flow"
 )
 
-// Service is all that is shown of one service.
+// Service is a service with the ETag of its document.
 type Service struct {
-	schema.Row
+	schema.Service
 	ETag string `json:"etag"`
-	// Permissions are as ActOn with chmod takes them: 640.
-	Permissions string           `json:"permissions"`
-	Description string           `json:"description,omitempty"`
-	Deployment  string           `json:"deployment"`
-	Roles       []schema.Role    `json:"roles"`
-	Networks    []schema.Network `json:"networks"`
-	Inputs      []schema.Input   `json:"inputs"`
-	// Log has the newest entry first.
-	Log     []schema.Entry `json:"log"`
-	Allowed schema.Allowed `json:"allowed"`
 }
 
 // Why is why a service is in its state.

@@ -22,6 +22,22 @@ type Row struct {
 	Started time.Time `json:"started,omitzero"`
 }
 
+// Service is all that is shown of one service.
+type Service struct {
+	Row
+	// Permissions are as `chmod` takes them: 640.
+	Permissions string    `json:"permissions"`
+	Description string    `json:"description,omitempty"`
+	Deployment  string    `json:"deployment"`
+	Roles       []Role    `json:"roles"`
+	Networks    []Network `json:"networks"`
+	Inputs      []Input   `json:"inputs"`
+	// Log has the newest entry first.
+	Log []Entry `json:"log"`
+	// Allowed are what the user may do now.
+	Allowed Allowed `json:"allowed"`
+}
+
 // Allowed are changes that the user may make and that the service's state admits.
 type Allowed struct {
 	// Scale are the roles that can be scaled.

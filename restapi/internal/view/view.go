@@ -38,9 +38,7 @@ func OfService(id int, name string, owner one.Identity, text []byte) Row {
 	if body.State != nil {
 		row.State = body.State.String()
 	}
-	if body.StartTime > 0 {
-		row.Started = time.Unix(body.StartTime, 0).UTC()
-	}
+	row.Started = seconds(float64(body.StartTime))
 	for _, role := range body.Roles {
 		row.Wanted += role.Cardinality
 		if role.State != nil && *role.State == spec.RoleRunning {
@@ -140,22 +138,12 @@ func Page[T any](all []T, query Query) []T {
 	return all[from : from+min(query.Limit, len(all)-from)]
 }
 
-// Service is all that is shown of one service.
+// Service is a service as the page shows it.
 type Service struct {
-	Row
-	// Permissions are as `chmod` takes them: 640.
-	Permissions string           `json:"permissions"`
-	Description string           `json:"description,omitempty"`
-	Deployment  string           `json:"deployment"`
-	Roles       []schema.Role    `json:"roles"`
-	Graph       Graph            `json:"graph"`
-	Networks    []schema.Network `json:"networks"`
-	Inputs      []schema.Input   `json:"inputs"`
-	Log         []schema.Entry   `json:"log"`
+	schema.Service
+	Graph Graph `json:"graph"`
 	// VMLink is the address of a VM elsewhere, with {id} in the place of its number.
 	VMLink string `json:"vm_link,omitempty"`
-	// Allowed are what the user may do now.
-	Allowed schema.Allowed `json:"allowed"`
 }
 
 // Graph is the drawing of the roles, whose boxes are in the order of the roles.
@@ -167,23 +155,19 @@ type Graph struct {
 
 // Whole shows a service with its VMs, and its graph with so many roles in a row.
 func Whole(row Row, body spec.Body, vms map[int]opennebula.VMDetails, columns int) Service {
-	shown := Service{
-		Row: row, Deployment: body.Deployment, Roles: []schema.Role{}, Log: []schema.Entry{}, Allowed: schema.Allowed{Scale: []string{}},
+	shown := Service{Service: schema.Service{
+		Row: row.Row, Deployment: cmp.Or(body.Deployment, "none"), Roles: []schema.Role{}, Log: []schema.Entry{}, Allowed: schema.Allowed{Scale: []string{}},
 		Networks: networks(body.Networks, body.NetworksValues), Inputs: inputs(body.UserInputs, body.UserInputsValues),
-	}
-	if shown.Deployment == "" {
-		shown.Deployment = "none"
-	}
+	}}
 	if body.Description != nil {
 		shown.Description = *body.Description
 	}
-	running := 0
+	shown.Running = new(int)
 	for _, role := range body.Roles {
 		made := ofRole(role, vms)
-		running += made.Running
+		*shown.Running += made.Running
 		shown.Roles = append(shown.Roles, made)
 	}
-	shown.Running = &running
 	for _, entry := range slices.Backward(body.Log) {
 		shown.Log = append(shown.Log, schema.Entry{Time: time.Unix(entry.Timestamp, 0).UTC(), Severity: entry.Severity, Message: entry.Message})
 	}
@@ -215,8 +199,7 @@ func ofRole(role spec.Role, vms map[int]opennebula.VMDetails) schema.Role {
 	made := schema.Role{
 		Name: role.Name, Type: role.Type, State: spec.RolePending.String(), Wanted: role.Cardinality, Min: role.MinVMs, Max: role.MaxVMs,
 		Cooldown: role.Cooldown, Template: role.TemplateID, Parents: append([]string{}, role.Parents...), VMs: []schema.VM{},
-		Policies: append(elasticity(role.ElasticityPolicies), scheduled(role.ScheduledPolicies)...), Inputs: inputs(role.UserInputs, role.UserInputsValues),
-		Heal: policy.HealText(&role),
+		Policies: policies(role.ElasticityPolicies, role.ScheduledPolicies), Inputs: inputs(role.UserInputs, role.UserInputsValues), Heal: policy.HealText(&role),
 	}
 	if role.State != nil {
 		made.State = role.State.String()
@@ -253,47 +236,38 @@ func ofVM(vm opennebula.VMDetails) schema.VM {
 	return shown
 }
 
-func elasticity(text json.RawMessage) []schema.Policy {
-	var given []struct {
-		Type         string `json:"type"`
-		Adjust       any    `json:"adjust"`
-		Expression   string `json:"expression"`
-		PeriodNumber any    `json:"period_number"`
-		LastEval     any    `json:"last_eval"`
-		TrueEvals    any    `json:"true_evals"`
-		Evaluated    string `json:"expression_evaluated"`
-	}
-	_ = json.Unmarshal(text, &given) // policies that cannot be read are none
-	policies := []schema.Policy{}
-	for _, p := range given {
-		policies = append(policies, schema.Policy{
-			When: p.Expression, Type: p.Type, Adjust: scalar(p.Adjust), Evaluated: p.Evaluated,
-			Last: seconds(p.LastEval), True: int(number(p.TrueEvals)), Needed: max(1, int(number(p.PeriodNumber))),
-		})
-	}
-	return policies
-}
-
-func scheduled(text json.RawMessage) []schema.Policy {
-	var given []struct {
-		Type       string `json:"type"`
-		Adjust     any    `json:"adjust"`
-		StartTime  any    `json:"start_time"`
-		Recurrence string `json:"recurrence"`
-		LastEval   any    `json:"last_eval"`
-	}
-	_ = json.Unmarshal(text, &given) // policies that cannot be read are none
-	policies := []schema.Policy{}
-	for _, p := range given {
-		when := p.Recurrence
-		if at := seconds(p.StartTime); when == "" && !at.IsZero() {
-			when = at.Format(time.RFC3339)
-		} else if when == "" {
-			when = scalar(p.StartTime)
+// policies shows a role's elasticity policies, then its scheduled ones.
+func policies(elasticity, scheduled json.RawMessage) []schema.Policy {
+	shown := []schema.Policy{}
+	for i, text := range []json.RawMessage{elasticity, scheduled} {
+		var given []struct {
+			Type         string `json:"type"`
+			Adjust       any    `json:"adjust"`
+			Expression   string `json:"expression"`
+			PeriodNumber any    `json:"period_number"`
+			StartTime    any    `json:"start_time"`
+			Recurrence   string `json:"recurrence"`
+			LastEval     any    `json:"last_eval"`
+			TrueEvals    any    `json:"true_evals"`
+			Evaluated    string `json:"expression_evaluated"`
 		}
-		policies = append(policies, schema.Policy{When: when, Type: p.Type, Adjust: scalar(p.Adjust), Last: seconds(p.LastEval)})
+		_ = json.Unmarshal(text, &given) // policies that cannot be read are none
+		for _, p := range given {
+			made := schema.Policy{When: p.Recurrence, Type: p.Type, Adjust: scalar(p.Adjust), Last: seconds(number(p.LastEval))}
+			switch at := seconds(number(p.StartTime)); {
+			case i == 0: // of elasticity
+				made.When, made.Evaluated = p.Expression, p.Evaluated
+				made.True, made.Needed = int(number(p.TrueEvals)), max(1, int(number(p.PeriodNumber)))
+			case made.When != "":
+			case at.IsZero():
+				made.When = scalar(p.StartTime)
+			default:
+				made.When = at.Format(time.RFC3339)
+			}
+			shown = append(shown, made)
+		}
 	}
-	return policies
+	return shown
 }
 
 // number is a JSON number, or a text of one; 0 for anything else.
@@ -303,11 +277,12 @@ func number(value any) float64 {
 	return read
 }
 
-func seconds(value any) time.Time {
-	if at := number(value); at > 0 {
-		return time.Unix(int64(at), 0).UTC()
+// seconds is a time in unix seconds; the zero time for none.
+func seconds(at float64) time.Time {
+	if at <= 0 {
+		return time.Time{}
 	}
-	return time.Time{}
+	return time.Unix(int64(at), 0).UTC()
 }
 
 // inputs reads descriptions such as "M|list|Size|1,2,4|2" and their values, by name. A

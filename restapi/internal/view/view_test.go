@@ -45,8 +45,8 @@ func TestNetworks(t *testing.T) {
 }
 
 func TestPolicies(t *testing.T) {
-	got := append(elasticity(json.RawMessage(`[{"type":"CHANGE","adjust":"2","expression":"A>1","period_number":"3","true_evals":1,"last_eval":1800000000,"expression_evaluated":"0>1"}]`)),
-		scheduled(json.RawMessage(`[{"type":"CARDINALITY","adjust":5,"start_time":"1800000000"},{"type":"CHANGE","adjust":1,"start_time":"Jan 1"}]`))...)
+	got := policies(json.RawMessage(`[{"type":"CHANGE","adjust":"2","expression":"A>1","period_number":"3","true_evals":1,"last_eval":1800000000,"expression_evaluated":"0>1"}]`),
+		json.RawMessage(`[{"type":"CARDINALITY","adjust":5,"start_time":"1800000000"},{"type":"CHANGE","adjust":1,"start_time":"Jan 1"}]`))
 	at := time.Unix(1_800_000_000, 0).UTC()
 	want := []schema.Policy{
 		{When: "A>1", Type: "CHANGE", Adjust: "2", Evaluated: "0>1", Last: at, True: 1, Needed: 3},
