@@ -215,8 +215,8 @@ type method struct {
 	secrets []int  // positions (the session is 0) that events do not show
 	writes  bool   // followers pass it on, and it is serialised where that was asked for
 	silent  bool   // a read, which publishes nothing
-	// run returns the answer's value: a text, a number, or what a read has written. It ends with a panic of a
-	// *refusal where oned refuses, as deep as that is found out; attempt recovers it.
+	// run returns the answer's value. It ends with a panic of a *refusal where oned refuses, as deep as that is
+	// found out; attempt recovers it.
 	run func(r *request) any
 }
 
@@ -234,7 +234,6 @@ var methods = map[string]method{
 	"one.system.version":      reads("", func(*request) any { return Version }),
 	"one.zone.info":           reads("i|b", zoneInfo),
 	"one.zone.raftstatus":     reads("", zoneRaftStatus),
-	"one.hostpool.info":       reads("", hostPoolInfo),
 	"one.document.info":       reads("i|b", documents.info()),
 	"one.documentpool.info":   reads("iiii", documentPoolInfo),
 	"one.user.info":           reads("i|b", userInfo),
@@ -248,7 +247,6 @@ var methods = map[string]method{
 	"one.vmpool.monitoring":   {takes: "i|i", run: vmPoolMonitoring},
 	"one.vn.info":             reads("i|b", networks.info()),
 	"one.vnpool.info":         reads("iii", networks.list),
-	"one.vntemplate.info":     reads("i|b", vnTemplates.info()),
 	"one.vrouter.info":        reads("i|b", vrouters.info()),
 	"one.vrouterpool.info":    reads("iii", vrouters.list),
 
@@ -263,13 +261,10 @@ var methods = map[string]method{
 	"one.document.unlock":   writes("i", documents.change(use, documentUnlock)),
 
 	"one.user.allocate":  writes("ss|s", userAllocate),
-	"one.user.delete":    writes("i", userDelete),
 	"one.user.passwd":    writes("is", userPassword, 2),
-	"one.user.update":    writes("isi", userUpdate),
 	"one.user.login":     writes("ssi|i", userLogin, 2),
 	"one.user.chgrp":     writes("ii", groupChange(changeGroup)),
 	"one.user.addgroup":  writes("ii", groupChange(addGroup)),
-	"one.user.delgroup":  writes("ii", groupChange(deleteGroup)),
 	"one.group.allocate": writes("s", groupAllocate),
 
 	"one.template.allocate":    writes("s", allocateTemplate(&templates, "template-")),
@@ -283,7 +278,6 @@ var methods = map[string]method{
 	"one.vm.recover":     writes("ii", vms.change(admin, vmRecover)),
 	"one.vm.update":      writes("isi", vms.change(manage, vmUpdate)),
 	"one.vm.chown":       writes("iii", vms.chown()),
-	"one.vm.chmod":       writes("iiiiiiiiii", vms.chmod()),
 	"one.vm.rename":      writes("is", vms.rename()),
 	"one.vm.deploy":      writes("ii|bis", vms.change(admin, vmDeploy)),
 	"one.vm.schedadd":    writes("is", vms.on(manage, vmScheduleAdd)),
@@ -366,7 +360,7 @@ func (r *request) template(i int) template.Template {
 
 // answer is what a call gives back: a value, or oned's refusal.
 type answer struct {
-	value   any // a text, a number, or a read's answer up to the end of its text, as it will be sent
+	value   any // a text or a number
 	refusal *refusal
 }
 
@@ -408,37 +402,12 @@ func attempt(do func()) (refused *refusal) {
 	return nil
 }
 
-// xmlAnswer answers a read with an element, in which stands what the function writes. Calls that are
-// published answer with a value, for their events show it as it is.
-func xmlAnswer(name string, write func(w *xmlrpc.Writer)) *xmlrpc.Writer {
-	w := xmlrpc.NewAnswer(true)
-	w.XMLValue(name, write)
-	return w
-}
-
 // encode writes an answer byte for byte as oned does.
 func (a answer) encode(method string) *xmlrpc.Writer {
-	w, written := a.value.(*xmlrpc.Writer)
-	if !written || a.refusal != nil {
-		w = xmlrpc.NewAnswer(a.refusal == nil)
+	if r := a.refusal; r != nil {
+		return xmlrpc.NewAnswer(false, "["+method+"] "+r.message, int(r.code), r.object, int64(-1))
 	}
-	if a.refusal != nil {
-		w.TextValue("[" + method + "] " + a.refusal.message)
-		w.IntValue("i4", int(a.refusal.code))
-		w.IntValue("i4", a.refusal.object)
-		w.IntValue("i8", -1)
-		w.EndAnswer()
-		return w
-	}
-	switch value := a.value.(type) {
-	case string:
-		w.TextValue(value)
-	case int:
-		w.IntValue("i4", value)
-	}
-	w.IntValue("i4", 0)
-	w.EndAnswer()
-	return w
+	return xmlrpc.NewAnswer(true, a.value, 0)
 }
 
 // cdata is a text of an object's XML in CDATA.

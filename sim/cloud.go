@@ -251,9 +251,9 @@ func seed(t *tx, config Config) {
 		t.save(kindGroup, g.ID, g)
 	}
 	for _, u := range []*user{
-		newUser(0, 0, "oneadmin", config.OneadminPassword, driverCore),
+		newUser(0, 0, "oneadmin", "opennebula", driverCore),
 		newUser(serverAdminID, 0, "serveradmin", config.ServerPassword, driverServer),
-		newUser(2, usersGroup, "alice", config.AlicePassword, driverCore),
+		newUser(2, usersGroup, "alice", "alice", driverCore),
 	} {
 		c.users[u.ID] = u
 		t.save(kindUser, u.ID, u)

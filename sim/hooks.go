@@ -174,7 +174,7 @@ func vmEvent(v *vm) event {
 		w.Fields("SERVICE_ID", service)
 	}
 	if host := v.hostName(); host == "" {
-		w.Markup("<REMOTE_HOST/>")
+		w.WriteString("<REMOTE_HOST/>")
 	} else {
 		w.Fields("REMOTE_HOST", host)
 	}

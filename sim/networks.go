@@ -90,10 +90,10 @@ func (n *network) write(w *xmlrpc.Writer, form networkForm) {
 		"STATE", cdata(itoa(int(n.State))), "PREV_STATE", cdata(itoa(int(n.PrevState))),
 		"PARENT_NETWORK_ID", xmlrpc.Optional(n.Parent), "TEMPLATE_ID", xmlrpc.Optional(n.FromID),
 		"VN_MAD", cdata(n.Template.Text("VN_MAD")))
-	w.Markup("<PHYDEV/><VLAN_ID/><OUTER_VLAN_ID/>")
+	w.WriteString("<PHYDEV/><VLAN_ID/><OUTER_VLAN_ID/>")
 	w.Fields("VLAN_ID_AUTOMATIC", 0, "OUTER_VLAN_ID_AUTOMATIC", 0, "USED_LEASES", n.usedLeases(),
 		"VROUTERS", n.holders(holderVRouter), "UPDATED_VMS", n.holders(holderVM))
-	w.Markup("<OUTDATED_VMS></OUTDATED_VMS><UPDATING_VMS></UPDATING_VMS><ERROR_VMS></ERROR_VMS>")
+	w.WriteString("<OUTDATED_VMS></OUTDATED_VMS><UPDATING_VMS></UPDATING_VMS><ERROR_VMS></ERROR_VMS>")
 	n.Template.Write(w, "TEMPLATE")
 	w.Open("AR_POOL")
 	if form != eventForm || n.State == one.NetworkReady {
@@ -374,7 +374,7 @@ func (r *addressRange) write(w *xmlrpc.Writer, form networkForm) {
 		w.Fields("MAC_END", cdata(macText(r.MAC+uint64(r.Size)-1)), "IP_END", cdata(ipText(r.IP+uint32(r.Size)-1)),
 			"USED_LEASES", len(r.used))
 		if len(r.used) == 0 {
-			w.Markup("<LEASES/>")
+			w.WriteString("<LEASES/>")
 		} else {
 			w.Open("LEASES")
 			for _, index := range slices.Sorted(maps.Keys(r.used)) {

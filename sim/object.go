@@ -190,7 +190,7 @@ func (c *class[T, P]) change(needed right, change func(r *request, item P)) func
 }
 
 func (c *class[T, P]) info() func(r *request) any {
-	return c.on(use, func(_ *request, item P) any { return xmlAnswer(c.element, item.show) })
+	return c.on(use, func(_ *request, item P) any { return xmlrpc.Text(c.element, item.show) })
 }
 
 // list is the pool's call info(filter, start, end), the newest object first. A page counts what the caller may not see, too.
@@ -202,7 +202,7 @@ func (c *class[T, P]) list(r *request) any {
 }
 
 func (c *class[T, P]) listed(all pool[T], ids []int) any {
-	return xmlAnswer(c.element+"_POOL", func(w *xmlrpc.Writer) {
+	return xmlrpc.Text(c.element+"_POOL", func(w *xmlrpc.Writer) {
 		for _, id := range ids {
 			w.Within(c.element, P(all[id]).show)
 		}

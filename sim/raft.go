@@ -149,7 +149,7 @@ func zoneInfo(r *request) any {
 	if r.int(1) != 0 {
 		notFound("zone", r.int(1))
 	}
-	return xmlAnswer("ZONE", func(w *xmlrpc.Writer) {
+	return xmlrpc.Text("ZONE", func(w *xmlrpc.Writer) {
 		w.Fields("ID", 0, "NAME", "OpenNebula", "STATE", 0)
 		template.Of("ENDPOINT", r.server.zone.Endpoint(), "ENDPOINT_GRPC", "localhost:2634").Write(w, "TEMPLATE")
 		w.Open("SERVER_POOL")
@@ -175,7 +175,7 @@ func zoneRaftStatus(r *request) any {
 	case raft.phase == phaseElection:
 		state, vote = opennebula.RaftCandidate, id
 	}
-	return xmlAnswer("RAFT", func(w *xmlrpc.Writer) {
+	return xmlrpc.Text("RAFT", func(w *xmlrpc.Writer) {
 		w.Fields("SERVER_ID", id, "STATE", int(state), "TERM", raft.term, "VOTEDFOR", vote, "COMMIT", applied,
 			"LOG_INDEX", applied, "LOG_TERM", raft.term, "FEDLOG_INDEX", -1)
 	})

@@ -1,12 +1,10 @@
 package sim
 
 import (
-	"maps"
 	"slices"
 	"time"
 
 	"github.com/flowjet/flowjet/flow/one"
-	"github.com/flowjet/flowjet/sim/internal/xmlrpc"
 )
 
 // host is a hypervisor of the simulated zone.
@@ -31,6 +29,9 @@ func (h *host) take(v *vm) {
 	v.Host = h.ID
 }
 
+// hostCPUs are the cores of a host.
+const hostCPUs = 10_000
+
 // hosts are all hosts, and which one is to be asked first for the next VM.
 type hosts struct {
 	all  []*host
@@ -41,7 +42,7 @@ func newHosts(config Config) *hosts {
 	h := &hosts{}
 	for id := range 4 {
 		h.all = append(h.all, &host{
-			ID: id, Name: "host" + itoa(id+1), cpu: config.HostCPUs * 100, memory: config.HostMemory, vms: map[int]bool{},
+			ID: id, Name: "host" + itoa(id+1), cpu: hostCPUs * 100, memory: config.HostMemory, vms: map[int]bool{},
 		})
 	}
 	return h
@@ -69,25 +70,6 @@ func (h *hosts) free(v *vm) {
 	one.usedMemory -= memory
 	delete(one.vms, v.ID)
 	v.Host = -1
-}
-
-func hostPoolInfo(r *request) any {
-	r.who.adminOnly("USE HOST POOL")
-	return xmlAnswer("HOST_POOL", func(w *xmlrpc.Writer) {
-		for _, h := range r.cloud.hosts.all {
-			w.Open("HOST")
-			w.Fields("ID", h.ID, "NAME", h.Name, "STATE", 2, "PREV_STATE", 2, "IM_MAD", cdata(dummyDriver), "VM_MAD", cdata(dummyDriver),
-				"CLUSTER_ID", 0, "CLUSTER", "default")
-			w.Open("HOST_SHARE")
-			w.Fields("MEM_USAGE", h.usedMemory<<10, "CPU_USAGE", h.usedCPU, "TOTAL_MEM", h.memory<<10, "TOTAL_CPU", h.cpu,
-				"MAX_MEM", h.memory<<10, "MAX_CPU", h.cpu, "RUNNING_VMS", len(h.vms), "VMS_THREAD", 1)
-			w.Markup("<DATASTORES></DATASTORES><PCI_DEVICES></PCI_DEVICES>")
-			w.Shut("HOST_SHARE")
-			w.Fields("VMS", slices.Sorted(maps.Keys(h.vms)))
-			w.Markup("<TEMPLATE></TEMPLATE><MONITORING></MONITORING>")
-			w.Shut("HOST")
-		}
-	})
 }
 
 const (

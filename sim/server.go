@@ -178,7 +178,7 @@ func (c *cloud) claim(session string) claim {
 		return claim{}
 	}
 	u := c.userNamed(name)
-	if u == nil || u.Disabled {
+	if u == nil {
 		return claim{}
 	}
 	if u.Driver == driverServer {

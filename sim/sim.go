@@ -28,12 +28,9 @@ type Config struct {
 	CallDelays map[string]time.Duration
 	// SerialisedWrites has writes wait for each other, delays included, as oned's have to for its database.
 	SerialisedWrites bool
-	// OneadminPassword, ServerPassword and AlicePassword are those of a new zone; "" is opennebula,
-	// a random one, and alice. A state file keeps its own, but for the server's.
-	OneadminPassword, ServerPassword, AlicePassword string
-	// HostCPUs and HostMemory (MiB) are the capacity of each of the four hosts; 0 is 10,000 cores and 64 TiB.
-	HostCPUs, HostMemory int
-	KeepDone             int // how many ended VMs are remembered; 0 is 10,000
+	ServerPassword   string // the server user's, of a zone from a state file too; "" is a random one
+	HostMemory       int    // what each of the four hosts has, in MiB; 0 is 64 TiB
+	KeepDone         int    // how many ended VMs are remembered; 0 is 10,000
 	// HooksHighWater is how many messages may wait for one subscriber before it
 	// loses them; 0 is 100,000. oned's own default is 1000.
 	HooksHighWater int
@@ -68,9 +65,6 @@ const NoDelay time.Duration = -1
 func (c Config) withDefaults() Config {
 	c.ControlListen = cmp.Or(c.ControlListen, anyPort)
 	c.BootDelay = cmp.Or(c.BootDelay, 2*time.Millisecond)
-	c.OneadminPassword = cmp.Or(c.OneadminPassword, "opennebula")
-	c.AlicePassword = cmp.Or(c.AlicePassword, "alice")
-	c.HostCPUs = cmp.Or(c.HostCPUs, 10_000)
 	c.HostMemory = cmp.Or(c.HostMemory, 64<<20)
 	c.KeepDone = cmp.Or(c.KeepDone, 10_000)
 	c.FollowerLag = max(cmp.Or(c.FollowerLag, 500*time.Millisecond), 0)
@@ -111,7 +105,7 @@ type Sim struct {
 
 // New prepares a simulator; nothing is opened before Start.
 func New(config Config) (*Sim, error) {
-	if config.HostCPUs < 0 || config.HostMemory < 0 || config.KeepDone < 0 || config.HooksHighWater < 0 {
+	if config.HostMemory < 0 || config.KeepDone < 0 || config.HooksHighWater < 0 {
 		return nil, errors.New("configure the simulator: sizes cannot be negative")
 	}
 	if config.ServerPassword == "" {

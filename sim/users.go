@@ -29,7 +29,6 @@ type user struct {
 	Name         string            `json:"name"`
 	PasswordHash string            `json:"password_hash"`
 	Driver       string            `json:"driver"`
-	Disabled     bool              `json:"disabled,omitempty"`
 	Tokens       []loginToken      `json:"tokens,omitempty"`
 	Template     template.Template `json:"template"`
 }
@@ -75,7 +74,7 @@ func (u *user) unshare() { u.Groups, u.Tokens = slices.Clone(u.Groups), slices.C
 
 func (u *user) write(w *xmlrpc.Writer, c *cloud) {
 	w.Fields("ID", u.ID, "GID", u.GID, "GROUPS", u.Groups, "GNAME", c.groupName(u.GID), "NAME", u.Name,
-		"PASSWORD", cdata(u.PasswordHash), "AUTH_DRIVER", cdata(u.Driver), "ENABLED", !u.Disabled)
+		"PASSWORD", cdata(u.PasswordHash), "AUTH_DRIVER", cdata(u.Driver), "ENABLED", true)
 	for _, t := range u.Tokens {
 		w.Group("LOGIN_TOKEN", "TOKEN", t.Token, "EXPIRATION_TIME", t.Expires, "EGID", t.GID)
 	}
@@ -101,14 +100,14 @@ func userFor(r *request) *user {
 
 func userInfo(r *request) any {
 	found := userFor(r)
-	return xmlAnswer("USER", func(w *xmlrpc.Writer) {
+	return xmlrpc.Text("USER", func(w *xmlrpc.Writer) {
 		found.write(w, r.cloud)
-		w.Markup(quotaElements + defaultQuotas)
+		w.WriteString(quotaElements + defaultQuotas)
 	})
 }
 
 func userPoolInfo(r *request) any {
-	return xmlAnswer("USER_POOL", func(w *xmlrpc.Writer) {
+	return xmlrpc.Text("USER_POOL", func(w *xmlrpc.Writer) {
 		for _, id := range r.cloud.users.ids() {
 			if r.who.isAdmin() || id == r.who.user.ID {
 				w.Open("USER")
@@ -116,23 +115,23 @@ func userPoolInfo(r *request) any {
 				w.Shut("USER")
 				w.Open("QUOTAS")
 				w.Fields("ID", id)
-				w.Markup(quotaElements)
+				w.WriteString(quotaElements)
 				w.Shut("QUOTAS")
 			}
 		}
-		w.Markup(defaultQuotas)
+		w.WriteString(defaultQuotas)
 	})
 }
 
 // groupPoolInfo lists the groups that the user is in, all of them for administrators.
 func groupPoolInfo(r *request) any {
-	return xmlAnswer("GROUP_POOL", func(w *xmlrpc.Writer) {
+	return xmlrpc.Text("GROUP_POOL", func(w *xmlrpc.Writer) {
 		for _, id := range r.cloud.groups.ids() {
 			if r.who.isAdmin() || r.who.inGroup(id) {
 				w.Group("GROUP", "ID", id, "NAME", r.cloud.groups[id].Name)
 			}
 		}
-		w.Markup(defaultQuotas)
+		w.WriteString(defaultQuotas)
 	})
 }
 
@@ -162,15 +161,6 @@ func userAllocate(r *request) any {
 	return r.keepUser(made)
 }
 
-func userDelete(r *request) any {
-	r.who.adminOnly(fmt.Sprintf("ADMIN USER [%d]", r.int(1)))
-	found := r.cloud.user(r.int(1))
-	refuseIf(found.ID <= serverAdminID, opennebula.CodeAction, "oneadmin and serveradmin cannot be deleted.")
-	delete(r.cloud.users, found.ID)
-	r.tx.save(kindUser, found.ID, nil)
-	return found.ID
-}
-
 func userPassword(r *request) any {
 	found := userFor(r)
 	refuseIf(r.text(2) == "", opennebula.CodeInternal, "Invalid password, it cannot be empty")
@@ -181,13 +171,7 @@ func userPassword(r *request) any {
 	return r.keepUser(found)
 }
 
-func userUpdate(r *request) any {
-	found := userFor(r)
-	r.update(&found.Template)
-	return r.keepUser(found)
-}
-
-// groupChange is chgrp, addgroup and delgroup: oneadmin's.
+// groupChange is chgrp and addgroup: oneadmin's.
 func groupChange(change func(u *user, gid int)) func(r *request) any {
 	return func(r *request) any {
 		r.who.adminOnly(fmt.Sprintf("MANAGE USER [%d]", r.int(1)))
@@ -213,11 +197,6 @@ func addGroup(u *user, gid int) {
 		u.Groups = append(u.Groups, gid)
 		slices.Sort(u.Groups)
 	}
-}
-
-func deleteGroup(u *user, gid int) {
-	refuseIf(gid == u.GID, opennebula.CodeInternal, "Cannot remove user from the primary group.")
-	u.Groups = slices.DeleteFunc(slices.Clone(u.Groups), func(g int) bool { return g == gid })
 }
 
 // maxTokens bounds the login tokens of a user.

@@ -163,7 +163,7 @@ func (v *vm) write(w *xmlrpc.Writer, monitored bool) {
 	w.Shut("TEMPLATE")
 	v.UserTemplate.Write(w, "USER_TEMPLATE")
 	v.writeHistory(w, v.History)
-	w.Markup("<BACKUPS><BACKUP_CONFIG/><BACKUP_IDS></BACKUP_IDS></BACKUPS>")
+	w.WriteString("<BACKUPS><BACKUP_CONFIG/><BACKUP_IDS></BACKUP_IDS></BACKUPS>")
 }
 
 // writeMonitoring makes figures up that depend on nothing but the VM's id, where none were set by hand.
@@ -184,7 +184,7 @@ func (v *vm) writeMonitoring(w *xmlrpc.Writer, at int64) {
 
 func (v *vm) writeHistory(w *xmlrpc.Writer, stays []history) {
 	if len(stays) == 0 {
-		w.Markup("<HISTORY_RECORDS/>")
+		w.WriteString("<HISTORY_RECORDS/>")
 		return
 	}
 	w.Open("HISTORY_RECORDS")
@@ -211,7 +211,7 @@ func (v *vm) writeShort(w *xmlrpc.Writer) {
 		}
 	}
 	short.Write(w, "TEMPLATE")
-	w.Markup("<MONITORING/><USER_TEMPLATE></USER_TEMPLATE>")
+	w.WriteString("<MONITORING/><USER_TEMPLATE></USER_TEMPLATE>")
 	v.writeHistory(w, v.History[max(len(v.History)-1, 0):])
 }
 
@@ -334,15 +334,11 @@ func poolVMs(r *request) []*vm {
 // vmPool returns a pool call that writes each VM so.
 func vmPool(write func(v *vm, w *xmlrpc.Writer)) func(r *request) any {
 	return func(r *request) any {
-		return xmlAnswer("VM_POOL", func(w *xmlrpc.Writer) {
-			found := poolVMs(r)
-			for i, v := range found {
+		return xmlrpc.Text("VM_POOL", func(w *xmlrpc.Writer) {
+			for _, v := range poolVMs(r) {
 				w.Open("VM")
 				write(v, w)
 				w.Shut("VM")
-				if i == 0 { // the others are about as long
-					w.Grow(min(len(found)*w.Len(), xmlrpc.MaxKept))
-				}
 			}
 		})
 	}

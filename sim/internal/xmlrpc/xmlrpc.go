@@ -109,42 +109,35 @@ const (
 	arrayTail    = "</data></array></value></param>\r\n</params>\r\n</methodResponse>\r\n"
 )
 
-// NewAnswer begins an answer with the boolean of its outcome; its further values and EndAnswer follow.
-func NewAnswer(ok bool) *Writer {
-	w := newWriter(wireForm)
-	w.WriteString(responseHead + arrayHead + "<value><boolean>")
+// NewAnswer writes an answer: its outcome, and values, each a text or a number, of which an int64 is an i8.
+func NewAnswer(ok bool, values ...any) *Writer {
+	w := NewWriter()
+	w.WriteString(responseHead + arrayHead)
+	digit := "0"
 	if ok {
-		w.WriteByte('1')
-	} else {
-		w.WriteByte('0')
+		digit = "1"
 	}
-	w.WriteString("</boolean></value>\r\n")
+	w.value("boolean", digit)
+	for _, value := range values {
+		switch value := value.(type) {
+		case string:
+			w.value("string", value)
+		case int:
+			w.value("i4", strconv.Itoa(value))
+		case int64:
+			w.value("i8", strconv.FormatInt(value, 10))
+		}
+	}
+	w.WriteString(arrayTail)
 	return w
 }
 
-// EndAnswer writes the end of an answer.
-func (w *Writer) EndAnswer() { w.WriteString(arrayTail) }
+// wireEscapes escape as oned's XML-RPC library does: quotes stay.
+var wireEscapes = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", "\r", "&#x0d;")
 
-const stringHead, stringTail = "<value><string>", "</string></value>\r\n"
-
-// XMLValue writes a string of an answer: an element, in which stands what the function writes.
-func (w *Writer) XMLValue(name string, write func(w *Writer)) {
-	w.WriteString(stringHead)
-	w.Within(name, write)
-	w.WriteString(stringTail)
-}
-
-// TextValue writes a string of an answer.
-func (w *Writer) TextValue(text string) {
-	w.WriteString(stringHead)
-	w.Markup(text)
-	w.WriteString(stringTail)
-}
-
-// IntValue writes a number of an answer; its type is i4 or i8.
-func (w *Writer) IntValue(kind string, number int) {
+func (w *Writer) value(kind, text string) {
 	w.WriteString("<value><" + kind + ">")
-	w.WriteString(strconv.Itoa(number))
+	_, _ = wireEscapes.WriteString(w, text) // a buffer takes everything
 	w.WriteString("</" + kind + "></value>\r\n")
 }
 
@@ -157,76 +150,39 @@ const (
 
 // NewFault writes an XML-RPC fault: the call never reached oned's methods.
 func NewFault(code int, message string) *Writer {
-	w := newWriter(wireForm)
+	w := NewWriter()
 	w.WriteString(responseHead + "<fault>\r\n<value><struct>\r\n<member><name>faultCode</name>\r\n")
-	w.IntValue("i4", code)
+	w.value("i4", strconv.Itoa(code))
 	w.WriteString("</member>\r\n<member><name>faultString</name>\r\n")
-	w.TextValue(message)
+	w.value("string", message)
 	w.WriteString("</member>\r\n</struct></value>\r\n</fault>\r\n</methodResponse>\r\n")
 	return w
 }
 
-// Writer writes XML in one of two forms: as it is, or as it stands inside a string of an XML-RPC answer, which is XML itself. A
-// pool of VMs is megabytes; writing it in the second form at once spares a pass over all of it. What is written past the methods of
-// this file stands as it is in either form.
-type Writer struct {
-	bytes.Buffer
-	form *form
-}
+// Writer writes XML. What is written past the methods of this file stands as it is.
+type Writer struct{ bytes.Buffer }
 
-// form is how the parts of an object's XML are written.
-type form struct {
-	less, lessSlash, greater string
-	opensCDATA, shutsCDATA   string   // opensCDATA and shutsCDATA stand between a name and a text in CDATA
-	element, ready           *escapes // element escapes text between tags, and ready what is XML already
-}
-
-var (
-	plainForm = &form{
-		less: "<", lessSlash: "</", greater: ">", opensCDATA: "><![CDATA[", shutsCDATA: "]]></",
-		element: &objectEscapes,
-	}
-	wireForm = &form{
-		less: "&lt;", lessSlash: "&lt;/", greater: "&gt;", opensCDATA: "&gt;&lt;![CDATA[", shutsCDATA: "]]&gt;&lt;/",
-		element: &bothEscapes, ready: &wireEscapes,
-	}
-)
-
-// escapes are what stands for a byte, "" where it may stay.
-type escapes [256]string
-
-var (
-	objectEscapes = escapes{'&': "&amp;", '<': "&lt;", '>': "&gt;"} // for what stands between tags in an object's XML
-	// wireEscapes escape as oned's XML-RPC library does: quotes stay.
-	wireEscapes = escapes{'&': "&amp;", '<': "&lt;", '>': "&gt;", '\r': "&#x0d;"}
-	// bothEscapes are those of an object's XML, escaped again by the library.
-	bothEscapes = escapes{'&': "&amp;amp;", '<': "&amp;lt;", '>': "&amp;gt;", '\r': "&#x0d;"}
-)
-
-// MaxKept bounds the memory that a writer keeps for the next one.
-const MaxKept = 1 << 20
+// maxKept bounds the memory that a writer keeps for the next one.
+const maxKept = 1 << 20
 
 // writers are kept for their memory.
 var writers = sync.Pool{New: func() any { return new(Writer) }}
 
-// NewWriter returns an empty writer of plain XML; whoever is done with what was written releases it.
-func NewWriter() *Writer { return newWriter(plainForm) }
-
-func newWriter(form *form) *Writer {
+// NewWriter returns an empty writer; whoever is done with what was written releases it.
+func NewWriter() *Writer {
 	w := writers.Get().(*Writer)
 	w.Reset()
-	w.form = form
 	return w
 }
 
 // Release gives the writer back.
 func (w *Writer) Release() {
-	if w.Cap() <= MaxKept {
+	if w.Cap() <= maxKept {
 		writers.Put(w)
 	}
 }
 
-// Text returns an element, in which stands what the function writes, as plain XML.
+// Text returns an element, in which stands what the function writes.
 func Text(name string, write func(w *Writer)) string {
 	w := NewWriter()
 	defer w.Release()
@@ -240,6 +196,9 @@ type CDATA string
 
 // Optional is a number that oned leaves out, as <name/>, where it is negative.
 type Optional int
+
+// objectEscapes are for what stands between tags in an object's XML.
+var objectEscapes = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
 
 // Fields writes <name>value</name> for each name with the value behind it: a
 // text, a number, a boolean as 1 or 0, a CDATA, an Optional, or ids as <ID>1</ID>...
@@ -259,10 +218,14 @@ func (w *Writer) Fields(namesAndValues ...any) {
 			}
 		case string:
 			w.Open(name)
-			w.escaped(w.form.element, value)
+			_, _ = objectEscapes.WriteString(w, value) // a buffer takes everything
 			w.Shut(name)
 		case CDATA:
-			w.cdata(name, string(value))
+			w.Open(name)
+			w.WriteString("<![CDATA[")
+			w.WriteString(strings.ReplaceAll(string(value), "]]>", "]]]]><![CDATA[>"))
+			w.WriteString("]]>")
+			w.Shut(name)
 		case []int:
 			w.Open(name)
 			for _, id := range value {
@@ -271,7 +234,7 @@ func (w *Writer) Fields(namesAndValues ...any) {
 			w.Shut(name)
 		case Optional:
 			if value < 0 {
-				w.Markup("<" + name + "/>")
+				w.WriteString("<" + name + "/>")
 			} else {
 				w.number(name, int64(value))
 			}
@@ -285,19 +248,6 @@ func (w *Writer) number(name string, n int64) {
 	w.Open(name)
 	w.Write(strconv.AppendInt(w.AvailableBuffer(), n, 10))
 	w.Shut(name)
-}
-
-func (w *Writer) cdata(name, text string) {
-	if strings.Contains(text, "]]>") {
-		text = strings.ReplaceAll(text, "]]>", "]]]]><![CDATA[>")
-	}
-	w.WriteString(w.form.less)
-	w.WriteString(name)
-	w.WriteString(w.form.opensCDATA)
-	w.Markup(text)
-	w.WriteString(w.form.shutsCDATA)
-	w.WriteString(name)
-	w.WriteString(w.form.greater)
 }
 
 // Within writes an element, in which stands what the function writes.
@@ -315,36 +265,7 @@ func (w *Writer) Group(name string, namesAndValues ...any) {
 }
 
 // Open writes <name>.
-func (w *Writer) Open(name string) {
-	w.WriteString(w.form.less)
-	w.WriteString(name)
-	w.WriteString(w.form.greater)
-}
+func (w *Writer) Open(name string) { w.WriteString("<" + name + ">") }
 
 // Shut writes </name>.
-func (w *Writer) Shut(name string) {
-	w.WriteString(w.form.lessSlash)
-	w.WriteString(name)
-	w.WriteString(w.form.greater)
-}
-
-// Markup writes XML that is ready.
-func (w *Writer) Markup(xml string) {
-	if w.form.ready == nil {
-		w.WriteString(xml)
-		return
-	}
-	w.escaped(w.form.ready, xml)
-}
-
-func (w *Writer) escaped(escapes *escapes, text string) {
-	from := 0
-	for i := range len(text) {
-		if escape := escapes[text[i]]; escape != "" {
-			w.WriteString(text[from:i])
-			w.WriteString(escape)
-			from = i + 1
-		}
-	}
-	w.WriteString(text[from:])
-}
+func (w *Writer) Shut(name string) { w.WriteString("</" + name + ">") }
