@@ -108,16 +108,7 @@ func (c Config) Look(ctx context.Context, state flow.State) (flow.State, flow.Fa
 
 // OnedTime is the time that oned's HTTP server tells, in whole seconds.
 func (c Config) OnedTime(ctx context.Context) (time.Time, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.One.XMLRPC[0], http.NoBody)
-	if err != nil {
-		return time.Time{}, err
-	}
-	answer, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("ask oned for its time: %w", err)
-	}
-	defer answer.Body.Close()
-	return opennebula.ParseDate(answer.Header.Get("Date"))
+	return opennebula.ServerTime(ctx, c.One.XMLRPC[0])
 }
 
 // maxHealth bounds what is read of the API's answer.

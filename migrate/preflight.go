@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/flowjet/flowjet/opennebula"
@@ -124,11 +123,7 @@ func (p Preflight) checkActing(ctx context.Context) Check {
 func (p Preflight) checkClock(ctx context.Context) Check {
 	check := Check{What: "clocks"}
 	began := p.Now()
-	_, header, err := ask(ctx, http.MethodPost, p.XMLRPC, `<?xml version="1.0"?><methodCall><methodName>system.listMethods</methodName><params/></methodCall>`)
-	var theirs time.Time
-	if err == nil {
-		theirs, err = opennebula.ParseDate(header.Get("Date"))
-	}
+	theirs, err := opennebula.ServerTime(ctx, p.XMLRPC)
 	if err != nil {
 		check.Found, check.Mend, check.Doubt = fmt.Sprintf("oned's cannot be read: %v", err), "make sure that this host's clock and oned's are set by NTP", true
 		return check
@@ -139,23 +134,6 @@ func (p Preflight) checkClock(ctx context.Context) Check {
 		check.Mend = "set both by NTP: sessions have an expiry time that both must agree on"
 	}
 	return check
-}
-
-// ask makes an HTTP request, and returns the answer's status and header.
-func ask(ctx context.Context, method, address, body string) (int, http.Header, error) {
-	request, err := http.NewRequestWithContext(ctx, method, address, strings.NewReader(body))
-	if err != nil {
-		return 0, nil, err
-	}
-	request.Header.Set("Content-Type", "text/xml")
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	answer, err := client.Do(request)
-	if err != nil {
-		return 0, nil, err
-	}
-	defer answer.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, 1<<20))
-	return answer.StatusCode, answer.Header, nil
 }
 
 // checkHooks connects to a publisher: ZeroMQ greets first.
@@ -193,12 +171,18 @@ func greeted(ctx context.Context, endpoint string) error {
 // checkOneFlow: two servers must not drive the same services.
 func (p Preflight) checkOneFlow(ctx context.Context) Check {
 	check := Check{What: "OneFlow at " + p.OneFlow, Found: "is stopped"}
-	status, _, err := ask(ctx, http.MethodGet, p.OneFlow+"/flowjet/v1/version", "")
-	switch {
-	case err == nil && status == http.StatusOK:
-		check.What, check.Found = "the API at "+p.OneFlow, "is already Flowjet"
-	case err == nil:
-		check.Found, check.Mend = "still answers", "stop it on every front-end (systemctl disable --now opennebula-flow): two servers must not run the same services"
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.OneFlow+"/flowjet/v1/version", http.NoBody)
+	if err != nil {
+		return check
+	}
+	answer, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(request)
+	if err != nil {
+		return check
+	}
+	answer.Body.Close()
+	check.Found, check.Mend = "still answers", "stop it on every front-end (systemctl disable --now opennebula-flow): two servers must not run the same services"
+	if answer.StatusCode == http.StatusOK {
+		check.What, check.Found, check.Mend = "the API at "+p.OneFlow, "is already Flowjet", ""
 	}
 	return check
 }

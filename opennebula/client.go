@@ -27,6 +27,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -196,6 +197,20 @@ func (c *Client) Box() *seal.Box {
 		}
 		return keys
 	}}
+}
+
+// ServerTime is the time that oned's HTTP server tells, in whole seconds.
+func ServerTime(ctx context.Context, endpoint string) (time.Time, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint, http.NoBody)
+	if err != nil {
+		return time.Time{}, err
+	}
+	answer, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(request)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("ask oned for its time: %w", err)
+	}
+	defer answer.Body.Close()
+	return ParseDate(answer.Header.Get("Date"))
 }
 
 // ParseDate reads the Date header of an answer of oned, which ends in UTC where
