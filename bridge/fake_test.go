@@ -287,6 +287,9 @@ func (f *fakeCloud) Network(_ context.Context, id int) (opennebula.Network, erro
 	return opennebula.Network{}, &opennebula.Error{Method: "one.vn.info", Code: opennebula.CodeNoExists}
 }
 
+// newestTwo is the end that asks for a page of the newest two.
+const newestTwo = -2
+
 func (f *fakeCloud) VMs(_ context.Context, _, start, end, state int) ([]one.VM, error) {
 	f.mu.Lock()
 	f.asked = append(f.asked, [2]int{start, end})

@@ -28,7 +28,7 @@ func (r *resyncer) listVMs(ctx context.Context, hand func([]pipeline.Event) erro
 	if err != nil {
 		return err
 	}
-	newest, err := newestVM(ctx, r.cloud, opennebula.StateAny)
+	newest, err := opennebula.NewestVM(ctx, r.cloud)
 	if err != nil {
 		return err
 	}
@@ -39,12 +39,12 @@ func (r *resyncer) listVMs(ctx context.Context, hand func([]pipeline.Event) erro
 		}
 		return hand(events)
 	}
-	if err := pages(ctx, r.cloud, 0, opennebula.StateNotDone, r.config.Resync.PageSize, pass); err != nil {
+	if err := pages(ctx, r.cloud, 0, newest, opennebula.StateNotDone, r.config.Resync.PageSize, pass); err != nil {
 		return err
 	}
 	next := uint64(newest + 1) //nolint:gosec // -1 or an id
 	if compared > 0 && compared < next {
-		if err := pages(ctx, r.cloud, int(compared), int(one.VMDone), r.config.Resync.PageSize, pass); err != nil { //nolint:gosec // an id
+		if err := pages(ctx, r.cloud, int(compared), newest, int(one.VMDone), r.config.Resync.PageSize, pass); err != nil { //nolint:gosec // an id
 			return err
 		}
 	}
@@ -108,29 +108,12 @@ func foundNetwork(id int, state one.NetworkState) pipeline.Event {
 // lastID is the largest id that oned can give.
 const lastID = 1<<31 - 1
 
-// newestTwo is an end that asks for a page of the newest two: to oned an end below -1 is a page's size.
-const newestTwo = -2
-
 // longestThrottle bounds the pause after a call, which is as long as the call, to take half of oned's time.
 const longestThrottle = 2 * time.Second
 
-// newestVM is the highest id of a VM in a state, -1 for none.
-func newestVM(ctx context.Context, oned cloud, state int) (int, error) {
-	newest, err := oned.VMs(ctx, opennebula.FilterAll, 0, newestTwo, state)
-	last := -1
-	for _, vm := range newest {
-		last = max(last, vm.ID)
-	}
-	return last, err
-}
-
-// pages lists all VMs in a state with ids from start on, in ranges of ids that
-// hold about size VMs each, and hands over one range after the other.
-func pages(ctx context.Context, oned cloud, start, state, size int, hand func([]one.VM) error) error {
-	last, err := newestVM(ctx, oned, state)
-	if err != nil {
-		return err
-	}
+// pages lists all VMs in a state with ids from start on, in ranges of ids that hold about size VMs
+// each, and hands over one range after the other. The last one has what is newer than last, too.
+func pages(ctx context.Context, oned cloud, start, last, state, size int, hand func([]one.VM) error) error {
 	for width := size; start <= last; {
 		end, asked := min(start+width-1, last), time.Now()
 		bound := end

@@ -228,7 +228,11 @@ func TestListingInPages(t *testing.T) {
 			cloud.vms[id] = running(id)
 		}
 		var got []int
-		err := pages(limited(t), cloud, 0, opennebula.StateNotDone, c.page, func(vms []one.VM) error {
+		last, err := opennebula.NewestVM(limited(t), cloud)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = pages(limited(t), cloud, 0, last, opennebula.StateNotDone, c.page, func(vms []one.VM) error {
 			for _, vm := range vms {
 				got = append(got, vm.ID)
 			}

@@ -99,7 +99,7 @@ func (d *database) check(ctx context.Context) error {
 		return err
 	}
 	known := max(mark.VM, d.seen()) // before oned is asked: VMs are made meanwhile
-	newest, err := d.newest(ctx)
+	newest, err := opennebula.NewestVM(ctx, d.oned.Server().Confirmed())
 	if err != nil {
 		return err
 	}
@@ -159,20 +159,6 @@ func (d *database) differs(ctx context.Context, mark pipeline.OnedMark, known, n
 		mark.VM, mark.VM, made, mark.Made), nil
 }
 
-// newest is the id of the newest VM, -1 without one.
-func (d *database) newest(ctx context.Context) (int, error) {
-	const pageOfTwo = -2 // a negative end is a page size, the newest first
-	vms, err := d.oned.Server().Confirmed().VMs(ctx, opennebula.FilterAll, 0, pageOfTwo, opennebula.StateAny)
-	if err != nil {
-		return 0, fmt.Errorf("read the id of the newest VM: %w", err)
-	}
-	newest := -1
-	for _, vm := range vms {
-		newest = max(newest, vm.ID)
-	}
-	return newest, nil
-}
-
 // made is the VM's STIME, empty for one that is not there or cannot be read.
 func (d *database) made(ctx context.Context, vm int) (string, error) {
 	if vm < 0 {
@@ -209,7 +195,7 @@ func (d *database) raise(id int) {
 func (d *database) begin(ctx context.Context) {
 	ask, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	newest, err := d.newest(ask)
+	newest, err := opennebula.NewestVM(ask, d.oned.Server().Confirmed())
 	if err == nil {
 		d.raise(newest)
 		_, _, err = d.since(ask)

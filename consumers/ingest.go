@@ -275,7 +275,7 @@ func (i *ingester) doubtfulVMs(ctx context.Context) ([]int, flow.Facts, error) {
 	if len(opennebula.Spans(ids)) <= scattered {
 		return ids, facts, nil
 	}
-	newest, err := i.worker.database.newest(ctx)
+	newest, err := opennebula.NewestVM(ctx, i.worker.oned.Server().Confirmed())
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the VMs of service %d: %w", i.service, err)
 	}

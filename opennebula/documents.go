@@ -58,30 +58,42 @@ func readDocument(r *onexml.Reader) (d Document) {
 		switch string(name) {
 		case "ID":
 			d.ID = r.Int()
-		case "UID":
-			d.Owner.UID = r.Int()
-		case "GID":
-			d.Owner.GID = r.Int()
-		case "UNAME":
-			d.Owner.UName = r.String()
-		case "GNAME":
-			d.Owner.GName = r.String()
 		case "NAME":
 			d.Name = r.String()
 		case "TYPE":
 			d.Type = r.Int()
 		case "PERMISSIONS":
-			r.Fields(onexml.Fields{
-				"OWNER_U": &p.OwnerU, "OWNER_M": &p.OwnerM, "OWNER_A": &p.OwnerA, "GROUP_U": &p.GroupU, "GROUP_M": &p.GroupM,
-				"GROUP_A": &p.GroupA, "OTHER_U": &p.OtherU, "OTHER_M": &p.OtherM, "OTHER_A": &p.OtherA,
+			bits := [...]*int{&p.OwnerU, &p.OwnerM, &p.OwnerA, &p.GroupU, &p.GroupM, &p.GroupA, &p.OtherU, &p.OtherM, &p.OtherA}
+			r.Each(func(name []byte) {
+				if i := slices.Index(permissionNames[:], string(name)); i >= 0 {
+					*bits[i] = r.Int()
+				}
 			})
 		case "LOCK":
 			d.Locked = true
 		case "TEMPLATE":
 			r.At(func() { d.Body = bytes.Clone(r.Text()) }, "BODY")
+		default:
+			readOwner(r, name, &d.Owner)
 		}
 	})
 	return d
+}
+
+var permissionNames = [9]string{"OWNER_U", "OWNER_M", "OWNER_A", "GROUP_U", "GROUP_M", "GROUP_A", "OTHER_U", "OTHER_M", "OTHER_A"}
+
+// readOwner reads an element if it is about the owner or the group of an object.
+func readOwner(r *onexml.Reader, name []byte, into *one.Identity) {
+	switch string(name) {
+	case "UID":
+		into.UID = r.Int()
+	case "GID":
+		into.GID = r.Int()
+	case "UNAME":
+		into.UName = r.String()
+	case "GNAME":
+		into.GName = r.String()
+	}
 }
 
 // AllocateDocument creates a document and returns its id

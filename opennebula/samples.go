@@ -46,26 +46,44 @@ func (s vmCalls) Samples(ctx context.Context, spans [][]int, wanted Wanted) (map
 		}
 	}, "one.vmpool.monitoring", FilterAll, lastOnly)
 	for ; err == nil && len(spans) > 0; spans = spans[1:] {
-		span := spans[0]
-		err = s.each(ctx, "VM", func(id int, element []byte) {
-			if !asked[id] {
-				return
-			}
+		err = s.eachVM(ctx, spans[0], func(id int, element []byte) {
 			if sample := sampleOf(id, element, wanted, monitored[id]); sample != nil {
 				samples[id] = sample
 			}
-		}, "one.vmpool.infoextended", FilterAll, span[0], span[len(span)-1], StateNotDone, "")
-		if errors.Is(err, ErrTooLarge) {
-			if half := len(span) / 2; half > 0 { // else the VM is so large: it is left out
-				spans = append(spans, span[:half], span[half:])
-			}
-			err = nil
-		}
+		})
 	}
 	if err != nil {
 		return nil, err
 	}
 	return samples, nil
+}
+
+// eachVM reads VMs of ascending ids that have not ended, and leaves out one that is more than is read by itself.
+func (s vmCalls) eachVM(ctx context.Context, span []int, take func(id int, element []byte)) error {
+	return inParts(span, func(ids []int) error {
+		err := s.each(ctx, "VM", func(id int, element []byte) {
+			if _, asked := slices.BinarySearch(ids, id); asked {
+				take(id, element)
+			}
+		}, "one.vmpool.infoextended", FilterAll, ids[0], ids[len(ids)-1], StateNotDone, "")
+		if len(ids) == 1 && errors.Is(err, ErrTooLarge) {
+			return nil
+		}
+		return err
+	})
+}
+
+// inParts asks for ascending ids. Where that is more than is read, which strangers' objects in between can
+// bring about, it asks for fewer at a time.
+func inParts(ids []int, ask func(ids []int) error) error {
+	err, half := ask(ids), len(ids)/2
+	if half == 0 || !errors.Is(err, ErrTooLarge) {
+		return err
+	}
+	if err := inParts(ids[:half], ask); err != nil {
+		return err
+	}
+	return inParts(ids[half:], ask)
 }
 
 // sampleOf reads one VM's element; nil if the VM does not run, or nothing of it is wanted.
@@ -132,40 +150,24 @@ type VMDetails struct {
 	Error string
 }
 
-// spanGap is the widest gap between two ids that one call covers: a call costs about as
-// much as so many VMs that nobody asked for.
-const spanGap = 50
-
 // Details reads those of the VMs that the user may see and that have not ended, with one
 // call of one.vmpool.infoextended for ids that are close together. Where that is more than is
 // read it makes more calls, and leaves out a VM that is so large by itself.
 func (s vmCalls) Details(ctx context.Context, ids []int) (map[int]VMDetails, error) {
 	found := map[int]VMDetails{}
-	wanted := slices.Compact(slices.Sorted(slices.Values(ids)))
-	for most := len(wanted); len(wanted) > 0; {
-		end := 1
-		for end < min(most, len(wanted)) && wanted[end]-wanted[end-1] <= spanGap {
-			end++
-		}
-		err := s.each(ctx, "VM", func(id int, element []byte) {
-			if _, asked := slices.BinarySearch(wanted[:end], id); !asked {
-				return
-			}
-			vm := VMDetails{VM: one.VM{Service: -1}}
-			for _, read := range []func(*onexml.Reader){func(r *onexml.Reader) { readVMInto(r, &vm.VM) }, vm.read} {
+	for _, span := range Spans(slices.Compact(slices.Sorted(slices.Values(ids)))) {
+		err := s.eachVM(ctx, span, func(id int, element []byte) {
+			var vm VMDetails
+			for _, read := range []func(*onexml.Reader){func(r *onexml.Reader) { vm.VM = readVM(r) }, vm.read} {
 				r := onexml.New(element)
 				r.Root()
 				read(r) // what is broken further down does not hide the rest
 			}
 			found[id] = vm
-		}, "one.vmpool.infoextended", FilterAll, wanted[0], wanted[end-1], StateNotDone, "")
-		if large := errors.Is(err, ErrTooLarge); large && end > 1 {
-			most = end / 2
-			continue
-		} else if err != nil && !large {
+		})
+		if err != nil {
 			return nil, err
 		}
-		wanted = wanted[end:]
 	}
 	return found, nil
 }

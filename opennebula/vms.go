@@ -3,7 +3,6 @@ package opennebula
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -27,28 +26,15 @@ const (
 )
 
 // readVM reads a VM; oned sends the same in one.vm.info, one.vmpool.infoextended
-// and hook events.
+// and hook events. Of a broken one it returns what comes before the break.
 func readVM(r *onexml.Reader) one.VM {
-	vm := one.VM{Service: -1}
-	readVMInto(r, &vm)
-	return vm
-}
-
-func readVMInto(r *onexml.Reader, vm *one.VM) {
+	vm := one.VM{ID: -1, Service: -1}
 	r.Each(func(name []byte) { // not by Fields: a pool has tens of thousands of VMs
 		switch string(name) {
 		case "ID":
 			vm.ID = r.Int()
 		case "NAME":
 			vm.Name = r.String()
-		case "UID":
-			vm.Owner.UID = r.Int()
-		case "GID":
-			vm.Owner.GID = r.Int()
-		case "UNAME":
-			vm.Owner.UName = r.String()
-		case "GNAME":
-			vm.Owner.GName = r.String()
 		case "STATE":
 			vm.State = one.VMState(r.Int())
 		case "LCM_STATE":
@@ -70,8 +56,11 @@ func readVMInto(r *onexml.Reader, vm *one.VM) {
 					vm.Protected = isYes(r.String())
 				}
 			})
+		default:
+			readOwner(r, name, &vm.Owner)
 		}
 	})
+	return vm
 }
 
 // lastHost is the last host in a VM's history. Of the rest of it nothing is read.
@@ -147,28 +136,41 @@ func salvageVMs(text []byte) []one.VM {
 	const start = "<VM><ID>"
 	vms := []one.VM{}
 	for _, piece := range strings.Split(string(text), start)[1:] {
-		vm := one.VM{ID: -1, Service: -1}
 		r := onexml.New([]byte(start + piece))
 		r.Root()
-		if readVMInto(r, &vm); r.Err() == nil || vm.ID >= 0 {
+		if vm := readVM(r); r.Err() == nil || vm.ID >= 0 {
 			vms = append(vms, vm)
 		}
 	}
 	return vms
 }
 
-// VMsAt lists VMs of ascending ids, and others of ids in between. Where that is more than is
-// read, which strangers' VMs in between can bring about, it asks for fewer at a time.
-func (s vmCalls) VMsAt(ctx context.Context, ids []int, state int) ([]one.VM, error) {
-	vms, err := s.VMs(ctx, FilterAll, ids[0], ids[len(ids)-1], state)
-	if half := len(ids) / 2; half > 0 && errors.Is(err, ErrTooLarge) {
-		if vms, err = s.VMsAt(ctx, ids[:half], state); err != nil {
-			return nil, err
-		}
-		more, err := s.VMsAt(ctx, ids[half:], state)
-		return append(vms, more...), err
-	}
+// VMsAt lists VMs of ascending ids, and others of ids in between.
+func (s vmCalls) VMsAt(ctx context.Context, ids []int, state int) (vms []one.VM, _ error) {
+	err := inParts(ids, func(ids []int) error {
+		some, err := s.VMs(ctx, FilterAll, ids[0], ids[len(ids)-1], state)
+		vms = append(vms, some...)
+		return err
+	})
 	return vms, err
+}
+
+// newestTwo is an end that asks for a page of the newest two: to oned an end below -1 is a page's size.
+const newestTwo = -2
+
+// NewestVM is the highest id of a VM, DONE ones included; -1 without one.
+func NewestVM(ctx context.Context, oned interface {
+	VMs(ctx context.Context, filter, start, end, state int) ([]one.VM, error)
+}) (int, error) {
+	vms, err := oned.VMs(ctx, FilterAll, 0, newestTwo, StateAny)
+	if err != nil {
+		return 0, fmt.Errorf("read the id of the newest VM: %w", err)
+	}
+	newest := -1
+	for _, vm := range vms {
+		newest = max(newest, vm.ID)
+	}
+	return newest, nil
 }
 
 // ActOnVM asks for a life-cycle action: terminate, terminate-hard, poweroff,
