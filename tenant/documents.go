@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -123,6 +124,9 @@ func readFile(path string) (json.RawMessage, error) {
 	return body, nil
 }
 
+// keyTwice matches how the YAML library refuses a key that an object has twice: nothing but the text tells it.
+var keyTwice = regexp.MustCompile(`^line (\d+): mapping key (".*") already defined at line (\d+)$`)
+
 // asJSON returns an object of YAML as JSON; what is JSON stays as it is.
 func asJSON(text []byte) (json.RawMessage, error) {
 	if trimmed := bytes.TrimSpace(text); json.Valid(text) && trimmed[0] == '{' {
@@ -132,6 +136,11 @@ func asJSON(text []byte) (json.RawMessage, error) {
 	var wrong *yaml.TypeError
 	err := yaml.Unmarshal(text, &object)
 	if errors.As(err, &wrong) {
+		for _, reason := range wrong.Errors {
+			if twice := keyTwice.FindStringSubmatch(reason); twice != nil {
+				return nil, fmt.Errorf("it has the key %s twice, in lines %s and %s", twice[2], twice[3], twice[1])
+			}
+		}
 		return nil, errors.New("it is something else") // the error would show what
 	}
 	if err != nil {
