@@ -224,7 +224,7 @@ func (b *backlog) read(ctx context.Context, commands queue) error {
 		}
 		b.mu.Lock()
 		if change.Waiting {
-			b.waiting[change.ID] = waitingCommand{change.UID, time.Now()}
+			b.waiting[change.ID] = waitingCommand{change.UID, change.Since}
 		} else {
 			delete(b.waiting, change.ID)
 		}

@@ -105,12 +105,20 @@ func TestWaitingCommandsAreBoundedAcrossAPIs(t *testing.T) {
 		}
 	}
 	w.api.end()
+	restarted := time.Now()
 	late := w.second(limits)
 	for name, other := range map[string]*world{"early": early, "late": late} {
 		poll.Until(t, name+" to know of the commands", func() bool { return other.api.backlog.size() == 3 })
 		if got := other.call(admin, "POST", service+"/scale", scale); got.status != 429 || !strings.Contains(got.body, "3 commands are already queued") {
 			t.Errorf("%s: %+v", name, got)
 		}
+		other.api.backlog.mu.Lock()
+		for id, waiting := range other.api.backlog.waiting {
+			if !waiting.since.Before(restarted) {
+				t.Errorf("%s: command %s waits since %s, when the API had started again, and not since it was queued", name, id, waiting.since)
+			}
+		}
+		other.api.backlog.mu.Unlock()
 	}
 	w.worker(accept)
 	poll.Until(t, "the commands to end", func() bool { return early.api.backlog.size()+late.api.backlog.size() == 0 })

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"strings"
+	"time"
 
 	"github.com/flowjet/flowjet/internal/errs"
 	"github.com/flowjet/flowjet/pipeline"
@@ -56,8 +57,9 @@ func (c *Commands) UpdateReservation(ctx context.Context, name string, held pipe
 // Change is a command that has been queued, or waits no longer.
 type Change struct {
 	ID string
-	// UID is the user's who sent it; only set while it waits.
+	// UID is the user's who sent it, Since when it was queued; only set while it waits.
 	UID     int
+	Since   time.Time
 	Waiting bool
 }
 
@@ -96,7 +98,7 @@ func (r *Reader) Next(ctx context.Context) (Change, error) {
 		case status.State != pipeline.CommandQueued:
 			return Change{ID: id}, nil
 		default:
-			return Change{ID: id, UID: status.UID, Waiting: true}, nil
+			return Change{ID: id, UID: status.UID, Since: message.Time, Waiting: true}, nil
 		}
 	}
 }
