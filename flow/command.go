@@ -247,7 +247,6 @@ func (a applier) resume() {
 	}
 }
 
-// triedBefore are the states in which a service failed.
 var triedBefore = map[spec.ServiceState]spec.ServiceState{
 	spec.ServiceFailedDeploying: spec.ServiceDeploying, spec.ServiceFailedScaling: spec.ServiceScaling,
 	spec.ServiceFailedUndeploying:   spec.ServiceUndeploying,

@@ -324,7 +324,6 @@ func (e *explainer) aboutVM(kind FindingKind, role string, id int) Finding {
 	return found
 }
 
-// explainVMsEnd names the VMs that have to end before the role goes on.
 func (e *explainer) explainVMsEnd(role *spec.Role, nodes []spec.Node) {
 	unnamed := 0
 	for _, node := range nodes {

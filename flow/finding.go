@@ -88,7 +88,6 @@ func plural(count int, noun string) string {
 
 func utc(at time.Time) string { return at.UTC().Format(time.RFC3339) }
 
-// timeOf is nil for no time.
 func timeOf(at time.Time) *time.Time {
 	if at.IsZero() {
 		return nil

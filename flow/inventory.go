@@ -180,7 +180,6 @@ func (v inventory) missing(role *spec.Role) int {
 	return role.Cardinality - len(role.Nodes) - v.intended(role) - len(v.strangers[role.Name])
 }
 
-// isNode reports whether a role has the VM.
 func (v inventory) isNode(vm int) bool {
 	return slices.ContainsFunc(v.Service.Body.Roles, func(role spec.Role) bool { return role.Has(vm) })
 }

@@ -80,7 +80,6 @@ func (n networker) syncNetworks() {
 	}
 }
 
-// wantedNetwork is the network that an element of networks_values asks for.
 func (n networker) wantedNetwork(name string, choice raw.Object) (Network, bool) {
 	for _, source := range []spec.NetworkSource{spec.FromTemplate, spec.FromReservation} {
 		from, named := raw.Whole(choice[string(source)])
@@ -287,7 +286,6 @@ type Router struct {
 	Asked time.Time `json:"asked,omitzero"`
 }
 
-// router is what was decided about the role's virtual router.
 func (r routing) router(role string) *Router {
 	at := slices.IndexFunc(r.Routers, func(r Router) bool { return r.Role == role })
 	if at >= 0 {

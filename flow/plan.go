@@ -235,7 +235,6 @@ func (p *planner) to(next spec.ServiceState) {
 	p.changes = append(p.changes, Change{Kind: "service", Old: old.String(), New: next.String()})
 }
 
-// roleTo takes a role along its table of transitions.
 func (p *planner) roleTo(role *spec.Role, next spec.RoleState, reason string) {
 	old := role.CurrentState()
 	if !old.CanBecome(next) {

@@ -27,7 +27,6 @@ type Asked struct {
 	Refused bool `json:"refused,omitempty"`
 }
 
-// moved reports whether the VM has left the state in which it was asked.
 func (a Asked) moved(vm one.VM) bool { return vm.State != a.State || vm.LCMState != a.LCMState }
 
 // AskedToEnd reports whether the VM was asked to end.

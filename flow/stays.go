@@ -109,7 +109,6 @@ func (t tracker) unsure(stay Stay, vm one.VM) bool {
 
 func (t tracker) overdue(stay Stay) bool { return !stay.Due.IsZero() && !t.now.Before(stay.Due) }
 
-// followStays brings the stays up to the facts.
 func (t tracker) followStays() {
 	known, gate := map[int]bool{}, flag(t.Service.Body.ReadyStatusGate) && t.settings.VMDeadlines.Ready > 0
 	for id := range t.Asked {
@@ -424,7 +423,6 @@ func (t tracker) tellStay(role *spec.Role, vm one.VM, what, reason string) {
 	t.changes = append(t.changes, Change{Kind: "vm", VM: new(vm.ID), Role: role.Name, New: what, Reason: reason})
 }
 
-// text says since when the VM stays in its state.
 func (s Stay) text(vm one.VM) string {
 	text := fmt.Sprintf("VM %d has been in %s since %s", vm.ID, vm.StateText(), utc(s.Since))
 	if said := cmp.Or(s.Scheduler, s.Error); said != "" {
@@ -433,7 +431,6 @@ func (s Stay) text(vm one.VM) string {
 	return text
 }
 
-// history says what was done about it.
 func (s Stay) history() string {
 	var done []string
 	if s.Retried {

@@ -53,7 +53,6 @@ func (u undeployer) removing() *spec.Role {
 	return u.Service.Role(u.Removing)
 }
 
-// ending reports whether all roles are to end.
 func (u undeployer) ending() bool {
 	state := u.Service.State()
 	return (state == spec.ServiceUndeploying || state == spec.ServiceFailedUndeploying) && u.removing() == nil

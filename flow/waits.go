@@ -89,7 +89,6 @@ func (l limiter) pendingLimit(role string) time.Duration {
 	return limit
 }
 
-// due reports whether a wait has lasted for too long.
 func (l limiter) due(key string) (Wait, bool) {
 	wait, waits := l.Waits[key]
 	return wait, waits && !wait.Due.After(l.now)

@@ -244,7 +244,6 @@ func (w watcher) hostFailed(host string) bool {
 	return troubled > 1
 }
 
-// tellOnce writes into the log what has not been said about the role's healing yet.
 func (w watcher) tellOnce(heal *Heal, role *spec.Role, message string) {
 	if heal.Told != message {
 		heal.Told = message

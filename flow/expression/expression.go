@@ -81,7 +81,6 @@ func (e Expression) Attributes() []string {
 	return slices.Compact(names)
 }
 
-// operand is a number, or an attribute's value.
 type operand struct {
 	// attribute is empty for a number.
 	attribute string

@@ -29,7 +29,6 @@ func ReadService(text []byte) (body Body, repairs []string, err error) {
 	return readForeign(text)
 }
 
-// readForeign reads a body that anybody may have written.
 func readForeign(text []byte) (body Body, repairs []string, err error) {
 	var whole raw.Object
 	if err := json.Unmarshal(text, new(any)); err != nil {

@@ -32,7 +32,6 @@ type contentsRule struct {
 	open     bool
 }
 
-// networkNames are the names of a body's networks, sorted.
 func networkNames(body spec.Body) []string {
 	names := slices.Collect(maps.Keys(raw.Attributes(body.Networks)))
 	for _, element := range raw.Elements(body.NetworksValues) {
@@ -81,7 +80,6 @@ func (u networkUse) reference() (name string, isReference bool) {
 	return name, isReference && !strings.HasPrefix(name, "{")
 }
 
-// usedNetworks are the networks that template_contents ask for by id.
 func usedNetworks(contents raw.Object) []networkUse {
 	var uses []networkUse
 	for _, name := range slices.Sorted(maps.Keys(contents)) {
@@ -157,7 +155,6 @@ func checkInputs(f *findings, path string, declared, values json.RawMessage) {
 // open, to be chosen when the service is instantiated.
 var networkPattern = regexp.MustCompile(`^[MO]\|network\|[^|]*\|[^|]*\|\s*(?:(id|template_id|reserve_from):(\d*)(.*))?$`)
 
-// checkNetworks holds the shapes of networks and networks_values.
 func checkNetworks(f *findings, body spec.Body) {
 	var networks map[string]string
 	if len(body.Networks) > 0 && json.Unmarshal(body.Networks, &networks) != nil {
@@ -240,7 +237,6 @@ func chooseNetworks(f *findings, body *spec.Body, proposed, given json.RawMessag
 	checkUnchosen(f, *body, unchosen)
 }
 
-// chosenID is the id that a user gave for a network, and what it is the id of.
 func chosenID(choice raw.Object) (source string, id json.RawMessage) {
 	for _, source = range []string{"id", string(spec.FromTemplate), string(spec.FromReservation)} {
 		if id, has := choice[source]; has {

@@ -187,7 +187,6 @@ func isOld(body raw.Object) bool {
 	return len(roles) > 0
 }
 
-// upgradeBody renames the attributes of an old body in place.
 func upgradeBody(body raw.Object) {
 	if isOld(body) {
 		foldInto(body, "custom_attrs", "user_inputs")

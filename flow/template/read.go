@@ -287,7 +287,6 @@ func (f *findings) add(path, format string, arguments ...any) {
 	f.addOthers(Violations{{Path: path, Message: where + ": " + fmt.Sprintf(format, arguments...)}})
 }
 
-// addWrong notes what is wrong at a path, if anything is.
 func (f *findings) addWrong(path, wrong string) {
 	if wrong != "" {
 		f.add(path, "%s", wrong)

@@ -19,7 +19,6 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
-// checkLimits holds min_vms <= cardinality <= max_vms.
 func checkLimits(f *findings, path string, role spec.Role) {
 	if role.MinVMs != nil && role.MaxVMs != nil && *role.MinVMs > *role.MaxVMs {
 		f.add(path+".min_vms", "is %d, more than max_vms %d", *role.MinVMs, *role.MaxVMs)
@@ -125,7 +124,6 @@ func circles(roles []spec.Role, byName map[string]int) [][]int {
 	return found
 }
 
-// rolePolicies are a role's policies as far as the rules know them.
 type rolePolicies struct {
 	elasticity []elasticityShape
 	scheduled  []scheduledShape
