@@ -14,7 +14,7 @@
 //	scheduler    gives slots to service loops                        scheduler.go
 //	serviceLoop  handles one input after the other, and retries      loop.go, handle.go
 //	loader       reads record and document, and holds them together  load.go
-//	ingester     takes up how VMs are, from events or oned           ingest.go
+//	ingester     takes up how VMs are, from events or oned           ingest.go, heard.go
 //	saver        commits, saves the document, publishes, sets timers commit.go, history.go
 //	executor     makes the calls of a decision, each once            act.go, networks.go
 //	             finds VMs whose call was not answered, and ends

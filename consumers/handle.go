@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
@@ -22,11 +21,9 @@ func (l *serviceLoop) handleOnce(ctx context.Context, input pipeline.Input) erro
 	l.cause = causeOf(input)
 	l.loader.noteSeen(input)
 	if fresh {
-		at, waiting := time.Now(), l.awaited()
 		if err := l.loader.load(ctx); err != nil {
 			return err
 		}
-		l.ingester.noteRefresh(at, waiting) // what is found is newer than the events that wait
 	}
 	l.loader.followLeader()
 	if input.Sequence <= l.record.Applied {
@@ -42,14 +39,13 @@ func (l *serviceLoop) handleOnce(ctx context.Context, input pipeline.Input) erro
 		// It has been set anew, and its firing may have removed the one that counts (Timers.SetTimer).
 		return l.saver.syncTimer(ctx, timer.Name)
 	}
-	l.ingester.noteTold(input)
-	vms := vmsOfNews(input.Work)
-	later := func(vm int) bool { return input.Sequence > l.ingester.refreshed[vm] }
-	if len(vms) > 0 && !slices.ContainsFunc(vms, later) && !l.ingester.mayBeAhead(input, l.ingester.refreshedAt) {
-		return nil // they have been looked at, and decided on, since
-	}
-	if err := l.ingester.ingest(ctx, input, fresh); err != nil {
-		return err
+	l.ingester.heard.note(l.told, published(input, l.came), l.facts)
+	if old := l.ingester.isOld(input.Work); old && !fresh {
+		return nil // what has been read since is decided on
+	} else if !old {
+		if err := l.ingester.ingest(ctx, input, fresh); err != nil {
+			return err
+		}
 	}
 	if err := l.loader.checkDatabase(ctx); err != nil {
 		return err

@@ -135,19 +135,13 @@ func (b *inbox) take() (delivery, bool) {
 	return first, true
 }
 
-// waitingNews is what news that waits tells about a VM.
-type waitingNews struct {
-	last  uint64 // the sequence of the last
-	state bool   // one tells the VM's state
-}
-
-// vms are the VMs that news which waits is about.
-func (b *inbox) vms() map[int]waitingNews {
-	found := map[int]waitingNews{}
+// vms are the VMs that news which waits is about, and whether it tells the VM's state.
+func (b *inbox) vms() map[int]bool {
+	found := map[int]bool{}
 	for _, one := range b.waiting {
 		for _, vm := range vmsOfNews(one.Work) {
-			ready := one.Work.Event != nil && one.Work.Event.Ready != nil
-			found[vm] = waitingNews{last: one.Sequence, state: found[vm].state || !ready}
+			isReady := one.Work.Event != nil && one.Work.Event.Ready != nil
+			found[vm] = found[vm] || !isReady
 		}
 	}
 	return found

@@ -19,11 +19,7 @@ import (
 // ingester takes up how the VMs and networks are, from events and from what oned says.
 type ingester struct {
 	*serviceLoop
-	// refreshed are the VMs that were looked at while news about them waited, with the
-	// sequence up to which that is old, and refreshedAt is when that look began.
-	refreshed   map[int]uint64
-	refreshedAt time.Time
-	heard       heardStates
+	heard heard
 	// read is when all VMs that matter to the service were asked for last.
 	read time.Time
 	// strangers are the nodes that oned's leader said are not the service's, when strangersOf owned it.
@@ -36,6 +32,24 @@ type ingester struct {
 // a service that nothing else wakes reads at every other scan.
 const readForScan = 30 * time.Second
 
+// isOld reports whether oned was asked, since news came, about all VMs that it is about.
+func (i *ingester) isOld(news pipeline.Work) bool {
+	vms := vmsOfNews(news)
+	return len(vms) > 0 && !slices.ContainsFunc(vms, func(vm int) bool { return !i.isNewer(vm) })
+}
+
+// isNewer reports whether what is known of a VM is newer than the input.
+func (i *ingester) isNewer(vm int) bool {
+	seen, known := i.facts[vm]
+	return known && i.heard.asked[vm].After(i.came) && !i.mayBeBehind(seen)
+}
+
+// mayBeBehind reports whether oned may have shown one of the service's VMs as it was before what was heard of it, and
+// nothing newer waits.
+func (i *ingester) mayBeBehind(seen one.VM) bool {
+	return i.heard.ahead(seen) && i.record.State.Service.Owns(seen) && !i.awaited()[seen.ID]
+}
+
 // ingest takes over what the input tells and, where a decision will rest on more, asks oned.
 func (i *ingester) ingest(ctx context.Context, input pipeline.Input, fresh bool) error {
 	work, state := input.Work, i.record.State
@@ -46,9 +60,9 @@ func (i *ingester) ingest(ctx context.Context, input pipeline.Input, fresh bool)
 	case (work.Event != nil || work.Trouble != nil) && healingDue:
 		return i.refreshFacts(ctx)
 	case work.Trouble != nil:
-		return i.ingestTrouble(ctx, input, fresh)
+		return i.ingestTrouble(ctx, work.Trouble)
 	case work.Event != nil:
-		return i.ingestEvent(ctx, input, fresh)
+		return i.ingestEvent(ctx, input)
 	case fresh:
 		return nil
 	case work.Command != nil && work.Command.Verb != flow.VerbRecover && !state.ScalesDown(*work.Command), work.Measures != nil:
@@ -81,11 +95,10 @@ func (i *ingester) hasJustRead() bool {
 	return i.read.After(enough) && i.loader.read.After(enough)
 }
 
-// ingestEvent takes over what an event tells. What has just been read is newer, unless oned had not
-// written it yet. Good news is believed, which is cheap to be wrong about. That a VM is gone, bad news,
+// ingestEvent takes over what an event tells. Good news is believed, which is cheap to be wrong about. That a VM is gone, bad news,
 // and a step back from RUNNING may be late or forged: oned is asked, unless it has told the same, and
 // in one call about all VMs whose events wait. Whose a VM is and what for, only oned tells.
-func (i *ingester) ingestEvent(ctx context.Context, input pipeline.Input, fresh bool) error {
+func (i *ingester) ingestEvent(ctx context.Context, input pipeline.Input) error {
 	event := input.Work.Event
 	if event.Object == work.OwnedNetwork {
 		return i.networks.ingest(ctx, input)
@@ -93,7 +106,7 @@ func (i *ingester) ingestEvent(ctx context.Context, input pipeline.Input, fresh 
 	before, known := i.facts[event.ID]
 	ofService := event.VM != nil && event.VM.Service == i.service
 	switch {
-	case known && fresh && !i.mayBeAhead(input, i.at), !ofService && event.Ready == nil:
+	case !ofService && event.Ready == nil:
 		return nil
 	case !ofService, !known:
 		return i.refresh(ctx, event.ID)
@@ -112,14 +125,12 @@ func (i *ingester) ingestEvent(ctx context.Context, input pipeline.Input, fresh 
 	return nil
 }
 
-// ingestTrouble looks at VMs that are said to be in trouble, unless that is known. What
-// has just been read from oned is newer, and a VM that is gone stays so.
-func (i *ingester) ingestTrouble(ctx context.Context, input pipeline.Input, fresh bool) error {
-	fresh = fresh && !i.mayBeAhead(input, i.at)
+// ingestTrouble looks at VMs that are said to be in trouble, unless that is known. A VM that is gone stays so.
+func (i *ingester) ingestTrouble(ctx context.Context, trouble []pipeline.Trouble) error {
 	var doubtful []int
-	for _, told := range input.Work.Trouble {
+	for _, told := range trouble {
 		before, known := i.facts[told.VM]
-		if !known || !fresh && !before.Gone() && !isIn(before, told.State, told.LCMState) {
+		if !known || !i.isNewer(told.VM) && !before.Gone() && !isIn(before, told.State, told.LCMState) {
 			doubtful = append(doubtful, told.VM)
 		}
 	}
@@ -133,59 +144,10 @@ func isIn(vm one.VM, state one.VMState, lcmState one.LCMState) bool {
 	return vm.State == state && vm.LCMState == lcmState
 }
 
-// mayBeAhead reports whether news may tell what oned had not written yet when it was asked: of a
-// VM that was seen in another state. One that has ended stays so, and where newer news waits that counts.
-func (i *ingester) mayBeAhead(input pipeline.Input, asked time.Time) bool {
-	return asked.Sub(published(input, i.came)) <= opennebula.WriteTime &&
-		slices.ContainsFunc(i.told, func(told pipeline.Trouble) bool {
-			seen, known := i.facts[told.VM]
-			return known && !seen.Gone() && !isIn(seen, told.State, told.LCMState) && !i.awaited()[told.VM].state
-		})
-}
-
-// heardStates are the states that events told of VMs lately, by the VM's id.
-type heardStates map[int]heardState
-
-// heardState is a VM's state, and until when oned may not have written it.
-type heardState struct {
-	pipeline.Trouble
-	until time.Time
-	// afterEnd reports whether a VM on its way out may come into the state.
-	afterEnd bool
-}
-
-// noteTold remembers what the input tells: a look that it leads to, or that another leads to, may show less.
-func (i *ingester) noteTold(input pipeline.Input) {
-	now, until := time.Now(), published(input, i.came).Add(opennebula.WriteTime)
-	maps.DeleteFunc(i.heard, func(_ int, heard heardState) bool { return now.After(heard.until) })
-	for _, told := range i.told {
-		gone := one.VM{State: told.State}.Gone()
-		afterEnd := gone || told.LCMState == one.LCMEpilogFailure || i.facts[told.VM].Ending()
-		i.heard[told.VM] = heardState{told, until, afterEnd}
-	}
-}
-
-// ahead reports whether what was heard of a VM may be newer than how it was seen. One that has
-// ended stays so; one on its way out comes back only where its epilog or shutdown fails.
-func (h heardStates) ahead(seen one.VM) bool {
-	heard, is := h[seen.ID]
-	return is && time.Now().Before(heard.until) && !isIn(seen, heard.State, heard.LCMState) &&
-		!seen.Gone() && (heard.afterEnd || !seen.Ending())
-}
-
-// published returns when an input was published by NATS's clock, if that is not ahead of ours.
-func published(input pipeline.Input, came time.Time) time.Time {
-	if input.Published.After(came) {
-		return came
-	}
-	return input.Published
-}
-
 // refresh asks oned about VMs, and in the same calls about the other VMs of which
 // events wait: where one host's VMs fail, one look at a service sees them all.
 func (i *ingester) refresh(ctx context.Context, vms ...int) error {
-	at, waiting := time.Now(), i.awaited()
-	for other := range waiting {
+	for other := range i.awaited() {
 		if _, known := i.facts[other]; known {
 			vms = append(vms, other)
 		}
@@ -199,18 +161,7 @@ func (i *ingester) refresh(ctx context.Context, vms ...int) error {
 			return err
 		}
 	}
-	i.noteRefresh(at, waiting)
 	return nil
-}
-
-// noteRefresh remembers which of the VMs about which news waits are known, and from when.
-func (i *ingester) noteRefresh(at time.Time, waiting map[int]waitingNews) {
-	i.refreshedAt, i.refreshed = at, map[int]uint64{}
-	for vm, news := range waiting {
-		if _, known := i.facts[vm]; known {
-			i.refreshed[vm] = news.last
-		}
-	}
 }
 
 // refreshFacts asks oned for all VMs that matter to the service. Where the answer would
@@ -235,6 +186,7 @@ func (i *ingester) refreshFacts(ctx context.Context) error {
 		}
 	}
 	i.facts = facts
+	maps.DeleteFunc(i.heard.asked, func(vm int, _ time.Time) bool { _, known := facts[vm]; return !known })
 	if err := i.inspect(ctx); err != nil {
 		return err
 	}
@@ -349,11 +301,13 @@ func (i *ingester) fetchSpan(ctx context.Context, session *opennebula.Session, s
 		_, err := i.fetchVM(ctx, session, span[0], facts)
 		return err
 	}
+	began := time.Now()
 	vms, err := session.VMsAt(ctx, span, opennebula.StateAny)
 	if err != nil {
 		return fmt.Errorf("read VMs %d to %d of service %d: %w", span[0], span[len(span)-1], i.service, err)
 	}
 	for _, id := range span {
+		i.heard.asked[id] = began
 		facts[id] = one.VM{ID: id, State: one.VMDone, Service: i.service}
 	}
 	for _, vm := range vms {
@@ -365,6 +319,7 @@ func (i *ingester) fetchSpan(ctx context.Context, session *opennebula.Session, s
 }
 
 func (i *ingester) fetchVM(ctx context.Context, session *opennebula.Session, id int, facts flow.Facts) (one.VM, error) {
+	began := time.Now()
 	vm, err := session.VM(ctx, id)
 	if opennebula.IsCode(err, opennebula.CodeNoExists) {
 		vm, err = one.VM{ID: id, State: one.VMDone, Service: i.service}, nil
@@ -372,7 +327,7 @@ func (i *ingester) fetchVM(ctx context.Context, session *opennebula.Session, id 
 	if err != nil {
 		return one.VM{}, fmt.Errorf("read VM %d of service %d: %w", id, i.service, err)
 	}
-	facts[id] = vm
+	i.heard.asked[id], facts[id] = began, vm
 	return vm, nil
 }
 
@@ -382,10 +337,7 @@ func (i *ingester) awaitWritten(ctx context.Context, vms []int, facts flow.Facts
 		if err := look(); err != nil {
 			return err
 		}
-		waiting := i.awaited()
-		behind := slices.ContainsFunc(vms, func(id int) bool {
-			return i.heard.ahead(facts[id]) && !waiting[id].state && i.record.State.Service.Owns(facts[id])
-		})
+		behind := slices.ContainsFunc(vms, func(id int) bool { return i.mayBeBehind(facts[id]) })
 		if !behind || ctx.Err() != nil {
 			return ctx.Err()
 		}

@@ -69,7 +69,7 @@ func newServiceLoop(w *Worker, p *partition, service int) *serviceLoop {
 	l := &serviceLoop{worker: w, partition: p, service: service, wake: make(chan struct{}, 1)}
 	l.slot = &slot{serviceLoop: l}
 	l.loader = &loader{serviceLoop: l}
-	l.ingester = &ingester{serviceLoop: l, heard: heardStates{}}
+	l.ingester = &ingester{serviceLoop: l, heard: heard{map[int]toldState{}, map[int]time.Time{}}}
 	l.executor = &executor{serviceLoop: l}
 	l.networks, l.routers = &networks{l}, &routers{l}
 	l.saver = &saver{serviceLoop: l, dirtyTimers: map[string]bool{}}

@@ -293,8 +293,8 @@ func (l *serviceLoop) commandWaits() bool {
 	return l.inbox.hasCommand()
 }
 
-// awaited returns the VMs of which news waits for the service loop.
-func (l *serviceLoop) awaited() map[int]waitingNews {
+// awaited returns the VMs of which news waits for the service loop, and whether it tells the VM's state.
+func (l *serviceLoop) awaited() map[int]bool {
 	l.partition.mutex.Lock()
 	defer l.partition.mutex.Unlock()
 	return l.inbox.vms()
