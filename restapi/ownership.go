@@ -187,7 +187,11 @@ func routerOf(ctx context.Context, oned session, id int, service spec.Service) (
 	}
 	facts := flow.Facts{}
 	for _, vm := range router.VMs {
-		if facts[vm], err = oned.VM(ctx, vm); err != nil && !opennebula.IsCode(err, opennebula.CodeNoExists) {
+		facts[vm], err = oned.VM(ctx, vm)
+		switch {
+		case opennebula.IsCode(err, opennebula.CodeNoExists):
+			facts[vm] = one.VM{ID: vm, State: one.VMDone} // it does not tell whose the router is, as one that oned still shows
+		case err != nil:
 			return nil, fmt.Errorf("read VM %d of virtual router %d: %w", vm, id, err)
 		}
 	}
