@@ -29,8 +29,34 @@ type saver struct {
 	// behind is when the document is to follow the record, stored the digest of the body that was committed last.
 	behind writeBehind
 	stored string
+	// text is the body as it was written last.
+	text bodyText
 	// dirtyTimers are the timers that differ from what NATS was last told.
 	dirtyTimers map[string]bool
+}
+
+// bodyText is a service's body with the text that it is written as: it is looked at several times for each input.
+type bodyText struct {
+	body   spec.Body
+	text   []byte
+	digest string
+}
+
+// bodyText returns the text of the body that is decided on, and its digest.
+func (s *saver) bodyText() (text []byte, digest string, err error) {
+	if body := s.record.State.Service.Body; s.text.text == nil || !reflect.DeepEqual(body, s.text.body) {
+		if text, err = body.Text(); err != nil {
+			return nil, "", err
+		}
+		s.text = bodyText{body, text, spec.DigestOf(text)}
+	}
+	return s.text.text, s.text.digest, nil
+}
+
+// digest is that of the body that is decided on, empty where it cannot be written.
+func (s *saver) digest() string {
+	_, digest, _ := s.bodyText()
+	return digest
 }
 
 // commit makes a decision durable. Where nothing was decided there is nothing to commit: the
@@ -92,7 +118,7 @@ const (
 // waits for NATS's answer all the same, and then has the document written.
 func (s *saver) store(ctx context.Context) error {
 	s.record.Version = pipeline.Version
-	decided := s.record.State.Service.Body.Digest()
+	decided := s.digest()
 	if digests := s.record.Digests; len(digests) == 0 || digests[len(digests)-1] != decided {
 		digests = append(digests, decided)
 		s.record.Digests = digests[max(0, len(digests)-keptDigests):]
@@ -187,11 +213,10 @@ func (s *saver) flush(ctx context.Context, all bool) (complete bool, err error) 
 
 // saveDocument writes the document unless it is what was written last.
 func (s *saver) saveDocument(ctx context.Context) error {
-	text, err := s.record.State.Service.Body.Text()
+	text, wanted, err := s.bodyText()
 	if err != nil {
 		return fmt.Errorf("%w: service %d: write the document: %w", errPoison, s.service, err)
 	}
-	wanted := spec.DigestOf(text)
 	if wanted == s.record.Saved {
 		s.behind.due = time.Time{}
 		return nil
@@ -323,7 +348,7 @@ func (s *saver) writeInTime(ctx context.Context, all bool) (mayEnd bool, err err
 		return true, nil
 	}
 	state := s.record.State.Service.State()
-	if state.Waiting() && !s.behind.isDue() && s.record.State.Service.Body.Digest() != s.record.Saved {
+	if state.Waiting() && !s.behind.isDue() && s.digest() != s.record.Saved {
 		if s.behind.begin(state); !all || !s.behind.isSoon() {
 			return !s.behind.isSoon(), nil
 		}

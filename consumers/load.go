@@ -200,7 +200,7 @@ func (l *loader) readDocument(ctx context.Context, session *opennebula.Session) 
 
 // isOurs reports whether what has the digest was decided on here or by an earlier owner.
 func (l *loader) isOurs(digest string) bool {
-	return l.revision != 0 && !l.predates(digest) && (slices.Contains(l.record.Digests, digest) || digest == l.record.State.Service.Body.Digest())
+	return l.revision != 0 && !l.predates(digest) && (slices.Contains(l.record.Digests, digest) || digest == l.saver.digest())
 }
 
 // followLeader notes who leads the zone. A change is committed while the service waits: when it
@@ -223,7 +223,7 @@ func (l *loader) isRecorded() bool {
 
 // rewrite writes the document as the record has it, if the zone's leader cannot read it either, and reads it.
 func (l *loader) rewrite(ctx context.Context, reason error) (foundDocument, error) {
-	text, err := l.record.State.Service.Body.Text()
+	text, _, err := l.saver.bodyText()
 	if err != nil || !l.isRecorded() {
 		return foundDocument{}, reason
 	}
@@ -260,7 +260,7 @@ func (l *loader) ofAnotherTime(found foundDocument) (reason string, since time.T
 
 // predates reports whether the record is of another database than a document that is not as was decided.
 func (l *loader) predates(digest string) bool {
-	return l.record.Written.Before(l.worker.database.restoredAt()) && digest != l.record.State.Service.Body.Digest()
+	return l.record.Written.Before(l.worker.database.restoredAt()) && digest != l.saver.digest()
 }
 
 // forgetRecord begins with a record as of a new service. What numbers inputs, timers and
