@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 
@@ -83,67 +84,59 @@ func (r *Records) SaveRecord(ctx context.Context, service int, record pipeline.R
 	if stream.Replicated() { // several replicas wait for no disk
 		return r.SaveRecordNow(ctx, service, record, revision)
 	}
-	return r.save(ctx, r.newWrite(service, record), revision, func(ctx context.Context, message *nats.Msg) (uint64, error) {
-		return stream.Commit(ctx, message)
-	})
+	commit := func(ctx context.Context, message *nats.Msg) (uint64, error) { return stream.Commit(ctx, message) }
+	return r.save(ctx, service, r.message(service, record), revision, commit)
 }
 
 // SaveRecordNow is SaveRecord for a caller that cannot wait until what others save at the
 // same time is stored.
 func (r *Records) SaveRecordNow(ctx context.Context, service int, record pipeline.Record, revision uint64) (uint64, error) {
-	return r.save(ctx, r.newWrite(service, record), revision, r.core.Publish)
+	return r.save(ctx, service, r.message(service, record), revision, r.core.Publish)
 }
 
-// recordWrite is one call of SaveRecord. Its nonce tells the write apart from
-// another worker's of the same content: only one of the two may go on.
-type recordWrite struct {
-	service int
-	subject string
-	data    []byte
-	nonce   string
-	ended   bool
-}
-
-func (r *Records) newWrite(service int, record pipeline.Record) recordWrite {
+// message is one write of a record. Its nonce tells it apart from another worker's of the same content: only one of the two may go on.
+func (r *Records) message(service int, record pipeline.Record) *nats.Msg {
 	record.Version = r.schema
-	return recordWrite{service, pipeline.KeySubject(pipeline.BucketState, strconv.Itoa(service)), pipeline.Encode(&record), nuid.Next(), record.Deleted}
+	message := nats.NewMsg(pipeline.KeySubject(pipeline.BucketState, strconv.Itoa(service)))
+	message.Data = pipeline.Encode(&record)
+	message.Header.Set(pipeline.HeaderNonce, nuid.Next())
+	if record.Deleted {
+		message.Header.Set(headerTTL, pipeline.TombstoneTTL.String())
+	}
+	return message
 }
 
 // save writes a record with a function that stores a message. It does not go through
 // KeyValue.Update, which hides whether a refusal is final (10071) or another
 // write is still on its way (10164, on several replicas), which is tried again.
-func (r *Records) save(ctx context.Context, write recordWrite, revision uint64, store func(context.Context, *nats.Msg) (uint64, error)) (saved uint64, err error) {
-	defer errs.Wrap(&err, "save the record of service %d", write.service)
-	if saved, err = store(ctx, write.message(revision)); js.Conflict(err) {
+func (r *Records) save(
+	ctx context.Context, service int, message *nats.Msg, revision uint64, store func(context.Context, *nats.Msg) (uint64, error),
+) (saved uint64, err error) {
+	defer errs.Wrap(&err, "save the record of service %d", service)
+	behind := func(revision uint64) *nats.Msg { // a new one each time: storing it sets headers, too
+		message := &nats.Msg{Subject: message.Subject, Data: message.Data, Header: maps.Clone(message.Header)}
+		message.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(revision, 10))
+		return message
+	}
+	if saved, err = store(ctx, behind(revision)); js.Conflict(err) {
 		// A conflict with our own write whose answer was lost, the marker of a deleted record, or somebody else's write.
-		last, failed := r.core.Stream(stateStream).Last(ctx, write.subject)
+		last, failed := r.core.Stream(stateStream).Last(ctx, message.Subject)
 		switch {
 		case failed != nil:
 			err = failed
-		case last != nil && last.Header.Get(pipeline.HeaderNonce) == write.nonce:
+		case last != nil && last.Header.Get(pipeline.HeaderNonce) == message.Header.Get(pipeline.HeaderNonce):
 			return last.Sequence, nil
 		case last != nil && revision == 0 && len(last.Data) == 0:
-			saved, err = r.core.Publish(ctx, write.message(last.Sequence))
+			saved, err = r.core.Publish(ctx, behind(last.Sequence))
 		}
 	}
 	switch {
 	case js.Conflict(err):
 		err = pipeline.ErrConflict
 	case errors.Is(err, nats.ErrMaxPayload):
-		err = fmt.Errorf("its %d bytes are more than the NATS server takes; raise max_payload: %w", len(write.data), err)
+		err = fmt.Errorf("its %d bytes are more than the NATS server takes; raise max_payload: %w", len(message.Data), err)
 	}
 	return saved, err
-}
-
-func (w recordWrite) message(revision uint64) *nats.Msg {
-	message := nats.NewMsg(w.subject)
-	message.Data = w.data
-	message.Header.Set(pipeline.HeaderNonce, w.nonce)
-	if w.ended {
-		message.Header.Set(headerTTL, pipeline.TombstoneTTL.String())
-	}
-	message.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(revision, 10))
-	return message
 }
 
 // A stream whose last blocks were damaged ends before what has been read of it: the server

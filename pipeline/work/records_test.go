@@ -69,7 +69,7 @@ func TestTheRecordOfAnEndedServiceExpires(t *testing.T) {
 				t.Errorf("ended %t: it is kept for %q", ended, got)
 			}
 		}
-		expiring := p.newWrite(42, pipeline.Record{}).message(revision)
+		expiring := p.Records.message(42, pipeline.Record{})
 		expiring.Header.Set(headerTTL, "1s")
 		_, err := p.JetStream().PublishMsg(ctx, expiring)
 		must(t, err)
@@ -222,10 +222,10 @@ func TestRecordsAreSavedWhereNoBatchIsTaken(t *testing.T) {
 // A write whose answer was lost is found by its nonce, and taken for nobody else's.
 func TestAWriteWhoseAnswerWasLostIsFound(t *testing.T) {
 	p, ctx := single(t), limited(t)
-	write := p.newWrite(42, recordOf(42, 1))
-	saved, err := p.save(ctx, write, 0, p.Publish)
+	write := p.Records.message(42, recordOf(42, 1))
+	saved, err := p.save(ctx, 42, write, 0, p.Publish)
 	must(t, err)
-	if again, err := p.save(ctx, write, 0, p.Publish); err != nil || again != saved {
+	if again, err := p.save(ctx, 42, write, 0, p.Publish); err != nil || again != saved {
 		t.Errorf("the same write got revision %d (%v), want %d", again, err, saved)
 	}
 	if _, err := p.SaveRecordNow(ctx, 42, recordOf(42, 1), 0); !errors.Is(err, pipeline.ErrConflict) {
