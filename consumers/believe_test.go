@@ -110,7 +110,7 @@ func TestNewVMIsNotLookedAtWhileItIsHeardOf(t *testing.T) {
 	w.hearing = true
 	w.startWorker("one", quick()) // who looks every second
 	poll.Until(t, "the worker to have looked through the services that there are", func() bool {
-		const lists = 2                                              // for services that nobody wakes, and for whose each VM is
+		const lists = 2                                              // for services that nobody wakes and whose each VM is, and for those to measure
 		return len(w.sim.Calls("one.documentpool.info", 0)) >= lists // carried out
 	})
 	service := w.service(`{"name":"web","roles":[{"name":"a","type":"vm","cardinality":1,"template_id":0}]}`)

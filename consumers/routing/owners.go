@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow/spec"
-	"github.com/flowjet/flowjet/internal/idle"
-	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline/work"
 )
 
@@ -69,66 +67,61 @@ func (o *owners) later(note ownerNote) {
 	}
 }
 
-// rebuildOwners puts back the notes that are missing, out of the services' documents, until that
-// succeeds: the bucket may have been lost, and nobody routed for a while. What is noted stays, for
-// VMs' own events are worth more than a document, and what two documents have is asked of oned.
-func (r *Router) rebuildOwners(ctx context.Context) {
-	level := slog.LevelWarn
-	for pause := idle.NewBackoff(); ctx.Err() == nil; pause.Wait(ctx) {
-		count, err := r.tryToRebuildOwners(ctx)
-		if err == nil {
-			r.Services.Logger.Debug("bucket FLOW_OWNERS is complete", "put_back", count)
-			return
+// claims are what the services' documents say of whose each VM and network is; -1 is for what two documents have.
+type claims struct {
+	ids   map[string]map[int]int // kind -> id -> service
+	older olderData
+}
+
+func (r *Router) newClaims() *claims {
+	return &claims{map[string]map[int]int{work.OwnedVM: {}, work.OwnedNetwork: {}}, olderData{written: r.written, logged: map[int]time.Time{}}}
+}
+
+func (c *claims) add(service int, body spec.Body) {
+	if logged := body.LastLogged(); !c.older.written.IsZero() && logged.After(c.older.written.Add(ClockSkew)) { // maybe by this worker's hand
+		c.older.logged[service] = logged
+	}
+	claim := func(kind string, id int) {
+		owner := service
+		if other, claimed := c.ids[kind][id]; claimed && other != service {
+			owner = -1
 		}
-		if ctx.Err() == nil {
-			r.Services.Logger.Log(ctx, level, "bucket FLOW_OWNERS could not be completed, retrying", "error", err)
-			level = slog.LevelDebug
+		c.ids[kind][id] = owner
+	}
+	for _, role := range body.Roles {
+		for _, node := range role.Nodes {
+			claim(work.OwnedVM, node.DeployID)
 		}
+	}
+	for _, network := range spec.OwnNetworks(body) {
+		claim(work.OwnedNetwork, network)
 	}
 }
 
-func (r *Router) tryToRebuildOwners(ctx context.Context) (count int, err error) {
+// rebuildOwners puts back the notes that are missing, by all services' claims: the bucket may have been
+// lost, and nobody routed for a while. What is noted stays, for VMs' own events are worth more than a
+// document, and what two documents have is asked of oned.
+func (r *Router) rebuildOwners(ctx context.Context, claimed *claims) error {
 	noted, err := r.pipe.Owners(ctx)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	claims := map[string]map[int]int{work.OwnedVM: {}, work.OwnedNetwork: {}}
-	claim := func(kind string, id, service int) {
-		if other, claimed := claims[kind][id]; claimed && other != service {
-			service = -1
-		}
-		claims[kind][id] = service
-	}
-	older := olderData{written: r.written, logged: map[int]time.Time{}}
-	err = r.Services.Each(ctx, nil, func(document opennebula.Document, body spec.Body) error {
-		if logged := body.LastLogged(); !r.written.IsZero() && logged.After(r.written.Add(ClockSkew)) { // maybe by this worker's hand
-			older.logged[document.ID] = logged
-		}
-		for _, role := range body.Roles {
-			for _, node := range role.Nodes {
-				claim(work.OwnedVM, node.DeployID, document.ID)
-			}
-		}
-		for _, network := range spec.OwnNetworks(body) {
-			claim(work.OwnedNetwork, network, document.ID)
-		}
-		return nil
-	})
-	if err != nil {
-		return 0, err
-	}
-	if err := older.tell(ctx, r); err != nil {
-		return 0, err
+	if err := claimed.older.tell(ctx, r); err != nil {
+		return err
 	}
 	var missing []work.Owner
-	for kind, ids := range claims {
+	for kind, ids := range claimed.ids {
 		for id, service := range ids {
 			if _, known := noted[kind][id]; !known && service >= 0 {
 				missing = append(missing, work.Owner{Kind: kind, ID: id, Service: service})
 			}
 		}
 	}
-	return len(missing), r.pipe.PutOwners(ctx, missing)
+	if err := r.pipe.PutOwners(ctx, missing); err != nil {
+		return err
+	}
+	r.Services.Logger.Debug("bucket FLOW_OWNERS is complete", "put_back", len(missing))
+	return nil
 }
 
 // run stores the notes until ctx ends, as many at a time as there are, to spare the disk.

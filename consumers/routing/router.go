@@ -78,7 +78,7 @@ func (r *Router) Run(ctx context.Context, written time.Time) error {
 	defer parts.Wait() // the next Run begins with what is theirs
 	life, cancel := context.WithCancel(ctx)
 	defer cancel()
-	for _, part := range []func(context.Context){r.watchServices, r.watchLeader, r.rebuildOwners, r.owners.run} {
+	for _, part := range []func(context.Context){r.watchServices, r.watchLeader, r.owners.run} {
 		parts.Go(func() { part(life) })
 	}
 	return r.run(life, reader, after)

@@ -31,11 +31,13 @@ const (
 
 // watchServices wakes the services that wait, or are overdue, although nothing is set to wake them: left
 // behind by a lost stream, or an API that died between creating a document and queueing its command.
-// A change of the zone's leader makes it scan at once: of what was left behind no event tells.
+// A change of the zone's leader makes it scan at once: of what was left behind no event tells. The
+// first scan that succeeds also finds whose each VM is.
 func (r *Router) watchServices(ctx context.Context) {
 	var next time.Time
 	scanned, failed := 0, false // the leader's term at the last scan
 	changed := false            // since the last scan that succeeded
+	rebuilt := false
 	for ; ctx.Err() == nil; _ = idle.For(ctx, min(time.Second, time.Until(next))) {
 		term, _ := r.Services.Oned.Leadership()
 		other := term != scanned && scanned != 0
@@ -44,9 +46,17 @@ func (r *Router) watchServices(ctx context.Context) {
 		}
 		changed = changed || other
 		began := time.Now()
-		err := r.scan(ctx, !changed)
+		var found *claims
+		if !rebuilt {
+			found = r.newClaims()
+		}
+		message, err := "the services could not be checked, retrying", r.scan(ctx, !changed, found)
+		if err == nil && found != nil {
+			message, err = "bucket FLOW_OWNERS could not be completed, retrying", r.rebuildOwners(ctx, found)
+		}
+		rebuilt = rebuilt || err == nil
 		if err != nil && !failed && ctx.Err() == nil {
-			r.Services.Logger.Warn("the services could not be checked, retrying", "error", err)
+			r.Services.Logger.Warn(message, "error", err)
 		}
 		pause := scanPause(r.ScanInterval, time.Since(began))
 		if failed = err != nil; failed {
@@ -62,9 +72,17 @@ func scanPause(interval, took time.Duration) time.Duration {
 	return min(max(interval, scanShare*took), longestPause*interval)
 }
 
-// scan makes one scan. A regular one asks no service to read oned that has just read it.
-func (r *Router) scan(ctx context.Context, regular bool) error {
-	err := r.Services.Each(ctx, spec.Unasked, func(document opennebula.Document, body spec.Body) error {
+// scan makes one scan, which adds what all services claim to found, if it is given. A regular one asks no service to
+// read oned that has just read it.
+func (r *Router) scan(ctx context.Context, regular bool, found *claims) error {
+	skip := spec.Unasked
+	if found != nil {
+		skip = nil
+	}
+	err := r.Services.Each(ctx, skip, func(document opennebula.Document, body spec.Body) error {
+		if found != nil {
+			found.add(document.ID, body)
+		}
 		state := spec.Service{Body: body}.State()
 		if !state.Watched() && !policy.Overdue(spec.Service{ID: document.ID, Body: body}, time.Now()) {
 			return nil
