@@ -29,10 +29,10 @@ const (
 // decodeQueue decodes what the queue holds and passes it on in the order in which it
 // was heard. After ctx it finishes what is there. Half of the processors are left to
 // JetStream, which takes longer for an event and would only have to catch up.
-func decodeQueue(ctx context.Context, q *queue, t *translator, pass func(entries []entry, messages int)) {
+func decodeQueue(ctx context.Context, q *queue, newDecoder func() *decoder, pass func(entries []entry, messages int)) {
 	decoders := min(runtime.GOMAXPROCS(0)/2, maxDecoders)
 	if decoders <= 1 {
-		d := t.decoder()
+		d := newDecoder()
 		for items := q.next(ctx); len(items) > 0; items = q.next(ctx) {
 			pass(d.decode(items), len(items))
 		}
@@ -42,7 +42,7 @@ func decodeQueue(ctx context.Context, q *queue, t *translator, pass func(entries
 	var group sync.WaitGroup
 	for range decoders {
 		group.Go(func() {
-			d := t.decoder()
+			d := newDecoder()
 			for j := range todo {
 				j.entries = d.decode(j.items)
 				close(j.done)
@@ -71,21 +71,14 @@ type job struct {
 	done    chan struct{}
 }
 
-func (t *decoder) decode(items []item) []entry {
+func (d *decoder) decode(items []item) []entry {
 	entries := make([]entry, 0, len(items))
 	for _, i := range items {
-		if m := t.translate(i); m.passes {
+		if m := d.translate(i); m.passes {
 			entries = append(entries, m.entry)
 		}
 	}
 	return entries
-}
-
-// translator makes events of what was heard at an endpoint.
-type translator struct {
-	zone     int
-	filter   filter
-	endpoint string
 }
 
 // deadLetter is what is kept of a message that could not be understood. The body may hold secrets.
@@ -98,45 +91,49 @@ type deadLetter struct {
 	Heard    time.Time `json:"heard"`
 }
 
-// decoder is a translator at work, in memory of its own.
+// decoder makes events of what was heard at an endpoint, in memory of its own.
 type decoder struct {
-	*translator
-	events opennebula.EventDecoder
-	digest *xxhash.Digest
+	zone     int
+	filter   filter
+	endpoint string
+	events   opennebula.EventDecoder
+	digest   *xxhash.Digest
 }
 
-func (t *translator) decoder() *decoder { return &decoder{translator: t, digest: xxhash.New()} }
+func newDecoder(zone int, filter filter, endpoint string) *decoder {
+	return &decoder{zone: zone, filter: filter, endpoint: endpoint, digest: xxhash.New()}
+}
 
 // translate makes an event or a dead letter of a message; one that nobody wants does not pass.
-func (t *decoder) translate(i item) translation {
+func (d *decoder) translate(i item) translation {
 	if i.translation != nil {
 		return *i.translation
 	}
 	defer i.slab.release()
 	if len(i.frames) != 2 {
-		return t.dead(i, fmt.Errorf("a hook event has two frames, this has %d", len(i.frames)))
+		return d.dead(i, fmt.Errorf("a hook event has two frames, this has %d", len(i.frames)))
 	}
 	text := string(i.frames[0])
 	key, err := opennebula.ParseKey(text)
 	if err != nil {
-		return t.dead(i, err)
+		return d.dead(i, err)
 	}
-	if !t.filter.passes(key) {
+	if !d.filter.passes(key) {
 		return translation{}
 	}
-	hook, err := t.events.Decode(text, key, i.frames[1])
+	hook, err := d.events.Decode(text, key, i.frames[1])
 	if err != nil {
-		return t.dead(i, err)
+		return d.dead(i, err)
 	}
 	if hook.Call == probeCall && hook.ID == probeID && !hook.OK {
 		return translation{} // a bridge has provoked it
 	}
 	event := pipeline.Event{
-		Version: pipeline.Version, Zone: t.zone, Object: hook.Object, ID: hook.ID, State: hook.State, LCMState: hook.LCMState,
+		Version: pipeline.Version, Zone: d.zone, Object: hook.Object, ID: hook.ID, State: hook.State, LCMState: hook.LCMState,
 		VM: hook.VM, Host: hook.Host, Call: hook.Call, OK: hook.OK, Ready: hook.Ready, Heard: i.heard,
 	}
 	return translation{passes: true, entry: entry{
-		subject: subject(event), hash: hashOf(t.digest, i.frames), objectID: objectID{event.Object, event.ID}, data: pipeline.Encode(&event), heard: i.heard,
+		subject: subject(event), hash: hashOf(d.digest, i.frames), objectID: objectID{event.Object, event.ID}, data: pipeline.Encode(&event), heard: i.heard,
 	}}
 }
 
@@ -165,8 +162,8 @@ func hashOf(digest *xxhash.Digest, frames [][]byte) string {
 }
 
 // dead is a dead letter's place among the events. It has no hash.
-func (t *translator) dead(i item, reason error) translation {
-	letter := deadLetter{Endpoint: t.endpoint, Frames: len(i.frames), Heard: i.heard}
+func (d *decoder) dead(i item, reason error) translation {
+	letter := deadLetter{Endpoint: d.endpoint, Frames: len(i.frames), Heard: i.heard}
 	if len(i.frames) > 0 {
 		const longest = 120
 		letter.Key = strings.ToValidUTF8(string(i.frames[0][:min(len(i.frames[0]), longest)]), "?")

@@ -27,8 +27,7 @@ type feed struct {
 	queue    *queue
 	buffer   *replayBuffer
 	// epoch tells this process's numbers from another's.
-	epoch      string
-	translator *translator
+	epoch string
 	// requestResync is called when events may be missing in what is stored.
 	requestResync func(cause string)
 	// holding reports whether this bridge publishes the feed.
@@ -55,12 +54,11 @@ func newFeed(b *Bridge, endpoint string) (*feed, error) {
 	}
 	f := &feed{
 		Bridge: b, name: feedName(c.Zone, endpoint), epoch: nuid.Next(), requestResync: b.resyncer.request,
-		buffer:     newReplayBuffer(c.MaxQueueBytes, c.Keep, room),
-		translator: &translator{zone: c.Zone, filter: b.filter, endpoint: endpoint},
+		buffer: newReplayBuffer(c.MaxQueueBytes, c.Keep, room),
 	}
 	f.log = b.log.With("feed", f.name)
 	f.queue = newQueue(rawBytes, f.buffer.spare)
-	f.listener = &listener{feed: f, endpoint: endpoint, address: address, decoder: f.translator.decoder()}
+	f.listener = &listener{feed: f, endpoint: endpoint, address: address, decoder: newDecoder(c.Zone, b.filter, endpoint)}
 	return f, nil
 }
 
@@ -71,7 +69,9 @@ func (f *feed) run(hearing, publishing context.Context) {
 	defer all()
 	var producing, holding sync.WaitGroup
 	producing.Go(func() { f.listener.run(hearing, f.queue) })
-	producing.Go(func() { decodeQueue(hearing, f.queue, f.translator, f.pass) })
+	producing.Go(func() {
+		decodeQueue(hearing, f.queue, func() *decoder { return newDecoder(f.config.Zone, f.filter, f.listener.endpoint) }, f.pass)
+	})
 	holding.Go(func() { f.hold(hearing, heardAll, publishing) })
 	producing.Wait()
 	all()

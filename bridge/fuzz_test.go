@@ -52,7 +52,7 @@ func FuzzTranslate(f *testing.F) {
 	addRecorded(f)
 	pass, err := newFilter(Config{Calls: []string{"one.vm.update", "one.vm.chown", "one.document.update"}}.withDefaults())
 	must(f, err)
-	translator := (&translator{zone: 4, filter: pass, endpoint: "tcp://fuzz"}).decoder()
+	translator := newDecoder(4, pass, "tcp://fuzz")
 	f.Fuzz(func(t *testing.T, key string, body []byte, more int) {
 		if more < 0 {
 			body, more = []byte(base64.StdEncoding.EncodeToString(body)), 0

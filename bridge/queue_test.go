@@ -85,8 +85,8 @@ func TestOneOverflowIsToldOnce(t *testing.T) {
 func TestListenerUnderstandsAheadWhereRoomIsScarce(t *testing.T) {
 	pass, err := newFilter(Config{}.withDefaults())
 	must(t, err)
-	translator := &translator{filter: pass, endpoint: "tcp://127.0.0.1:1"}
-	listener := &listener{decoder: translator.decoder(), feed: &feed{Bridge: &Bridge{metrics: newMetrics(prometheus.NewRegistry())}}}
+	translator := func() *decoder { return newDecoder(0, pass, "tcp://127.0.0.1:1") }
+	listener := &listener{decoder: translator(), feed: &feed{Bridge: &Bridge{metrics: newMetrics(prometheus.NewRegistry())}}}
 	const messages = 200
 	heard := make([]item, messages)
 	for i := range heard {
@@ -108,7 +108,7 @@ func TestListenerUnderstandsAheadWhereRoomIsScarce(t *testing.T) {
 	done, cancel := context.WithCancel(t.Context())
 	cancel()
 	decodeQueue(done, q, translator, func(entries []entry, _ int) { got = append(got, entries...) })
-	want := translator.decoder().decode(heard)
+	want := translator().decode(heard)
 	if len(got) != messages || len(want) != messages || q.bytes != 0 {
 		t.Fatalf("%d and %d events of %d messages; %d bytes are left", len(got), len(want), messages, q.bytes)
 	}
