@@ -136,6 +136,7 @@ func NewAnswer(ok bool, values ...any) *Writer {
 var wireEscapes = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", "\r", "&#x0d;")
 
 func (w *Writer) value(kind, text string) {
+	w.Grow(len(text) + len(text)/2) // a list is megabytes
 	w.WriteString("<value><" + kind + ">")
 	_, _ = wireEscapes.WriteString(w, text) // a buffer takes everything
 	w.WriteString("</" + kind + "></value>\r\n")
