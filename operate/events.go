@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -87,17 +86,11 @@ func (f eventFilter) wants(seen inspect.Entry, now time.Time) bool {
 	if f.service.wants(seen.Service()) || seen.Event == nil {
 		return f.service.wants(seen.Service())
 	}
-	object := seen.Event.Object
-	if object == "api" { // of one.vm.update it is vm
-		object, _, _ = strings.Cut(strings.TrimPrefix(seen.Event.Call, "one."), ".")
-	}
-	switch object {
-	case "vm":
+	switch seen.Event.Object {
+	case "vm", "api": // calls that are bridged are made for VMs
 		return f.vms[seen.Event.ID]
-	case "net", "vn":
+	case "net":
 		return f.networks[seen.Event.ID]
-	case "document":
-		return f.service.wants(seen.Event.ID)
 	}
 	return false
 }
@@ -293,20 +286,18 @@ func commandsCommand(t tool) *cobra.Command {
 }
 
 func writeCommands(c *terminal.Console, found []pipeline.CommandStatus) error {
-	var ids []string
 	var rows [][]string
 	for _, status := range found {
 		took := "-"
 		if status.Ended != nil {
 			took = terminal.Span(status.Ended.Sub(status.Queued))
 		}
-		ids = append(ids, status.ID)
 		rows = append(rows, []string{
 			c.At(status.Queued), string(status.Verb), strconv.Itoa(status.Service), strconv.Itoa(status.UID), status.State, took, status.ID, status.Message,
 		})
 	}
 	return c.List(terminal.Listing{
-		Value: found, Names: ids, None: "There are no such commands. Commands are kept for 24 hours.",
+		Value: found, ID: 6, None: "There are no such commands. Commands are kept for 24 hours.",
 		Head: []string{"QUEUED", "VERB", "SERVICE", "UID", "STATE", "TOOK", "ID", "MESSAGE"}, Rows: rows,
 	})
 }

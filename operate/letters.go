@@ -59,7 +59,6 @@ func letterList(t tool) *cobra.Command {
 }
 
 func writeLetters(c *terminal.Console, views []letterView) error {
-	var numbers []string
 	var rows [][]string
 	for _, view := range views {
 		service := "-"
@@ -70,12 +69,10 @@ func writeLetters(c *terminal.Console, views []letterView) error {
 		if c.Format != terminal.Wide {
 			reason = abridged(reason, 100)
 		}
-		number := strconv.FormatUint(view.Sequence, 10)
-		numbers = append(numbers, number)
-		rows = append(rows, []string{number, c.At(view.Time), view.Where, service, reason})
+		rows = append(rows, []string{strconv.FormatUint(view.Sequence, 10), c.At(view.Time), view.Where, service, reason})
 	}
 	return c.List(terminal.Listing{
-		Value: views, Names: numbers, None: "There are no dead letters.",
+		Value: views, None: "There are no dead letters.",
 		Head: []string{"NUMBER", "TIME", "WHERE", "SERVICE", "REASON"}, Rows: rows,
 	})
 }

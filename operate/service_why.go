@@ -43,11 +43,7 @@ func serviceWhy(t tool) *cobra.Command {
 
 func writeWhy(c *terminal.Console, why inspect.Why) {
 	c.Title("%s", strings.TrimSpace(fmt.Sprintf("Service %d  %s", why.Service, why.Name)))
-	since := ""
-	if why.Since != nil {
-		since = " for " + c.Ago(*why.Since) + ", since " + c.At(*why.Since)
-	}
-	c.Say("state        %s%s", c.State(why.State), since)
+	c.Say("state        %s%s", c.State(why.State), c.Since(why.Since))
 	if why.Cause != nil {
 		c.Say("cause        %s", c.Timed(why.Cause.Text()))
 	}

@@ -78,20 +78,18 @@ func rowOf(id int, service spec.Service) serviceRow {
 }
 
 func writeServices(c *terminal.Console, rows []serviceRow) error {
-	var ids []string
 	var cells [][]string
 	for _, row := range rows {
 		since := "-"
 		if row.Since != nil {
 			since = c.At(*row.Since)
 		}
-		ids = append(ids, strconv.Itoa(row.ID))
 		cells = append(cells, []string{
 			strconv.Itoa(row.ID), row.Name, row.Owner, row.State, c.AgoOf(row.Since), strconv.Itoa(row.Roles), fmt.Sprintf("%d/%d", row.VMs, row.Wanted), since,
 		})
 	}
 	return c.List(terminal.Listing{
-		Value: rows, Names: ids, None: "There are no such services.", Narrow: 7,
+		Value: rows, None: "There are no such services.", Narrow: 7,
 		Head: []string{"ID", "NAME", "OWNER", "STATE", "FOR", "ROLES", "VMS", "SINCE"}, Rows: cells,
 	})
 }
@@ -180,10 +178,7 @@ func writeParts(c *terminal.Console, state flow.State) {
 	for _, intent := range state.Intents {
 		cells = append(cells, []string{"VM planned", intent.Name, "-", fmt.Sprintf("%d attempts without an answer", intent.Attempts)})
 	}
-	if len(cells) > 0 {
-		c.Say("")
-		c.Table([]string{"KIND", "NAME", "ID", "STATE"}, cells)
-	}
+	c.Section([]string{"KIND", "NAME", "ID", "STATE"}, cells)
 }
 
 func due(c *terminal.Console, at time.Time) string {

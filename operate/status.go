@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -212,65 +211,42 @@ func topCommand(t tool) *cobra.Command {
 		if every < 100*time.Millisecond {
 			return terminal.ExitUsage.Because(fmt.Errorf("--interval is %s: it must be 100ms or more", every))
 		}
-		return topView{Console: c, pipe: pipe, latest: &latest{}}.run(ctx, every)
+		ctx, quit := context.WithCancel(ctx)
+		defer quit()
+		screen, drawn := c.Screen(quit)
+		if !drawn {
+			text, err := topFrame(ctx, c, pipe)
+			c.Say("%s", strings.TrimRight(text, "\n"))
+			return err
+		}
+		defer screen.Close()
+		for look := time.Tick(every); ; {
+			text, err := topFrame(ctx, c, pipe)
+			if ctx.Err() != nil {
+				return nil
+			}
+			if err != nil {
+				text = c.Paint("31", "NATS does not answer: "+err.Error())
+			}
+			screen.Draw(text)
+			select {
+			case <-look:
+			case <-ctx.Done():
+				return nil
+			}
+		}
 	})
 	cmd.Flags().DurationVar(&every, "interval", 2*time.Second, "time between two refreshes")
 	return cmd
 }
 
-type topView struct {
-	*terminal.Console
-	pipe   clients
-	latest *latest
-}
-
-func (v topView) run(ctx context.Context, every time.Duration) error {
-	ctx, quit := context.WithCancel(ctx)
-	defer quit()
-	ends, err := v.pipe.Ends(ctx, []string{pipeline.StreamFlow})
-	if err != nil {
-		return err
-	}
-	last := ends[pipeline.StreamFlow]
-	if err := v.pipe.Tail(ctx, pipeline.StreamFlow, last-min(last, topEvents), v.latest.add); err != nil {
-		return err
-	}
-	screen, drawn := v.Screen(quit)
-	if !drawn {
-		text, err := v.frame(ctx)
-		v.Say("%s", strings.TrimRight(text, "\n"))
-		return err
-	}
-	defer screen.Close()
-	go func() {
-		// Where it cannot be followed, the overview tells why.
-		_ = v.pipe.Follow(ctx, pipeline.StreamFlow, last, v.latest.add)
-	}()
-	look := time.Tick(every)
-	for {
-		text, err := v.frame(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			text = v.Paint("31", "NATS does not answer: "+err.Error())
-		}
-		screen.Draw(text)
-		select {
-		case <-look:
-		case <-ctx.Done():
-			return nil
-		}
-	}
-}
-
-func (v topView) frame(ctx context.Context) (string, error) {
-	overview, err := v.pipe.Overview(ctx, nil)
+func topFrame(ctx context.Context, console *terminal.Console, pipe clients) (string, error) {
+	overview, err := pipe.Overview(ctx, nil)
 	if err != nil {
 		return "", err
 	}
 	var rows []serviceRow
-	err = v.pipe.EachRecord(ctx, func(id int, record pipeline.Record) {
+	err = pipe.EachRecord(ctx, func(id int, record pipeline.Record) {
 		if row := rowOf(id, record.State.Service); !record.Deleted && row.State != spec.ServiceRunning.String() {
 			rows = append(rows, row)
 		}
@@ -278,8 +254,18 @@ func (v topView) frame(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	ends, err := pipe.Ends(ctx, []string{pipeline.StreamFlow})
+	if err != nil {
+		return "", err
+	}
+	var latest []pipeline.Transition
+	last := ends[pipeline.StreamFlow]
+	err = pipe.Tail(ctx, pipeline.StreamFlow, last-min(last, topEvents), func(seen inspect.Entry) { latest = append(latest, *seen.Transition) })
+	if err != nil {
+		return "", err
+	}
 	var text strings.Builder
-	c := v.To(&text)
+	c := console.To(&text)
 	c.Title("Flowjet on %s  %s", overview.Server, c.At(c.Now()))
 	c.Say("services      %s", counts(overview.Services, "none"))
 	c.Say("timers        %d set, %d overdue", overview.Timers.Set, overview.Timers.Overdue)
@@ -290,9 +276,7 @@ func (v topView) frame(ctx context.Context) (string, error) {
 	c.Say("")
 	writeUnsettled(c, rows)
 	c.Say("")
-	v.latest.mu.Lock()
-	defer v.latest.mu.Unlock()
-	writeTransitions(c, v.latest.transitions)
+	writeTransitions(c, latest)
 	return strings.ReplaceAll(text.String(), "\n\n\n", "\n\n"), nil
 }
 
@@ -326,20 +310,4 @@ func writeUnsettled(c *terminal.Console, rows []serviceRow) {
 	if more > 0 {
 		c.Say("and %d more: `flowjet service records`", more)
 	}
-}
-
-// latest are the last transitions, oldest first.
-type latest struct {
-	mu          sync.Mutex
-	transitions []pipeline.Transition
-}
-
-func (l *latest) add(seen inspect.Entry) {
-	if seen.Transition == nil {
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.transitions = append(l.transitions, *seen.Transition)
-	l.transitions = l.transitions[max(0, len(l.transitions)-topEvents):]
 }

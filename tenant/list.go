@@ -51,7 +51,6 @@ func cells(c *console, row schema.Row) []string {
 func listing(c *console, rows []schema.Row) terminal.Listing {
 	found := terminal.Listing{Value: rows, Head: serviceColumns, Narrow: narrow, None: "There are no such services."}
 	for _, row := range rows {
-		found.Names = append(found.Names, strconv.Itoa(row.ID))
 		found.Rows = append(found.Rows, cells(c, row))
 	}
 	return found

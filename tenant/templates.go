@@ -33,7 +33,6 @@ func newTemplateList(t tool) *cobra.Command {
 				roles = append(roles, fmt.Sprintf("%s:%d", role.Name, role.Cardinality))
 				inputs += len(role.Inputs)
 			}
-			found.Names = append(found.Names, strconv.Itoa(each.ID))
 			found.Rows = append(found.Rows, []string{
 				strconv.Itoa(each.ID), each.Name, each.Owner, shortened(strings.Join(roles, " ")), strconv.Itoa(inputs), strconv.Itoa(len(each.Networks)), each.Group, each.Description,
 			})

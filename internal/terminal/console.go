@@ -140,6 +140,14 @@ func (c *Console) Table(head []string, rows [][]string) {
 	}
 }
 
+// Section writes a table below an empty line; nothing without rows.
+func (c *Console) Section(head []string, rows [][]string) {
+	if len(rows) > 0 {
+		c.Say("")
+		c.Table(head, rows)
+	}
+}
+
 // Aligned writes one more row of the last table.
 func (c *Console) Aligned(row []string) {
 	for i, cell := range row {
@@ -219,13 +227,21 @@ func (c *Console) AgoOf(at *time.Time) string {
 	return c.Ago(*at)
 }
 
+// Since is for how long something has been so, and since when; empty where that is not known.
+func (c *Console) Since(at *time.Time) string {
+	if at == nil {
+		return ""
+	}
+	return " for " + c.Ago(*at) + ", since " + c.At(*at)
+}
+
 // Listing is what a command that lists something found, in all forms.
 type Listing struct {
-	Value  any // for scripts; Names are the ids
-	Names  []string
+	Value  any      // for scripts
 	Head   []string // and Rows are all columns, of which a table has the first Narrow unless it is wide; 0 for all
 	Rows   [][]string
 	Narrow int
+	ID     int    // the column with the ids
 	None   string // for people where there is nothing
 }
 
@@ -235,8 +251,8 @@ func (c *Console) List(found Listing) error {
 	case c.Structured():
 		return c.Show(found.Value)
 	case c.Format == Name:
-		for _, name := range found.Names {
-			c.Say("%s", name)
+		for _, row := range found.Rows {
+			c.Say("%s", row[found.ID])
 		}
 	case len(found.Rows) == 0:
 		c.Say("%s", found.None)
