@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -86,11 +87,17 @@ func (f eventFilter) wants(seen inspect.Entry, now time.Time) bool {
 	if f.service.wants(seen.Service()) || seen.Event == nil {
 		return f.service.wants(seen.Service())
 	}
-	switch seen.Event.Object {
-	case "vm", "api": // calls that are bridged are made for VMs
+	object := seen.Event.Object
+	if object == "api" { // of one.vm.update it is vm
+		object, _, _ = strings.Cut(strings.TrimPrefix(seen.Event.Call, "one."), ".")
+	}
+	switch object {
+	case "vm":
 		return f.vms[seen.Event.ID]
-	case "net":
+	case "net", "vn":
 		return f.networks[seen.Event.ID]
+	case "document":
+		return f.service.wants(seen.Event.ID)
 	}
 	return false
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -176,6 +177,22 @@ func TestFollowingEvents(t *testing.T) {
 	follow.stop()
 	if err := <-follow.ended; err != nil {
 		t.Errorf("Ctrl-C ends it with %v", err)
+	}
+}
+
+// A call belongs to a service by what it was made for: other objects have the same ids.
+func TestCallsOfAService(t *testing.T) {
+	t.Parallel()
+	filter := eventFilter{service: 3, vms: map[int]bool{21: true}, networks: map[int]bool{7: true}}
+	for call, wanted := range map[string][]int{
+		"one.vm.update": {21}, "one.vn.chown": {7}, "one.document.update": {3}, "one.user.chgrp": nil, "one.group.update": nil, "one.acl.addrule": nil, "one": nil,
+	} {
+		for _, id := range []int{3, 7, 21} {
+			event := pipeline.Event{Version: pipeline.Version, Object: "api", ID: id, Call: call, OK: true}
+			if shown := filter.wants(inspect.Entry{Event: &event}, time.Now()); shown != slices.Contains(wanted, id) {
+				t.Errorf("%s of %d is shown with service 3: %t", call, id, shown)
+			}
+		}
 	}
 }
 
