@@ -24,33 +24,31 @@ import (
 // documentCommands are those that services and templates have in common; example is an id.
 func documentCommands(t tool, k kind, word, example string) []*cobra.Command {
 	argument := strings.ToUpper(word)
-	simple := func(verb, arguments, short, long, sample string, count cobra.PositionalArgs, build func(args []string) change) *cobra.Command {
-		return t.acting(k, help{
-			verb + " " + argument + " " + arguments, short, long, fmt.Sprintf("flowjet %s %s %s %s", word, verb, example, sample),
-		}, count, can{match: true, several: verb != "rename"}, []completion{noOffer, noOffer}, func(args []string) (change, error) {
-			return build(args), nil
-		})
-	}
-	return []*cobra.Command{
-		newUpdate(t, k, word, example),
-		simple("rename", "NAME", "Give a "+k.name+" another name", "", "shop", cobra.ExactArgs(2), func(args []string) change {
-			return act("rename", map[string]any{"name": args[0]}, "its name is "+terminal.Printable(args[0]))
-		}),
-		simple("chmod", "OCTET", "Set who may use, manage and administer a "+k.name, "One digit each for the owner, the group and all others: 4 use, 2 manage, 1 administer.", "640", cobra.ExactArgs(2),
-			func(args []string) change {
-				return act("chmod", map[string]any{"octet": args[0]}, "its permissions are "+terminal.Printable(args[0]))
-			}),
-		simple("chown", "USER [GROUP]", "Give a "+k.name+" to another user", owners, "alice", cobra.RangeArgs(2, 3), func(args []string) change {
-			params := map[string]any{"owner_id": args[0]}
-			if len(args) == 2 {
-				params["group_id"] = args[1]
+	commands := []*cobra.Command{newUpdate(t, k, word, example)}
+	for _, each := range []struct {
+		verb, arguments, short, long, sample string
+		params                               []string // what the API calls the arguments
+		done                                 string
+	}{
+		{"rename", "NAME", "Give a " + k.name + " another name", "", "shop", []string{"name"}, "its name is "},
+		{
+			"chmod", "OCTET", "Set who may use, manage and administer a " + k.name, "One digit each for the owner, the group and all others: 4 use, 2 manage, 1 administer.",
+			"640", []string{"octet"}, "its permissions are ",
+		},
+		{"chown", "USER [GROUP]", "Give a " + k.name + " to another user", owners, "alice", []string{"owner_id", "group_id"}, "its owner is user "},
+		{"chgrp", "GROUP", "Give a " + k.name + " to another group", owners, "users", []string{"group_id"}, "its group is "},
+	} {
+		commands = append(commands, t.acting(k, help{
+			each.verb + " " + argument + " " + each.arguments, each.short, each.long, fmt.Sprintf("flowjet %s %s %s %s", word, each.verb, example, each.sample),
+		}, cobra.RangeArgs(2, 1+len(each.params)), can{match: true, several: each.verb != "rename"}, []completion{noOffer, noOffer}, func(args []string) (change, error) {
+			params := map[string]any{}
+			for i, given := range args {
+				params[each.params[i]] = given
 			}
-			return act("chown", params, "its owner is user "+terminal.Printable(args[0]))
-		}),
-		simple("chgrp", "GROUP", "Give a "+k.name+" to another group", owners, "users", cobra.ExactArgs(2), func(args []string) change {
-			return act("chgrp", map[string]any{"group_id": args[0]}, "its group is "+terminal.Printable(args[0]))
-		}),
+			return act(each.verb, params, each.done+terminal.Printable(args[0])), nil
+		}))
 	}
+	return commands
 }
 
 const owners = "The VMs of a service change with it. Users and groups are given by id, or by name if OpenNebula shows them to you (`oneuser list`, `onegroup list`)."

@@ -152,10 +152,7 @@ func (w wishes) addNetworks(merged map[string]any, from schema.Template) error {
 	}
 	// Those that are not named are as the template proposes.
 	for _, network := range from.Networks {
-		named := false
-		for _, value := range values {
-			named = named || value[network.Name] != nil
-		}
+		named := slices.ContainsFunc(values, func(value map[string]any) bool { return value[network.Name] != nil })
 		if !named && network.Of != "" {
 			values = append(values, map[string]any{network.Name: map[string]any{network.From: network.Of}})
 		}

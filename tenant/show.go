@@ -120,15 +120,10 @@ func permissions(octet string) string {
 
 func (v serviceView) reasons(ctx context.Context, api *client.Client) {
 	why, err := api.Why(ctx, v.ID)
+	v.Say("state       %s%s", v.Console.State(v.Row.State), v.Since(why.Since))
 	if err != nil {
-		v.Say("state       %s", v.Console.State(v.Row.State))
 		return
 	}
-	since := ""
-	if why.Since != nil {
-		since = " for " + v.Ago(*why.Since) + ", since " + v.At(*why.Since)
-	}
-	v.Say("state       %s%s", v.Console.State(v.Row.State), since)
 	v.lines("failed", findings(why.Failed))
 	v.lines("waits for", findings(why.Waits))
 	if why.Reason != "" && len(why.Failed) == 0 {
@@ -176,18 +171,11 @@ func (v serviceView) roles() {
 				vms = append(vms, []string{fmt.Sprintf("and %d more", len(role.VMs)-i), role.Name})
 				break
 			}
-			age := "-"
-			if !vm.Started.IsZero() {
-				age = v.Ago(vm.Started)
-			}
-			vms = append(vms, []string{strconv.Itoa(vm.ID), role.Name, vm.State, cmp.Or(vm.Host, "-"), cmp.Or(strings.Join(vm.IPs, ","), "-"), age, vm.Error})
+			vms = append(vms, []string{strconv.Itoa(vm.ID), role.Name, vm.State, cmp.Or(vm.Host, "-"), cmp.Or(strings.Join(vm.IPs, ","), "-"), v.Ago(vm.Started), vm.Error})
 		}
 	}
 	v.Table([]string{"ROLE", "STATE", "RUNNING", "PARENTS"}, roles)
-	if len(vms) > 0 {
-		v.Say("")
-		v.Table([]string{"VM", "ROLE", "STATE", "HOST", "IP", "AGE", ""}, vms)
-	}
+	v.Section([]string{"VM", "ROLE", "STATE", "HOST", "IP", "AGE", ""}, vms)
 }
 
 // settings are the networks, the inputs, and the policies with their last evaluation.
@@ -217,10 +205,7 @@ func (v serviceView) settings() {
 		}
 		rows = append(rows, []string{"input", input.Name, cmp.Or(value, "-"), input.Description})
 	}
-	if len(rows) > 0 {
-		v.Say("")
-		v.Table([]string{"KIND", "NAME", "VALUE", "ABOUT"}, rows)
-	}
+	v.Section([]string{"KIND", "NAME", "VALUE", "ABOUT"}, rows)
 }
 
 // shownLog is how many of the log's last entries are shown.

@@ -105,18 +105,12 @@ func showTemplate(c *console, shown schema.Template) {
 	}
 	c.Say("")
 	c.Table([]string{"ROLE", "VMS", "FROM-TO", "PARENTS"}, roles)
-	if len(asked) > 0 {
-		c.Say("")
-		c.Table([]string{"INPUT", "TYPE", "NEEDED", "DEFAULT", "OF", "ABOUT"}, asked)
-	}
+	c.Section([]string{"INPUT", "TYPE", "NEEDED", "DEFAULT", "OF", "ABOUT"}, asked)
 	var networks [][]string
 	for _, network := range shown.Networks {
 		networks = append(networks, []string{network.Name, yesOrNo[network.Mandatory], cmp.Or(strings.TrimSpace(network.From+" "+network.Of), "-"), network.Description})
 	}
-	if len(networks) > 0 {
-		c.Say("")
-		c.Table([]string{"NETWORK", "NEEDED", "DEFAULT", "ABOUT"}, networks)
-	}
+	c.Section([]string{"NETWORK", "NEEDED", "DEFAULT", "ABOUT"}, networks)
 }
 
 var yesOrNo = map[bool]string{true: "yes", false: "no"}

@@ -62,21 +62,18 @@ func (c *console) value(v any) error {
 
 // command makes a command that calls the API.
 func (t tool) command(help help, formats []terminal.Format, args cobra.PositionalArgs, run func(context.Context, *console, *client.Client, []string) error) *cobra.Command {
-	var format *terminal.Format
-	cmd := &cobra.Command{
-		Use: help.use, Short: help.short, Long: strings.TrimSpace(help.short + ".\n\n" + help.long), Example: terminal.Example(help.example), Args: args,
-		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			api, err := t.client(cmd)
-			if err != nil {
-				return terminal.ExitUsage.Because(err)
-			}
-			defer api.Close()
-			c := &console{Console: terminal.New(cmd.OutOrStdout(), *format), notes: cmd.ErrOrStderr()}
-			return coded(run(cmd.Context(), c, api, args))
-		},
+	cmd := terminal.Command(help.use, help.short, help.long, help.example, args)
+	cmd.ValidArgsFunction = cobra.NoFileCompletions
+	format := terminal.AddFormat(cmd, formats)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		api, err := t.client(cmd)
+		if err != nil {
+			return terminal.ExitUsage.Because(err)
+		}
+		defer api.Close()
+		c := &console{Console: terminal.New(cmd.OutOrStdout(), *format), notes: cmd.ErrOrStderr()}
+		return coded(run(cmd.Context(), c, api, args))
 	}
-	format = terminal.AddFormat(cmd, formats)
 	cmd.Flags().String("endpoint", "", "`URL` of the API (default ONEFLOW_URL, ~/.one/oneflow_endpoint or http://127.0.0.1:2474)")
 	cmd.Flags().String("auth-file", "", "`FILE` with your user:password (default ONE_AUTH or ~/.one/one_auth)")
 	return cmd
