@@ -106,7 +106,7 @@ func (i *ingester) ingestEvent(ctx context.Context, input pipeline.Input) error 
 	before, known := i.facts[event.ID]
 	ofService := event.VM != nil && event.VM.Service == i.service
 	switch {
-	case !ofService && event.Ready == nil:
+	case !ofService && !known && event.Ready == nil:
 		return nil
 	case !ofService, !known:
 		return i.refresh(ctx, event.ID)

@@ -179,3 +179,38 @@ func TestAServiceThatIsGivenAway(t *testing.T) {
 		t.Error("an hour later the former owner's VM is the service's")
 	}
 }
+
+// Whoever replaces a VM's user template takes SERVICE_ID and the key with it. The VM stays the service's as long as its name
+// says so, or it would run on, and cost, after the service has ended; another of the owner's VMs is none by being a node.
+func TestAVMWhoseUserTemplateWasReplaced(t *testing.T) {
+	replaced := func(s *stage, id int, change func(*one.VM)) {
+		vm := s.facts[id]
+		vm.Service, vm.Role, vm.Key = -1, "", ""
+		change(&vm)
+		s.facts[id] = vm
+		s.planAfter(time.Second)
+	}
+	s := runningStage(t, oneRole(2))
+	replaced(s, 101, func(vm *one.VM) { vm.Name = "a_1_(service_27)" })
+	s.wantActions()
+	s.wantNodes("a", 2, 100, 101)
+	s.set(one.VMPoweroff, one.LCMInit, 101)
+	s.plan()
+	s.wantState(spec.ServiceWarning)
+	s.command(flow.VerbUndeploy, nil)
+	s.wantActions("terminate 100", "terminate 101")
+
+	for name, change := range map[string]func(*one.VM){
+		"another name":         func(vm *one.VM) { vm.Name = "a_1" },
+		"the name of another":  func(vm *one.VM) { vm.Name = "a_1_(service_270)" },
+		"another's VM":         func(vm *one.VM) { vm.Name, vm.Owner.UID = "a_1_(service_27)", 3 },
+		"another service's id": func(vm *one.VM) { vm.Name, vm.Service = "a_1_(service_27)", 28 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := runningStage(t, oneRole(2))
+			replaced(s, 101, change)
+			s.command(flow.VerbUndeploy, nil)
+			s.wantActions("terminate 100")
+		})
+	}
+}

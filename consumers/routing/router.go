@@ -242,11 +242,14 @@ func messageID(first heard, last uint64) string {
 	return fmt.Sprintf("one-%d-%d-%d", first.sequence, last, first.event.Heard.UnixMicro())
 }
 
-// serviceOf is the service that an event concerns, -1 for none. A VM's event says it itself; READY
-// is written by a call that names the VM only. A state that a VM only passes through concerns nobody.
+// serviceOf is the service that an event concerns, -1 for none. A VM's event says it itself, unless the VM's user
+// template was replaced; READY is written by a call that names the VM only. A state that a VM only passes through concerns nobody.
 func (r *Router) serviceOf(ctx context.Context, event pipeline.Event) (int, error) {
 	switch {
 	case event.VM != nil && event.VM.Decisive():
+		if service, known := r.owners.known[event.ID]; known && event.VM.Service < 0 {
+			return service, nil
+		}
 		return event.VM.Service, nil
 	case event.Object == work.OwnedNetwork:
 		service, known, err := r.pipe.Owner(ctx, work.OwnedNetwork, event.ID)

@@ -22,7 +22,7 @@ func TestRouterGathersTrouble(t *testing.T) {
 		event(13, 3, 3, one.LCMUnknown), event(14, 1, 3, one.LCMUnknown), event(15, 6, -1, one.LCMUnknown), event(16, 2, 3, one.LCMRunning),
 		event(17, 4, 3, one.LCMUnknown),
 	}
-	wakes, routed, err := (&Router{}).wakesOf(t.Context(), newestOfEach(batch))
+	wakes, routed, err := (&Router{owners: &owners{}}).wakesOf(t.Context(), newestOfEach(batch))
 	if err != nil || routed != 5 {
 		t.Errorf("%d events were routed: %v", routed, err)
 	}
@@ -53,5 +53,16 @@ func TestNumbersThatAreUsedAgain(t *testing.T) {
 	before, after := heard{sequence: 5}, heard{sequence: 5, event: pipeline.Event{Heard: time.Now()}}
 	if messageID(before, 5) == messageID(after, 5) {
 		t.Error("NATS takes one for a repetition of the other")
+	}
+}
+
+// TestVMWithoutItsServiceID: events of a VM whose user template was replaced wake the service that it was known to be of.
+func TestVMWithoutItsServiceID(t *testing.T) {
+	router := &Router{owners: &owners{known: map[int]int{7: 3}}}
+	for vm, want := range map[int]int{7: 3, 8: -1} {
+		event := pipeline.Event{Object: "vm", ID: vm, VM: &one.VM{ID: vm, Service: -1, State: one.VMDone}}
+		if got, err := router.serviceOf(t.Context(), event); err != nil || got != want {
+			t.Errorf("the event of VM %d wakes service %d (%v), not %d", vm, got, err, want)
+		}
 	}
 }

@@ -345,10 +345,10 @@ func (r *Role) CurrentState() RoleState {
 
 // Whose is what. Flowjet acts with the rights of a server user, and what it finds in a
 // document, in a VM's user template or in an event can be written by others than the
-// service's owner. So a VM is a service's only if it belongs to the service's owner, names the
-// service, and
-//   - has the key of one of its intents, or
-//   - has no key and is a node in its document, as those that OneFlow made.
+// service's owner. So a VM is a service's only if it belongs to the service's owner and
+//   - names the service and has the key of one of its intents, or
+//   - is a node in its document, has no key, and names the service, as those that OneFlow made, or
+//   - is such a node whose user template its owner has replaced (`onevm update`), and only its own name still names the service.
 //
 // After a service was given to another owner the VMs of the former one are its own for a
 // while, for they are moved one by one.
@@ -359,11 +359,19 @@ func (r *Role) CurrentState() RoleState {
 // Owns reports whether the VM can be the service's; one without a key is only if it is a node.
 func (s Service) Owns(vm one.VM) bool {
 	former := s.Former != nil && vm.Owner.UID == s.Former.UID
-	if vm.Service != s.ID || vm.Owner.UID != s.Owner.UID && !former {
+	if vm.Owner.UID != s.Owner.UID && !former {
 		return false
 	}
+	if vm.Key == "" {
+		return vm.Service == s.ID || vm.Service < 0 && s.isNamedIn(vm.Name)
+	}
 	_, ours := keyTime(vm.Key, s.ID)
-	return ours || vm.Key == ""
+	return ours && vm.Service == s.ID
+}
+
+// isNamedIn reports whether the name that a VM or router was given names the service, as it does by default.
+func (s Service) isNamedIn(name string) bool {
+	return strings.Contains(name, "service_"+strconv.Itoa(s.ID)+")")
 }
 
 // OwnsRouter reports whether a virtual router is the service's: its owner's, with the key of one of its intents. One
@@ -381,7 +389,7 @@ func (s Service) OwnsRouter(owner one.Identity, key, name string, vms []int, fac
 			return false
 		}
 	}
-	return len(vms) > 0 || strings.Contains(name, "service_"+strconv.Itoa(s.ID)+")")
+	return len(vms) > 0 || s.isNamedIn(name)
 }
 
 // keyTime is when the key of an intent of the service was made. ok is false for a text that is no such key.
