@@ -120,7 +120,7 @@ func permissions(octet string) string {
 
 func (v serviceView) reasons(ctx context.Context, api *client.Client) {
 	why, err := api.Why(ctx, v.ID)
-	v.Say("state       %s%s", v.Console.State(v.Row.State), v.Since(why.Since))
+	v.Say("state       %s%s", v.State(v.Row.State), v.Since(why.Since))
 	if err != nil {
 		return
 	}
