@@ -4,7 +4,7 @@
 // The way of a request:
 //
 //	Server         listens, starts and stops                            server.go, routes.go
-//	middleware     logs, counts, traces, recovers from panics           middleware.go
+//	middleware     logs, counts, traces, recovers from panics           routes.go
 //	dispatcher     turns an endpoint into a handler:                    routes.go
 //	  authenticator  has oned check the credentials, remembers verdicts auth.go
 //	  admission      bounds the user's rate, bodies and slots           admission.go
@@ -15,7 +15,7 @@
 //	  sessions       read services as their records have them           sessions.go
 //	  lists          keep what oned has listed, and what was written    lists.go
 //	  ownership      gives a service with its VMs to another user       ownership.go
-//	  commands       queue what changes a service for its worker,       commands.go
+//	  commands       queue what changes a service for its worker,       services.go
 //	                 and turn the worker's reply into an answer
 //	  planner        answers dry runs instead                           plan.go
 //	answer         is written; an error with its status                 answers.go, documents.go

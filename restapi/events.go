@@ -65,27 +65,22 @@ func (e *events) stream(w http.ResponseWriter, r *http.Request) error {
 	}
 	defer release()
 	f := &follower{events: e, request: asked, out: w, flush: http.NewResponseController(w), rights: map[int]right{}, recheck: time.Now().Add(e.recheckAfter)}
-	return f.follow(r.Context())
-}
-
-// follow returns an error only as long as nothing has been answered.
-func (f *follower) follow(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
 	service, after, err := f.from(ctx)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(f.stopping, cancel)()
-	reader, err := f.queue.ReadTransitions(ctx, service, after)
+	defer context.AfterFunc(e.stopping, cancel)()
+	reader, err := e.queue.ReadTransitions(ctx, service, after)
 	if err != nil {
 		return &queueError{err}
 	}
 	defer reader.Stop()
 	// The server's limits are for requests that end.
 	_ = f.flush.SetReadDeadline(time.Time{})
-	f.out.Header().Set("Content-Type", "text/event-stream")
-	f.out.WriteHeader(http.StatusOK)
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.WriteHeader(http.StatusOK)
 	if f.write([]byte(": what happens to services\n\n")) == nil {
 		f.send(ctx, reader)
 	}

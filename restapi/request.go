@@ -36,17 +36,6 @@ type endpoint func(ctx context.Context, r *request) (answer, error)
 
 func isOwn(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, ownPrefix+"/") }
 
-// readDryRun reports whether the plan is asked for. What can be read neither as true nor as false is refused:
-// the change must not be made because somebody spelled it otherwise.
-func readDryRun(r *http.Request) (bool, error) {
-	query := r.URL.Query()
-	set, known := readFlag(query.Get("dry_run"))
-	if !known || query.Has("dry_run") && query.Get("dry_run") == "" {
-		return false, badRequest("dry_run must be true or false")
-	}
-	return set, nil
-}
-
 // id returns an id in the path. What is not a number is the id of nothing.
 func (r *request) id(wildcard, what string) (int, error) {
 	text := r.PathValue(wildcard)

@@ -2,14 +2,31 @@ package restapi
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/http"
+	"path"
+	"regexp"
+	"runtime/debug"
+	"strconv"
 	"strings"
+	"time"
 
+	"github.com/klauspost/compress/gzhttp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/flow/template"
 	"github.com/flowjet/flowjet/internal/seal"
 )
 
@@ -122,19 +139,39 @@ func (d *dispatcher) identify(r *http.Request) (*request, error) {
 		return nil, &busyError{http.StatusTooManyRequests, wait, fmt.Sprintf("more than %g requests of this kind a second; try again in a moment", most)}
 	}
 	noteOf(r.Context()).user = who.Identity.UName
-	dryRun, err := readDryRun(r)
-	if err != nil {
-		return nil, err
+	query := r.URL.Query()
+	dryRun, known := readFlag(query.Get("dry_run"))
+	if !known || query.Has("dry_run") && query.Get("dry_run") == "" {
+		return nil, badRequest("dry_run must be true or false") // the change must not be made because somebody spelled it otherwise
 	}
 	asked := &request{Request: r, caller: who, oned: d.oned.as(who.target()), own: isOwn(r), dryRun: dryRun}
-	if asked.dryRun {
+	if dryRun {
 		asked.oned = readOnly(asked.oned)
 	}
 	return asked, nil
 }
 
 func (d *dispatcher) handler(serve endpoint) http.Handler {
-	return failing(func(w http.ResponseWriter, r *http.Request) error { return d.answer(w, r, serve) })
+	return failing(func(w http.ResponseWriter, r *http.Request) error {
+		asked, err := d.identify(r)
+		if err != nil {
+			return err
+		}
+		release, err := d.admission.admit(w, asked)
+		if err != nil {
+			return err
+		}
+		defer release()
+		ctx := r.Context()
+		if r.Header.Get("Cache-Control") == "no-cache" {
+			ctx = context.WithValue(ctx, uncached{}, true)
+		}
+		reply, err := d.idempotency.once(ctx, asked, serve)
+		if err == nil {
+			reply.write(w, r)
+		}
+		return err
+	})
 }
 
 // failing is a handler whose error is its answer.
@@ -146,23 +183,183 @@ func (f failing) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (d *dispatcher) answer(w http.ResponseWriter, r *http.Request, serve endpoint) error {
-	asked, err := d.identify(r)
+// middleware is around all paths: it logs, counts and traces requests, and recovers from panics.
+type middleware struct {
+	metrics *metrics
+	logger  *slog.Logger
+	// next serves requests, and packed the same with what it answers compressed.
+	next, packed http.Handler
+}
+
+// newMiddleware compresses what is sent of the page and of Flowjet's own API, but for event streams. OneFlow's paths
+// answer as OneFlow does.
+func newMiddleware(counts *metrics, logger *slog.Logger, next http.Handler) *middleware {
+	types := []string{jsonType, problemType, "text/html", "text/css", "text/javascript", "image/svg+xml"}
+	compress, err := gzhttp.NewWrapper(gzhttp.MinSize(1400), gzhttp.ContentTypes(types))
 	if err != nil {
-		return err
+		panic("restapi: compression: " + err.Error()) // constants are wrong
 	}
-	release, err := d.admission.admit(w, asked)
-	if err != nil {
-		return err
+	return &middleware{counts, logger, next, compress(next)}
+}
+
+// recorder is where a request is answered. It holds what is logged of it.
+type recorder struct {
+	http.ResponseWriter
+	status int
+	bytes  int
+	id     string
+	user   string
+	err    error
+}
+
+type recorderKey struct{}
+
+func noteOf(ctx context.Context) *recorder {
+	if found, is := ctx.Value(recorderKey{}).(*recorder); is {
+		return found
 	}
-	defer release()
-	ctx := r.Context()
-	if r.Header.Get("Cache-Control") == "no-cache" {
-		ctx = context.WithValue(ctx, uncached{}, true)
+	return &recorder{}
+}
+
+// WriteHeader remembers the first status.
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
 	}
-	reply, err := d.idempotency.once(ctx, asked, serve)
-	if err == nil {
-		reply.write(w, r)
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// Write counts the bytes.
+func (r *recorder) Write(text []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
 	}
-	return err
+	n, err := r.ResponseWriter.Write(text)
+	r.bytes += n
+	return n, err
+}
+
+// Unwrap is for http.ResponseController.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// givenID matches the request ids that are taken from clients; anything else would let them write into the log.
+var givenID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// statusClientGone stands in log, metrics and traces for a request whose client hung up:
+// what failed because of that is no failure of Flowjet's. The number is nginx's.
+const statusClientGone = 499
+
+// ServeHTTP gives the request its id, counts it and writes its line.
+func (m *middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	began := time.Now()
+	about := &recorder{ResponseWriter: w, id: r.Header.Get("X-Request-Id")}
+	if !givenID.MatchString(about.id) {
+		about.id = rand.Text()
+	}
+	header := w.Header()
+	header.Set("X-Request-Id", about.id)
+	// OneFlow's content type is HTML; nothing in an answer may act.
+	header.Set("Content-Security-Policy", "default-src 'none'; sandbox")
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Cache-Control", "no-store")
+	// The client's trace goes on, if it sends one. Without a provider the tracer does nothing.
+	ctx := propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+	ctx, span := otel.Tracer("github.com/flowjet/flowjet/restapi").Start(ctx, r.Method, trace.WithSpanKind(trace.SpanKindServer))
+	defer span.End()
+	r = r.WithContext(context.WithValue(ctx, recorderKey{}, about))
+	m.serve(about, r)
+	if about.status >= http.StatusInternalServerError && errors.Is(r.Context().Err(), context.Canceled) {
+		about.status = statusClientGone
+	}
+	route, took := r.Pattern, time.Since(began)
+	if route == "" || route == "/" {
+		route = "none"
+	} else {
+		span.SetName(route)
+	}
+	m.metrics.requests.WithLabelValues(route, strconv.Itoa(about.status)).Inc()
+	m.metrics.seconds.WithLabelValues(route).Observe(took.Seconds())
+	span.SetAttributes(attribute.Int("http.response.status_code", about.status), attribute.String("request", about.id))
+	level := slog.LevelInfo
+	switch {
+	case about.status >= http.StatusInternalServerError:
+		span.SetStatus(codes.Error, http.StatusText(about.status))
+		level = slog.LevelWarn
+	case r.Method == http.MethodGet && about.status < http.StatusBadRequest:
+		level = slog.LevelDebug // reads that worked
+	}
+	attributes := []slog.Attr{
+		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", about.status),
+		slog.Int("bytes", about.bytes), slog.Duration("took", took), slog.String("user", about.user),
+		slog.String("from", r.RemoteAddr), slog.String("request", about.id),
+	}
+	if about.err != nil {
+		attributes = append(attributes, slog.String("error", loggable(about.err)))
+	}
+	m.logger.LogAttrs(r.Context(), level, "request", attributes...)
+}
+
+// loggable is an error's text, but for errors of a body, which go to the client alone: they may quote it.
+func loggable(err error) string {
+	if wrong, is := errors.AsType[template.Violations](err); is && len(wrong) > 0 {
+		return fmt.Sprintf("the body was refused: %d mistakes, the first at %q", len(wrong), wrong[0].Path)
+	}
+	if _, is := errors.AsType[*template.SyntaxError](err); is {
+		return "the body was refused: it is not a valid JSON object"
+	}
+	return err.Error()
+}
+
+// serve turns away paths that the mux would redirect. It turns a panic into a 500 that names the request, not its innards.
+func (m *middleware) serve(w *recorder, r *http.Request) {
+	defer func() {
+		cause := recover()
+		if cause == nil {
+			return
+		}
+		m.metrics.panics.Inc()
+		m.logger.Error("a request handler panicked", "request", w.id, "path", r.URL.Path, "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
+		if w.status == 0 {
+			fail(w, r, fmt.Errorf("internal error; Flowjet's log has the details under request %s", w.id))
+		}
+	}()
+	switch asked := r.URL.Path; {
+	case path.Clean(asked) != asked && asked != pageRoot:
+		notFound(w, r)
+	case strings.HasPrefix(asked, pageRoot) && asked != ownPrefix+"/events":
+		m.packed.ServeHTTP(w, r)
+	default:
+		m.next.ServeHTTP(w, r)
+	}
+}
+
+// metrics are the API's own. Routes are patterns, never paths, which clients choose.
+type metrics struct {
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	panics   prometheus.Counter
+	checks   *prometheus.CounterVec
+}
+
+// newMetrics returns metrics that are in a registry, with a gauge of the commands that wait; nil for none.
+func newMetrics(registerer prometheus.Registerer, waiting func() int) *metrics {
+	made := promauto.With(registerer)
+	made.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "flowjet_api_commands_waiting", Help: "Commands of all APIs that wait for their workers, as seen by this API.",
+	}, func() float64 { return float64(waiting()) })
+	return &metrics{
+		requests: made.NewCounterVec(prometheus.CounterOpts{
+			Name: "flowjet_api_requests_total", Help: "Requests answered, by route and status; 499 if the client disconnected first.",
+		}, []string{"route", "status"}),
+		seconds: made.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "flowjet_api_request_duration_seconds", Help: "Time to answer a request, by route.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}, []string{"route"}),
+		panics: made.NewCounter(prometheus.CounterOpts{
+			Name: "flowjet_api_panics_total", Help: "Request handlers that panicked.",
+		}),
+		checks: made.NewCounterVec(prometheus.CounterOpts{
+			Name: "flowjet_api_credential_checks_total", Help: "Credentials checked: cached, accepted, refused or failed.",
+		}, []string{"result"}),
+	}
 }
