@@ -96,8 +96,6 @@ func (f eventFilter) wants(seen inspect.Entry, now time.Time) bool {
 		return f.vms[seen.Event.ID]
 	case "net", "vn":
 		return f.networks[seen.Event.ID]
-	case "document":
-		return f.service.wants(seen.Event.ID)
 	}
 	return false
 }

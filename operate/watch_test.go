@@ -185,7 +185,7 @@ func TestCallsOfAService(t *testing.T) {
 	t.Parallel()
 	filter := eventFilter{service: 3, vms: map[int]bool{21: true}, networks: map[int]bool{7: true}}
 	for call, wanted := range map[string][]int{
-		"one.vm.update": {21}, "one.vn.chown": {7}, "one.document.update": {3}, "one.user.chgrp": nil, "one.group.update": nil, "one.acl.addrule": nil, "one": nil,
+		"one.vm.update": {21}, "one.vn.chown": {7}, "one.document.update": nil, "one.user.chgrp": nil, "one.group.update": nil, "one.acl.addrule": nil, "one": nil,
 	} {
 		for _, id := range []int{3, 7, 21} {
 			event := pipeline.Event{Version: pipeline.Version, Object: "api", ID: id, Call: call, OK: true}
