@@ -254,16 +254,7 @@ func topFrame(ctx context.Context, console *terminal.Console, pipe clients) (str
 	if err != nil {
 		return "", err
 	}
-	ends, err := pipe.Ends(ctx, []string{pipeline.StreamFlow})
-	if err != nil {
-		return "", err
-	}
-	var latest []pipeline.Transition
-	last := ends[pipeline.StreamFlow]
-	err = pipe.Tail(ctx, pipeline.StreamFlow, last-min(last, topEvents), func(seen inspect.Entry) { latest = append(latest, *seen.Transition) })
-	if err != nil {
-		return "", err
-	}
+	latest := latestTransitions(ctx, pipe)
 	var text strings.Builder
 	c := console.To(&text)
 	c.Title("Flowjet on %s  %s", overview.Server, c.At(c.Now()))
@@ -278,6 +269,20 @@ func topFrame(ctx context.Context, console *terminal.Console, pipe clients) (str
 	c.Say("")
 	writeTransitions(c, latest)
 	return strings.ReplaceAll(text.String(), "\n\n\n", "\n\n"), nil
+}
+
+// latestTransitions returns the newest transitions, the oldest first: none where they cannot be
+// read soon, of which the overview tells why.
+func latestTransitions(ctx context.Context, pipe clients) (latest []pipeline.Transition) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	ends, err := pipe.Ends(ctx, []string{pipeline.StreamFlow})
+	if err != nil {
+		return nil
+	}
+	last := ends[pipeline.StreamFlow]
+	_ = pipe.Tail(ctx, pipeline.StreamFlow, last-min(last, topEvents), func(seen inspect.Entry) { latest = append(latest, *seen.Transition) })
+	return latest[max(0, len(latest)-topEvents):]
 }
 
 // writeUnsettled lists the services that are not RUNNING: those in trouble first, then those that have been so for the longest

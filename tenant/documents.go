@@ -38,9 +38,13 @@ func documentCommands(t tool, k kind, word, example string) []*cobra.Command {
 		{"chown", "USER [GROUP]", "Give a " + k.name + " to another user", owners, "alice", []string{"owner_id", "group_id"}, "its owner is user "},
 		{"chgrp", "GROUP", "Give a " + k.name + " to another group", owners, "users", []string{"group_id"}, "its group is "},
 	} {
+		count := cobra.ExactArgs(2)
+		if len(each.params) > 1 {
+			count = cobra.RangeArgs(2, 1+len(each.params))
+		}
 		commands = append(commands, t.acting(k, help{
 			each.verb + " " + argument + " " + each.arguments, each.short, each.long, fmt.Sprintf("flowjet %s %s %s %s", word, each.verb, example, each.sample),
-		}, cobra.RangeArgs(2, 1+len(each.params)), can{match: true, several: each.verb != "rename"}, []completion{noOffer, noOffer}, func(args []string) (change, error) {
+		}, count, can{match: true, several: each.verb != "rename"}, []completion{noOffer, noOffer}, func(args []string) (change, error) {
 			params := map[string]any{}
 			for i, given := range args {
 				params[each.params[i]] = given
