@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
@@ -69,6 +70,7 @@ func TestListsAreAnsweredWithoutOned(t *testing.T) {
 	w := newHeardWorld(t, Config{})
 	services, templates := w.fill("alice", spec.DocumentTypeService, 20), w.fill("alice", spec.DocumentTypeServiceTemplate, 20)
 	for path, ids := range map[string][]int{"/service": services, "/service_template": templates} {
+		began := time.Now()
 		w.settled(alice, path)
 		w.settled("bob:bob", path)
 		lists := w.lists.Load()
@@ -99,7 +101,8 @@ func TestListsAreAnsweredWithoutOned(t *testing.T) {
 		poll.Until(t, "the clone", func() bool {
 			return strings.Contains(w.call(alice, "GET", path, "").body, fmt.Sprintf(`"ID": "%d"`, clone))
 		})
-		if asked := w.lists.Load() - lists; asked != 1 {
+		// On a machine that is too slow for the list's life it is read once more.
+		if asked := w.lists.Load() - lists; asked != 1 && time.Since(began) < listLife {
 			t.Errorf("%s: oned was asked for %d lists, want bob's first", path, asked)
 		}
 		w.settled(alice, path)
