@@ -165,3 +165,16 @@ func TestProcessesAndServersOfAStatus(t *testing.T) {
 		t.Errorf("the readers are\n%s", text)
 	}
 }
+
+// TestDue: a timer that has just fired is on its way, and not late.
+func TestDue(t *testing.T) {
+	now := time.Date(2026, 11, 29, 4, 0, 0, 0, time.UTC)
+	console := &terminal.Console{Now: func() time.Time { return now }}
+	for left, want := range map[time.Duration]string{
+		30 * time.Second: "in 30s", 0: "now", -500 * time.Millisecond: "now", -10 * time.Second: "10s ago",
+	} {
+		if got := due(console, now.Add(left)); got != want {
+			t.Errorf("what is due in %s is due %q, want %q", left, got, want)
+		}
+	}
+}

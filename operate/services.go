@@ -182,8 +182,12 @@ func writeParts(c *terminal.Console, state flow.State) {
 }
 
 func due(c *terminal.Console, at time.Time) string {
-	if left := at.Sub(c.Now()); left > 0 {
+	const onItsWay = 2 * time.Second // NATS's message, and the worker's answer to it
+	switch left := at.Sub(c.Now()); {
+	case left > 0:
 		return "in " + terminal.Span(left)
+	case left > -onItsWay:
+		return "now"
 	}
 	return c.Ago(at) + " ago"
 }
