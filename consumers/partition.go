@@ -314,7 +314,7 @@ func (p *partition) writeAll() {
 	var writes errgroup.Group
 	writes.SetLimit(writesAtOnce)
 	for _, l := range p.loops {
-		decided := l.saver.digest()
+		decided := l.record.State.Service.Body.Digest() // most are at rest: their texts are not kept
 		if committed := l.saver.stored == decided; !committed || !l.exists || decided == l.record.Saved {
 			continue
 		}

@@ -245,7 +245,11 @@ func (w *Worker) run(ctx context.Context, key string) {
 	var job func(context.Context) error
 	switch key {
 	case pipeline.RouterKey:
-		job = func(ctx context.Context) error { return w.router.Run(ctx, w.written) }
+		anew := true
+		job = func(ctx context.Context) error {
+			defer func() { anew = false }()
+			return w.router.Run(ctx, w.written, anew)
+		}
 	case pipeline.AutoscalerKey:
 		job = (&routing.Autoscaler{Services: w.services, Interval: w.config.Settings.AutoscalerInterval, Measured: w.metrics.measured}).Run
 	default:

@@ -35,11 +35,12 @@ type ownerNote struct {
 func (o *owners) note(batch []heard) {
 	for _, one := range batch {
 		vm := one.event.VM
-		if vm == nil || vm.Service < 0 {
+		if vm == nil {
 			continue
 		}
 		service, known := o.known[vm.ID]
 		switch {
+		case vm.Service < 0 && (!known || !vm.Gone()): // nobody's, or one whose user template was replaced
 		case vm.Gone():
 			delete(o.known, vm.ID)
 			o.later(ownerNote{vm: vm.ID, gone: true})
@@ -70,11 +71,17 @@ func (o *owners) later(note ownerNote) {
 // claims are what the services' documents say of whose each VM and network is; -1 is for what two documents have.
 type claims struct {
 	ids   map[string]map[int]int // kind -> id -> service
+	noted map[string]map[int]int // what FLOW_OWNERS had before: what is forgotten meanwhile is not put back
 	older olderData
 }
 
-func (r *Router) newClaims() *claims {
-	return &claims{map[string]map[int]int{work.OwnedVM: {}, work.OwnedNetwork: {}}, olderData{written: r.written, logged: map[int]time.Time{}}}
+func (r *Router) newClaims(ctx context.Context) (*claims, error) {
+	noted, err := r.pipe.Owners(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ids := map[string]map[int]int{work.OwnedVM: {}, work.OwnedNetwork: {}}
+	return &claims{ids, noted, olderData{written: r.written, logged: map[int]time.Time{}}}, nil
 }
 
 func (c *claims) add(service int, body spec.Body) {
@@ -102,17 +109,13 @@ func (c *claims) add(service int, body spec.Body) {
 // lost, and nobody routed for a while. What is noted stays, for VMs' own events are worth more than a
 // document, and what two documents have is asked of oned.
 func (r *Router) rebuildOwners(ctx context.Context, claimed *claims) error {
-	noted, err := r.pipe.Owners(ctx)
-	if err != nil {
-		return err
-	}
 	if err := claimed.older.tell(ctx, r); err != nil {
 		return err
 	}
 	var missing []work.Owner
 	for kind, ids := range claimed.ids {
 		for id, service := range ids {
-			if _, known := noted[kind][id]; !known && service >= 0 {
+			if _, known := claimed.noted[kind][id]; !known && service >= 0 {
 				missing = append(missing, work.Owner{Kind: kind, ID: id, Service: service})
 			}
 		}

@@ -20,11 +20,11 @@ func TestRunAgainKeepsTheClients(t *testing.T) {
 	router := &Router{Services: &Services{Logger: slog.New(slog.DiscardHandler)}, Pipeline: pipe}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if router.Run(ended, time.Time{}) == nil {
+	if router.Run(ended, time.Time{}, false) == nil {
 		t.Fatal("it runs although its context has ended")
 	}
 	before := router.pipe
-	if router.Run(ended, time.Time{}) == nil || router.pipe != before {
+	if router.Run(ended, time.Time{}, false) == nil || router.pipe != before {
 		t.Error("the clients were replaced")
 	}
 }

@@ -51,10 +51,14 @@ type clients struct {
 	*command.Commands
 }
 
-// Run reads the events from the saved cursor on. The last record before the worker's start was written then.
-func (r *Router) Run(ctx context.Context, written time.Time) error {
+// Run reads the events from the saved cursor on. The last record before the worker's start was written
+// then. It runs anew where another worker may have routed since it ran last.
+func (r *Router) Run(ctx context.Context, written time.Time, anew bool) error {
 	if p := r.Pipeline; r.pipe.Pipeline == nil { // what an earlier Run has started may use them still
 		r.pipe = clients{p, work.NewQueue(p), work.NewRecords(p), work.NewObjects(p), command.New(p)}
+	}
+	if anew {
+		r.order = nil
 	}
 	if r.order == nil {
 		order, err := r.pipe.NewWakeOrder(ctx)
@@ -186,17 +190,17 @@ func (r *Router) passAll(ctx context.Context, batch []heard) error {
 // of several VMs of a service, one wake-up has it look at all of them: that is not believed without
 // asking oned anyway.
 func (r *Router) wakesOf(ctx context.Context, events []heard) (wakes []pipeline.Wake, routed int, err error) {
-	troubled := map[int][]heard{} // the events that tell trouble, by service
-	for _, one := range events {
-		if isTrouble(one.event) {
-			troubled[one.event.VM.Service] = append(troubled[one.event.VM.Service], one)
-		}
-	}
-	for _, one := range events {
-		service, err := r.serviceOf(ctx, one.event)
-		if err != nil {
+	services, troubled := make([]int, len(events)), map[int][]heard{} // of each event; the events that tell trouble, by service
+	for i, one := range events {
+		if services[i], err = r.serviceOf(ctx, one.event); err != nil {
 			return nil, 0, err
 		}
+		if isTrouble(one.event) {
+			troubled[services[i]] = append(troubled[services[i]], one)
+		}
+	}
+	for i, one := range events {
+		service := services[i]
 		if service < 0 {
 			continue
 		}
@@ -242,32 +246,47 @@ func messageID(first heard, last uint64) string {
 	return fmt.Sprintf("one-%d-%d-%d", first.sequence, last, first.event.Heard.UnixMicro())
 }
 
-// serviceOf is the service that an event concerns, -1 for none. A VM's event says it itself, unless the VM's user
-// template was replaced; READY is written by a call that names the VM only. A state that a VM only passes through concerns nobody.
+// serviceOf is the service that an event concerns, -1 for none. A VM's event says it itself, unless its user template
+// was replaced: its end and its trouble are not missed for that. READY is written by a call that names the VM only. A
+// state that a VM only passes through concerns nobody.
 func (r *Router) serviceOf(ctx context.Context, event pipeline.Event) (int, error) {
 	switch {
 	case event.VM != nil && event.VM.Decisive():
-		if service, known := r.owners.known[event.ID]; known && event.VM.Service < 0 {
+		if event.VM.Service >= 0 {
+			return event.VM.Service, nil
+		}
+		if service, known := r.owners.known[event.ID]; known {
 			return service, nil
 		}
-		return event.VM.Service, nil
-	case event.Object == work.OwnedNetwork:
-		service, known, err := r.pipe.Owner(ctx, work.OwnedNetwork, event.ID)
-		if err != nil || !known {
-			return -1, err
+		if !event.VM.Troubled() && !event.VM.Gone() {
+			return -1, nil
 		}
-		return service, nil
+		service, err := r.ownerOf(ctx, work.OwnedVM, event.ID)
+		if service >= 0 {
+			r.owners.remember(event.ID, service)
+		}
+		return service, err
+	case event.Object == work.OwnedNetwork:
+		return r.ownerOf(ctx, work.OwnedNetwork, event.ID)
 	case event.Ready == nil || !event.OK:
 		return -1, nil
 	}
 	if service, known := r.owners.known[event.ID]; known {
 		return service, nil
 	}
-	service, known, err := r.pipe.Owner(ctx, work.OwnedVM, event.ID)
-	if err != nil || known {
+	if service, err := r.ownerOf(ctx, work.OwnedVM, event.ID); err != nil || service >= 0 {
 		return service, err
 	}
 	return r.askWhose(ctx, event.ID)
+}
+
+// ownerOf is the service that FLOW_OWNERS has for a VM or network, -1 for none.
+func (r *Router) ownerOf(ctx context.Context, kind string, id int) (int, error) {
+	service, known, err := r.pipe.Owner(ctx, kind, id)
+	if err != nil || !known {
+		return -1, err
+	}
+	return service, nil
 }
 
 // askWhose asks oned for the service of a VM that was heard of for the first time, and notes it.

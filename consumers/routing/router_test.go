@@ -7,11 +7,14 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/internal/natstest"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/work"
 )
 
 // TestRouterGathersTrouble: several VMs in trouble of one service are one wake-up,
-// at the place of the first; other events stay what they are.
+// at the place of the first; other events stay what they are. One whose user template was
+// replaced is among them.
 func TestRouterGathersTrouble(t *testing.T) {
 	event := func(sequence uint64, vm, service int, state one.LCMState) heard {
 		known := one.VM{ID: vm, Service: service, State: one.VMActive, LCMState: state}
@@ -20,17 +23,17 @@ func TestRouterGathersTrouble(t *testing.T) {
 	batch := []heard{
 		event(10, 1, 3, one.LCMRunning), event(11, 2, 3, one.LCMUnknown), event(12, 5, 4, one.LCMUnknown),
 		event(13, 3, 3, one.LCMUnknown), event(14, 1, 3, one.LCMUnknown), event(15, 6, -1, one.LCMUnknown), event(16, 2, 3, one.LCMRunning),
-		event(17, 4, 3, one.LCMUnknown),
+		event(17, 4, 3, one.LCMUnknown), event(18, 7, -1, one.LCMUnknown),
 	}
-	wakes, routed, err := (&Router{owners: &owners{}}).wakesOf(t.Context(), newestOfEach(batch))
-	if err != nil || routed != 5 {
+	wakes, routed, err := (&Router{owners: &owners{known: map[int]int{6: -1, 7: 3}}}).wakesOf(t.Context(), newestOfEach(batch))
+	if err != nil || routed != 6 {
 		t.Errorf("%d events were routed: %v", routed, err)
 	}
 	var got []string
 	for _, wake := range wakes {
 		got = append(got, fmt.Sprintf("%s service %d %v event %t", wake.MessageID, wake.Work.Service, vmsIn(wake.Work), wake.Work.Event != nil))
 	}
-	want := []string{"one-12-12-7 service 4 [5] event true", "one-13-17-7 service 3 [3 1 4] event false", "one-16-16-7 service 3 [2] event true"}
+	want := []string{"one-12-12-7 service 4 [5] event true", "one-13-18-7 service 3 [3 1 4 7] event false", "one-16-16-7 service 3 [2] event true"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q\nwant\n%q", got, want)
 	}
@@ -56,13 +59,27 @@ func TestNumbersThatAreUsedAgain(t *testing.T) {
 	}
 }
 
-// TestVMWithoutItsServiceID: events of a VM whose user template was replaced wake the service that it was known to be of.
+// TestVMWithoutItsServiceID: the end of a VM whose user template was replaced wakes the service that it is known to be
+// of, by the router or in FLOW_OWNERS only, and is forgotten there.
 func TestVMWithoutItsServiceID(t *testing.T) {
-	router := &Router{owners: &owners{known: map[int]int{7: 3}}}
-	for vm, want := range map[int]int{7: 3, 8: -1} {
-		event := pipeline.Event{Object: "vm", ID: vm, VM: &one.VM{ID: vm, Service: -1, State: one.VMDone}}
-		if got, err := router.serviceOf(t.Context(), event); err != nil || got != want {
+	pipe, err := pipeline.Open(t.Context(), pipeline.Config{URL: natstest.NewNode(t).URL(), Name: t.Name()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pipe.Close()
+	router := &Router{pipe: clients{Pipeline: pipe, Objects: work.NewObjects(pipe)}}
+	router.owners = &owners{known: map[int]int{7: 3}, notes: make(chan ownerNote, maxNotes)}
+	if err := router.pipe.PutOwners(t.Context(), []work.Owner{{Kind: work.OwnedVM, ID: 9, Service: 4}}); err != nil {
+		t.Fatal(err)
+	}
+	for vm, want := range map[int]int{7: 3, 8: -1, 9: 4} {
+		ended := pipeline.Event{Object: "vm", ID: vm, VM: &one.VM{ID: vm, Service: -1, State: one.VMDone}}
+		if got, err := router.serviceOf(t.Context(), ended); err != nil || got != want {
 			t.Errorf("the event of VM %d wakes service %d (%v), not %d", vm, got, err, want)
 		}
+		router.owners.note([]heard{{event: ended}})
+	}
+	if len(router.owners.known) != 0 || len(router.owners.notes) != 2 {
+		t.Errorf("%v is still known, and %d are forgotten", router.owners.known, len(router.owners.notes))
 	}
 }

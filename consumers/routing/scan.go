@@ -46,17 +46,10 @@ func (r *Router) watchServices(ctx context.Context) {
 		}
 		changed = changed || other
 		began := time.Now()
-		var found *claims
-		if !rebuilt {
-			found = r.newClaims()
-		}
-		message, err := "the services could not be checked, retrying", r.scan(ctx, !changed, found)
-		if err == nil && found != nil {
-			message, err = "bucket FLOW_OWNERS could not be completed, retrying", r.rebuildOwners(ctx, found)
-		}
+		err := r.scan(ctx, !changed && scanned != 0, !rebuilt)
 		rebuilt = rebuilt || err == nil
 		if err != nil && !failed && ctx.Err() == nil {
-			r.Services.Logger.Warn(message, "error", err)
+			r.Services.Logger.Warn("the services could not be checked, retrying", "error", err)
 		}
 		pause := scanPause(r.ScanInterval, time.Since(began))
 		if failed = err != nil; failed {
@@ -72,23 +65,38 @@ func scanPause(interval, took time.Duration) time.Duration {
 	return min(max(interval, scanShare*took), longestPause*interval)
 }
 
-// scan makes one scan, which adds what all services claim to found, if it is given. A regular one asks no service to
-// read oned that has just read it.
-func (r *Router) scan(ctx context.Context, regular bool, found *claims) error {
-	skip := spec.Unasked
-	if found != nil {
+// scan makes one scan. A regular one asks no service to read oned that has just read it. One of all services also
+// completes FLOW_OWNERS, before it wakes any: a service that goes on no longer shows that its data was older.
+func (r *Router) scan(ctx context.Context, regular, all bool) (err error) {
+	skip, found := spec.Unasked, (*claims)(nil)
+	if all {
 		skip = nil
+		if found, err = r.newClaims(ctx); err != nil {
+			return err
+		}
 	}
-	err := r.Services.Each(ctx, skip, func(document opennebula.Document, body spec.Body) error {
-		if found != nil {
+	var wakes []pipeline.Work
+	err = r.Services.Each(ctx, skip, func(document opennebula.Document, body spec.Body) error {
+		if all {
 			found.add(document.ID, body)
 		}
 		state := spec.Service{Body: body}.State()
-		if !state.Watched() && !policy.Overdue(spec.Service{ID: document.ID, Body: body}, time.Now()) {
-			return nil
+		if state.Watched() || policy.Overdue(spec.Service{ID: document.ID, Body: body}, time.Now()) {
+			wakes = append(wakes, pipeline.Work{Service: document.ID, Reason: "found in " + state.String(), Scan: regular})
 		}
-		return r.Services.wake(ctx, pipeline.Work{Service: document.ID, Reason: "found in " + state.String(), Scan: regular})
+		return nil
 	})
+	if all && err == nil {
+		if err = r.rebuildOwners(ctx, found); err != nil {
+			err = fmt.Errorf("complete bucket FLOW_OWNERS: %w", err)
+		}
+	}
+	for _, wake := range wakes {
+		if wakeErr := r.Services.wake(ctx, wake); wakeErr != nil {
+			err = errors.Join(err, wakeErr)
+			break
+		}
+	}
 	var overdue []int // JetStream may have lost a timer, or never get to send it
 	recordsErr := r.pipe.EachRecord(ctx, func(service int, record pipeline.Record) {
 		late := func(timer pipeline.TimerState) bool { return time.Since(timer.Due) > lateTimer }
@@ -136,6 +144,11 @@ func (r *Router) wakeLeftBehind(ctx context.Context, term int, since time.Time) 
 	woken := map[int]bool{}
 	for id, event := range left {
 		service := event.VM.Service
+		if service < 0 { // nobody's, or its user template was replaced
+			if service, err = r.ownerOf(ctx, work.OwnedVM, id); err != nil {
+				return err
+			}
+		}
 		if service < 0 || woken[service] || EnteredAt(event, since).After(since) {
 			continue
 		}
