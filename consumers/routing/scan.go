@@ -140,6 +140,7 @@ func (r *Router) wakeLeftBehind(ctx context.Context, term int, since time.Time) 
 	if err != nil {
 		return err
 	}
+	maps.DeleteFunc(left, func(_ int, event pipeline.Event) bool { return EnteredAt(event, since).After(since) })
 	var wakes []pipeline.Wake
 	woken := map[int]bool{}
 	for id, event := range left {
@@ -149,7 +150,7 @@ func (r *Router) wakeLeftBehind(ctx context.Context, term int, since time.Time) 
 				return err
 			}
 		}
-		if service < 0 || woken[service] || EnteredAt(event, since).After(since) {
+		if service < 0 || woken[service] {
 			continue
 		}
 		woken[service] = true
