@@ -55,7 +55,12 @@ func TestADryRunSaysWhatWouldHappenAndChangesNothing(t *testing.T) {
 	if !strings.Contains(cooled, `"waits_for": "cooldown of 5m0s"`) || !strings.Contains(cooled, `is DONE`) {
 		t.Errorf("got %s", cooled)
 	}
-	if after := w.call(admin, "GET", service, "").body; after != before {
+	read := w.call(admin, "GET", service, "")
+	dry := w.call(admin, "POST", service+"/scale?dry_run=true", `{"role_name":"r0","cardinality":1}`)
+	if tag := dry.header.Get("ETag"); tag == "" || tag != read.header.Get("ETag") {
+		t.Errorf("the plan is for version %q, the service has %q", tag, read.header.Get("ETag"))
+	}
+	if after := read.body; after != before {
 		t.Errorf("it was changed to %s", after)
 	}
 	for _, id := range vms[0] {

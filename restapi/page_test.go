@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -94,7 +95,16 @@ func (b *browser) text(selector string) string {
 // shows waits until an element's text contains a part.
 func (b *browser) shows(selector, part string) {
 	b.t.Helper()
-	poll.Until(b.t, fmt.Sprintf("%s to show %q", selector, part), func() bool { return strings.Contains(b.text(selector), part) })
+	shown := ""
+	b.t.Cleanup(func() {
+		if !strings.Contains(shown, part) {
+			b.t.Logf("%s shows %q", selector, shown)
+		}
+	})
+	poll.Until(b.t, fmt.Sprintf("%s to show %q", selector, part), func() bool {
+		shown = b.text(selector)
+		return strings.Contains(shown, part)
+	})
 }
 
 func (b *browser) logIn(user, password string) {
@@ -332,7 +342,7 @@ func (b *browser) checkNarrow() {
 
 func (b *browser) idOf(name string) string {
 	b.t.Helper()
-	for _, row := range b.listed(admin, "?q="+name).Rows {
+	for _, row := range b.listed(admin, "?q="+url.QueryEscape(name)).Rows {
 		if row.Name == name {
 			return fmt.Sprint(row.ID)
 		}
@@ -378,7 +388,8 @@ func (b *browser) checkChanges(id string) {
 	b.do(chromedp.WaitVisible("#cardinality"), chromedp.SetValue("#cardinality", "2"))
 	b.press("#dialog", "Show what would happen")
 	b.shows("#dialog .plan", "create db_1")
-	b.press("#dialog", "Scale")
+	b.expect(admin, "POST", "/service/"+b.idOf("made here")+"/action", perform("rename", `{"name":"made anew"}`), 204, "")
+	b.press("#dialog", "Scale") // the same would happen still
 	b.shows("#facts", "4 of 4 VMs run")
 	b.visit("#/service/" + id)
 	b.shows("#service-title", "shop")
@@ -394,6 +405,11 @@ func (b *browser) checkChanges(id string) {
 	b.shows("#facts", "owner oneadmin")
 	b.press("#actions", "Undeploy …")
 	b.shows("#dialog .plan", "Then the service is gone")
+	b.expect(admin, "POST", "/service/"+id+"/scale", `{"role_name":"app","cardinality":3}`, 204, "")
+	b.shows("#facts", "7 of 7 VMs run")
+	b.shows("#service-title", "running")
+	b.press("#dialog", "Undeploy")
+	b.shows("#dialog .plan", "The service has changed meanwhile.")
 	b.press("#dialog", "Undeploy")
 	b.shows("#service-title", "deleted")
 	b.shows("#count", "(3)")

@@ -192,7 +192,9 @@ func (c *commands) run(ctx context.Context, r *request, service opennebula.Docum
 		return answer{}, err
 	}
 	if r.dryRun {
-		return c.planner.plan(ctx, r, service, command)
+		plan, err := c.planner.plan(ctx, r, service, command)
+		plan.etag = service.ETag() // with If-Match the change is then made to what was planned for, or not at all
+		return plan, err
 	}
 	reply, err := c.submit(ctx, r, command, c.wait)
 	if errors.Is(err, pipeline.ErrNoReply) {

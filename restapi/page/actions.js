@@ -15,14 +15,13 @@ export function buttons(service) {
   const button = (text, kind, ask) => el("button", { type: "button", class: kind, onclick: () => dialog(ask) });
   const path = `/service/${service.id}`;
   const act = (perform, params) => ({ method: "POST", path: `${path}/action`, body: { action: { perform, params } } });
-  const common = { etag: service.etag };
   const offers = [
-    allowed.scale.length && ["Scale …", "", { ...common, title: `Scale ${service.name}`, verb: "Scale", fields: scaling(service), request: (data) => ({ method: "POST", path: `${path}/scale`, body: { role_name: data.get("role"), cardinality: Number(data.get("cardinality")), force: data.has("force") } }) }],
-    allowed.release && ["Release …", "", { ...common, title: `Release ${service.name}`, verb: "Release", request: () => act("release", {}) }],
-    allowed.recover && ["Recover …", "", { ...common, title: `Recover ${service.name}`, verb: "Recover", request: () => act("recover", {}) }],
-    allowed.chown && ["Owner …", "", { ...common, title: `Give ${service.name} to another owner`, verb: "Change the owner", fields: owning(), unplanned: "The service's VMs and virtual routers change their owner too.", request: (data) => act("chown", { owner_id: data.get("owner") || -1, group_id: data.get("group") || -1 }) }],
-    allowed.undeploy ? ["Undeploy …", "danger", { ...common, title: `Undeploy ${service.name}`, verb: "Undeploy", danger: true, request: () => ({ method: "DELETE", path }) }]
-      : allowed.delete && ["Undeploy …", "danger", { ...common, title: `Undeploy ${service.name}`, verb: "Undeploy", danger: true, request: () => act("recover", { delete: true }) }],
+    allowed.scale.length && ["Scale …", "", { title: `Scale ${service.name}`, verb: "Scale", fields: scaling(service), request: (data) => ({ method: "POST", path: `${path}/scale`, body: { role_name: data.get("role"), cardinality: Number(data.get("cardinality")), force: data.has("force") } }) }],
+    allowed.release && ["Release …", "", { title: `Release ${service.name}`, verb: "Release", request: () => act("release", {}) }],
+    allowed.recover && ["Recover …", "", { title: `Recover ${service.name}`, verb: "Recover", request: () => act("recover", {}) }],
+    allowed.chown && ["Owner …", "", { title: `Give ${service.name} to another owner`, verb: "Change the owner", fields: owning(), unplanned: "The service's VMs and virtual routers change their owner too.", request: (data) => act("chown", { owner_id: data.get("owner") || -1, group_id: data.get("group") || -1 }) }],
+    allowed.undeploy ? ["Undeploy …", "danger", { title: `Undeploy ${service.name}`, verb: "Undeploy", danger: true, request: () => ({ method: "DELETE", path }) }]
+      : allowed.delete && ["Undeploy …", "danger", { title: `Undeploy ${service.name}`, verb: "Undeploy", danger: true, request: () => act("recover", { delete: true }) }],
   ];
   return offers.filter(Boolean).map(([text, kind, ask]) => {
     const made = button(text, kind, ask);
@@ -45,57 +44,92 @@ function owning() {
   return [...named("owner", "User (name or ID)"), ...named("group", "Group (name or ID)")];
 }
 
-// dialog asks: {title, verb, danger, fields, request(FormData), etag, done(answer), unplanned}.
-// unplanned is said of a change that the API makes no plan for.
+// dialog asks: {title, verb, danger, fields, request(FormData), done(answer), unplanned}.
+// unplanned is said of a change that the API makes no plan for. Any other is made only where
+// it does what the plan that was shown says.
 export function dialog(ask) {
   const box = part("dialog");
-  const key = crypto.randomUUID();
   const plan = el("div", { class: "plan", role: "status" });
   const go = el("button", { type: "submit", class: ask.danger ? "danger" : "primary", disabled: !ask.unplanned }, ask.verb);
-  const check = el("button", { type: "button", onclick: preview }, "Show what would happen");
+  const check = el("button", { type: "button", onclick: () => preview() }, "Show what would happen");
   const form = el("form", { method: "dialog", onsubmit: submit, oninput: stale },
     el("h2", { id: "dialog-title" }, ask.title), el("div", { class: "fields" }, ask.fields ?? []), plan,
     el("div", { class: "tools" }, ask.fields && !ask.unplanned ? check : "", go, el("button", { type: "button", onclick: () => box.close() }, "Cancel")));
+  const request = () => ask.request(new FormData(form));
   let sent = false;
+  let asked = 0; // counts what was asked for, so that the answer to an earlier form is not shown
+  let key = crypto.randomUUID();
+  let planned = {}; // {etag, steps} of the plan that is shown
 
   function stale() {
-    if (!sent && !ask.unplanned) go.disabled = true;
+    if (sent || ask.unplanned) return;
+    asked++;
+    go.disabled = true;
+    plan.replaceChildren();
   }
   async function preview() {
     if (!form.reportValidity()) return;
+    const mine = ++asked;
+    go.disabled = true;
     plan.replaceChildren(el("p", { class: "quiet" }, "Planning the change …"));
     try {
-      plan.replaceChildren(...steps(await api.change(ask.request(new FormData(form)), { etag: ask.etag, dryRun: true })));
-      go.disabled = false;
+      const found = await look();
+      if (mine === asked) show(found);
     } catch (error) {
-      complain(error);
+      if (mine === asked) complain(error);
     }
+  }
+  async function look() {
+    const { etag, ...answer } = await api.plan(request());
+    return { etag, steps: steps(answer) };
+  }
+  function show(found, ...before) {
+    planned = found;
+    plan.replaceChildren(...before, found.steps);
+    go.disabled = false;
   }
   async function submit(event) {
     event.preventDefault();
+    if (sent) return;
     if (go.disabled) return preview();
     sent = true;
     go.disabled = true;
     try {
-      const answer = await api.change(ask.request(new FormData(form)), { key, etag: ask.etag });
+      const answer = await make();
+      if (answer === undefined) return;
       box.close();
       after();
       ask.done?.(answer);
     } catch (error) {
       complain(error);
-      sent = false;
       go.disabled = ![429, 503].includes(error.status) && error.status !== undefined; // the same key: it acts once
+    } finally {
+      sent = false;
+    }
+  }
+  // make makes the change, of a later version of the service too if the same would happen to
+  // it. It returns undefined, and shows the new plan, where it would not.
+  async function make() {
+    for (;;) {
+      try {
+        return await api.change(request(), { key, etag: planned.etag });
+      } catch (error) {
+        if (error.status !== 412) throw error;
+      }
+      key = crypto.randomUUID(); // nothing was done
+      const found = await look();
+      if (!found.steps.isEqualNode(planned.steps)) return show(found, el("p", { class: "problem", role: "alert" }, "The service has changed meanwhile. This would happen now:"));
+      planned.etag = found.etag;
     }
   }
   function complain(error) {
-    const changed = error.status === 412 ? " Close this and try again." : "";
-    plan.replaceChildren(el("p", { class: "problem", role: "alert" }, error.message + changed),
+    plan.replaceChildren(el("p", { class: "problem", role: "alert" }, error.message),
       error.violations?.length > 1 ? el("ul", {}, error.violations.map((each) => el("li", {}, each.message))) : "");
   }
 
   if (ask.unplanned) plan.append(ask.unplanned);
   box.replaceChildren(form);
-  box.showModal();
+  if (!box.open) box.showModal();
   if (!ask.fields) preview();
 }
 
@@ -103,8 +137,8 @@ export function dialog(ask) {
 function steps(plan) {
   const items = plan.steps.filter((step) => step.actions.length > 0).map((step) => el("li", {}, step.waits_for ? `When ${shortened(step.waits_for)}: ` : "", shortened(step.actions.map(did).join(", "))));
   const ends = plan.ends_in === "DONE" ? "the service is gone" : `the service is ${words(plan.ends_in)}`;
-  return [items.length ? el("ol", {}, items) : el("p", {}, "Nothing has to be done in OpenNebula."),
-    el("p", {}, plan.complete ? `Then ${ends}.` : "Further steps depend on the outcome.")];
+  return el("div", {}, items.length ? el("ol", {}, items) : el("p", {}, "Nothing has to be done in OpenNebula."),
+    el("p", {}, plan.complete ? `Then ${ends}.` : "Further steps depend on the outcome."));
 }
 
 function did(action) {

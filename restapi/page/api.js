@@ -31,22 +31,24 @@ export const services = (query) => json(`/flowjet/v1/services?${query}`);
 export const templates = async () => (await json("/flowjet/v1/templates")).templates;
 export const why = (id) => json(`/flowjet/v1/services/${id}/why`);
 
-// service is all of a service, with the tag of the version that was read.
-export async function service(id, columns) {
-  const response = await ask(`/flowjet/v1/services/${id}?columns=${columns}`);
-  return { ...(await response.json()), etag: response.headers.get("ETag") };
-}
+export const service = (id, columns) => json(`/flowjet/v1/services/${id}?columns=${columns}`);
 
 // health tells its reasons with 503 when it is bad, and needs no user.
 export const health = async () => (await fetch("/flowjet/v1/health")).json();
 
-// change sends a change: a plan comes back for a dry run, else what the API says, if
+const sends = { "Content-Type": "application/json" };
+
+// plan is what a change would do, with the tag of the service's version that it is planned for.
+export async function plan({ method, path, body }) {
+  const response = await ask(`/flowjet/v1${path}?dry_run=true`, { method, headers: sends, body: body && JSON.stringify(body) });
+  return { ...(await response.json()), etag: response.headers.get("ETag") };
+}
+
+// change makes a change, of the version that etag names if there is one, and returns what the API says, if
 // anything. The same key acts once, however often it is sent.
-export async function change({ method, path, body }, { key, etag, dryRun = false }) {
-  const headers = { "Content-Type": "application/json" };
-  if (!dryRun) headers["Idempotency-Key"] = key;
-  if (etag) headers["If-Match"] = etag;
-  const response = await ask(`/flowjet/v1${path}${dryRun ? "?dry_run=true" : ""}`, { method, headers, body: body && JSON.stringify(body) });
+export async function change({ method, path, body }, { key, etag }) {
+  const headers = { ...sends, "Idempotency-Key": key, ...(etag ? { "If-Match": etag } : {}) };
+  const response = await ask(`/flowjet/v1${path}`, { method, headers, body: body && JSON.stringify(body) });
   return response.status === 204 ? null : response.json();
 }
 

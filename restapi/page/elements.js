@@ -22,6 +22,13 @@ function fill(element, attributes, children) {
   return element;
 }
 
+// redraw replaces what an element has in it, unless it would look the same: what is pressed or
+// has the focus meanwhile stays.
+export function redraw(element, ...children) {
+  const next = fill(element.cloneNode(), {}, children);
+  if (!next.isEqualNode(element)) element.replaceChildren(...next.childNodes);
+}
+
 export const part = (id) => document.getElementById(id);
 
 // state is a state with its sign and colour.

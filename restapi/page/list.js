@@ -2,7 +2,7 @@
 
 import * as address from "./address.js";
 import * as api from "./api.js";
-import { el, part, state } from "./elements.js";
+import { el, part, redraw, state } from "./elements.js";
 import { kindOf, states, words } from "./states.js";
 
 const perPage = 50;
@@ -26,28 +26,28 @@ function chips(counts, chosen) {
   const chip = (value, text, kind) => el("li", {}, el("a", {
     href: address.link(address.read().view, address.read().id, { state: value, offset: "" }), class: `chip ${kind}`, "aria-current": value === chosen ? "true" : undefined,
   }, text));
-  part("states").replaceChildren(chip("", `all ${all}`, ""),
+  redraw(part("states"), chip("", `all ${all}`, ""),
     ...states.filter((name) => counts[name] || name === chosen).map((name) => chip(name, `${words(name)} ${counts[name] ?? 0}`, kindOf(name))));
 }
 
 function rows(list, query) {
   const chosen = address.read();
   const focused = document.activeElement?.closest("#services li")?.dataset.id;
-  part("services").replaceChildren(...list.services.map((row) => el("li", { "data-id": row.id },
+  redraw(part("services"), list.services.map((row) => el("li", { "data-id": row.id },
     el("a", { href: address.link("service", row.id), "aria-current": chosen.view === "service" && chosen.id === row.id ? "true" : undefined },
       el("span", { class: "name" }, row.name), state(row.state),
       el("span", { class: "quiet" }, `#${row.id} · ${row.owner}`),
       el("span", { class: "quiet size" }, `${row.running ?? "?"} of ${row.wanted} VMs run`)))));
   part("none").hidden = list.total > 0;
   part("none").textContent = query.get("q") || query.get("state") ? "No service matches." : "There are no services yet. Begin with a template.";
-  if (focused) part("services").querySelector(`li[data-id="${focused}"] a`)?.focus();
+  if (focused && !part("services").contains(document.activeElement)) part("services").querySelector(`li[data-id="${focused}"] a`)?.focus();
 }
 
 function pages(total, offset) {
   const step = (to, text) => (to < 0 || to >= total ? undefined : el("a", { href: address.link(address.read().view, address.read().id, { offset: to ? String(to) : "" }) }, text));
   part("pages").hidden = total <= perPage && offset === 0;
-  part("pages").replaceChildren(step(offset - perPage, "previous") ?? "", el("span", { class: "quiet" }, `${Math.min(offset + 1, total)} to ${Math.min(offset + perPage, total)} of ${total}`),
-    step(offset + perPage, "next") ?? "");
+  redraw(part("pages"), step(offset - perPage, "previous"), el("span", { class: "quiet" }, `${Math.min(offset + 1, total)} to ${Math.min(offset + perPage, total)} of ${total}`),
+    step(offset + perPage, "next"));
 }
 
 let typing;
