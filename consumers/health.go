@@ -52,8 +52,8 @@ const (
 	unreachableAfter = 2
 )
 
-// watchOned has the other workers take over while this one is cut off from oned, and not from NATS,
-// and they are not. It costs oned nothing while it answers.
+// watchOned has the other workers take over while this one is cut off from oned, or the oned that it calls from the other
+// servers of the zone, and not from NATS, and they are not. It costs oned nothing while it answers.
 func (w *Worker) watchOned(ctx context.Context, members *work.Membership) {
 	ticker := time.NewTicker(lookAtOned)
 	defer ticker.Stop()
@@ -65,7 +65,7 @@ func (w *Worker) watchOned(ctx context.Context, members *work.Membership) {
 		case <-ticker.C:
 		}
 		switch {
-		case failures == 0 && w.oned.Silence() < longSilence:
+		case failures == 0 && w.oned.Silence() < longSilence && w.oned.Doubt() < w.config.DoubtOned:
 			continue
 		case w.onedAnswers(ctx):
 			failures = 0
@@ -84,11 +84,11 @@ func (w *Worker) watchOned(ctx context.Context, members *work.Membership) {
 	}
 }
 
-// onedAnswers reports whether oned answers now.
+// onedAnswers reports whether oned answers now, and leads the zone as far as is known.
 func (w *Worker) onedAnswers(ctx context.Context) bool {
 	asking, cancel := context.WithTimeout(ctx, lookAtOned)
 	defer cancel()
-	return w.oned.Ping(asking)
+	return w.oned.Ping(asking) && w.oned.Doubt() < w.config.DoubtOned
 }
 
 // metrics are the worker's figures; none has a label without bound.

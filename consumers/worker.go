@@ -44,6 +44,9 @@ type Config struct {
 	// ConfirmDamage is for how long a stream has to end before what was read of it until it
 	// counts as damaged and is repaired, default 10 s.
 	ConfirmDamage time.Duration
+	// DoubtOned is for how long it may be uncertain who leads the zone before other workers, that know it,
+	// take over, default 10 s: elections are shorter.
+	DoubtOned time.Duration
 	// Hearing reports whether a bridge passes on all hook events; nil where nobody knows.
 	Hearing func() bool
 	// Handling is told of each input just before it is handled, and must not block; nil for nobody.
@@ -59,6 +62,7 @@ func (c Config) withDefaults() Config {
 	c.ScanInterval = cmp.Or(max(c.ScanInterval, 0), 2*time.Minute)
 	c.AwaitDocument = cmp.Or(max(c.AwaitDocument, 0), 15*time.Second)
 	c.ConfirmDamage = cmp.Or(max(c.ConfirmDamage, 0), 10*time.Second)
+	c.DoubtOned = cmp.Or(max(c.DoubtOned, 0), 10*time.Second)
 	c.Settings = cmp.Or(c.Settings, defaults)
 	c.Settings.AutoscalerInterval = cmp.Or(max(c.Settings.AutoscalerInterval, 0), defaults.AutoscalerInterval)
 	c.Settings.RetryFor = cmp.Or(max(c.Settings.RetryFor, 0), defaults.RetryFor)

@@ -185,6 +185,10 @@ func (c *Client) Silence() time.Duration {
 	return time.Since(c.pulse.since)
 }
 
+// Doubt is for how long a majority of the zone's servers has not confirmed who leads, as far as calls have found out. A leader
+// that is cut off from the other servers answers on, and changes that it is asked for hang.
+func (c *Client) Doubt() time.Duration { return c.leader.doubt() }
+
 // Box seals with the server user's password: every process of Flowjet that acts for users can
 // open what another has sealed, and nobody who has not the password.
 func (c *Client) Box() *seal.Box {

@@ -41,8 +41,9 @@ type leader struct {
 	term      int
 	since     time.Time // when the term was heard of, zero for the first one
 	confirmed time.Time
-	asking    bool   // a goroutine carries out rounds
-	queued    *round // not begun yet
+	doubted   time.Time // when the first of the last rounds ended that found nobody who certainly leads, zero after one that did
+	asking    bool      // a goroutine carries out rounds
+	queued    *round    // not begun yet
 	running   *round
 	pause     time.Duration
 	last      time.Time // when the last round ended
@@ -85,6 +86,16 @@ func (l *leader) leadership() (term int, since time.Time) {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
 	return max(0, l.term), l.since
+}
+
+// doubt returns for how long no round has found a server that certainly leads; 0 where there is nobody else to ask.
+func (l *leader) doubt() time.Duration {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	if l.doubted.IsZero() || !l.follows || len(l.servers.all()) < 2 {
+		return 0
+	}
+	return time.Since(l.doubted)
 }
 
 func (l *leader) hasChoice() bool {
@@ -178,7 +189,14 @@ func (l *leader) choose(found []raftAnswer) {
 	servers := l.servers.all()
 	best, certain := leading(found, l.poll.quorum(servers))
 	_, restored := leading(found, max(len(servers), len(l.servers.listed))/2+1)
-	if best == nil || best.status.Term < l.term && !restored {
+	outdated := best == nil || best.status.Term < l.term && !restored
+	switch {
+	case certain && !outdated:
+		l.doubted = time.Time{}
+	case l.doubted.IsZero():
+		l.doubted = time.Now()
+	}
+	if outdated {
 		l.pause = min(2*l.pause, longPause)
 		return
 	}

@@ -196,3 +196,18 @@ func TestHangingLeaderIsLeft(t *testing.T) {
 		t.Errorf("a write that a hanging oned may have carried out: %v", err)
 	}
 }
+
+// TestDoubtOfALeaderThatIsCutOff: it says that it leads, but no other server confirms it any more.
+func TestDoubtOfALeaderThatIsCutOff(t *testing.T) {
+	leader, second, third := newServer(t, "leader", opennebula.RaftLeader, 1), newServer(t, "second", opennebula.RaftFollower, 1), newServer(t, "third", opennebula.RaftFollower, 1)
+	client := clientOf(t, leader, second, third)
+	if name := whoAnswers(t, client); name != "leader" || client.Doubt() != 0 {
+		t.Fatalf("%s answered, in doubt for %s", name, client.Doubt())
+	}
+	second.Close()
+	third.Close()
+	poll.Until(t, "the leader to be doubted", func() bool { return whoAnswers(t, client) == "leader" && client.Doubt() > 0 })
+	if single := clientOf(t, leader); whoAnswers(t, single) != "leader" || single.Doubt() != 0 {
+		t.Error("the only server is doubted")
+	}
+}

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/internal/natstest"
@@ -435,5 +437,30 @@ func TestDoctorOfJetStreamsStorage(t *testing.T) {
 	found.checkStreams(inspect.Overview{Streams: []inspect.StreamStatus{{Name: "DLQ", Trouble: "it is full to nine tenths"}}})
 	if got := strings.Join(wrongOf(found.findings), ", "); got != "warning stream DLQ" {
 		t.Errorf("a stream that is nearly full is %s", got)
+	}
+}
+
+// A server that was cut off until just now reports an end of a stream that the others have passed.
+func TestDoctorWaitsForTheEndOfWork(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.must(d.pipe.SaveCursor(t.Context(), pipeline.PartitionKey(3), 900))
+	stream, err := d.pipe.JetStream().Stream(t.Context(), pipeline.StreamWork)
+	d.must(err)
+	asked, err := d.pipe.Conn().SubscribeSync("$JS.API.STREAM.INFO." + pipeline.StreamWork)
+	d.must(err)
+	d.must(d.pipe.Conn().Flush())
+	caughtUp := make(chan error, 1)
+	go func() {
+		if _, err := asked.NextMsg(poll.Limit); err != nil {
+			caughtUp <- err
+			return
+		}
+		caughtUp <- stream.Purge(t.Context(), jetstream.WithPurgeSequence(902))
+	}()
+	found := diagnosis{now: time.Now()}
+	found.checkDamage(t.Context(), d.pipe)
+	if err := <-caughtUp; err != nil || len(found.findings) != 0 {
+		t.Errorf("of a stream that is whole it says %s%v", found.said(), err)
 	}
 }
