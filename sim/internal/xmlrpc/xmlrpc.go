@@ -266,7 +266,14 @@ func (w *Writer) Group(name string, namesAndValues ...any) {
 }
 
 // Open writes <name>.
-func (w *Writer) Open(name string) { w.WriteString("<" + name + ">") }
+func (w *Writer) Open(name string) { w.tag("<", name) }
 
 // Shut writes </name>.
-func (w *Writer) Shut(name string) { w.WriteString("</" + name + ">") }
+func (w *Writer) Shut(name string) { w.tag("</", name) }
+
+// tag puts nothing together first: tags are most of what a simulated zone writes.
+func (w *Writer) tag(begin, name string) {
+	w.WriteString(begin)
+	w.WriteString(name)
+	w.WriteByte('>')
+}
