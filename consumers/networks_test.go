@@ -161,3 +161,12 @@ func TestNetworkEventsReachTheService(t *testing.T) {
 	}
 	w.await(service, spec.ServiceRunning)
 }
+
+// A reservation whose text names it is made by the service's name for it all the same, by which it is found and deleted again.
+func TestAReservationWithANameOfItsOwnIsDeleted(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	w.hear()
+	service := w.deployed("%s", strings.Replace(netsService, "SIZE=5", `NAME=mine\nSIZE=5`, 1))
+	w.undeployed(service)
+}

@@ -94,11 +94,31 @@ func (n networker) wantedNetwork(name string, choice raw.Object) (Network, bool)
 		if id, made := raw.Whole(choice["id"]); made {
 			network.ID, network.Attempted = id, true
 		} else if source == spec.FromReservation {
-			network.Extra += fmt.Sprintf("\nNAME=\"%s\"\n", one.Escape(network.Called))
+			network.Extra = reservationText(network.Extra, network.Called)
 		}
 		return network, true
 	}
 	return Network{}, false
+}
+
+// reservationText is a reservation's text with the network's name, as OneFlow appends it. Of several names oned takes the first: where
+// the text has one of its own, which is not the service's alone, the network's name goes before it.
+func reservationText(extra, called string) string {
+	name := fmt.Sprintf("NAME=\"%s\"\n", one.Escape(called))
+	given, _ := one.ParseTemplate(extra)
+	for attribute := range given {
+		if strings.EqualFold(attribute, "NAME") {
+			return name + extra
+		}
+	}
+	return extra + "\n" + name
+}
+
+// OwnNetworks returns the networks that the service has made for itself, by the ids in its document.
+func OwnNetworks(service spec.Service) []Network {
+	p := newPlanner(Input{State: State{Service: service}})
+	p.networker.syncNetworks()
+	return slices.DeleteFunc(p.Networks, func(n Network) bool { return n.ID == noNetwork })
 }
 
 func (n networker) network(name string) *Network {

@@ -234,3 +234,15 @@ func TestNetworkThatDoesNotEndFailsTheService(t *testing.T) {
 	s.plan()
 	s.wantActions("delete document")
 }
+
+// oned takes the first of several names. A reservation's text may have one of its own, in either case and quoted or not.
+func TestAReservationIsCalledAsItsServiceExpects(t *testing.T) {
+	for _, extra := range []string{`NAME=mine\nSIZE=5`, `SIZE=5\nname = \"mine\"`} {
+		s := newStage(t, strings.Replace(netsService, "SIZE=5", extra, 1))
+		s.plan()
+		text := s.actions[1].Network.Extra
+		if at := strings.Index(text, `NAME="Res-27"`); at < 0 || at > strings.Index(strings.ToLower(text), "mine") || !strings.Contains(text, "SIZE=5") {
+			t.Errorf("with %s the network is reserved with %q", extra, text)
+		}
+	}
+}

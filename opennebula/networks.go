@@ -71,6 +71,12 @@ func (s networkCalls) DeleteNetwork(ctx context.Context, id int) error {
 	return s.do(ctx, "one.vn.delete", id)
 }
 
+// ChownNetwork changes a virtual network's user and group; -1 leaves one as it is
+// (one.vn.chown).
+func (s networkCalls) ChownNetwork(ctx context.Context, id, uid, gid int) error {
+	return s.do(ctx, "one.vn.chown", id, uid, gid)
+}
+
 // Router is a virtual router.
 type Router struct {
 	ID    int

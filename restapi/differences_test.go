@@ -33,6 +33,8 @@ var (
 	optionalInput  = &difference{"an optional user input without a value", "400", "its default, or none"}
 	unknownNetwork = &difference{"a NIC on a `$NETWORK` that nobody declares", "accepted; the service fails to deploy", "400, naming role and network (`networks` can come with `merge_template` where the template is OneFlow 6's)"}
 	notReadable    = &difference{"contents, inputs and networks' `extra` that oned cannot read, a reservation without `SIZE`", "accepted; the service fails to deploy", "400, naming the attribute"}
+	ownNetworks    = &difference{"`chown` and `chgrp` of a service with networks that it has made", "the networks stay the former owner's", "they go along: the new owner's service deletes them in the end"}
+	namedNetwork   = &difference{"a reservation with a `NAME` in its `extra`", "has that name; two services cannot have it at once", "is called `<network>-<service id>`, as others are"}
 	unknownRole    = &difference{"a role in `merge_template` that the template does not have", "silently ignored", "400, unless it is a whole role, which is added"}
 	brokenDocument = &difference{"one service's unreadable document", "breaks the list for everybody", "only that service is affected, and its log has the reason"}
 )
@@ -40,7 +42,7 @@ var (
 // differences are in the order of the table.
 var differences = []*difference{
 	badJSON, unknownAction, hangs, immutable, noNumber, warning, wayBack, notThereYet, cloneMissing, noCardinality, deleteType, shortOctet, chownGroup,
-	otherTarget, optionalInput, unknownNetwork, notReadable, unknownRole, oldDialog, brokenDocument,
+	otherTarget, optionalInput, unknownNetwork, notReadable, ownNetworks, namedNetwork, unknownRole, oldDialog, brokenDocument,
 }
 
 // meant is a recorded call that is answered with another status on purpose.

@@ -100,6 +100,10 @@ func (calmOned) ChownRouter(context.Context, int, int, int) error               
 func (calmOned) ChownVM(context.Context, int, int, int) error                    { return nil }
 func (calmOned) UnscheduleAction(context.Context, int, int) error                { return nil }
 func (calmOned) DeleteVMTemplate(context.Context, int, bool) error               { return nil }
+func (calmOned) ChownNetwork(context.Context, int, int, int) error               { return nil }
+func (calmOned) Network(context.Context, int) (opennebula.Network, error) {
+	return opennebula.Network{}, nil
+}
 func (calmOned) ScheduleAction(context.Context, int, string, string, time.Time) (int, error) {
 	return 0, nil
 }

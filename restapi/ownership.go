@@ -65,7 +65,7 @@ func ownerID(ctx context.Context, params attributes, parameter string, list func
 	return entries[at].ID, nil
 }
 
-// change gives a service's document, its VMs and virtual routers to another user or group, as the caller. If one
+// change gives a service's document, its VMs, virtual routers and own networks to another user or group, as the caller. If one
 // of them cannot be moved, those that were are moved back.
 //
 // The document goes first. Then the worker's answer is waited for: what it was making for the former owner is in the document
@@ -111,9 +111,9 @@ type possession struct {
 }
 
 // possessions returns what a service has once its worker knows of the new owner: its virtual
-// routers, which take their VMs along, and the VMs of its other roles, as far as they still exist.
+// routers, which take their VMs along, the VMs of its other roles, and the networks that it has made, as far as they still exist.
 //
-// A VM or router that somebody has written into the document and that is not the service's keeps its owner.
+// A VM, router or network that somebody has written into the document and that is not the service's keeps its owner.
 func (o *ownership) possessions(ctx context.Context, r *request, service opennebula.Document) ([]possession, error) {
 	if err := o.awaitWorker(ctx, r, service.ID); err != nil {
 		return nil, err
@@ -144,7 +144,30 @@ func (o *ownership) possessions(ctx context.Context, r *request, service openneb
 		}
 		all = append(all, found...)
 	}
-	return all, nil
+	given.Body = body
+	networks, err := networksOf(ctx, o.oned.server(), r.oned, given)
+	return append(all, networks...), err
+}
+
+// networksOf returns the networks that the service has made for itself: only their owner's service can delete them. They are
+// read by the server, for their owner gives others no right to them.
+func networksOf(ctx context.Context, server, caller session, service spec.Service) ([]possession, error) {
+	var networks []possession
+	for _, own := range flow.OwnNetworks(service) {
+		network, err := server.Network(ctx, own.ID)
+		if opennebula.IsCode(err, opennebula.CodeNoExists) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read network %d: %w", own.ID, err)
+		}
+		if uid := network.Owner.UID; network.Name != own.Called || uid != service.Owner.UID && uid != service.Former.UID {
+			continue
+		}
+		move := func(ctx context.Context, uid, gid int) error { return caller.ChownNetwork(ctx, own.ID, uid, gid) }
+		networks = append(networks, possession{fmt.Sprintf("network %d", own.ID), network.Owner, move})
+	}
+	return networks, nil
 }
 
 // awaitWorker has the service's worker carry out an update that changes nothing: it does so after everything queued before, and

@@ -11,6 +11,7 @@ import (
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/sim"
 )
@@ -240,6 +241,58 @@ func TestChownMovesAllOrNothing(t *testing.T) {
 	if uids := w.owners(service, first, second); uids != [3]int{aliceID, aliceID, aliceID} {
 		t.Errorf("the owners are %v, want %d", uids, aliceID)
 	}
+}
+
+// The networks that a service has made go to its new owner, as whom the worker deletes them. One that only stands in the
+// document stays.
+func TestChownMovesTheServicesOwnNetworks(t *testing.T) {
+	w := newWorld(t, Config{})
+	w.whole()
+	made := w.expect(admin, "POST", "/service_template", `{"name":"nets","networks":{"Priv":"M|network| | |template_id:0","Old":"M|network| | |id:0"},
+		"networks_values":[{"Priv":{"template_id":"0","extra":"AR=[TYPE=IP4,IP=10.9.9.1,SIZE=9]"}},{"Old":{"id":"0"}}],
+		"roles":[{"name":"a","type":"vm","cardinality":1,"template_id":0,"template_contents":{"NIC":[{"NETWORK_ID":"$Priv"}]}}]}`, 201, "")
+	id, _ := w.document(made)
+	id, _ = w.document(w.expect(admin, "POST", "/service_template/"+id+"/action", perform("instantiate", `{}`), 201, ""))
+	service := "/service/" + id
+	running := func() bool {
+		_, body := w.document(w.expect(admin, "GET", service, "", 200, ""))
+		return *body.State == spec.ServiceRunning
+	}
+	poll.Until(t, "the service to run", running)
+	w.must(w.sim.FailCall(sim.CallFailure{Method: "one.vn.chown", Nth: 1}))
+	w.expect(admin, "POST", service+"/action", perform("chown", `{"owner_id":"2"}`), 500, "change the owner of network")
+	w.sim.ClearFaults()
+	if got := w.networkOwners(); got["Priv-"+id] != 0 || got["Priv-"+id] != w.documentOwner(service) {
+		t.Errorf("after a failure the owners are %v", got)
+	}
+	w.expect(admin, "POST", service+"/action", perform("chown", `{"owner_id":"2"}`), 204, "")
+	for name, uid := range w.networkOwners() {
+		if mine := name == "Priv-"+id; mine != (uid == 2) {
+			t.Errorf("network %s is user %d's", name, uid)
+		}
+	}
+	w.expect(alice, "DELETE", service, "", 204, "")
+	poll.Until(t, "the service to end", func() bool { return w.call(admin, "GET", service, "").status == 404 })
+	if _, left := w.networkOwners()["Priv-"+id]; left {
+		t.Error("its network is left behind")
+	}
+}
+
+// networkOwners are the users of all networks, by the networks' names.
+func (w *world) networkOwners() map[string]int {
+	networks, err := w.oned.Server().Networks(w.t.Context(), opennebula.FilterAll)
+	w.must(err)
+	owners := map[string]int{}
+	for _, network := range networks {
+		owners[network.Name] = network.Owner.UID
+	}
+	return owners
+}
+
+func (w *world) documentOwner(service string) int {
+	document, err := w.oned.Server().Document(w.t.Context(), idOf(w.t, service))
+	w.must(err)
+	return document.Owner.UID
 }
 
 // Terraform gives a service to its owner while it is being deployed: the VMs that are being made are moved as well, and

@@ -43,6 +43,8 @@ type session interface {
 	ChownVM(ctx context.Context, id, uid, gid int) error
 	Router(ctx context.Context, id int) (opennebula.Router, error)
 	ChownRouter(ctx context.Context, id, uid, gid int) error
+	Network(ctx context.Context, id int) (opennebula.Network, error)
+	ChownNetwork(ctx context.Context, id, uid, gid int) error
 	ScheduleAction(ctx context.Context, vm int, action, args string, at time.Time) (int, error)
 	ScheduledActions(ctx context.Context, vm int) ([]opennebula.ScheduledAction, error)
 	UnscheduleAction(ctx context.Context, vm, action int) error
@@ -309,6 +311,10 @@ func (g guarded) ChownVM(ctx context.Context, id, uid, gid int) error {
 
 func (g guarded) ChownRouter(ctx context.Context, id, uid, gid int) error {
 	return g.write(nil, func() error { return g.session.ChownRouter(ctx, id, uid, gid) })
+}
+
+func (g guarded) ChownNetwork(ctx context.Context, id, uid, gid int) error {
+	return g.write(nil, func() error { return g.session.ChownNetwork(ctx, id, uid, gid) })
 }
 
 func (g guarded) ScheduleAction(ctx context.Context, vm int, action, args string, at time.Time) (id int, err error) {

@@ -286,6 +286,7 @@ var methods = map[string]method{
 	"one.vn.reserve":             writes("is", networks.on(use, networkReserve)),
 	"one.vn.delete":              writes("i", networks.change(manage, networkDelete)),
 	"one.vn.chmod":               writes("iiiiiiiiii", networks.chmod()),
+	"one.vn.chown":               writes("iii", networks.chown()),
 	"one.vntemplate.allocate":    writes("s", allocateTemplate(&vnTemplates, "vntemplate-")),
 	"one.vntemplate.instantiate": writes("i|ss", vnTemplates.on(use, vnTemplateInstantiate)),
 

@@ -192,7 +192,11 @@ func (m *migration) takeOver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(m.out, "%d services are taken over; workers continue with them as soon as they run (systemctl enable --now flowjet).\n", count)
+	taken, them := fmt.Sprintf("%d services are", count), "them"
+	if count == 1 {
+		taken, them = "1 service is", "it"
+	}
+	fmt.Fprintf(m.out, "%s taken over; workers continue with %s as soon as they run (systemctl enable --now flowjet).\n", taken, them)
 	return nil
 }
 
@@ -259,6 +263,10 @@ func (m *migration) giveBack(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(m.out, "%d documents were written. OneFlow can be started (systemctl enable --now opennebula-flow).\n", written)
+	were := fmt.Sprintf("%d documents were", written)
+	if written == 1 {
+		were = "1 document was"
+	}
+	fmt.Fprintf(m.out, "%s written. OneFlow can be started (systemctl enable --now opennebula-flow).\n", were)
 	return nil
 }

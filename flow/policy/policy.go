@@ -3,6 +3,7 @@
 package policy
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -211,6 +212,15 @@ type tick struct {
 
 const maxTicks = 4096
 
+// nicknames are cron's names for whole recurrences, which OneFlow takes, too.
+var nicknames = map[string]string{
+	"@yearly": "0 0 1 1 *", "@annually": "0 0 1 1 *", "@monthly": "0 0 1 * *", "@weekly": "0 0 * * 0",
+	"@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@hourly": "0 * * * *",
+}
+
+// Fields are the fields of a recurrence, which may be given by its nickname.
+func Fields(recurrence string) string { return cmp.Or(nicknames[recurrence], recurrence) }
+
 // NextStart is the policy's first start behind the time that it was last looked at; false if there is none. Times
 // without a zone are the server's, as are cron's: now carries it.
 func (by Adjustment) NextStart(now time.Time) (time.Time, bool) {
@@ -229,7 +239,7 @@ func (by Adjustment) NextStart(now time.Time) (time.Time, bool) {
 	if known {
 		return found.next, found.comes
 	}
-	next, err := gronx.NextTickAfter(by.Recurrence, last, false)
+	next, err := gronx.NextTickAfter(Fields(by.Recurrence), last, false)
 	ticks.Lock()
 	defer ticks.Unlock()
 	if len(ticks.known) >= maxTicks {
@@ -281,8 +291,11 @@ func Overdue(service spec.Service, now time.Time) bool {
 // startTimeLayouts are the ways in which a time can be written. Without a zone it is in the server's, as in OneFlow.
 var startTimeLayouts = []string{
 	time.RFC3339Nano, "2006-01-02 15:04:05 -0700", "2006-01-02 15:04:05 MST", "2006-01-02 15:04:05", "2006-01-02T15:04:05",
-	"2006-01-02 15:04", "2006-01-02", time.RFC1123Z, time.RFC1123, time.ANSIC,
+	"2006-01-02 15:04", "2006-01-02", time.RFC1123Z, time.RFC1123, time.ANSIC, "2006-01-02 15:04:05 -07:00", "2006-01-02 15:04:05Z07:00",
+	"2006-01-02 15:04 MST", "2006-01-02T15:04Z07:00", "2006-01-02T15:04", "2006/01/02 15:04:05", "2006/01/02 15:04", "2006/01/02",
 }
+
+var digits = regexp.MustCompile(`^[0-9]+$`)
 
 // latestStart bounds a start_time: later ones cannot be written in RFC 3339 in every zone.
 var latestStart = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -292,10 +305,10 @@ var latestStart = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 func ParseStartTime(value json.RawMessage, zone *time.Location) (time.Time, error) {
 	text := string(value)
 	_ = json.Unmarshal(value, &text) // a number stays as it is
-	text = strings.TrimSpace(text)
-	if seconds, err := strconv.ParseInt(text, 10, 64); err == nil && seconds >= 0 && seconds < latestStart.Unix() {
+	if seconds, err := strconv.ParseInt(text, 10, 64); err == nil && digits.MatchString(text) && seconds < latestStart.Unix() {
 		return time.Unix(seconds, 0).In(zone), nil
 	}
+	text = strings.TrimSpace(text) // of a date only, as OneFlow does
 	for _, layout := range startTimeLayouts {
 		if start, err := time.ParseInLocation(layout, text, zone); err == nil && start.Before(latestStart) {
 			return start, nil

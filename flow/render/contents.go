@@ -20,8 +20,8 @@ import (
 // attributesFrom are the attributes that one value of template_contents makes.
 func attributesFrom(name string, value json.RawMessage, variables variables) (attributes []one.Attribute) {
 	switch raw.KindOf(value) {
-	case raw.KindNull:
-		return nil
+	case raw.KindNull: // it empties the VM template's value, as OneFlow's does
+		return []one.Attribute{{Name: name}}
 	case raw.KindArray:
 		for _, element := range raw.Elements(value) {
 			attributes = append(attributes, attributesFrom(name, element, variables)...)
@@ -91,7 +91,9 @@ func FillContents(body *spec.Body, role *spec.Role) {
 		maps.Copy(contents, raw.Attributes(role.TemplateContents))
 		maps.Copy(context, raw.Attributes(contents[contextAttribute]))
 		for name, value := range values {
-			contents[name] = value
+			if raw.KindOf(value) != raw.KindNull { // an input that was left out empties nothing
+				contents[name] = value
+			}
 			raw.SetDefault(context, name, string(raw.Marshal("$"+name)))
 		}
 		contents[contextAttribute] = context.JSON()

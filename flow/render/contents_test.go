@@ -54,9 +54,10 @@ func TestExtraTemplateMergesContents(t *testing.T) {
 		},
 		"an object instead of a text":    {`{"CPU":{"A":"1"}}`, context + "CPU = [\nA = \"1\"\n]\nMEMORY = \"16\"\n" + nic},
 		"quotes are escaped":             {`{"MEMORY":"say \"hi\"","CPU":"C:\\"}`, context + "CPU = \"C:\\ \"\nMEMORY = \"say \\\"hi\\\"\"\n" + nic},
+		"null empties":                   {`{"MEMORY":null,"NIC":[null],"CPU":{"A":null}}`, context + "CPU = [\nA = \"\"\n]\nMEMORY = \"\"\nNIC = \"\"\n"},
 		"names in any case":              {`{"nic":[]}`, context + unmerged},
 		"marks cannot be forged":         {`{"service_id":"1","FLOWJET_KEY":"x","MEMORY":1}`, context + "CPU = \"0.01\"\nMEMORY = \"1\"\n" + nic},
-		"booleans, nothing and no value": {`{"A":true,"B":null,"CONTEXT":{}}`, context + unmerged + nic + "A = \"true\"\n"},
+		"booleans, nothing and no value": {`{"A":true,"B":null,"CONTEXT":{}}`, context + unmerged + nic + "A = \"true\"\nB = \"\"\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			body := `{"name":"x","roles":[{"name":"a","template_contents":` + test.contents + `}]}`

@@ -60,7 +60,7 @@ type Role struct {
 	Type               string          `json:"type,omitempty"`
 	Cardinality        int             `json:"cardinality"`
 	TemplateID         int             `json:"template_id"`
-	Parents            []string        `json:"parents,omitempty"`
+	Parents            []string        `json:"parents,omitzero"`
 	ShutdownAction     string          `json:"shutdown_action,omitempty"`
 	MinVMs             *int            `json:"min_vms,omitempty"`
 	MaxVMs             *int            `json:"max_vms,omitempty"`

@@ -25,6 +25,7 @@ func normalise(whole raw.Object, registered time.Time) (spec.Body, *findings) {
 		delete(whole, attribute)
 	}
 	found := newFindings(nil)
+	refuseEmpty(found, "", whole, bodyChoices)
 	convert(found, "", whole, bodyRules)
 	if roles, has := whole["roles"]; has {
 		whole["roles"] = raw.Changed(roles, func(i int, role raw.Object) bool {
@@ -53,6 +54,7 @@ func normaliseRole(f *findings, path string, role raw.Object) {
 	if raw.KindOf(role["template_id"]) == raw.KindNull {
 		f.add(path+"template_id", "is missing; it must be the id of a VM template")
 	}
+	refuseEmpty(f, path, role, roleChoices)
 	convert(f, path, role, roleRules)
 	raw.SetDefault(role, "cardinality", "0")
 	convertPolicies(f, path, role)
@@ -65,12 +67,32 @@ func convertPolicies(f *findings, path string, role raw.Object) {
 	for _, attribute := range slices.Sorted(maps.Keys(policyRules)) {
 		if policies, has := role[attribute]; has {
 			role[attribute] = raw.Changed(policies, func(i int, policy raw.Object) bool {
+				given := maps.Clone(policy)
 				convert(f, fmt.Sprintf("%s%s[%d].", path, attribute, i), policy, policyRules[attribute])
+				for name, value := range given {
+					if raw.KindOf(value) == raw.KindNull { // it stays, as with OneFlow
+						policy[name] = value
+					}
+				}
 				return true
 			})
 		}
 	}
 }
+
+// refuseEmpty refuses texts that name one of several choices and name none, as OneFlow does.
+func refuseEmpty(f *findings, path string, o raw.Object, choices map[string][]string) {
+	for _, attribute := range slices.Sorted(maps.Keys(choices)) {
+		if value := o[attribute]; raw.KindOf(value) == raw.KindText && raw.Text(value) == "" {
+			f.add(path+attribute, "is \"\"; it can be %s", raw.Choices(choices[attribute]))
+		}
+	}
+}
+
+var (
+	bodyChoices = map[string][]string{"deployment": {"none", spec.DeploymentStraight}, "shutdown_action": shutdownActions}
+	roleChoices = map[string][]string{"shutdown_action": shutdownActions}
+)
 
 // convert brings the attributes for which there is a rule into their form, and takes out those that have none.
 func convert(f *findings, path string, o raw.Object, rules map[string]rule) {

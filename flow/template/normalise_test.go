@@ -6,6 +6,7 @@ import (
 
 	"github.com/flowjet/flowjet/flow/internal/raw"
 	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // normalised is a body as it is kept, without registration_time.
@@ -93,4 +94,31 @@ func FuzzParseTemplateText(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, text string) {
 		_, _ = one.ParseTemplate(text)
 	})
+}
+
+// A client that compares what it has sent with what it reads, as Terraform does, finds empty lists and null again, after a change as well.
+func TestEmptyListsAndNullStay(t *testing.T) {
+	const sent = `{"name":"s","deployment":"straight","description":"","shutdown_action":null,"networks":{},"user_inputs":null,"unknown":null,"roles":[
+		{"name":"a","type":"vm","cardinality":1,"template_id":0,"parents":[],"min_vms":1,"max_vms":2,"shutdown_action":null,"cooldown":null,"elasticity_policies":[],
+		"scheduled_policies":[{"type":"CHANGE","adjust":1,"recurrence":"@daily","start_time":null,"min_adjust_step":null}]},
+		{"name":"b","type":"vm","cardinality":0,"template_id":0,"parents":null,"template_contents":null}]}`
+	body, err := Read([]byte(sent), registered)
+	for _, change := range []func(held []byte) (spec.Body, error){
+		func(held []byte) (spec.Body, error) { return Replace(held, held, registered) },
+		func(held []byte) (spec.Body, error) { return Replace(held, []byte(sent), registered) },
+		func(held []byte) (spec.Body, error) { return Append(held, []byte(`{"description":""}`), registered) },
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept := raw.Attributes(raw.Marshal(body))
+		delete(kept, "registration_time")
+		if !raw.Equal(kept.JSON(), []byte(sent)) {
+			t.Errorf("it becomes %s", kept.JSON())
+		}
+		body, err = change(raw.Marshal(body))
+	}
+	if _, err := Instantiate(raw.Marshal(body), nil, registered); err != nil {
+		t.Error("it cannot be instantiated: ", err)
+	}
 }

@@ -35,7 +35,58 @@ func Read(text []byte, now time.Time) (spec.Body, error) {
 // readTemplate reads a template. One in the form of OneFlow 6 may leave it to who instantiates it which networks there are.
 func readTemplate(whole raw.Object, registered time.Time) (spec.Body, error) {
 	open := isOld(whole) && len(whole["networks"]) == 0 && len(whole["networks_values"]) == 0
-	return readAgainst(whole, nil, open, registered)
+	given := nullsOf(whole)
+	body, err := readAgainst(whole, nil, open, registered)
+	if err == nil {
+		given.keep(&body)
+	}
+	return body, err
+}
+
+// nulls are the attributes that a template and its roles have as null: as if they were absent, but the template shows them as
+// OneFlow does. Terraform, which writes null for what a module leaves open, would else change the template for ever.
+type nulls struct {
+	body  []string
+	roles [][]string
+}
+
+func nullsOf(whole raw.Object) (given nulls) {
+	of := func(o raw.Object, rules map[string]rule) (names []string) {
+		for name := range rules {
+			if value, has := o[name]; has && raw.KindOf(value) == raw.KindNull {
+				names = append(names, name)
+			}
+		}
+		return names
+	}
+	given.body = of(whole, bodyRules)
+	for _, role := range raw.Objects(whole["roles"]) {
+		given.roles = append(given.roles, of(role, roleRules))
+	}
+	return given
+}
+
+// keep puts back the attributes that the body does not have any more.
+func (n nulls) keep(body *spec.Body) {
+	if len(n.body) == 0 && !slices.ContainsFunc(n.roles, func(names []string) bool { return len(names) > 0 }) {
+		return
+	}
+	put := func(names []string, written raw.Object, extra *map[string]json.RawMessage) {
+		for _, name := range names {
+			if _, has := written[name]; has {
+				continue
+			}
+			if *extra == nil {
+				*extra = map[string]json.RawMessage{}
+			}
+			(*extra)[name] = json.RawMessage("null")
+		}
+	}
+	written := raw.Attributes(raw.Marshal(*body))
+	put(n.body, written, &body.Extra)
+	for i, role := range raw.Objects(written["roles"]) {
+		put(n.roles[i], role, &body.Roles[i].Extra)
+	}
 }
 
 // readAgainst reads a body whose roles may refer to those that are declared beside what it declares itself, or to anything.
@@ -168,9 +219,11 @@ func change(old, replacement raw.Object, now time.Time) (spec.Body, error) {
 		return body, err
 	}
 	// It stays in the form that it has: of OneFlow 6, or without what is left out.
+	absent := nullsOf(raw.Attributes(text))
 	if body, err = spec.ParseBody(text); err != nil {
 		return spec.Body{}, err
 	}
+	absent.keep(&body)
 	body.RegistrationTime = registered.Unix()
 	return body, nil
 }

@@ -171,7 +171,7 @@ func checkPolicies(f *findings, path string, policies rolePolicies) {
 		_, err := policy.ParseStartTime(given.StartTime, time.UTC)
 		reference := time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
 		by := policy.Adjustment{Recurrence: given.Recurrence, LastEval: reference.Unix()}
-		once, again := len(given.StartTime) > 0, given.Recurrence != ""
+		once, again := raw.KindOf(given.StartTime) != raw.KindNull, given.Recurrence != ""
 		switch {
 		case once == again:
 			f.add(path, "needs either \"start_time\" or \"recurrence\", and not both")
@@ -209,7 +209,7 @@ type roleShape struct {
 type elasticityShape struct {
 	Type          string `json:"type" validate:"required,oneof=CHANGE CARDINALITY PERCENTAGE_CHANGE"`
 	Adjust        *int   `json:"adjust" validate:"required"`
-	MinAdjustStep *int   `json:"min_adjust_step" validate:"omitempty,gte=0"`
+	MinAdjustStep *int   `json:"min_adjust_step" validate:"omitempty,gte=1"`
 	Expression    string `json:"expression" validate:"required,max=4096"`
 	Period        *int   `json:"period" validate:"omitempty,gte=0"`
 	PeriodNumber  *int   `json:"period_number" validate:"omitempty,gte=0"`
@@ -219,7 +219,7 @@ type elasticityShape struct {
 type scheduledShape struct {
 	Type          string          `json:"type" validate:"required,oneof=CHANGE CARDINALITY PERCENTAGE_CHANGE"`
 	Adjust        *int            `json:"adjust" validate:"required"`
-	MinAdjustStep *int            `json:"min_adjust_step" validate:"omitempty,gte=0"`
+	MinAdjustStep *int            `json:"min_adjust_step" validate:"omitempty,gte=1"`
 	Recurrence    string          `json:"recurrence" validate:"omitempty,max=256,fivefields"`
 	StartTime     json.RawMessage `json:"start_time"`
 }
@@ -244,7 +244,8 @@ func newShapes() *validator.Validate {
 		return !strings.Contains(name, "]]>") && !strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f || r == '<' || r == '&' })
 	})
 	register(v, "fivefields", func(value reflect.Value) bool {
-		return len(strings.Fields(value.String())) == 5 && gronx.IsValid(value.String())
+		recurrence := policy.Fields(value.String())
+		return len(strings.Fields(recurrence)) == 5 && gronx.IsValid(recurrence)
 	})
 	return v
 }

@@ -32,6 +32,15 @@ func TestReadTemplateRefuses(t *testing.T) {
 		"role null":                 {`{"name":"s","roles":[null]}`, `element 0 is null`},
 		"deployment":                {`{"name":"s","deployment":"fancy","roles":[]}`, `deployment: is "fancy"; it can be none or straight`},
 		"shutdown action":           {`{"name":"s","shutdown_action":"kill","roles":[]}`, `terminate, terminate-hard, shutdown or shutdown-hard`},
+		"deployment empty":          {`{"name":"s","deployment":"","roles":[]}`, `deployment: is ""; it can be none or straight`},
+		"shutdown action empty":     {`{"name":"s","shutdown_action":"","roles":[]}`, `shutdown_action: is ""; it can be terminate, terminate-hard`},
+		"role's shutdown empty":     {role(`,"shutdown_action":""`), `.shutdown_action (role "a"): is ""; it can be terminate, terminate-hard`},
+		"a step of 0":               {policy(`"elasticity_policies":[{"type":"CHANGE","adjust":1,"expression":"CPU > 1","min_adjust_step":0}]`), `min_adjust_step (role "a"): is 0; it must be 1 or more`},
+		"a scheduled step of 0":     {policy(`"scheduled_policies":[{"type":"CHANGE","adjust":1,"recurrence":"@daily","min_adjust_step":"0"}]`), `min_adjust_step (role "a"): is 0; it must be 1 or more`},
+		"a start with blanks":       {policy(`"scheduled_policies":[{"type":"CHANGE","adjust":1,"start_time":" 1893456000"}]`), `start_time (role "a"): is " 1893456000"`},
+		"a start with a sign":       {policy(`"scheduled_policies":[{"type":"CHANGE","adjust":1,"start_time":"+5"}]`), `which is not a time`},
+		"no start at all":           {policy(`"scheduled_policies":[{"type":"CHANGE","adjust":1,"start_time":null,"recurrence":null}]`), `needs either "start_time" or "recurrence"`},
+		"an unknown nickname":       {policy(`"scheduled_policies":[{"type":"CHANGE","adjust":1,"recurrence":"@reboot"}]`), `with 1 fields`},
 		"gate a text":               {`{"name":"s","ready_status_gate":"yes","roles":[]}`, `ready_status_gate: is "yes"; it must be true or false`},
 		"role without name":         {`{"name":"s","roles":[{"type":"vm","template_id":0}]}`, `roles[0].name: is missing`},
 		"role name with blank":      {`{"name":"s","roles":[{"name":"a b","type":"vm","template_id":0}]}`, `only letters, digits and _`},
@@ -184,6 +193,8 @@ func TestParseStartTime(t *testing.T) {
 	for text, want := range map[string]int64{
 		`"2030-01-01 00:00:00"`: 1893456000, `1893456000`: 1893456000, `"1893456000"`: 1893456000,
 		`"2030-01-01T01:00:00+01:00"`: 1893456000, `"2030-01-01 01:00:00 +0100"`: 1893456000,
+		`" 2030-01-01 00:00:00 "`: 1893456000, `"2030-01-01 01:00:00 +01:00"`: 1893456000, `"2030-01-01T01:00+01:00"`: 1893456000,
+		`"2030-01-01 00:00:00Z"`: 1893456000, `"2030-01-01 00:00 UTC"`: 1893456000, `"2030/01/01 00:00"`: 1893456000, `"2030/01/01"`: 1893456000,
 	} {
 		got, err := policy.ParseStartTime(json.RawMessage(text), time.UTC)
 		if err != nil || got.Unix() != want {
