@@ -117,6 +117,19 @@ func TestEachPartLivesWithItsOwnUser(t *testing.T) {
 	}
 }
 
+// A part whose key may not make the streams says what to do where they are missing, whether it is to make them or not.
+func TestPartsBeforeTheStreamsAreProvisioned(t *testing.T) {
+	s := newSecured(t)
+	for _, provision := range []string{"--nats-provision=true", "--nats-provision=false"} {
+		config, err := ReadConfig("", flagsOf(t, s.as(pipeline.RoleWorker, provision)...))
+		must(t, err)
+		_, err = config.Open(t.Context(), pipeline.Config{Role: pipeline.RoleWorker})
+		if !errors.Is(err, pipeline.ErrNotProvisioned) || !strings.Contains(err.Error(), "flowjet nats provision") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("with %s: %v", provision, err)
+		}
+	}
+}
+
 // lifeOf deploys, scales and ends a service, and follows its history.
 func lifeOf(t *testing.T, api string) {
 	t.Helper()

@@ -172,7 +172,9 @@ func (p provisioner) ensureStreams(ctx context.Context, all []jetstream.StreamCo
 		err := awaitMaking(ctx, func(ctx context.Context) error {
 			err := p.Bind(ctx, wanted.Name)
 			if errors.Is(err, jetstream.ErrStreamNotFound) {
-				err = p.createStream(ctx, wanted)
+				if err = p.createStream(ctx, wanted); p.mayNot(err) {
+					return ErrNotProvisioned
+				}
 				// An earlier request of ours, whose answer was late, may have taken the room.
 				if bound := p.Bind(ctx, wanted.Name); err == nil || js.NoRoom(err) && bound == nil {
 					err = bound
@@ -181,13 +183,24 @@ func (p provisioner) ensureStreams(ctx context.Context, all []jetstream.StreamCo
 			if err != nil {
 				return err
 			}
-			return p.extendStream(ctx, wanted)
+			if err = p.extendStream(ctx, wanted); p.mayNot(err) {
+				return errNotExtended
+			}
+			return err
 		})
 		if err != nil {
 			return fmt.Errorf("stream %s: %w", wanted.Name, err)
 		}
 	}
 	return nil
+}
+
+// errNotExtended is returned where a stream is of an older version and not ours to change.
+var errNotExtended = errors.New("it has to be extended by an operator: `flowjet nats provision`")
+
+// mayNot reports whether a request failed because this process's key does not allow it: NATS does not answer then.
+func (p provisioner) mayNot(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) && p.Forbidden()
 }
 
 // awaitMaking is js.Retry for what several processes make at once: on a cluster a stream that

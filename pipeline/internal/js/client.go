@@ -174,6 +174,9 @@ func (c *Client) Announce(subject string, data []byte) error {
 	return c.conn.Publish(subject, data)
 }
 
+// Forbidden reports whether the server has refused something that this process's user may not do.
+func (c *Client) Forbidden() bool { return errors.Is(c.conn.LastError(), nats.ErrPermissionViolation) }
+
 // connected returns a transient error without a connection: nats.go keeps what is then
 // sent until the next connect, when its sender may long have reported a failure.
 func (c *Client) connected() error {
