@@ -104,9 +104,11 @@ func (p *partition) read(ctx context.Context, reader *work.PartitionReader) erro
 
 // tend stores the cursor whenever it has moved, forgets the service loops that have rested for long, and has those at rest write
 // whose documents have been behind for long enough: they do not wait for a cursor, whose stream may be without a leader for seconds.
-// The partitions take turns: all cursors at once would hold up what else is to be stored.
+// The partitions take turns: all cursors at once would hold up what else is to be stored. A cursor that rests is read from time to
+// time: a NATS server that was suspended carries out late what it was sent before, which may be an older cursor.
 func (p *partition) tend(ctx context.Context, name string, saved uint64) {
 	var save errgroup.Group
+	checked := time.Now()
 	save.SetLimit(1)
 	defer save.Wait() //nolint:errcheck // there is none
 	pause := pipeline.SaveCursorEvery / pipeline.Partitions * time.Duration(p.number)
@@ -125,6 +127,12 @@ func (p *partition) tend(ctx context.Context, name string, saved uint64) {
 		cursor := p.cursor
 		p.mutex.Unlock()
 		save.TryGo(func() error {
+			if cursor == saved && time.Since(checked) >= p.worker.config.Settings.Look {
+				checked = time.Now()
+				if stored, err := p.worker.pipe.LoadCursor(ctx, name); err == nil {
+					saved = stored
+				}
+			}
 			if cursor != saved && p.worker.pipe.SaveCursor(ctx, name, cursor) == nil {
 				saved = cursor
 			}

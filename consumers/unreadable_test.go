@@ -146,3 +146,20 @@ func TestACursorPassesWhatCannotBeRead(t *testing.T) {
 		t.Errorf("there are %d dead letters, want 2", len(letters))
 	}
 }
+
+// TestACursorThatWentBackIsSavedAgain: a NATS server that was suspended carries out late what it was sent before it.
+func TestACursorThatWentBackIsSavedAgain(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	const service = 7
+	key := pipeline.PartitionKey(pipeline.Partition(service))
+	ack, err := w.pipe.JetStream().Publish(t.Context(), pipeline.WorkSubject(service), []byte("no JSON"))
+	must(t, err)
+	for _, what := range []string{"the cursor to pass", "the cursor to be saved again"} {
+		poll.Until(t, what, func() bool {
+			at, err := w.pipe.LoadCursor(t.Context(), key)
+			return err == nil && at >= ack.Sequence
+		})
+		must(t, w.pipe.SaveCursor(t.Context(), key, 0))
+	}
+}
