@@ -67,15 +67,19 @@ func render(document opennebula.Document, prefix string) []byte {
 }
 
 func unreadable(document opennebula.Document) []byte {
-	message := "the body of document %d in OpenNebula is not valid JSON; repair it with onedb or delete the document"
-	if len(document.Body) == 0 {
-		message = "the list is too long to show the body of document %d, which is empty or long; read it by itself"
+	isService := document.Type == spec.DocumentTypeService
+	message := "the body of document %[1]d in OpenNebula is not valid JSON; repair it with onedb or delete the document"
+	switch {
+	case len(document.Body) == 0:
+		message = "the list is too long to show the body of document %[1]d, which is empty or long; read it by itself"
+	case isService: // of which the record is left
+		message = "the body of document %[1]d in OpenNebula is not valid JSON; `oneflow recover %[1]d` writes it as Flowjet has it; else repair it with onedb or delete the document"
 	}
 	body := spec.Body{
 		Name: document.Name, Roles: []spec.Role{},
 		Log: []spec.LogEntry{{Timestamp: time.Now().Unix(), Severity: "E", Message: fmt.Sprintf(message, document.ID)}},
 	}
-	if document.Type == spec.DocumentTypeService {
+	if isService {
 		state := spec.ServiceWarning
 		body.State = &state
 	}

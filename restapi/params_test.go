@@ -136,3 +136,21 @@ func TestEmptyLists(t *testing.T) {
 		}
 	}
 }
+
+// Of an attribute that a body has twice the last counts, whole, as for OneFlow.
+func TestTheLastOfTwoCounts(t *testing.T) {
+	w := newWorld(t, Config{})
+	w.whole()
+	made := w.expect(admin, "POST", "/service_template", `{"name":"first","name":"last","roles":[{"name":"x","type":"vm","template_id":0},{"name":"y","type":"vm","template_id":0}],
+		"roles":[{"name":"a","type":"vm","cardinality":3,"cardinality":1,"template_id":7,"template_id":0}]}`, 201, "")
+	id, body := w.document(made)
+	if body.Name != "last" || len(body.Roles) != 1 || body.Roles[0].Cardinality != 1 || body.Roles[0].TemplateID != 0 {
+		t.Errorf("the template is %s", made.body)
+	}
+	twice := `{"action":{"perform":"rename","params":{"name":"renamed","merge_template":{"name":"no"}}},"action":{"perform":"clone","perform":"instantiate","params":{"merge_template":{"name":"x","name":"service"}}}}`
+	got := w.expect(admin, "POST", "/service_template/"+id+"/action", twice, 201, "")
+	if service, body := w.document(got); body.Name != "service" {
+		t.Errorf("the service %s is %s", service, got.body)
+	}
+	w.expect(admin, "POST", "/service_template/"+id+"/action", `{"action":{"perform":"rename","params":{"name":"kept"}},"action":{"perform":"rename"}}`, 400, `"name"`)
+}

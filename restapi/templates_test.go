@@ -77,7 +77,7 @@ func TestOneUnreadableBodyDoesNotBreakTheList(t *testing.T) {
 	for _, body := range []string{"not json", "[]", `"x"`, strings.Repeat("[", 200) + strings.Repeat("]", 200), `{"a":`} {
 		w.must(w.oned.For("oneadmin").UpdateDocument(t.Context(), idOf(t, broken), []byte(body)))
 		for _, path := range []string{"/service", broken} {
-			got := w.expect(admin, "GET", path, "", 200, "is not valid JSON")
+			got := w.expect(admin, "GET", path, "", 200, "is not valid JSON; `oneflow recover "+itoa(idOf(t, broken))+"`")
 			if path == "/service" && !strings.Contains(got.body, `"ID": "`+itoa(idOf(t, good))+`"`) {
 				t.Errorf("the other service is missing in %s", got.body)
 			}

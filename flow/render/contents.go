@@ -45,15 +45,22 @@ func attributesFrom(name string, value json.RawMessage, variables variables) (at
 // contextAttribute is the attribute of a VM template in which oned itself puts in what $NAME stands for.
 const contextAttribute = "CONTEXT"
 
-// members iterates over the members of a JSON object in their order.
+// members iterates over the members of a JSON object in their order. A name that it has twice has its last value, as for OneFlow.
 func members(object json.RawMessage) iter.Seq2[string, json.RawMessage] {
 	return func(yield func(string, json.RawMessage) bool) {
+		last := raw.Attributes(object)
 		decoder := json.NewDecoder(bytes.NewReader(object))
 		_, _ = decoder.Token() // {
 		for decoder.More() {
-			var value json.RawMessage
-			name, _ := decoder.Token()
-			if decoder.Decode(&value) != nil || !yield(fmt.Sprint(name), value) {
+			var skipped json.RawMessage
+			token, _ := decoder.Token()
+			if decoder.Decode(&skipped) != nil {
+				return
+			}
+			name := fmt.Sprint(token)
+			value, left := last[name]
+			delete(last, name)
+			if left && !yield(name, value) {
 				return
 			}
 		}

@@ -55,6 +55,7 @@ func TestExtraTemplateMergesContents(t *testing.T) {
 		"an object instead of a text":    {`{"CPU":{"A":"1"}}`, context + "CPU = [\nA = \"1\"\n]\nMEMORY = \"16\"\n" + nic},
 		"quotes are escaped":             {`{"MEMORY":"say \"hi\"","CPU":"C:\\"}`, context + "CPU = \"C:\\ \"\nMEMORY = \"say \\\"hi\\\"\"\n" + nic},
 		"null empties":                   {`{"MEMORY":null,"NIC":[null],"CPU":{"A":null}}`, context + "CPU = [\nA = \"\"\n]\nMEMORY = \"\"\nNIC = \"\"\n"},
+		"a name twice":                   {`{"MEMORY":1,"CPU":{"A":1,"A":2},"MEMORY":2,"NIC":[]}`, context + "CPU = [\nA = \"2\"\n]\nMEMORY = \"2\"\n"},
 		"names in any case":              {`{"nic":[]}`, context + unmerged},
 		"marks cannot be forged":         {`{"service_id":"1","FLOWJET_KEY":"x","MEMORY":1}`, context + "CPU = \"0.01\"\nMEMORY = \"1\"\n" + nic},
 		"booleans, nothing and no value": {`{"A":true,"B":null,"CONTEXT":{}}`, context + unmerged + nic + "A = \"true\"\nB = \"\"\n"},
