@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/flowjet/flowjet/flow/one"
@@ -87,9 +88,7 @@ func (v inventory) adopt(vm one.VM) {
 		v.Intents = slices.Delete(v.Intents, at, at+1)
 		if !vm.Gone() {
 			v.addNode(v.Service.Role(intent.Role), vm)
-			if intent.Remade > 0 {
-				set(&v.Stays, vm.ID, Stay{Remade: intent.Remade})
-			}
+			set(&v.Stays, vm.ID, Stay{First: intent.decided(v.now), Remade: intent.Remade}) // another leader may have made it
 		}
 		return
 	}
@@ -245,6 +244,15 @@ func (v inventory) newIntent(role *spec.Role) Intent {
 		TemplateID: role.TemplateID,
 		Hold:       role.CurrentState() == spec.RoleHold,
 	}
+}
+
+// decided is when the intent was decided on, as its key has it, and now where that cannot be read.
+func (i Intent) decided(now time.Time) time.Time {
+	micro, err := strconv.ParseInt(i.Key[strings.LastIndexByte(i.Key, '-')+1:], 36, 64)
+	if at := time.UnixMicro(micro).UTC(); err == nil && at.Before(now) {
+		now = at
+	}
+	return now.Truncate(time.Second) // a record may hold thousands
 }
 
 // nameFrom is a name by its template, with the number of a VM if it is one's. Where it would be too long for oned, the

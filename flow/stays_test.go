@@ -128,6 +128,40 @@ func TestHistoryTellsWhoseAVMIs(t *testing.T) {
 	}
 }
 
+// A VM that was decided on before the leader changed, and is first seen afterwards, may be the last leader's: whoever made it did not
+// come to say so.
+func TestVMFoundAfterALeaderChangeMayBeLeftBehind(t *testing.T) {
+	for name, test := range map[string]struct {
+		state   one.LCMState
+		actions []string
+	}{
+		"LCM_INIT": {one.LCMInit, []string{"recover-delete 100", "create a/1"}},
+		"PROLOG":   {one.LCMProlog, []string{"recover-failure 100"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t, oneRole(1))
+			s.plan()
+			s.state = flow.Lead(flow.Lead(s.state, 3, s.now), 4, s.now.Add(10*time.Second))
+			s.now = s.now.Add(20 * time.Second)
+			s.create()
+			s.set(one.VMActive, test.state, 100)
+			s.now = s.now.Add(time.Second)
+			s.plan()
+			s.now = s.now.Add(s.settings.VMDeadlines.LeaderChange)
+			for _, wanted := range flow.Inspections(s.state, s.facts, s.now, s.settings) {
+				vm := s.facts[wanted.VM]
+				vm.Seen = &one.Inspection{}
+				if test.state == one.LCMProlog {
+					vm.Seen.Since = stageStart.Add(5 * time.Second)
+				}
+				s.facts[wanted.VM] = vm
+			}
+			s.plan()
+			s.wantActions(test.actions...)
+		})
+	}
+}
+
 // In LCM_INIT oned notes no time; a VM that is PENDING and cannot be deployed it notes.
 func TestHalfWrittenVMsAreMadeAnew(t *testing.T) {
 	for name, test := range map[string]struct {
