@@ -180,8 +180,8 @@ func TestAServiceThatIsGivenAway(t *testing.T) {
 	}
 }
 
-// Whoever replaces a VM's user template takes SERVICE_ID and the key with it. The VM stays the service's as long as its name
-// says so, or it would run on, and cost, after the service has ended; another of the owner's VMs is none by being a node.
+// Whoever replaces a VM's user template takes SERVICE_ID and the key with it. The VM stays the service's by what the record has of
+// it, and without that by its name, or it would run on, and cost, after the service has ended; another of the owner's VMs is none by being a node.
 func TestAVMWhoseUserTemplateWasReplaced(t *testing.T) {
 	replaced := func(s *stage, id int, change func(*one.VM)) {
 		vm := s.facts[id]
@@ -190,27 +190,99 @@ func TestAVMWhoseUserTemplateWasReplaced(t *testing.T) {
 		s.facts[id] = vm
 		s.planAfter(time.Second)
 	}
-	s := runningStage(t, oneRole(2))
-	replaced(s, 101, func(vm *one.VM) { vm.Name = "a_1_(service_27)" })
-	s.wantActions()
-	s.wantNodes("a", 2, 100, 101)
-	s.set(one.VMPoweroff, one.LCMInit, 101)
-	s.plan()
-	s.wantState(spec.ServiceWarning)
-	s.command(flow.VerbUndeploy, nil)
-	s.wantActions("terminate 100", "terminate 101")
-
-	for name, change := range map[string]func(*one.VM){
-		"another name":         func(vm *one.VM) { vm.Name = "a_1" },
-		"the name of another":  func(vm *one.VM) { vm.Name = "a_1_(service_270)" },
-		"another's VM":         func(vm *one.VM) { vm.Name, vm.Owner.UID = "a_1_(service_27)", 3 },
-		"another service's id": func(vm *one.VM) { vm.Name, vm.Service = "a_1_(service_27)", 28 },
+	renamed := func(vm *one.VM) { vm.Name = "a_1" }
+	lost := func(s *stage) { s.state.Service.Made = nil } // as a record of before, or one that was lost
+	for name, test := range map[string]struct {
+		before func(*stage)
+		change func(*one.VM)
+	}{
+		"renamed":                            {func(*stage) {}, renamed},
+		"with its name, the record was lost": {lost, func(vm *one.VM) { vm.Name = "a_1_(service_27)" }},
+		"renamed, seen since an upgrade":     {func(s *stage) { lost(s); s.planAfter(time.Second) }, renamed},
+		"with a key of something else":       {func(*stage) {}, func(vm *one.VM) { renamed(vm); vm.Key = "door" }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := runningStage(t, oneRole(2))
-			replaced(s, 101, change)
+			test.before(s)
+			replaced(s, 101, test.change)
+			s.wantActions()
+			s.wantNodes("a", 2, 100, 101)
+			s.set(one.VMPoweroff, one.LCMInit, 101)
+			s.plan()
+			s.wantState(spec.ServiceWarning)
+			s.command(flow.VerbUndeploy, nil)
+			s.wantActions("terminate 100", "terminate 101")
+			s.end(100, 101)
+			if made := s.state.Service.Made; made != nil {
+				t.Errorf("the VMs %v are known to be the service's, and gone", made)
+			}
+		})
+	}
+	for name, test := range map[string]struct {
+		before func(*stage)
+		change func(*one.VM)
+	}{
+		"another name":                     {lost, renamed},
+		"the name of another":              {lost, func(vm *one.VM) { vm.Name = "a_1_(service_270)" }},
+		"another's VM":                     {func(*stage) {}, func(vm *one.VM) { vm.Name, vm.Owner.UID = "a_1_(service_27)", 3 }},
+		"another service's id":             {func(*stage) {}, func(vm *one.VM) { vm.Name, vm.Service = "a_1_(service_27)", 28 }},
+		"a node again that was none, once": {func(s *stage) { withoutNode(s, 101) }, renamed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := runningStage(t, oneRole(2))
+			test.before(s)
+			replaced(s, 101, test.change)
 			s.command(flow.VerbUndeploy, nil)
 			s.wantActions("terminate 100")
 		})
+	}
+}
+
+// withoutNode has the service planned with a document in which a VM is no node, and puts it back.
+func withoutNode(s *stage, id int) {
+	role := &s.state.Service.Body.Roles[0]
+	vm, node := s.facts[id], role.Nodes[len(role.Nodes)-1]
+	role.Nodes = role.Nodes[:len(role.Nodes)-1]
+	role.Cardinality--
+	delete(s.facts, id)
+	s.plan()
+	s.facts[id] = vm
+	role = &s.state.Service.Body.Roles[0]
+	role.Nodes = append(role.Nodes, node)
+	role.Cardinality++
+}
+
+// What is written into a document makes no VM the service's, however long it stands there, and whatever becomes of its user template.
+func TestADocumentMakesNoVMTheServices(t *testing.T) {
+	s := runningStage(t, oneRole(2))
+	private := one.VM{ID: 900, Name: "private", Owner: stageOwner, State: one.VMActive, LCMState: one.LCMRunning, Service: -1}
+	for _, service := range []int{-1, 28, -1} {
+		private.Service = service
+		s.facts[900] = private
+		role := &s.state.Service.Body.Roles[0]
+		if !role.Has(900) {
+			role.Nodes, role.Cardinality = append(role.Nodes, spec.NewNode(private)), role.Cardinality+1
+		}
+		s.planAfter(time.Second)
+		if want := (spec.VMs{{100, 101}}); !slices.Equal(s.state.Service.Made, want) {
+			t.Fatalf("the VMs %v are known to be the service's, not %v", s.state.Service.Made, want)
+		}
+	}
+	s.command(flow.VerbUndeploy, nil)
+	s.wantActions("terminate 100", "terminate 101")
+}
+
+// The record of a service with thousands of VMs has them as ranges, and only those that there are.
+func TestTheRecordHasVMsAsRanges(t *testing.T) {
+	s := runningStage(t, oneRole(5))
+	s.scale("a", 3)
+	s.end(100, 101)
+	s.planAfter(time.Hour)
+	s.scale("a", 4)
+	s.created = 200
+	s.create()
+	s.run(200)
+	if want := (spec.VMs{{102, 104}, {200, 200}}); !slices.Equal(s.state.Service.Made, want) {
+		t.Errorf("the VMs %v are known to be the service's, not %v", s.state.Service.Made, want)
 	}
 }

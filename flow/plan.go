@@ -150,6 +150,7 @@ func (p *planner) decision() Decision {
 		role.Nodes = append(role.Nodes, foreign...)
 		slices.SortStableFunc(role.Nodes, func(a, b spec.Node) int { return a.DeployID - b.DeployID })
 	}
+	p.Service.Made = p.made()
 	p.actions = slices.DeleteFunc(p.actions, func(action Action) bool {
 		switch action.Kind {
 		case ActionCreateVM:
@@ -160,6 +161,21 @@ func (p *planner) decision() Decision {
 		return false
 	})
 	return Decision{State: p.State, Actions: p.actions, Changes: p.changes}
+}
+
+// made are the nodes that name the service in their user templates, or are known to have done so. Only who may manage a VM
+// can write that, so a document alone makes no VM the service's. One that is not a node any more is forgotten.
+func (p *planner) made() spec.VMs {
+	var ids []int
+	for _, role := range p.Service.Body.Roles {
+		for _, node := range role.Nodes {
+			vm, known := p.facts[node.DeployID] // a stranger is none of the facts
+			if p.Service.Made.Has(node.DeployID) || known && !vm.Gone() && vm.Service == p.Service.ID {
+				ids = append(ids, node.DeployID)
+			}
+		}
+	}
+	return spec.VMsOf(ids)
 }
 
 // settle makes every step that is due, then sets the deadlines.

@@ -20,7 +20,7 @@ import (
 // package writes. Readers accept it and every older one, and leave newer ones to
 // a newer Flowjet. It grows with every change that an older one would misread,
 // or lose by writing a record again: a new field of a record is one.
-const Version = 2
+const Version = 3
 
 // Event is a message on StreamONE: a hook event, reduced to what services and people who watch
 // need. No template text but READY, SERVICE_ID, ROLE_NAME and FLOWJET_KEY passes.

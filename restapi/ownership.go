@@ -137,7 +137,7 @@ func (o *ownership) possessions(ctx context.Context, r *request, service openneb
 		if role.VRouterID != nil {
 			found, err = routerOf(ctx, r.oned, *role.VRouterID, given)
 		} else {
-			found, err = nodesOf(ctx, r.oned, role, given)
+			found, err = o.nodesOf(ctx, r.oned, role, &given)
 		}
 		if err != nil {
 			return nil, err
@@ -230,7 +230,7 @@ func routerOf(ctx context.Context, oned session, id int, service spec.Service) (
 	return []possession{{fmt.Sprintf("virtual router %d", id), router.Owner, move}}, nil
 }
 
-func nodesOf(ctx context.Context, oned session, role spec.Role, service spec.Service) ([]possession, error) {
+func (o *ownership) nodesOf(ctx context.Context, oned session, role spec.Role, service *spec.Service) ([]possession, error) {
 	var vms []possession
 	for _, node := range role.Nodes {
 		vm, err := oned.VM(ctx, node.DeployID)
@@ -240,11 +240,27 @@ func nodesOf(ctx context.Context, oned session, role spec.Role, service spec.Ser
 		if err != nil {
 			return nil, fmt.Errorf("read VM %d: %w", node.DeployID, err)
 		}
-		if !service.Owns(vm) {
+		if owned, err := o.commands.owns(ctx, service, vm); err != nil {
+			return nil, fmt.Errorf("check the service of VM %d: %w", vm.ID, err)
+		} else if !owned {
 			continue
 		}
 		move := func(ctx context.Context, uid, gid int) error { return oned.ChownVM(ctx, vm.ID, uid, gid) }
 		vms = append(vms, possession{fmt.Sprintf("VM %d", vm.ID), vm.Owner, move})
 	}
 	return vms, nil
+}
+
+// owns reports whether a node's VM is the service's. The record, which tells of a VM whose user template was replaced that
+// it is, is read once, and only where the VM itself does not tell.
+func (c *commands) owns(ctx context.Context, service *spec.Service, vm one.VM) (bool, error) {
+	if service.Owns(vm) || service.Made != nil {
+		return service.Owns(vm), nil
+	}
+	record, _, err := c.queue.LoadRecord(ctx, service.ID)
+	if err != nil {
+		return false, &queueError{err}
+	}
+	service.Made = append(spec.VMs{}, record.State.Service.Made...)
+	return service.Owns(vm), nil
 }

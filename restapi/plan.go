@@ -65,7 +65,7 @@ func (p *planner) input(ctx context.Context, service opennebula.Document, body s
 		}
 	}
 	state := record.State
-	state.Service = spec.Service{ID: service.ID, Owner: service.Owner, Body: body}
+	state.Service = spec.Service{ID: service.ID, Owner: service.Owner, Made: state.Service.Made, Body: body}
 	return flow.Input{State: state, Facts: facts, Now: time.Now(), Settings: p.settings}, nil
 }
 

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // What a tenant writes into his service's document is not done to strangers' VMs with an
@@ -90,6 +92,36 @@ func TestAdministratorsGiveNoStrangersRoutersAway(t *testing.T) {
 		w.expect(admin, "POST", service+"/action", to, 204, "")
 		if got := owner(router); got != 0 {
 			t.Errorf("a router %s is user %d's now", name, got)
+		}
+	}
+}
+
+// A VM whose user template and name tell nothing is given away and acted on with its service, for the service's record has it.
+func TestAVMThatOnlyTheRecordKnowsGoesWithItsService(t *testing.T) {
+	w := newWorld(t, Config{})
+	w.whole()
+	service := w.running(alice)
+	_, body := w.document(w.expect(alice, "GET", service, "", 200, ""))
+	role := &body.Roles[0]
+	own := role.Nodes[0].DeployID
+	w.must(w.oned.For("alice").UpdateVM(t.Context(), own, "NOTE=mine", false))
+	w.rpc("one.vm.rename", fmt.Sprintf("<param><value><int>%d</int></value></param><param><value><string>renamed</string></value></param>", own))
+	private, err := w.oned.For("alice").InstantiateTemplate(t.Context(), 0, "private", false, "")
+	w.must(err)
+	role.Nodes, role.Cardinality = append(role.Nodes, spec.Node{DeployID: private}), role.Cardinality+1
+	text, err := body.Text()
+	w.must(err)
+	w.must(w.oned.For("alice").UpdateDocument(t.Context(), idOf(t, service), text))
+	w.expect(alice, "POST", service+"/role/"+role.Name+"/action", perform("poweroff-hard", `{}`), 204, "")
+	w.expect(admin, "POST", service+"/action", perform("chown", fmt.Sprintf(`{"owner_id":%d}`, w.userID("serveradmin"))), 204, "")
+	for vm, want := range map[int]struct{ actions, owner int }{own: {1, w.userID("serveradmin")}, private: {0, w.userID("alice")}} {
+		scheduled, err := w.oned.Server().ScheduledActions(t.Context(), vm)
+		w.must(err)
+		seen, err := w.oned.Server().VM(t.Context(), vm)
+		w.must(err)
+		if len(scheduled) != want.actions || seen.Owner.UID != want.owner || vm == own && (seen.Service >= 0 || seen.Name != "renamed") {
+			t.Errorf("VM %d (%s, of service %d) is user %d's, not %d's, with %d actions, not %d",
+				vm, seen.Name, seen.Service, seen.Owner.UID, want.owner, len(scheduled), want.actions)
 		}
 	}
 }

@@ -83,7 +83,7 @@ func (a *vmActions) scheduling(perform, name string) documentAction {
 		if r.keyed != nil && !r.keyed.began.IsZero() {
 			began = r.keyed.began
 		}
-		return done, eachVM(ctx, r, service, roles, func(role string, index, vm int) error {
+		return done, a.eachVM(ctx, r, service, roles, func(role string, index, vm int) error {
 			at := began
 			if wanted.number > 0 {
 				at = began.Add(time.Duration(index/wanted.number) * time.Duration(wanted.period) * time.Second)
@@ -98,13 +98,14 @@ func (a *vmActions) scheduling(perform, name string) documentAction {
 
 // eachVM does something with each VM of roles, by its index in its role, and goes on behind one with which it fails. The
 // VMs of a virtual router are left out: they carry networks of others.
-func eachVM(ctx context.Context, r *request, service opennebula.Document, roles []spec.Role, do func(role string, index, vm int) error) error {
+func (a *vmActions) eachVM(ctx context.Context, r *request, document opennebula.Document, roles []spec.Role, do func(role string, index, vm int) error) error {
+	service := &spec.Service{ID: document.ID, Owner: document.Owner}
 	var failures []error
 	for _, role := range roles {
 		if role.Type == spec.RoleTypeVR {
 			continue
 		}
-		vms, err := ownVMs(ctx, r, service, role)
+		vms, err := a.ownVMs(ctx, r, service, role)
 		failures = append(failures, err)
 		for index, vm := range vms {
 			failures = append(failures, do(role.Name, index, vm))
@@ -205,7 +206,7 @@ func (a *vmActions) unschedule(ctx context.Context, r *request) (answer, error) 
 	if err != nil {
 		return answer{}, err
 	}
-	return done, eachVM(ctx, r, service, roles, func(_ string, _, vm int) error {
+	return done, a.eachVM(ctx, r, service, roles, func(_ string, _, vm int) error {
 		err := r.oned.UnscheduleAction(ctx, vm, id)
 		if refusal, is := errors.AsType[*opennebula.Error](err); err == nil || is && slices.Contains(goneCodes, refusal.Code) {
 			return nil
@@ -216,24 +217,27 @@ func (a *vmActions) unschedule(ctx context.Context, r *request) (answer, error) 
 
 // ownVMs are those of a role's VMs that are the service's. What others may have written into
 // the document must not be done with the caller's rights, whether he owns the service or not.
-func ownVMs(ctx context.Context, r *request, document opennebula.Document, role spec.Role) (own []int, err error) {
+func (a *vmActions) ownVMs(ctx context.Context, r *request, service *spec.Service, role spec.Role) (own []int, err error) {
 	ids := vmIDs(role)
 	vms, err := r.oned.Details(ctx, ids)
 	if err != nil {
 		return nil, fmt.Errorf("check the service of the VMs of role %s: %w", role.Name, err)
 	}
-	service := spec.Service{ID: document.ID, Owner: document.Owner}
 	for _, id := range ids {
 		vm, known := vms[id]
 		if !known { // it has ended, or the caller may not see it
 			vm.VM, err = r.oned.VM(ctx, id)
+		}
+		owned := false
+		if err == nil {
+			owned, err = a.owns(ctx, service, vm.VM)
 		}
 		switch {
 		case opennebula.IsCode(err, opennebula.CodeNoExists):
 			err = nil
 		case err != nil:
 			return nil, fmt.Errorf("check the service of VM %d of role %s: %w", id, role.Name, err)
-		case service.Owns(vm.VM):
+		case owned:
 			own = append(own, id)
 		}
 	}

@@ -173,7 +173,9 @@ type Service struct {
 	// Former is who owned it before, until a while after it was given away: its VMs are moved one by one.
 	Former      *one.Identity `json:"former,omitempty"`
 	FormerUntil time.Time     `json:"former_until,omitzero"`
-	Body        Body          `json:"body"`
+	// Made are the nodes that have named the service in their own user templates. The record has them, and no document.
+	Made VMs  `json:"made,omitempty"`
+	Body Body `json:"body"`
 }
 
 // formerFor is for how long the VMs of a former owner are the service's.
@@ -348,7 +350,8 @@ func (r *Role) CurrentState() RoleState {
 // service's owner. So a VM is a service's only if it belongs to the service's owner and
 //   - names the service and has the key of one of its intents, or
 //   - is a node in its document, has no key, and names the service, as those that OneFlow made, or
-//   - is such a node whose user template its owner has replaced (`onevm update`), and only its own name still names the service.
+//   - is a node whose user template its owner has replaced (`onevm update`), and the service's record has that it named the
+//     service before, or only its own name still names the service.
 //
 // After a service was given to another owner the VMs of the former one are its own for a
 // while, for they are moved one by one.
@@ -362,11 +365,16 @@ func (s Service) Owns(vm one.VM) bool {
 	if vm.Owner.UID != s.Owner.UID && !former {
 		return false
 	}
-	if vm.Key == "" {
-		return vm.Service == s.ID || vm.Service < 0 && s.isNamedIn(vm.Name)
+	switch {
+	case vm.Service >= 0 && vm.Service != s.ID:
+		return false
+	case s.Made.Has(vm.ID):
+		return true
+	case vm.Service < 0:
+		return vm.Key == "" && s.isNamedIn(vm.Name)
 	}
 	_, ours := keyTime(vm.Key, s.ID)
-	return ours && vm.Service == s.ID
+	return ours || vm.Key == ""
 }
 
 // isNamedIn reports whether the name that a VM or router was given names the service, as it does by default.
