@@ -65,8 +65,8 @@ func (i *ingester) ingest(ctx context.Context, input pipeline.Input, fresh bool)
 		return i.ingestEvent(ctx, input)
 	case fresh:
 		return nil
-	case work.Command != nil && work.Command.Verb != flow.VerbRecover && !state.ScalesDown(*work.Command), work.Measures != nil:
-		// What is answered does not rest on which VMs failed, or are protected.
+	case work.Command != nil && work.Command.Verb != flow.VerbRecover && work.Command.Verb != flow.VerbScale, work.Measures != nil:
+		// What is answered does not rest on which VMs failed, are protected or are gone.
 		if i.loader.read.After(i.came) || i.loader.isAsSeen() { // for what was in front of it: new enough
 			return nil
 		}

@@ -10,7 +10,6 @@
 package flow
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -152,6 +151,8 @@ type State struct {
 	CooldownUntil time.Time `json:"cooldown_until,omitzero"`
 	// PolicyCooldowns are the cooldowns, in nanoseconds and by role, of policies that have roles scale just now.
 	PolicyCooldowns map[string]time.Duration `json:"policy_cooldowns,omitempty"`
+	// Refilled are how many lost VMs were made again in the scaling up that is under way, by role.
+	Refilled map[string]int `json:"refilled,omitempty"`
 	// Heals are what was done to keep roles whole, by role.
 	Heals map[string]Heal `json:"heals,omitempty"`
 	// Leader is who leads the zone, as far as was known when the service was looked at last.
@@ -234,16 +235,6 @@ func (s *State) HealedLately(role string, now time.Time) int {
 		}
 	}
 	return count
-}
-
-// ScalesDown reports whether a command to scale asks for less than its role has: which VMs that costs depends on what oned says of them.
-func (s State) ScalesDown(command Command) bool {
-	var arguments ScaleArguments
-	if command.Verb != VerbScale || json.Unmarshal(command.Arguments, &arguments) != nil {
-		return false
-	}
-	role := s.Service.Role(arguments.Role)
-	return role != nil && (arguments.Cardinality < role.Cardinality || s.Service.State().Failed())
 }
 
 // Doubtful are the VMs of which an explanation has to know how they are, ascending: those of

@@ -128,8 +128,9 @@ func (v inventory) addNode(role *spec.Role, vm one.VM) {
 }
 
 // followLoss: where fewer VMs are left than the role should have, somebody else ended them, and the cardinality
-// follows. A role that is being healed may lack more than were lost just now. The end of VMs that are meant to end, or
-// of those of a role that failed to come, changes nothing.
+// follows, unless the role is scaling up: who asked for so many VMs gets them. As many as it is to have are made again
+// at most, should they go on to end. A role that grows or is being healed may lack more than were lost just now. The end of
+// VMs that are meant to end, or of those of a role that failed to come, changes nothing.
 func (v inventory) followLoss(role *spec.Role, lost int) {
 	leaving := v.undeployer.ending()
 	switch role.CurrentState() {
@@ -142,10 +143,16 @@ func (v inventory) followLoss(role *spec.Role, lost int) {
 		return
 	}
 	have := len(role.Nodes) + v.intended(role) + len(v.strangers[role.Name])
-	if _, heals, _ := policy.HealRuleOf(role); heals {
+	if _, heals, _ := policy.HealRuleOf(role); heals || v.growing(role) {
 		have = max(have, role.Cardinality-lost)
 	}
-	if have < role.Cardinality {
+	again := v.Refilled[role.Name] + lost
+	switch {
+	case have >= role.Cardinality:
+	case role.CurrentState() == spec.RoleScaling && !role.Shrinking() && again <= role.Cardinality:
+		set(&v.Refilled, role.Name, again)
+		v.log("I", "Role %s lost %s while scaling up and is filled up to %d nodes", role.Name, plural(lost, "node"), role.Cardinality)
+	default:
 		v.log("I", "Role %s scaling down from %d to %d nodes", role.Name, role.Cardinality, have)
 		role.Cardinality = have
 	}

@@ -57,7 +57,7 @@ func newPlanner(in Input) *planner {
 	p.Intents, p.Networks, p.Routers, p.Released = slices.Clone(p.Intents), slices.Clone(p.Networks), slices.Clone(p.Routers), slices.Clone(p.Released)
 	p.Ordinals, p.PolicyCooldowns, p.Deadlines = maps.Clone(p.Ordinals), maps.Clone(p.PolicyCooldowns), maps.Clone(p.Deadlines)
 	p.Asked, p.Heals, p.Stays = maps.Clone(p.Asked), maps.Clone(p.Heals), maps.Clone(p.Stays)
-	p.Waits, p.Retries = maps.Clone(p.Waits), maps.Clone(p.Retries)
+	p.Waits, p.Retries, p.Refilled = maps.Clone(p.Waits), maps.Clone(p.Retries), maps.Clone(p.Refilled)
 	p.phases = phases{
 		applier{p}, inventory{p}, requester{p}, deployer{p}, scaler{p}, watcher{p}, undeployer{p}, networker{p}, routing{p}, tracker{p}, limiter{p},
 	}

@@ -47,6 +47,7 @@ func (s scaler) scaleRole(role *spec.Role) {
 
 func (s scaler) startCooldown(role *spec.Role) {
 	role.ScaleWay = nil
+	delete(s.Refilled, role.Name)
 	wait := s.settings.Cooldown
 	if role.Cooldown != nil {
 		wait = time.Duration(*role.Cooldown) * time.Second
@@ -135,6 +136,7 @@ func (s scaler) resize(role *spec.Role, have, wanted int) {
 	role.Cardinality, role.ScaleWay = wanted, &way
 	policy.ForgetTrueEvals(role)
 	delete(s.PolicyCooldowns, role.Name)
+	delete(s.Refilled, role.Name)
 }
 
 func (s scaler) mayScale(role *spec.Role, arguments ScaleArguments) error {

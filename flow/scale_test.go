@@ -189,15 +189,73 @@ func TestScaleInWarningReplacesNothingAndWarnsAgain(t *testing.T) {
 	s.wantNodes("a", 3, 100, 101, 102)
 }
 
-func TestVMLostWhileScalingUp(t *testing.T) {
+// Who asks for so many VMs gets them, whichever of them are lost meanwhile: an old one before a new one was made, a new one, or one
+// that is found gone with the command.
+func TestVMsLostWhileScalingUpAreMadeAgain(t *testing.T) {
+	s := runningStage(t, oneRole(2))
+	s.scale("a", 4)
+	s.wantActions("create a/2", "create a/3")
+	s.end(100)
+	s.wantActions("create a/2", "create a/3", "create a/4")
+	s.wantLog("I Role a scaling up from 2 to 4 nodes", "I New state: SCALING", "I Role a lost 1 node while scaling up and is filled up to 4 nodes")
+	s.create()
+	s.run(102)
+	s.run(103)
+	s.end(104)
+	s.wantState(spec.ServiceScaling)
+	s.wantActions("create a/5")
+	s.create()
+	s.run(105)
+	s.wantState(spec.ServiceCooldown)
+	s.wantNodes("a", 4, 101, 102, 103, 105)
+
+	s = runningStage(t, oneRole(3))
+	s.set(one.VMDone, one.LCMInit, 101)
+	s.scale("a", 3)
+	s.wantLog("I Role a scaling down from 3 to 2 nodes", "I Role a scaling up from 2 to 3 nodes", "I New state: SCALING")
+	s.create()
+	s.run(103)
+	s.wantNodes("a", 3, 100, 102, 103)
+}
+
+// VMs that end whenever they are made are not made for ever.
+func TestVMsThatGoOnToEndAreNotMadeForEver(t *testing.T) {
 	s := runningStage(t, oneRole(1))
 	s.scale("a", 3)
-	s.create()
-	s.run(101)
-	s.end(102)
+	for made := 101; s.state.Service.State() == spec.ServiceScaling; made += 2 {
+		if made > 120 {
+			t.Fatalf("it goes on: %v", s.actions)
+		}
+		s.create()
+		s.run(made)
+		s.end(made + 1)
+		if s.state.Service.State() == spec.ServiceScaling {
+			s.end(made)
+		}
+	}
 	s.wantState(spec.ServiceCooldown)
-	s.wantNodes("a", 2, 100, 101)
-	s.wantLog("I Role a scaling down from 3 to 2 nodes", "I New state: COOLDOWN")
+	if role := s.state.Service.Body.Roles[0]; len(role.Nodes) != role.Cardinality || len(s.state.Refilled) > 0 {
+		t.Errorf("%d of %d VMs are left, and %v counted", len(role.Nodes), role.Cardinality, s.state.Refilled)
+	}
+}
+
+// A loss costs a role that is too large to be made at once one VM, and none where it scales.
+func TestAVMLostWhileManyAreMade(t *testing.T) {
+	s := newStage(t, oneRole(250))
+	s.plan()
+	s.create()
+	s.end(100)
+	if cardinality := s.state.Service.Body.Roles[0].Cardinality; cardinality != 249 {
+		t.Errorf("%d VMs are to be made while it deploys", cardinality)
+	}
+	s.bringUp()
+	s.scale("a", 600)
+	s.create()
+	s.end(101)
+	s.bringUp()
+	if role := s.state.Service.Body.Roles[0]; role.Cardinality != 600 || len(role.Nodes) != 600 {
+		t.Errorf("%d of %d VMs were made", len(role.Nodes), role.Cardinality)
+	}
 }
 
 // A VM that ends by itself while its role shrinks takes a victim's place, and

@@ -74,6 +74,7 @@ func (u undeployer) removeRole(role *spec.Role) {
 	u.Removing = ""
 	delete(u.Heals, name)
 	delete(u.Ordinals, name)
+	delete(u.Refilled, name)
 	u.Service.Body.Roles = slices.DeleteFunc(u.Service.Body.Roles, func(r spec.Role) bool { return r.Name == name })
 	for other := range u.Service.Body.EachRole() {
 		other.Parents = slices.DeleteFunc(slices.Clone(other.Parents), func(parent string) bool { return parent == name })
