@@ -269,7 +269,7 @@ type lease interface {
 	Publish(ctx context.Context, events []feeds.Event) error
 	Stage(events []feeds.Event) (commit func(context.Context) error)
 	Tail(ctx context.Context, most int) ([]feeds.StoredEvent, error)
-	Beat(leaving bool) error
+	Beat(leaving, connected bool) error
 	Release(ctx context.Context) error
 	Sequence() uint64
 	Token() string

@@ -97,9 +97,9 @@ func (l fakeLease) Stage(events []feeds.Event) func(context.Context) error {
 	return func(ctx context.Context) error { return l.Publish(ctx, events) }
 }
 
-func (fakeLease) Beat(bool) error  { return nil }
-func (fakeLease) Sequence() uint64 { return 1 }
-func (fakeLease) Token() string    { return "" }
+func (fakeLease) Beat(bool, bool) error { return nil }
+func (fakeLease) Sequence() uint64      { return 1 }
+func (fakeLease) Token() string         { return "" }
 func (l fakeLease) Release(context.Context) error {
 	l.set(func(f *fakeStore) { f.released++ })
 	return nil

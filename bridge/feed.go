@@ -138,7 +138,7 @@ func (f *feed) serve(heardAll, publishing context.Context, watch watch, l lease)
 	heartbeats.Wait()
 	if err := l.Release(publishing); err != nil {
 		f.log.Debug("the lease of the feed was not released; another bridge takes over when it expires", "error", err)
-	} else if err := l.Beat(true); err != nil {
+	} else if err := l.Beat(true, true); err != nil {
 		f.log.Debug("the other bridges could not be told that this bridge stops", "error", err)
 	}
 	return nil

@@ -23,7 +23,7 @@ type beatingLease struct {
 	beats *[]time.Time
 }
 
-func (l beatingLease) Beat(bool) error {
+func (l beatingLease) Beat(bool, bool) error {
 	*l.beats = append(*l.beats, time.Now())
 	return nil
 }

@@ -151,7 +151,10 @@ const confirmLease = 5 * time.Second
 func (f *feed) sendHeartbeats(ctx context.Context, watch watch, l lease, over context.CancelCauseFunc) {
 	interval := max(f.config.Standby/heartbeatsPerStandby, time.Millisecond)
 	for confirmed := time.Now(); ; {
-		if err := l.Beat(false); err != nil {
+		f.mu.Lock()
+		connected := f.status.Connected
+		f.mu.Unlock()
+		if err := l.Beat(false, connected); err != nil {
 			f.log.Debug("the heartbeat to the other bridges could not be sent", "error", err)
 		}
 		if err := waitFor(ctx, watch.Changed(), interval); err != nil {

@@ -135,7 +135,7 @@ func settled(ctx context.Context, pipe clients, missing []string) (overview insp
 // unsettled reports whether something is wrong that may mend itself within seconds.
 func unsettled(overview inspect.Overview) bool {
 	return len(overview.Workers) == 0 ||
-		slices.ContainsFunc(overview.Feeds, func(feed inspect.FeedStatus) bool { return !feed.Alive }) ||
+		slices.ContainsFunc(overview.Feeds, func(feed inspect.FeedStatus) bool { return !feed.Alive || feed.Disconnected }) ||
 		slices.ContainsFunc(overview.Members, func(member presence.Member) bool { return member.Missing != nil }) ||
 		slices.ContainsFunc(overview.Servers, func(server inspect.ServerStatus) bool { return server.Away }) ||
 		slices.ContainsFunc(overview.Streams, func(stream inspect.StreamStatus) bool { return stream.Trouble != "" })

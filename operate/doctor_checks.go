@@ -130,9 +130,13 @@ func (d *diagnosis) checkFeeds(ctx context.Context, pipe clients, survey inspect
 		return
 	}
 	alive := 0
+	var disconnected []string
 	for _, feed := range survey.Feeds {
 		if feed.Alive {
 			alive++
+		}
+		if feed.Disconnected {
+			disconnected = append(disconnected, feed.Feed)
 		}
 	}
 	switch {
@@ -143,8 +147,16 @@ func (d *diagnosis) checkFeeds(ctx context.Context, pipe clients, survey inspect
 		d.add("bridges", problem, "start one: `flowjet bridge`. It compares with oned when it starts and publishes what was missed", "none is running: events are missed")
 	case alive < len(survey.Feeds):
 		d.add("bridges", warning, "start a bridge that connects to it, unless its front-end was removed for good", "%d of %d feeds have a running bridge", alive, len(survey.Feeds))
-	default:
+	case len(disconnected) == 0:
 		d.add("bridges", fine, "", "every feed (%d) has a running bridge", alive)
+	}
+	if len(disconnected) > 0 {
+		weight := warning
+		if len(disconnected) == len(survey.Feeds) {
+			weight = problem
+		}
+		d.add("hook events", weight, "check that oned runs there, and that its port for hook events (2101) is open; when it is, all VMs are compared with oned",
+			"no bridge is connected to those of %s: changes of VMs are noticed late, when their services are checked", names(disconnected))
 	}
 	d.checkEvents(ctx, pipe)
 }

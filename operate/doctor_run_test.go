@@ -58,7 +58,7 @@ func (d *desk) bridges(feed string) {
 	d.must(d.pipe.SaveCursor(ctx, pipeline.RouterKey, end[pipeline.StreamONE]))
 	go func() {
 		for ctx.Err() == nil {
-			_ = lease.Beat(false) // the next is soon
+			_ = lease.Beat(false, true) // the next is soon
 			_ = idle.For(ctx, 100*time.Millisecond)
 		}
 	}()
@@ -462,5 +462,21 @@ func TestDoctorWaitsForTheEndOfWork(t *testing.T) {
 	found.checkDamage(t.Context(), d.pipe)
 	if err := <-caughtUp; err != nil || len(found.findings) != 0 {
 		t.Errorf("of a stream that is whole it says %s%v", found.said(), err)
+	}
+}
+
+// A bridge that runs and hears nothing, because its port is closed, is told of, and is a problem where no feed is heard.
+func TestDoctorOfBridgesThatAreNotConnected(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.bridges("fe1")
+	heard, unheard := inspect.FeedStatus{Feed: "0.fe1", Alive: true}, inspect.FeedStatus{Feed: "0.fe2", Alive: true, Disconnected: true}
+	for want, seen := range map[string][]inspect.FeedStatus{"": {heard}, "warning hook events": {heard, unheard}, "problem hook events": {unheard}} {
+		found := diagnosis{now: time.Now()}
+		overview := inspect.Overview{Status: inspect.Status{}, Feeds: seen}
+		found.checkFeeds(t.Context(), d.pipe, overview)
+		if got := strings.Join(wrongOf(found.findings), ", "); got != want || (want != "") != strings.Contains(found.said(), "0.fe2") {
+			t.Errorf("of %+v it says %s", seen, found.said())
+		}
 	}
 }

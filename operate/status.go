@@ -89,7 +89,10 @@ func writeOverview(c *terminal.Console, overview inspect.Overview) {
 	var feeds [][]string
 	for _, feed := range overview.Feeds {
 		alive := "silent"
-		if feed.Alive {
+		switch {
+		case feed.Disconnected:
+			alive = "not connected to the hook events"
+		case feed.Alive:
 			alive = "ok"
 		}
 		feeds = append(feeds, []string{feed.Feed, feed.Holder, alive, c.Ago(feed.Since)})

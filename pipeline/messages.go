@@ -225,6 +225,8 @@ type FeedBeat struct {
 	Lease uint64 `json:"lease"`
 	// Leaving means that the feed is being given up.
 	Leaving bool `json:"leaving,omitempty"`
+	// Disconnected means that the holder lives, and is not connected to the hook events.
+	Disconnected bool `json:"disconnected,omitempty"`
 }
 
 // Process is what a process of Flowjet announces of itself.

@@ -286,10 +286,12 @@ func (l *Lease) Stage(events []Event) (commit func(context.Context) error) {
 	}
 }
 
-// Beat announces that the holder of the lease is alive. It is not stored, and lost when nobody listens.
-func (l *Lease) Beat(leaving bool) error {
+// Beat announces that the holder of the lease is alive, and whether it is connected to the hook events. It is not stored, and lost
+// when nobody listens.
+func (l *Lease) Beat(leaving, connected bool) error {
 	beat := pipeline.FeedBeat{
 		Version: pipeline.Version, Feed: l.feed, Holder: l.holder, Token: l.token, Lease: l.Sequence(), Leaving: leaving,
+		Disconnected: !connected,
 	}
 	return l.feeds.core.Announce(pipeline.BridgeSubject(l.feed), pipeline.Encode(beat))
 }

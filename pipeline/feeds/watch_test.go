@@ -51,7 +51,7 @@ func TestBeatsAreHeardAndSilenceIsCounted(t *testing.T) {
 	lease, err := p.acquire(ctx, "fe1", "a")
 	must(t, err)
 	before := watch.Silence()
-	must(t, lease.Beat(false))
+	must(t, lease.Beat(false, true))
 	<-watch.Changed()
 	if last := watch.Last(); last.Holder != "a" || last.Token != lease.Token() || last.Lease != lease.Sequence() {
 		t.Errorf("heard %+v", last)
@@ -59,7 +59,7 @@ func TestBeatsAreHeardAndSilenceIsCounted(t *testing.T) {
 	if before <= 0 {
 		t.Error("silence is not counted")
 	}
-	must(t, lease.Beat(true))
+	must(t, lease.Beat(true, true))
 	<-watch.Changed()
 	node.Stop()
 	poll.Until(t, "the loss of the server", func() bool { return !p.State().Connected })

@@ -44,6 +44,8 @@ type FeedStatus struct {
 	Holder string    `json:"holder"`
 	Alive  bool      `json:"alive"`
 	Since  time.Time `json:"since"`
+	// Disconnected reports whether it lives and is not connected to the hook events.
+	Disconnected bool `json:"disconnected,omitempty"`
 }
 
 // ReaderStatus is how far a reader has come.
@@ -165,7 +167,7 @@ func (c *collector) feeds(ctx context.Context, beats map[string]pipeline.FeedBea
 			return
 		}
 		alive := !lease.Released && lease.Token != "" && beats[lease.Feed].Token == lease.Token
-		feeds[lease.Feed] = FeedStatus{Feed: lease.Feed, Holder: lease.Holder, Alive: alive, Since: message.Time.UTC()}
+		feeds[lease.Feed] = FeedStatus{Feed: lease.Feed, Holder: lease.Holder, Alive: alive, Since: message.Time.UTC(), Disconnected: alive && beats[lease.Feed].Disconnected}
 	})
 	c.overview.Feeds = []FeedStatus{}
 	for _, feed := range slices.Sorted(maps.Keys(feeds)) {

@@ -90,8 +90,8 @@ func TestTheOverviewOfALivingSystem(t *testing.T) {
 	defer stop()
 	go func() {
 		for beats.Err() == nil {
-			_ = alive.Beat(false)
-			_ = released.Beat(false)
+			_ = alive.Beat(false, true)
+			_ = released.Beat(false, true)
 			_ = idle.For(beats, 100*time.Millisecond)
 		}
 	}()
