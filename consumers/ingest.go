@@ -65,12 +65,16 @@ func (i *ingester) ingest(ctx context.Context, input pipeline.Input, fresh bool)
 		return i.ingestEvent(ctx, input)
 	case fresh:
 		return nil
-	case work.Command != nil && work.Command.Verb != flow.VerbRecover && work.Command.Verb != flow.VerbScale, work.Measures != nil:
-		// What is answered does not rest on which VMs failed, are protected or are gone.
-		if i.loader.read.After(i.came) || i.loader.isAsSeen() { // for what was in front of it: new enough
-			return nil
+	case work.Command != nil && work.Command.Verb != flow.VerbRecover, work.Measures != nil:
+		if !i.loader.read.After(i.came) && !i.loader.isAsSeen() { // else for what was in front of it: new enough
+			if err := i.loader.refreshDocument(ctx); err != nil || !i.exists {
+				return err
+			}
 		}
-		return i.loader.refreshDocument(ctx)
+		if work.Command == nil || work.Command.Verb != flow.VerbScale {
+			return nil // what is answered does not rest on which VMs failed, are protected or are gone
+		}
+		return i.refreshFacts(ctx)
 	case work.Timer != nil && work.Timer.Name == flow.DeadlineLook && i.worker.config.Hearing() &&
 		flow.AwaitsNewVMs(state, i.facts, time.Now(), i.worker.config.Settings):
 		return nil // the new VMs have not come up yet, and who hears of it passes it on
