@@ -53,7 +53,9 @@ func (e *executor) act(ctx context.Context, actions []flow.Action) (flow.Decisio
 		}
 		var outcome flow.Outcome
 		err := e.slot.whileOthersWork(ctx, func() (err error) {
-			outcome, err = e.call(ctx, action)
+			if outcome, err = e.call(ctx, action); err == nil {
+				outcome = e.explained(ctx, outcome)
+			}
 			return err
 		})
 		if err != nil && e.outcomeOf(ctx, err) == again {
@@ -85,6 +87,21 @@ func (e *executor) act(ctx context.Context, actions []flow.Action) (flow.Decisio
 func (e *executor) postpone(action flow.Action, err error) flow.Outcome {
 	e.searched.at = time.Time{} // it may have been made since
 	return flow.Postponed{Action: action, Message: refusalText(err)}
+}
+
+// explained tells with a refusal what mends it, where the service's owner, as whom calls are made, does not exist any more.
+func (e *executor) explained(ctx context.Context, outcome flow.Outcome) flow.Outcome {
+	refused, is := outcome.(flow.Refused)
+	if !is {
+		return outcome
+	}
+	owner := e.record.State.Service.Owner
+	if _, err := e.worker.oned.Server().User(ctx, owner.UID); !opennebula.IsCode(err, opennebula.CodeNoExists) {
+		return outcome
+	}
+	refused.Message += fmt.Sprintf("; the service's owner %s (user %d) does not exist any more: `oneflow chown %d USER` gives it to another, then `oneflow recover %d`",
+		owner.UName, owner.UID, e.service, e.service)
+	return refused
 }
 
 // refusal is the outcome of an action that oned will not carry out.
