@@ -54,7 +54,7 @@ func newBrowser(t *testing.T, w *world) *browser {
 	t.Cleanup(cancel)
 	ctx, cancel := chromedp.NewContext(allocator, chromedp.WithErrorf(t.Logf))
 	t.Cleanup(cancel)
-	ctx, cancel = context.WithTimeout(ctx, 2*poll.Limit)
+	ctx, cancel = context.WithTimeout(ctx, 10*poll.Limit) // each step has a limit of its own
 	t.Cleanup(cancel)
 	b := &browser{world: w, ctx: ctx}
 	chromedp.ListenTarget(ctx, b.listen)
