@@ -116,7 +116,7 @@ func (w *world) newCorner() *corner {
 	return c
 }
 
-// TestWorkerBesideADeposedLeaderIsReplaced: the oned that it calls answers, and says that it leads, but the zone has another leader.
+// TestWorkerBesideADeposedLeaderIsReplaced: the oned that it calls answers, and claims to lead, but the zone has another leader.
 func TestWorkerBesideADeposedLeaderIsReplaced(t *testing.T) {
 	w := newZone(t)
 	w.hear()

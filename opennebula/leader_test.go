@@ -197,7 +197,7 @@ func TestHangingLeaderIsLeft(t *testing.T) {
 	}
 }
 
-// TestDoubtOfALeaderThatIsCutOff: it says that it leads, but no other server confirms it any more.
+// TestDoubtOfALeaderThatIsCutOff: it claims to lead, but no other server confirms it any more.
 func TestDoubtOfALeaderThatIsCutOff(t *testing.T) {
 	leader, second, third := newServer(t, "leader", opennebula.RaftLeader, 1), newServer(t, "second", opennebula.RaftFollower, 1), newServer(t, "third", opennebula.RaftFollower, 1)
 	client := clientOf(t, leader, second, third)
