@@ -137,9 +137,11 @@ func (t tracker) followStays() {
 		case t.stageOf(vm) == one.StageNone:
 			delete(t.Stays, id)
 			continue
-		case !had || stay.First.IsZero():
-			stay.First = t.now.Truncate(time.Second) // a record may hold thousands
-			stay.Since = stay.First
+		case !had || stay.Since.IsZero(): // one that was just found has only when it was decided on
+			stay.Since = t.now.Truncate(time.Second) // a record may hold thousands
+			if stay.First.IsZero() {
+				stay.First = stay.Since
+			}
 		case stay.State != vm.State || stay.LCMState != vm.LCMState:
 			failing := stay.Failing && stay.Retries == 0
 			stay.Since, stay.Sure, stay.Acted, stay.Failing = t.now.Truncate(time.Second), false, time.Time{}, failing

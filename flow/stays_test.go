@@ -162,6 +162,20 @@ func TestVMFoundAfterALeaderChangeMayBeLeftBehind(t *testing.T) {
 	}
 }
 
+// oned shows a VM as INIT for a moment: that it is first seen so begins its stay now, and not in the year 1.
+func TestVMFirstSeenInInitHasItsWholeTime(t *testing.T) {
+	s := newStage(t, oneRole(1))
+	s.settings.Deadlines.Pending = time.Hour
+	s.plan()
+	vm := s.vmOf(s.actions[0].Intent)
+	vm.State, vm.LCMState = one.VMInit, one.LCMInit
+	s.facts[vm.ID] = vm
+	s.planAfter(time.Second)
+	if stay := s.state.Stays[vm.ID]; !stay.Since.Equal(s.now.Truncate(time.Second)) || stay.First.After(stay.Since) || !stay.Due.Equal(stay.Since.Add(time.Hour)) {
+		t.Errorf("its stay is %+v", stay)
+	}
+}
+
 // In LCM_INIT oned notes no time; a VM that is PENDING and cannot be deployed it notes.
 func TestHalfWrittenVMsAreMadeAnew(t *testing.T) {
 	for name, test := range map[string]struct {
