@@ -129,7 +129,8 @@ func (p *partition) tend(ctx context.Context, name string, saved uint64) {
 		save.TryGo(func() error {
 			if cursor == saved && time.Since(checked) >= p.worker.config.Settings.Look {
 				checked = time.Now()
-				if stored, err := p.worker.pipe.LoadCursor(ctx, name); err == nil {
+				// A later one is of another worker, which has the partition since this one was suspended.
+				if stored, err := p.worker.pipe.LoadCursor(ctx, name); err == nil && stored < saved {
 					saved = stored
 				}
 			}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nuid"
 
@@ -161,5 +162,31 @@ func TestACursorThatWentBackIsSavedAgain(t *testing.T) {
 			return err == nil && at >= ack.Sequence
 		})
 		must(t, w.pipe.SaveCursor(t.Context(), key, 0))
+	}
+}
+
+// TestALaterCursorStays: a worker that was suspended goes on for a moment beside the one that has its partition by then.
+func TestALaterCursorStays(t *testing.T) {
+	w := newWorld(t)
+	settings := quick()
+	settings.Look = 100 * time.Millisecond
+	w.startWorker("one", settings)
+	const service = 7
+	key := pipeline.PartitionKey(pipeline.Partition(service))
+	ack, err := w.pipe.JetStream().Publish(t.Context(), pipeline.WorkSubject(service), []byte("no JSON"))
+	must(t, err)
+	cursor := func() uint64 {
+		at, err := w.pipe.LoadCursor(t.Context(), key)
+		must(t, err)
+		return at
+	}
+	poll.Until(t, "the cursor to pass", func() bool { return cursor() >= ack.Sequence })
+	later := ack.Sequence + 1000
+	must(t, w.pipe.SaveCursor(t.Context(), key, later))
+	for range 8 {
+		time.Sleep(pipeline.SaveCursorEvery)
+		if at := cursor(); at != later {
+			t.Fatalf("the cursor of the other worker was %d and is %d", later, at)
+		}
 	}
 }
