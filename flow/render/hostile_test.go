@@ -16,9 +16,13 @@ import (
 // are referred to, and then no VM is made.
 func TestHostileValuesThatGrow(t *testing.T) {
 	value := strings.Repeat("v", 100_000)
+	var many strings.Builder
+	for i := range 50_000 {
+		fmt.Fprintf(&many, `"A%d":"$V",`, i)
+	}
 	for name, contents := range map[string]string{
 		"in a text":              `{"A":"` + strings.Repeat("$V ", 50_000) + `"}`,
-		"in many texts":          `{` + strings.Repeat(`"A":"$V",`, 50_000) + `"B":1}`,
+		"in many texts":          `{` + many.String() + `"B":1}`,
 		"in CONTEXT":             `{"CONTEXT":{"A":"` + strings.Repeat("$V ", 50_000) + `"}}`,
 		"in an array":            `{"A":[` + strings.Repeat(`"$V",`, 50_000) + `1]}`,
 		"in an object inside":    `{"A":{"B":{"C":"` + strings.Repeat("$V ", 50_000) + `"}}}`,
