@@ -20,6 +20,8 @@ import (
 
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/sim"
 )
 
 // browser is a headless Chromium with the live page in it.
@@ -375,6 +377,12 @@ func (b *browser) checkChanges(id string) {
 	b.press("#dialog", "Show what would happen")
 	b.shows("#dialog .plan", "Then the service is running")
 	b.picture("page-form.png", 1360, 900)
+	b.must(b.sim.FailCall(sim.CallFailure{Method: "one.document.allocate", Code: opennebula.CodeAuthorization}))
+	b.press("#dialog", "Instantiate")
+	b.shows("#dialog .plan", "one.document.allocate")
+	b.sim.ClearFaults()
+	b.press("#dialog", "Show what would happen") // what was refused may be sent again
+	b.shows("#dialog .plan", "Then the service is running")
 	b.press("#dialog", "Instantiate")
 	b.shows("#service-title", "made here")
 	b.shows("#facts", "3 of 3 VMs run")
@@ -396,7 +404,10 @@ func (b *browser) checkChanges(id string) {
 	b.press("#actions", "Owner …")
 	b.shows("#dialog .plan", "change their owner too")
 	b.accessible("a change of owner")
-	b.do(chromedp.SetValue("#owner", "alice"))
+	b.do(chromedp.SetValue("#owner", "nobody"))
+	b.press("#dialog", "Change the owner")
+	b.shows("#dialog .plan", "is not the name of one that you may see")
+	b.do(chromedp.Evaluate(`{ const owner = document.querySelector("#owner"); owner.value = "alice"; owner.dispatchEvent(new Event("input", { bubbles: true })) }`, nil))
 	b.press("#dialog", "Change the owner")
 	b.shows("#facts", "owner alice")
 	b.press("#actions", "Owner …")

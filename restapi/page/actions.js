@@ -56,34 +56,39 @@ export function dialog(ask) {
     el("h2", { id: "dialog-title" }, ask.title), el("div", { class: "fields" }, ask.fields ?? []), plan,
     el("div", { class: "tools" }, ask.fields && !ask.unplanned ? check : "", go, el("button", { type: "button", onclick: () => box.close() }, "Cancel")));
   const request = () => ask.request(new FormData(form));
+  const left = () => !box.open || !form.isConnected;
   let sent = false;
   let asked = 0; // counts what was asked for, so that the answer to an earlier form is not shown
-  let key = crypto.randomUUID();
-  let planned = {}; // {etag, steps} of the plan that is shown
+  let key = crypto.randomUUID(); // of one change of one version of the service
+  let planned = {}; // {etag, steps, whole} of the plan that is shown
 
   function stale() {
-    if (sent || ask.unplanned) return;
+    if (ask.unplanned) {
+      go.disabled = sent;
+      return;
+    }
     asked++;
     go.disabled = true;
-    plan.replaceChildren();
+    if (!sent) plan.replaceChildren();
   }
   async function preview() {
-    if (!form.reportValidity()) return;
+    if (sent || !form.reportValidity()) return;
     const mine = ++asked;
     go.disabled = true;
     plan.replaceChildren(el("p", { class: "quiet" }, "Planning the change …"));
     try {
-      const found = await look();
+      const found = await look(request());
       if (mine === asked) show(found);
     } catch (error) {
       if (mine === asked) complain(error);
     }
   }
-  async function look() {
-    const { etag, ...answer } = await api.plan(request());
-    return { etag, steps: steps(answer) };
+  async function look(wanted) {
+    const { etag, ...answer } = await api.plan(wanted);
+    return { etag, steps: steps(answer), whole: steps(answer, (text) => text) };
   }
   function show(found, ...before) {
+    if (found.etag !== planned.etag) key = crypto.randomUUID();
     planned = found;
     plan.replaceChildren(...before, found.steps);
     go.disabled = false;
@@ -94,31 +99,36 @@ export function dialog(ask) {
     if (go.disabled) return preview();
     sent = true;
     go.disabled = true;
+    const mine = asked;
     try {
-      const answer = await make();
+      const answer = await make(request());
       if (answer === undefined) return;
-      box.close();
+      if (form.isConnected) box.close(); // another dialog stays
       after();
-      ask.done?.(answer);
+      if (form.isConnected) ask.done?.(answer);
     } catch (error) {
       complain(error);
-      go.disabled = ![429, 503].includes(error.status) && error.status !== undefined; // the same key: it acts once
+      const refused = ![429, 503].includes(error.status) && error.status !== undefined;
+      if (refused) key = crypto.randomUUID(); // else the same: it acts once
+      go.disabled = refused;
     } finally {
       sent = false;
+      if (mine !== asked) go.disabled = true; // the form is not what was planned any more
     }
   }
   // make makes the change, of a later version of the service too if the same would happen to
-  // it. It returns undefined, and shows the new plan, where it would not.
-  async function make() {
-    for (;;) {
+  // it. It returns undefined, and shows the new plan, where it would not, and where the user has left.
+  async function make(wanted) {
+    for (let tries = 1; ; tries++) {
       try {
-        return await api.change(request(), { key, etag: planned.etag });
+        return await api.change(wanted, { key, etag: planned.etag });
       } catch (error) {
-        if (error.status !== 412) throw error;
+        if (error.status !== 412 || tries === 5) throw error;
       }
       key = crypto.randomUUID(); // nothing was done
-      const found = await look();
-      if (!found.steps.isEqualNode(planned.steps)) return show(found, el("p", { class: "problem", role: "alert" }, "The service has changed meanwhile. This would happen now:"));
+      const found = await look(wanted);
+      if (left()) return undefined;
+      if (!found.whole.isEqualNode(planned.whole)) return show(found, el("p", { class: "problem", role: "alert" }, "The service has changed meanwhile. This would happen now:"));
       planned.etag = found.etag;
     }
   }
@@ -133,9 +143,9 @@ export function dialog(ask) {
   if (!ask.fields) preview();
 }
 
-// steps shows a plan in words.
-function steps(plan) {
-  const items = plan.steps.filter((step) => step.actions.length > 0).map((step) => el("li", {}, step.waits_for ? `When ${shortened(step.waits_for)}: ` : "", shortened(step.actions.map(did).join(", "))));
+// steps shows a plan in words, of which cut leaves out what is too long.
+function steps(plan, cut = shortened) {
+  const items = plan.steps.filter((step) => step.actions.length > 0).map((step) => el("li", {}, step.waits_for ? `When ${cut(step.waits_for)}: ` : "", cut(step.actions.map(did).join(", "))));
   const ends = plan.ends_in === "DONE" ? "the service is gone" : `the service is ${words(plan.ends_in)}`;
   return el("div", {}, items.length ? el("ol", {}, items) : el("p", {}, "Nothing has to be done in OpenNebula."),
     el("p", {}, plan.complete ? `Then ${ends}.` : "Further steps depend on the outcome."));
