@@ -152,7 +152,7 @@ func (d *diagnosis) checkFeeds(ctx context.Context, pipe clients, survey inspect
 	}
 	if len(disconnected) > 0 {
 		weight := warning
-		if len(disconnected) == len(survey.Feeds) {
+		if len(disconnected) == alive {
 			weight = problem
 		}
 		d.add("hook events", weight, "check that oned runs there, and that its port for hook events (2101) is open; when it is, all VMs are compared with oned",

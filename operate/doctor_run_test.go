@@ -471,7 +471,11 @@ func TestDoctorOfBridgesThatAreNotConnected(t *testing.T) {
 	d := newDesk(t)
 	d.bridges("fe1")
 	heard, unheard := inspect.FeedStatus{Feed: "0.fe1", Alive: true}, inspect.FeedStatus{Feed: "0.fe2", Alive: true, Disconnected: true}
-	for want, seen := range map[string][]inspect.FeedStatus{"": {heard}, "warning hook events": {heard, unheard}, "problem hook events": {unheard}} {
+	silent := inspect.FeedStatus{Feed: "0.fe3"}
+	for want, seen := range map[string][]inspect.FeedStatus{
+		"": {heard}, "warning hook events": {heard, unheard}, "problem hook events": {unheard},
+		"problem hook events, warning bridges": {unheard, silent},
+	} {
 		found := diagnosis{now: time.Now()}
 		overview := inspect.Overview{Status: inspect.Status{}, Feeds: seen}
 		found.checkFeeds(t.Context(), d.pipe, overview)
