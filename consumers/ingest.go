@@ -270,7 +270,11 @@ func (i *ingester) inspect(ctx context.Context) error {
 				return err
 			}
 			if stored {
-				vm.Seen.Since = routing.EnteredAt(event, i.record.State.Leader.Since)
+				seen := time.Time{}
+				if stay := i.record.State.Stays[wanted.VM]; stay.State == vm.State && stay.LCMState == vm.LCMState {
+					seen = stay.Since
+				}
+				vm.Seen.Since = routing.EnteredAt(event, i.record.State.Leader.Since, seen)
 			}
 		}
 		i.facts[wanted.VM] = vm

@@ -140,7 +140,7 @@ func (r *Router) wakeLeftBehind(ctx context.Context, term int, since time.Time) 
 	if err != nil {
 		return err
 	}
-	maps.DeleteFunc(left, func(_ int, event pipeline.Event) bool { return EnteredAt(event, since).After(since) })
+	maps.DeleteFunc(left, func(_ int, event pipeline.Event) bool { return EnteredAt(event, since, time.Time{}).After(since) })
 	var wakes []pipeline.Wake
 	woken := map[int]bool{}
 	for id, event := range left {
@@ -165,10 +165,16 @@ func (r *Router) wakeLeftBehind(ctx context.Context, term int, since time.Time) 
 	return nil
 }
 
-// EnteredAt is when a VM came to an event's state: before the leader changed, if the event was found right after.
-func EnteredAt(event pipeline.Event, leader time.Time) time.Time {
-	if event.Resync && event.Heard.After(leader) && event.Heard.Before(leader.Add(lostWithLeader)) {
+// EnteredAt is when a VM came to an event's state: before the leader changed, if the event was found by comparing right
+// after. What was found that way later still was there before; the service may have seen it then.
+func EnteredAt(event pipeline.Event, leader, seen time.Time) time.Time {
+	switch {
+	case !event.Resync:
+		return event.Heard
+	case event.Heard.After(leader) && event.Heard.Before(leader.Add(lostWithLeader)):
 		return leader.Add(-time.Second)
+	case !seen.IsZero() && seen.Before(event.Heard):
+		return seen
 	}
 	return event.Heard
 }
