@@ -19,7 +19,7 @@ export function buttons(service) {
     allowed.scale.length && ["Scale …", "", { title: `Scale ${service.name}`, verb: "Scale", fields: scaling(service), request: (data) => ({ method: "POST", path: `${path}/scale`, body: { role_name: data.get("role"), cardinality: Number(data.get("cardinality")), force: data.has("force") } }) }],
     allowed.release && ["Release …", "", { title: `Release ${service.name}`, verb: "Release", request: () => act("release", {}) }],
     allowed.recover && ["Recover …", "", { title: `Recover ${service.name}`, verb: "Recover", request: () => act("recover", {}) }],
-    allowed.chown && ["Owner …", "", { title: `Give ${service.name} to another owner`, verb: "Change the owner", fields: owning(), unplanned: "The service's VMs and virtual routers change their owner too.", request: (data) => act("chown", { owner_id: data.get("owner") || -1, group_id: data.get("group") || -1 }) }],
+    allowed.chown && ["Owner …", "", { title: `Give ${service.name} to another owner`, verb: "Change the owner", fields: owning(), unplanned: "The service's VMs, virtual routers and own networks change their owner too.", request: (data) => act("chown", { owner_id: data.get("owner") || -1, group_id: data.get("group") || -1 }) }],
     allowed.undeploy ? ["Undeploy …", "danger", { title: `Undeploy ${service.name}`, verb: "Undeploy", danger: true, request: () => ({ method: "DELETE", path }) }]
       : allowed.delete && ["Undeploy …", "danger", { title: `Undeploy ${service.name}`, verb: "Undeploy", danger: true, request: () => act("recover", { delete: true }) }],
   ];
