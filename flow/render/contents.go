@@ -23,7 +23,13 @@ func attributesFrom(name string, value json.RawMessage, variables variables) (at
 	case raw.KindNull: // it empties the VM template's value, as OneFlow's does
 		return []one.Attribute{{Name: name}}
 	case raw.KindArray:
-		for _, element := range raw.Elements(value) {
+		for i, element := range raw.Elements(value) {
+			if i > 0 {
+				*variables.left -= len(name) // each has the name, which is in the contents once
+			}
+			if *variables.left < 0 {
+				break
+			}
 			attributes = append(attributes, attributesFrom(name, element, variables)...)
 		}
 		return attributes

@@ -27,6 +27,8 @@ func TestHostileValuesThatGrow(t *testing.T) {
 		"in an array":            `{"A":[` + strings.Repeat(`"$V",`, 50_000) + `1]}`,
 		"in an object inside":    `{"A":{"B":{"C":"` + strings.Repeat("$V ", 50_000) + `"}}}`,
 		"a value of a parent's":  `{"A":"` + strings.Repeat("${b.V} ", 50_000) + `"}`,
+		"a name":                 `{"` + value + `":[` + strings.Repeat(`1,`, 50_000) + `1]}`,
+		"a name of nothing":      `{"` + value + `":[` + strings.Repeat(`[null],`, 50_000) + `1]}`,
 		"a value that oned sees": `{"CONTEXT":{"A":"` + strings.Repeat("$W ", 50_000) + `"}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
