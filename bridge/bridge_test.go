@@ -118,14 +118,14 @@ func TestEventsWaitInOrderWhileJetStreamIsAway(t *testing.T) {
 
 // With neither memory nor disk left, events are dropped, and made up for.
 func TestFullWindowDropsAndCompares(t *testing.T) {
-	cloud := &fakeCloud{vms: map[int]one.VM{}}
+	// Until everything was heard oned does not answer: the comparisons of the start would find some before they are heard of.
+	cloud := &fakeCloud{vms: map[int]one.VM{}, fail: errors.New("no oned today")}
 	store, publisher := newFakeStore(), newTestPublisher(t, "127.0.0.1:0")
 	config := quietly("tcp://" + publisher.address())
 	config.MaxQueueBytes = 4096
 	b := newBridge(config, store, cloud, nil)
 	startBridge(t, b)
 	must(t, publisher.waitForSubscriber(limited(t), b.config.topics()))
-	poll.Until(t, "the first comparisons", func() bool { return !b.Status()[0].LastResync.IsZero() })
 
 	block := make(chan struct{})
 	store.set(func(f *fakeStore) { f.block = block })
@@ -138,6 +138,8 @@ func TestFullWindowDropsAndCompares(t *testing.T) {
 		t.Errorf("%d bytes are queued", status.QueueBytes)
 	}
 	close(block)
+	poll.Until(t, "what was heard to be stored", func() bool { return b.Status()[0].QueueLength == 0 })
+	cloud.set(func(f *fakeCloud) { f.fail = nil })
 	poll.Until(t, "all to be stored", func() bool { return len(store.stored()) == 30 })
 	stored := store.stored()
 	if stored[0] != "0 RUNNING" || stored[29] != "29 RUNNING resync" {
