@@ -69,15 +69,21 @@ func TestADamagedStreamIsRepaired(t *testing.T) {
 			if !test.running {
 				w.startWorker("second", quick())
 			}
+			told := func() {
+				poll.Until(t, "operators to be told", func() bool {
+					found, _, err := w.pipe.LastMismatch(t.Context())
+					return err == nil && strings.HasPrefix(found.Reason, "stream "+test.stream+" was damaged")
+				})
+			}
+			if test.stream == pipeline.StreamONE {
+				told() // before what follows makes so many events that the stream is as long as it was
+			}
 			w.scaledTo(service, 3)
 			w.scaledTo(service, 1)
 			w.exactly(service, 2)
 			other := w.deployed(masterSlave, 1, 1)
 			w.exactly(other, 2)
-			poll.Until(t, "operators to be told", func() bool {
-				found, _, err := w.pipe.LastMismatch(t.Context())
-				return err == nil && strings.HasPrefix(found.Reason, "stream "+test.stream+" was damaged")
-			})
+			told()
 		})
 	}
 }
