@@ -118,10 +118,16 @@ func (s *Stream) Backlog(ctx context.Context, filter string, after uint64) (coun
 		return 0, Message{}, err
 	}
 	defer r.Stop()
-	if count = r.pending; count > 0 {
-		first, err = r.take(ctx)
+	for count = r.pending; count > 0; count = r.pending {
+		if first, err = r.take(ctx); err == nil || ctx.Err() != nil {
+			return count, first, err
+		}
+		r.drop() // a busy server's heartbeat may have been missed
+		if err = r.open(ctx); err != nil {
+			return 0, Message{}, err
+		}
 	}
-	return count, first, err
+	return 0, Message{}, nil
 }
 
 func (r *Reader) drain(ctx context.Context, visit func(Message)) error {
