@@ -88,7 +88,7 @@ func (v inventory) adopt(vm one.VM) {
 		v.Intents = slices.Delete(v.Intents, at, at+1)
 		if !vm.Gone() {
 			v.addNode(v.Service.Role(intent.Role), vm)
-			set(&v.Stays, vm.ID, Stay{First: intent.decided(v.now), Remade: intent.Remade}) // another leader may have made it
+			set(&v.Stays, vm.ID, Stay{First: v.decided(intent), Remade: intent.Remade}) // another leader may have made it
 		}
 		return
 	}
@@ -253,13 +253,13 @@ func (v inventory) newIntent(role *spec.Role) Intent {
 	}
 }
 
-// decided is when the intent was decided on, as its key has it, and now where that cannot be read.
-func (i Intent) decided(now time.Time) time.Time {
-	micro, err := strconv.ParseInt(i.Key[strings.LastIndexByte(i.Key, '-')+1:], 36, 64)
-	if at := time.UnixMicro(micro).UTC(); err == nil && at.Before(now) {
-		now = at
+// decided is when an intent was decided on, as its key has it, and now where that cannot be read.
+func (v inventory) decided(intent Intent) time.Time {
+	at, known := spec.KeyTime(intent.Key, v.Service.ID)
+	if !known || !at.Before(v.now) {
+		at = v.now
 	}
-	return now.Truncate(time.Second) // a record may hold thousands
+	return at.Truncate(time.Second) // a record may hold thousands
 }
 
 // nameFrom is a name by its template, with the number of a VM if it is one's. Where it would be too long for oned, the

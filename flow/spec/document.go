@@ -373,7 +373,7 @@ func (s Service) Owns(vm one.VM) bool {
 	case vm.Service < 0:
 		return vm.Key == "" && s.isNamedIn(vm.Name)
 	}
-	_, ours := keyTime(vm.Key, s.ID)
+	_, ours := KeyTime(vm.Key, s.ID)
 	return ours || vm.Key == ""
 }
 
@@ -389,7 +389,7 @@ func (s Service) OwnsRouter(owner one.Identity, key, name string, vms []int, fac
 		return false
 	}
 	if key != "" {
-		_, ours := keyTime(key, s.ID)
+		_, ours := KeyTime(key, s.ID)
 		return ours
 	}
 	for _, id := range vms {
@@ -400,8 +400,8 @@ func (s Service) OwnsRouter(owner one.Identity, key, name string, vms []int, fac
 	return len(vms) > 0 || s.isNamedIn(name)
 }
 
-// keyTime is when the key of an intent of the service was made. ok is false for a text that is no such key.
-func keyTime(key string, service int) (at time.Time, ok bool) {
+// KeyTime is when the key of an intent of the service was made. ok is false for a text that is no such key.
+func KeyTime(key string, service int) (at time.Time, ok bool) {
 	first, rest, found := strings.Cut(key, "-")
 	last := strings.LastIndexByte(rest, '-')
 	if !found || first != strconv.Itoa(service) || last <= 0 {
@@ -411,12 +411,12 @@ func keyTime(key string, service int) (at time.Time, ok bool) {
 	if err != nil || micros <= 0 {
 		return time.Time{}, false
 	}
-	return time.UnixMicro(micros), true
+	return time.UnixMicro(micros).UTC(), true
 }
 
 // IsOrphan reports whether the VM was made for a service that had ended by then: its owner's,
 // for an intent of the service from before its end. ended may be unknown.
 func IsOrphan(vm one.VM, service int, owner one.Identity, ended time.Time) bool {
-	made, ok := keyTime(vm.Key, service)
+	made, ok := KeyTime(vm.Key, service)
 	return ok && vm.Service == service && vm.Owner.UID == owner.UID && !vm.Ending() && (ended.IsZero() || !made.After(ended))
 }
