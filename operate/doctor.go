@@ -1,6 +1,7 @@
 package operate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -121,15 +122,21 @@ const (
 
 // settled returns an overview in which what is wrong has been wrong for some looks.
 func settled(ctx context.Context, pipe clients, missing []string) (overview inspect.Overview, err error) {
-	for look := 1; ; look++ {
+	ended := lasting(ctx, func() bool {
 		overview, err = pipe.Overview(ctx, missing)
-		if err == nil && !unsettled(overview) || look == settleLooks {
-			return overview, err
-		}
+		return err != nil || unsettled(overview)
+	})
+	return overview, cmp.Or(ended, err)
+}
+
+// lasting looks again while something is wrong, until it has been for some looks. It returns ctx's error where that ended before.
+func lasting(ctx context.Context, wrong func() bool) error {
+	for look := 1; wrong() && look < settleLooks; look++ {
 		if err := idle.For(ctx, settlePause); err != nil {
-			return overview, err
+			return err
 		}
 	}
+	return nil
 }
 
 // unsettled reports whether something is wrong that may mend itself within seconds.

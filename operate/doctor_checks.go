@@ -1,6 +1,7 @@
 package operate
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -10,7 +11,6 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow/spec"
-	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/internal/terminal"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/inspect"
@@ -307,26 +307,20 @@ func (d *diagnosis) checkDamage(ctx context.Context, pipe clients) {
 		d.add("data", warning, "check the services that have changed since then (`flowjet service records`): oned's documents were used, and earlier commands were refused",
 			"NATS's data did not match oned at %s: %s", found.Found.Format(time.RFC3339), found.Reason)
 	}
-	read, last, early, err := endsEarly(ctx, pipe)
+	var read, last uint64
+	var early bool
+	var err error
+	// A server that was cut off, or has just come to lead the stream, may report an end that the stream has passed.
+	ended := lasting(ctx, func() bool {
+		read, last, early, err = work.EndsEarly(ctx, pipe.Pipeline)
+		return early && err == nil
+	})
+	err = cmp.Or(err, ended)
 	switch {
 	case err != nil:
 		d.add("damage", problem, "", "cannot check whether stream WORK is complete: %v", err)
 	case early:
 		d.add("damage", problem, "start a worker: it repairs the stream from oned within seconds and logs it",
 			"stream WORK ends at %d, but messages up to %d have been read: its end is lost", last, read)
-	}
-}
-
-// endsEarly reports whether stream WORK has ended before what was read of it for some looks: a server that was cut off, or has just
-// come to lead the stream, may report an end that the stream has passed.
-func endsEarly(ctx context.Context, pipe clients) (read, last uint64, early bool, err error) {
-	for look := 1; ; look++ {
-		read, last, early, err = work.EndsEarly(ctx, pipe.Pipeline)
-		if !early || err != nil || look == settleLooks {
-			return read, last, early, err
-		}
-		if err := idle.For(ctx, settlePause); err != nil {
-			return read, last, early, err
-		}
 	}
 }
