@@ -34,6 +34,7 @@ func TestAHolderIsHeardWhileJetStreamIsSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := mutedStore{newFakeStore()}
 		f := &feed{Bridge: &Bridge{config: Config{Standby: time.Second}, store: store}}
+		f.listener = &listener{feed: f}
 		ctx, cancel := context.WithTimeout(t.Context(), 3*confirmLease)
 		defer cancel()
 		var beats []time.Time

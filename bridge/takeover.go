@@ -151,9 +151,7 @@ const confirmLease = 5 * time.Second
 func (f *feed) sendHeartbeats(ctx context.Context, watch watch, l lease, over context.CancelCauseFunc) {
 	interval := max(f.config.Standby/heartbeatsPerStandby, time.Millisecond)
 	for confirmed := time.Now(); ; {
-		f.mu.Lock()
-		connected := f.status.Connected
-		f.mu.Unlock()
+		_, _, connected := f.listener.silence()
 		if err := l.Beat(false, connected); err != nil {
 			f.log.Debug("the heartbeat to the other bridges could not be sent", "error", err)
 		}
