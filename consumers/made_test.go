@@ -33,6 +33,21 @@ func (w *world) made(service int) spec.VMs {
 	return record.State.Service.Made
 }
 
+// keepsTrack reports whether the record has these VMs and no others.
+func (w *world) keepsTrack(service int, vms []int) bool {
+	w.t.Helper()
+	return slices.Equal(w.made(service), spec.VMsOf(slices.Clone(vms)))
+}
+
+// threeNameless is a service with three VMs, which the worker "one" has made.
+func (w *world) threeNameless() (stop func(), service int, vms []int) {
+	w.t.Helper()
+	stop = w.startWorker("one", nameless())
+	w.hear()
+	service = w.deployed(threeOfARole)
+	return stop, service, w.nodes(service)
+}
+
 func (w *world) awaitGone(vms ...int) {
 	w.t.Helper()
 	for _, id := range vms {
@@ -44,12 +59,9 @@ func (w *world) awaitGone(vms ...int) {
 // worker than the one that has made it sees its trouble, scales it away and ends it.
 func TestAVMThatTellsNothingStaysInItsService(t *testing.T) {
 	w := newWorld(t)
-	stop := w.startWorker("one", nameless())
-	w.hear()
-	service := w.deployed(threeOfARole)
-	vms := w.nodes(service)
-	if want := spec.VMsOf(slices.Clone(vms)); !slices.Equal(w.made(service), want) {
-		t.Errorf("the record has the VMs %v, not %v", w.made(service), want)
+	stop, service, vms := w.threeNameless()
+	if !w.keepsTrack(service, vms) {
+		t.Errorf("the record has the VMs %v, not %v", w.made(service), vms)
 	}
 	w.strip(vms[2])
 	stop()
@@ -59,8 +71,8 @@ func TestAVMThatTellsNothingStaysInItsService(t *testing.T) {
 	w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "a", Cardinality: 2})
 	w.awaitGone(vms[2])
 	w.await(service, spec.ServiceRunning)
-	if want := spec.VMsOf(slices.Clone(vms[:2])); !slices.Equal(w.made(service), want) {
-		t.Errorf("the record has the VMs %v, not %v", w.made(service), want)
+	if !w.keepsTrack(service, vms[:2]) {
+		t.Errorf("the record has the VMs %v, not %v", w.made(service), vms[:2])
 	}
 	w.strip(vms[0])
 	w.undeployed(service)
@@ -70,10 +82,7 @@ func TestAVMThatTellsNothingStaysInItsService(t *testing.T) {
 // TestARecordOfBeforeIsCompleted: a version that did not note the service's VMs has written the record.
 func TestARecordOfBeforeIsCompleted(t *testing.T) {
 	w := newWorld(t)
-	stop := w.startWorker("one", nameless())
-	w.hear()
-	service := w.deployed(threeOfARole)
-	vms := w.nodes(service)
+	stop, service, vms := w.threeNameless()
 	stop()
 	record, _, err := w.pipe.LoadRecord(t.Context(), service)
 	must(t, err)
@@ -82,7 +91,7 @@ func TestARecordOfBeforeIsCompleted(t *testing.T) {
 	w.startWorker("two", nameless())
 	_, err = w.pipe.PublishWork(t.Context(), pipeline.Work{Service: service, Reason: "a test"}, "")
 	must(t, err)
-	poll.Until(t, "the record to have the VMs", func() bool { return slices.Equal(w.made(service), spec.VMsOf(slices.Clone(vms))) })
+	poll.Until(t, "the record to have the VMs", func() bool { return w.keepsTrack(service, vms) })
 	w.strip(vms[1])
 	w.undeployed(service)
 	w.awaitGone(vms...)
@@ -92,10 +101,7 @@ func TestARecordOfBeforeIsCompleted(t *testing.T) {
 // of them. A VM that was its own, too, is left alone, since nobody can tell it from one that was written into the document.
 func TestWithoutItsRecordNothingIsBelieved(t *testing.T) {
 	w := newWorld(t)
-	stop := w.startWorker("one", nameless())
-	w.hear()
-	service := w.deployed(threeOfARole)
-	vms := w.nodes(service)
+	stop, service, vms := w.threeNameless()
 	private, err := w.oned.For("alice").InstantiateTemplate(t.Context(), 0, "private", false, "")
 	must(t, err)
 	w.awaitRunning(private)
