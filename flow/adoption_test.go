@@ -130,8 +130,8 @@ func TestShrinkingRoleTakesNobodyIn(t *testing.T) {
 	s.scale("a", 2)
 	s.facts[400] = one.VM{ID: 400, State: one.VMActive, LCMState: one.LCMProlog, Owner: stageOwner, Service: 27, Role: "a", Key: "27-a-9-z"}
 	s.end(100, 101)
-	s.wantActions("terminate-hard 400")
-	s.wantNodes("a", 1, 102)
+	s.wantActions("terminate-hard 400", "create a/3")
+	s.wantNodes("a", 2, 102)
 }
 
 // The order of a role's VMs is that of their ages, whichever was seen first.
@@ -153,8 +153,8 @@ func TestVMLostWhileOthersAreToCome(t *testing.T) {
 	s.facts[vm.ID] = vm
 	s.plan()
 	s.end(vm.ID)
-	s.wantNodes("a", 1)
-	s.wantActions("create a/1")
+	s.wantNodes("a", 2)
+	s.wantActions("create a/1", "create a/2")
 }
 
 // While a VM that was made twice has not begun to end, somebody has to go on asking.

@@ -226,7 +226,7 @@ func (a applier) applyRecover(arguments RecoverArguments) error {
 func (a applier) resume() {
 	a.requester.forgetAsked()
 	a.tracker.forgetStays()
-	a.Heals = nil
+	a.Heals, a.Refilled = nil, nil
 	a.retryVMs()
 	for role := range a.Service.Body.EachRole() {
 		if role.CurrentState() != spec.RoleFailedDeploying {

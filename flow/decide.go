@@ -151,7 +151,7 @@ type State struct {
 	CooldownUntil time.Time `json:"cooldown_until,omitzero"`
 	// PolicyCooldowns are the cooldowns, in nanoseconds and by role, of policies that have roles scale just now.
 	PolicyCooldowns map[string]time.Duration `json:"policy_cooldowns,omitempty"`
-	// Refilled are how many lost VMs were made again in the scaling up that is under way, by role.
+	// Refilled are how many lost VMs were made again in the deployment or scaling that is under way, by role.
 	Refilled map[string]int `json:"refilled,omitempty"`
 	// Heals are what was done to keep roles whole, by role.
 	Heals map[string]Heal `json:"heals,omitempty"`

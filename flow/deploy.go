@@ -158,6 +158,7 @@ func (d deployer) arrive(role *spec.Role, arrived spec.RoleState) {
 	}
 	if d.made(role) && !slices.ContainsFunc(role.Nodes, isMissing) {
 		d.roleTo(role, arrived, "")
+		delete(d.Refilled, role.Name)
 	}
 }
 

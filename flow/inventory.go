@@ -128,16 +128,20 @@ func (v inventory) addNode(role *spec.Role, vm one.VM) {
 }
 
 // followLoss: where fewer VMs are left than the role should have, somebody else ended them, and the cardinality
-// follows, unless the role is scaling up: who asked for so many VMs gets them. As many as it is to have are made again
-// at most, should they go on to end. A role that grows or is being healed may lack more than were lost just now. The end of
+// follows, unless the role deploys or scales: who has just asked for so many VMs gets them. As many as it is to have are made
+// again at most, should they go on to end. A role that grows or is being healed may lack more than were lost just now. The end of
 // VMs that are meant to end, or of those of a role that failed to come, changes nothing.
 func (v inventory) followLoss(role *spec.Role, lost int) {
-	leaving := v.undeployer.ending()
+	leaving, asked := v.undeployer.ending(), ""
 	switch role.CurrentState() {
 	case spec.RoleUndeploying, spec.RoleFailedUndeploying, spec.RoleDone, spec.RoleFailedDeploying:
 		leaving = true
 	case spec.RoleFailedScaling:
 		leaving = !role.Shrinking()
+	case spec.RoleDeploying:
+		asked = "deploying"
+	case spec.RoleScaling:
+		asked = map[bool]string{false: "scaling up", true: "scaling down"}[role.Shrinking()]
 	}
 	if leaving {
 		return
@@ -146,12 +150,16 @@ func (v inventory) followLoss(role *spec.Role, lost int) {
 	if _, heals, _ := policy.HealRuleOf(role); heals || v.growing(role) {
 		have = max(have, role.Cardinality-lost)
 	}
-	again := v.Refilled[role.Name] + lost
+	lacks := role.Cardinality - have
+	again := v.Refilled[role.Name] + lacks
 	switch {
-	case have >= role.Cardinality:
-	case role.CurrentState() == spec.RoleScaling && !role.Shrinking() && again <= role.Cardinality:
+	case lacks <= 0:
+	case asked != "" && again <= role.Cardinality:
 		set(&v.Refilled, role.Name, again)
-		v.log("I", "Role %s lost %s while scaling up and is filled up to %d nodes", role.Name, plural(lost, "node"), role.Cardinality)
+		v.log("I", "Role %s lost %s while %s and is filled up to %d nodes", role.Name, plural(lacks, "node"), asked, role.Cardinality)
+		if role.ScaleWay = nil; role.CurrentState() == spec.RoleScaling {
+			role.ScaleWay = new(spec.ScaleUp)
+		}
 	default:
 		v.log("I", "Role %s scaling down from %d to %d nodes", role.Name, role.Cardinality, have)
 		role.Cardinality = have

@@ -239,13 +239,13 @@ func TestVMsThatGoOnToEndAreNotMadeForEver(t *testing.T) {
 	}
 }
 
-// A loss costs a role that is too large to be made at once one VM, and none where it scales.
+// A loss costs a role that is too large to be made at once no VM.
 func TestAVMLostWhileManyAreMade(t *testing.T) {
 	s := newStage(t, oneRole(250))
 	s.plan()
 	s.create()
 	s.end(100)
-	if cardinality := s.state.Service.Body.Roles[0].Cardinality; cardinality != 249 {
+	if cardinality := s.state.Service.Body.Roles[0].Cardinality; cardinality != 250 {
 		t.Errorf("%d VMs are to be made while it deploys", cardinality)
 	}
 	s.bringUp()
@@ -258,15 +258,93 @@ func TestAVMLostWhileManyAreMade(t *testing.T) {
 	}
 }
 
-// A VM that ends by itself while its role shrinks takes a victim's place, and
-// is never replaced.
+// A VM that ends by itself while its role shrinks takes a victim's place. Who asked for so many VMs gets them, should more end.
 func TestVMLostWhileScalingDown(t *testing.T) {
 	s := runningStage(t, oneRole(3))
 	s.scale("a", 2)
 	s.wantActions("terminate 100")
-	s.end(100, 101)
+	s.end(101)
+	s.wantActions()
+	s.wantNodes("a", 2, 100, 102)
+	s.end(100)
+	s.wantLog("I Role a scaling down from 3 to 2 nodes", "I New state: SCALING", "I Role a lost 1 node while scaling down and is filled up to 2 nodes")
+	s.wantActions("create a/3")
+	s.create()
+	s.run(103)
 	s.wantState(spec.ServiceCooldown)
-	s.wantNodes("a", 1, 102)
+	s.wantNodes("a", 2, 102, 103)
+
+	s = runningStage(t, oneRole(3))
+	s.scale("a", 2)
+	s.end(100, 101)
+	s.create()
+	s.run(103)
+	s.wantState(spec.ServiceCooldown)
+	s.wantNodes("a", 2, 102, 103)
+
+	s.end(102) // as in RUNNING: the role has had what was asked for
+	s.wantNodes("a", 1, 103)
+}
+
+// As with a scaling: who instantiates so many VMs gets them, also where the role was scaled back before, and not for ever.
+func TestVMsLostWhileDeployingAreMadeAgain(t *testing.T) {
+	s := newStage(t, oneRole(2))
+	s.plan()
+	s.create()
+	s.run(100)
+	s.end(100)
+	s.wantLog("I New state: DEPLOYING_NETS", "I New state: DEPLOYING", "I Role a lost 1 node while deploying and is filled up to 2 nodes")
+	s.wantActions("create a/2")
+	s.bringUp()
+	s.wantState(spec.ServiceRunning)
+	s.wantNodes("a", 2, 101, 102)
+	if len(s.state.Refilled) > 0 {
+		t.Errorf("%v are counted", s.state.Refilled)
+	}
+
+	s = newStage(t, oneRole(3))
+	s.plan()
+	s.create()
+	s.set(one.VMActive, one.LCMBootFailure, 100)
+	s.plan()
+	s.wantState(spec.ServiceFailedDeploying)
+	s.scale("a", 2)
+	s.end(100, 101)
+	s.wantActions("create a/3")
+	s.bringUp()
+	s.wantState(spec.ServiceRunning)
+	s.wantNodes("a", 2, 102, 103)
+
+	s = newStage(t, oneRole(1))
+	s.plan()
+	for made := 100; s.state.Service.State() == spec.ServiceDeploying; made++ {
+		if made > 110 {
+			t.Fatalf("it goes on: %v", s.actions)
+		}
+		s.create()
+		s.end(made)
+	}
+	s.wantNodes("a", 0)
+}
+
+// Who recovers a scaling asks for all its VMs anew.
+func TestRecoverStartsTheCountOfLostVMsOver(t *testing.T) {
+	s := runningStage(t, oneRole(1))
+	s.scale("a", 2)
+	s.create()
+	s.end(100, 101)
+	s.create()
+	s.set(one.VMActive, one.LCMBootFailure, 102)
+	s.plan()
+	s.wantState(spec.ServiceFailedScaling)
+	s.recover()
+	s.end(102, 103)
+	s.wantNodes("a", 2)
+	s.create()
+	s.run(104)
+	s.run(105)
+	s.wantState(spec.ServiceCooldown)
+	s.wantNodes("a", 2, 104, 105)
 }
 
 func TestFailedScaleUpIsRecovered(t *testing.T) {
