@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/internal/raw"
 	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/render"
 	"github.com/flowjet/flowjet/flow/spec"
@@ -109,6 +110,28 @@ func TestOptionalInputsThatAreLeftOut(t *testing.T) {
 	got := deployed(t, template, ``).extra("a", one.Template{{Name: "MEMORY", Value: "16"}})
 	if want := "MEMORY = \"16\"\nDESCRIPTION = \"tag .\"\nNIC = [\nNETWORK_ID = \"1\"\n]\nCONTEXT = [\nTAG = \"$TAG\"\n]\n"; !strings.HasPrefix(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// Null for an input is as if it had been left out: also where a role has it beside the service's value, and where an older version has
+// written it into the contents. In contents alone it empties what the VM template says.
+func TestInputsThatAreNull(t *testing.T) {
+	template := `{"name":"s","roles":[{"name":"a","type":"vm","cardinality":1,"template_id":0,"template_contents":{"CPU":null}},
+		{"name":"b","type":"vm","cardinality":1,"template_id":0}]}`
+	s := deployed(t, template, `{"user_inputs_values":{"MEMORY":null,"TAG":"x"},"roles":[{"name":"b","user_inputs_values":{"TAG":null}}]}`)
+	base := one.Template{{Name: "MEMORY", Value: "16"}, {Name: "CPU", Value: "1"}}
+	const want = "MEMORY = \"16\"\nCPU = \"\"\n"
+	if got := s.extra("a", base); !strings.HasPrefix(got, want) {
+		t.Errorf("got\n%s", got)
+	}
+	if got := s.extra("b", base); !strings.Contains(got, `TAG = "x"`) {
+		t.Errorf("got\n%s", got)
+	}
+	contents := raw.Attributes(s.role("a").TemplateContents)
+	contents["MEMORY"] = json.RawMessage("null")
+	s.role("a").TemplateContents = contents.JSON()
+	if got := s.extra("a", base); !strings.HasPrefix(got, want) {
+		t.Errorf("got\n%s", got)
 	}
 }
 

@@ -95,11 +95,7 @@ func FillContents(body *spec.Body, role *spec.Role) {
 	if role.TemplateContents == nil {
 		role.TemplateContents = json.RawMessage("{}") // as OneFlow writes it
 	}
-	values := raw.Object{}
-	for _, given := range slices.Concat(body.Inputs().Values, role.Inputs().Values) {
-		maps.Copy(values, given)
-	}
-	if len(values) > 0 {
+	if values := inputValues(body, role); len(values) > 0 {
 		contents, context := raw.Object{}, raw.Object{}
 		maps.Copy(contents, raw.Attributes(role.TemplateContents))
 		maps.Copy(context, raw.Attributes(contents[contextAttribute]))
@@ -129,6 +125,19 @@ func FillContents(body *spec.Body, role *spec.Role) {
 	}
 }
 
+// inputValues are the values of user inputs as a role has them: its own before the service's, and null where none was given.
+func inputValues(body *spec.Body, role *spec.Role) raw.Object {
+	values := raw.Object{}
+	for _, given := range slices.Concat(body.Inputs().Values, role.Inputs().Values) {
+		for name, value := range given {
+			if _, has := values[name]; !has || raw.KindOf(value) != raw.KindNull {
+				values[name] = value
+			}
+		}
+	}
+	return values
+}
+
 // NeedsTemplate reports whether something is merged into a role's VM template, which has to be read for that, and which it is.
 func NeedsTemplate(service spec.Service, role string) (id int, needed bool) {
 	held := service.Role(role)
@@ -144,9 +153,12 @@ func ExtraTemplate(service spec.Service, instance Instance, base one.Template, v
 	text := one.Template{}
 	if _, needed := NeedsTemplate(service, instance.Role); needed {
 		role := service.Role(instance.Role)
-		variables := variablesOf(service, role, instance, values)
+		variables, inputs := variablesOf(service, role, instance, values), inputValues(&service.Body, role)
 		var contents []contentsEntry
 		for name, value := range members(role.TemplateContents) {
+			if _, isInput := inputs[name]; isInput && raw.KindOf(value) == raw.KindNull && raw.KindOf(inputs[name]) == raw.KindNull {
+				continue // written for an input that was left out, before those were left out of contents
+			}
 			attributes := attributesFrom(name, value, variables)
 			if *variables.left < 0 {
 				return "", fmt.Errorf("role %s: %w", instance.Role, errContentsTooLong)

@@ -48,8 +48,8 @@ var errContentsTooLong = fmt.Errorf("with the values of user inputs and parents'
 // the network, as OneFlow 6 had it, and then, if the role or its service expands them, for what the service says of itself.
 func variablesOf(service spec.Service, role *spec.Role, instance Instance, references map[string]string) variables {
 	v := variables{references: references, values: map[string]string{}, unset: map[string]bool{}, left: new(spec.MaxContents)}
-	expands, says := role.Extra[spec.ExpandAttribute]
-	if !says {
+	expands := role.Extra[spec.ExpandAttribute]
+	if raw.KindOf(expands) == raw.KindNull {
 		expands = service.Body.Extra[spec.ExpandAttribute]
 	}
 	if string(expands) == "true" {
