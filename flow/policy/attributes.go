@@ -37,10 +37,11 @@ func HealText(role *spec.Role) string {
 
 // HealRuleOf reads a role's attribute heal. It has none where it has no attribute, or one with which something is wrong.
 func HealRuleOf(role *spec.Role) (rule HealRule, has bool, wrong string) {
-	if len(role.Heal) == 0 {
+	switch raw.KindOf(role.Heal) {
+	case raw.KindNull:
 		return rule, false, ""
-	}
-	if raw.KindOf(role.Heal) != raw.KindObject {
+	case raw.KindObject:
+	default:
 		return rule, false, fmt.Sprintf(`is %s; it must be an object such as {"action": "recreate", "after": "60s", "max": 3}`, raw.Short(role.Heal))
 	}
 	given := raw.Attributes(role.Heal)
@@ -48,7 +49,7 @@ func HealRuleOf(role *spec.Role) (rule HealRule, has bool, wrong string) {
 	if rule.Action != HealRecreate && rule.Action != HealRecover {
 		return rule, false, fmt.Sprintf("has the action %s; it can be %q or %q", raw.Short(given["action"]), HealRecreate, HealRecover)
 	}
-	if after, has := given["after"]; has {
+	if after := given["after"]; raw.KindOf(after) != raw.KindNull {
 		length, err := time.ParseDuration(raw.Text(after))
 		if seconds, whole := raw.Whole(after); whole && seconds <= int(24*time.Hour/time.Second) {
 			length, err = time.Duration(seconds)*time.Second, nil
@@ -57,7 +58,7 @@ func HealRuleOf(role *spec.Role) (rule HealRule, has bool, wrong string) {
 			return rule, false, fmt.Sprintf("has after %s; it must be a duration from \"1s\" to \"24h\", or a number of seconds", raw.Short(after))
 		}
 	}
-	if most, has := given["max"]; has {
+	if most := given["max"]; raw.KindOf(most) != raw.KindNull {
 		var known bool
 		if rule.Max, known = raw.Whole(most); !known || rule.Max < 1 || rule.Max > 1000 {
 			return rule, false, fmt.Sprintf("has max %s; it must be a whole number from 1 to 1000", raw.Short(most))
@@ -89,7 +90,7 @@ func VictimOrder(role *spec.Role) string {
 
 // CheckVictims returns what is wrong with a role's attribute victims, empty if nothing is.
 func CheckVictims(text json.RawMessage) string {
-	if len(text) > 0 && !slices.Contains(victimOrders, raw.Text(text)) {
+	if raw.KindOf(text) != raw.KindNull && !slices.Contains(victimOrders, raw.Text(text)) {
 		return fmt.Sprintf("is %s; it can be %s", raw.Short(text), raw.Choices(victimOrders))
 	}
 	return ""
@@ -146,7 +147,7 @@ func (d *Deadlines) For(name string) *time.Duration {
 // configuration's for a service. One that is wrong, and tells why, says nothing.
 func ReadDeadlines(text json.RawMessage, over Deadlines) (deadlines Deadlines, wrong string) {
 	switch {
-	case len(text) == 0:
+	case raw.KindOf(text) == raw.KindNull:
 		return over, ""
 	case raw.KindOf(text) != raw.KindObject:
 		return over, fmt.Sprintf(`is %s; it must be an object such as {"pending": 600, "scaling": 1800, "then": "shrink"}`, raw.Short(text))
@@ -160,6 +161,7 @@ func ReadDeadlines(text json.RawMessage, over Deadlines) (deadlines Deadlines, w
 		switch {
 		case !slices.Contains(names, name):
 			return over, fmt.Sprintf("has %q; it can have %s", raw.Shown(name), raw.Choices(names))
+		case raw.KindOf(value) == raw.KindNull:
 		case name != "then" && (!whole || seconds < 0 || seconds > maxDeadline):
 			return over, fmt.Sprintf("has %s %s; it must be a whole number of seconds from 0, which is no deadline, to %d", name, raw.Short(value), maxDeadline)
 		case name != "then":

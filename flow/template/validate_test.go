@@ -110,12 +110,14 @@ func TestReadTemplateRefuses(t *testing.T) {
 
 func TestReadTemplateAccepts(t *testing.T) {
 	for name, body := range map[string]string{
-		"no roles yet":    `{"name":"s","roles":[]}`,
-		"diamond":         `{"name":"s","deployment":"straight","roles":[{"name":"a","type":"vm","template_id":0},{"name":"b","type":"vm","template_id":0,"parents":["a"]},{"name":"c","type":"vm","template_id":0,"parents":["a"]},{"name":"d","type":"vm","template_id":0,"parents":["b","c"]}]}`,
-		"scheduled":       `{"name":"s","roles":[{"name":"a","type":"vm","template_id":0,"cardinality":1,"min_vms":1,"max_vms":3,"scheduled_policies":[{"type":"CARDINALITY","adjust":2,"recurrence":"0 9 * * mon,tue"},{"type":"CHANGE","adjust":-1,"start_time":"2030-01-01 00:00:00"},{"type":"CHANGE","adjust":"1","start_time":1893456000}]}]}`,
-		"router":          `{"name":"s","roles":[{"name":"r","type":"vr","cardinality":2,"template_id":0,"template_contents":{"NIC":{"NETWORK_ID":"0","FLOATING_IP":"YES"}}}]}`,
-		"open network":    `{"name":"s","roles":[],"networks":{"Public":"M|network|Public network| |id:","B":"O|network|| |"}}`,
-		"nulls":           `{"name":"s","roles":[],"description":null,"networks":null,"user_inputs":null}`,
+		"no roles yet": `{"name":"s","roles":[]}`,
+		"diamond":      `{"name":"s","deployment":"straight","roles":[{"name":"a","type":"vm","template_id":0},{"name":"b","type":"vm","template_id":0,"parents":["a"]},{"name":"c","type":"vm","template_id":0,"parents":["a"]},{"name":"d","type":"vm","template_id":0,"parents":["b","c"]}]}`,
+		"scheduled":    `{"name":"s","roles":[{"name":"a","type":"vm","template_id":0,"cardinality":1,"min_vms":1,"max_vms":3,"scheduled_policies":[{"type":"CARDINALITY","adjust":2,"recurrence":"0 9 * * mon,tue"},{"type":"CHANGE","adjust":-1,"start_time":"2030-01-01 00:00:00"},{"type":"CHANGE","adjust":"1","start_time":1893456000}]}]}`,
+		"router":       `{"name":"s","roles":[{"name":"r","type":"vr","cardinality":2,"template_id":0,"template_contents":{"NIC":{"NETWORK_ID":"0","FLOATING_IP":"YES"}}}]}`,
+		"open network": `{"name":"s","roles":[],"networks":{"Public":"M|network|Public network| |id:","B":"O|network|| |"}}`,
+		"nulls":        `{"name":"s","roles":[],"description":null,"networks":null,"user_inputs":null}`,
+		"null for what is Flowjet's own": `{"name":"s","deadlines":{"pending":null,"then":null},"roles":[{"name":"a","type":"vm","template_id":0,"heal":{"action":"recover","after":null,"max":null},` +
+			`"deadlines":{"scaling":null}},{"name":"b","type":"vm","template_id":0,"heal":null,"deadlines":null,"victims":null,"expand":null}],"flowjet_webhooks":null}`,
 		"empty policies":  `{"name":"s","roles":[{"name":"a","type":"vm","template_id":0,"elasticity_policies":[],"scheduled_policies":[]}]}`,
 		"unicode name":    `{"name":"sérvicé ☃","roles":[]}`,
 		"deep and closed": `{"name":"s","roles":[],"x":` + strings.Repeat("[", 60) + strings.Repeat("]", 60) + `}`,
