@@ -138,7 +138,7 @@ var policyRules = map[string]map[string]rule{
 		"type": textRule, "adjust": wholeRule, "min_adjust_step": wholeRule, "expression": textRule,
 		"period": wholeRule, "period_number": wholeRule, "cooldown": wholeRule,
 	},
-	"scheduled_policies": {"type": textRule, "adjust": wholeRule, "min_adjust_step": wholeRule, "recurrence": textRule},
+	"scheduled_policies": {"type": textRule, "adjust": wholeRule, "min_adjust_step": wholeRule, "recurrence": textRule, "start_time": startRule},
 }
 
 var (
@@ -148,6 +148,14 @@ var (
 	objectsRule = arrayOf(raw.KindObject, "an array of objects")
 	textsRule   = arrayOf(raw.KindText, "an array of strings")
 )
+
+// startRule is a text, as OneFlow has it and its clients decode it. Seconds are taken as a number, too.
+func startRule(value json.RawMessage) (json.RawMessage, string) {
+	if raw.KindOf(value) == raw.KindNumber {
+		return raw.Marshal(string(value)), ""
+	}
+	return value, ""
+}
 
 // secretRule is objectRule for what can hold secrets: the refusal shows nothing of it.
 func secretRule(value json.RawMessage) (json.RawMessage, string) {

@@ -2,6 +2,8 @@ package template
 
 import (
 	"encoding/json"
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/flowjet/flowjet/flow/internal/raw"
@@ -96,11 +98,34 @@ func FuzzParseTemplateText(f *testing.F) {
 	})
 }
 
+// OneFlow's clients decode the start of a policy as a text, and read no service or template at all in which it is a number.
+func TestASchedulesStartIsAText(t *testing.T) {
+	const sent = `{"name":"s","roles":[{"name":"a","type":"vm","template_id":0,"min_vms":0,"max_vms":3,"scheduled_policies":[{"type":"CHANGE","adjust":1,"start_time":%s}]}]}`
+	body, err := Read(fmt.Appendf(nil, sent, `1893456000`), registered)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `[{"adjust":1,"start_time":"1893456000","type":"CHANGE"}]`
+	if got := string(body.Roles[0].ScheduledPolicies); got != want {
+		t.Errorf("a template has %s", got)
+	}
+	service, err := Instantiate(fmt.Appendf(nil, sent, `1893456000`), nil, registered) // stored as it was given
+	if err != nil || string(service.Roles[0].ScheduledPolicies) != want {
+		t.Errorf("a service has %s: %v", service.Roles[0].ScheduledPolicies, err)
+	}
+	for _, wrong := range []string{`1.5`, `-1`, `true`, `{}`} {
+		if _, err := Read(fmt.Appendf(nil, sent, wrong), registered); err == nil || !strings.Contains(err.Error(), "which is not a time") {
+			t.Errorf("%s gives %v", wrong, err)
+		}
+	}
+}
+
 // A client that compares what it has sent with what it reads, as Terraform does, finds empty lists and null again, after a change as well.
 func TestEmptyListsAndNullStay(t *testing.T) {
 	const sent = `{"name":"s","deployment":"straight","description":"","shutdown_action":null,"networks":{},"user_inputs":null,"unknown":null,"roles":[
 		{"name":"a","type":"vm","cardinality":1,"template_id":0,"parents":[],"min_vms":1,"max_vms":2,"shutdown_action":null,"cooldown":null,"elasticity_policies":[],
-		"scheduled_policies":[{"type":"CHANGE","adjust":1,"recurrence":"@daily","start_time":null,"min_adjust_step":null}]},
+		"scheduled_policies":[{"type":"CHANGE","adjust":1,"recurrence":"@daily","start_time":null,"min_adjust_step":null}],
+		"heal":null,"deadlines":null,"victims":null},
 		{"name":"b","type":"vm","cardinality":0,"template_id":0,"parents":null,"template_contents":null}]}`
 	body, err := Read([]byte(sent), registered)
 	for _, change := range []func(held []byte) (spec.Body, error){
