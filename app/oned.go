@@ -129,6 +129,7 @@ const (
 	shareEvery   = 250 * time.Millisecond // how often the share of oned's connections is worked out
 	callingFor   = 2 * time.Second        // for how long a process counts as one that calls oned after it did
 	heardAfter   = 3 * shareEvery         // after how long the others know that a process calls oned, and have given back what is its share
+	diskEvery    = 5 * time.Second        // how often it is looked how full the disk of the data folder is
 	forQuestions = 1                      // how many of the connections are left for asking who leads
 )
 
@@ -163,6 +164,7 @@ func (a *App) shareOned(ctx context.Context) error {
 		return heard
 	}
 	a.onStop(func(ctx context.Context) error { others.Leave(ctx); return nil })
+	a.background(ctx, func(ctx context.Context) { share.watchDisk(ctx, a.config.DataDir) })
 	logger := a.logger.With("part", "oned")
 	a.background(ctx, func(ctx context.Context) {
 		for {
@@ -192,6 +194,7 @@ type onedShare struct {
 	reads  *onedReads
 	bridge *atomic.Pointer[bridge.Bridge]
 	self   pipeline.Process
+	disk   atomic.Pointer[pipeline.Disk] // of the data folder
 	total  int
 
 	mutex         sync.Mutex
@@ -206,8 +209,32 @@ func (s *onedShare) announce() pipeline.Process {
 	if b := s.bridge.Load(); b != nil {
 		said.Hearing, said.Calls = b.Hears(), b.HearsCalls()
 	}
+	said.Disk = s.disk.Load()
 	said.Calling, said.Servers, said.OnedReads = time.Since(s.called) < callingFor, s.oned.Servers(), s.reads.lastMinute(time.Now())
 	return said
+}
+
+// watchDisk keeps up to date what is announced of the disk of the data folder. It is not looked at while announcing, for a disk that hangs
+// must not keep the process from being heard.
+func (s *onedShare) watchDisk(ctx context.Context, folder string) {
+	for {
+		if disk, known := pipeline.DiskOf(existing(absolute(folder))); known {
+			s.disk.Store(&disk)
+		}
+		if idle.For(ctx, diskEvery) != nil {
+			return
+		}
+	}
+}
+
+// existing returns a folder, or the nearest one above it: a data folder is made when there is something to write.
+func existing(folder string) string {
+	for {
+		if _, err := os.Stat(folder); err == nil || folder == filepath.Dir(folder) {
+			return folder
+		}
+		folder = filepath.Dir(folder)
+	}
 }
 
 // workOut returns the share for now. The others do not count a process that has not called oned for a while: until they do it has

@@ -1,6 +1,8 @@
 package app
 
 import (
+	"context"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -34,5 +36,17 @@ func TestShareOfAProcessThatBegins(t *testing.T) {
 		if then := s.workOut(fresh, now); then != c.then {
 			t.Errorf("beside %v it goes on with %d, want %d", fresh, then, c.then)
 		}
+	}
+}
+
+// TestAProcessTellsOfItsDisk: also before its data folder is made.
+func TestAProcessTellsOfItsDisk(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // it looks once
+	there := t.TempDir()
+	var s onedShare
+	s.watchDisk(ctx, filepath.Join(there, "flowjet", "worker"))
+	if disk := s.disk.Load(); disk == nil || disk.Folder != there || disk.Used <= 0 || disk.Used > 1 {
+		t.Errorf("the disk is %+v, want that of %s", disk, there)
 	}
 }

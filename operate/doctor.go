@@ -61,7 +61,7 @@ func doctorCommand(t tool) *cobra.Command {
 			return err
 		}
 		ctx, d := cmd.Context(), diagnosis{now: time.Now()}
-		d.checkNATS(ctx, cmd, t)
+		d.checkNATS(ctx, cmd, t, surroundings)
 		d.checkOned(ctx, surroundings)
 		d.checkAPI(ctx, surroundings)
 		d.checkDisk(surroundings.DataDir)
@@ -73,7 +73,7 @@ func doctorCommand(t tool) *cobra.Command {
 	return cmd
 }
 
-func (d *diagnosis) checkNATS(ctx context.Context, cmd *cobra.Command, t tool) {
+func (d *diagnosis) checkNATS(ctx context.Context, cmd *cobra.Command, t tool, around Surroundings) {
 	connecting, cancel := context.WithTimeout(ctx, electWithin)
 	defer cancel()
 	attached, missing, err := t.Attach(connecting, cmd)
@@ -91,6 +91,7 @@ func (d *diagnosis) checkNATS(ctx context.Context, cmd *cobra.Command, t tool) {
 	d.now = time.Now() // it took some looks
 	d.add("NATS", fine, "", "connected to %s", survey.Server)
 	d.checkServers(survey)
+	d.checkDisks(survey, around.DataDir)
 	d.checkStreams(survey)
 	d.checkMembers(survey)
 	d.checkWorkers(survey)

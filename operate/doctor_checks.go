@@ -5,9 +5,9 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/flowjet/flowjet/flow/spec"
@@ -279,18 +279,36 @@ func (d *diagnosis) checkStorage(ctx context.Context, pipe clients) {
 
 // checkDisk looks at the disk of the embedded server, if it is on this host.
 func (d *diagnosis) checkDisk(folder string) {
-	var disk syscall.Statfs_t
-	if folder == "" || syscall.Statfs(folder, &disk) != nil || disk.Blocks == 0 {
-		return
+	disk, known := pipeline.DiskOf(folder)
+	switch {
+	case !known:
+	case disk.Used > nearlyFull:
+		d.add("disk", problem, "free some space: on a full disk NATS stores nothing and Flowjet stops working", "%s", usedText(disk))
+	default:
+		d.add("disk", fine, "", "%s free for %s", bytesText(disk.Free), folder)
 	}
-	taken := disk.Blocks - disk.Bfree
-	used := float64(taken) / float64(max(1, taken+disk.Bavail)) // as df tells it: some blocks are for root alone
-	free := disk.Bavail * uint64(disk.Bsize)
-	if used > nearlyFull {
-		d.add("disk", problem, "free some space: on a full disk NATS stores nothing and Flowjet stops working", "%.0f %% of the disk of %s are used, %s are free", used*100, folder, bytesText(free))
-		return
+}
+
+func usedText(disk pipeline.Disk) string {
+	return fmt.Sprintf("%.0f %% of the disk of %s are used, %s are free", disk.Used*100, disk.Folder, bytesText(disk.Free))
+}
+
+// checkDisks names each host where the disk of a data folder is nearly full. The NATS server there has its files on the same disk, as
+// the packages install it, and is away once it cannot write. The host of a local data folder is left to checkDisk.
+func (d *diagnosis) checkDisks(survey inspect.Overview, local string) {
+	var ours string
+	if local != "" {
+		ours, _ = os.Hostname()
 	}
-	d.add("disk", fine, "", "%s free for %s", bytesText(free), folder)
+	fullest := map[string]pipeline.Disk{}
+	for _, disk := range survey.Disks {
+		if disk.Host != ours && disk.Used > max(nearlyFull, fullest[disk.Host].Used) {
+			fullest[disk.Host] = disk.Disk
+		}
+	}
+	for _, host := range slices.Sorted(maps.Keys(fullest)) {
+		d.add("disk of "+host, problem, "free some space there: on a full disk its NATS server stores nothing, and is restarted when there is room again", "%s", usedText(fullest[host]))
+	}
 }
 
 // mismatchFor is for how long it is told that data and oned did not belong together.

@@ -1,10 +1,13 @@
 package operate
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/flowjet/flowjet/internal/terminal"
+	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/inspect"
 	"github.com/flowjet/flowjet/pipeline/presence"
 )
@@ -56,5 +59,37 @@ func TestEachCauseIsNamedOnce(t *testing.T) {
 	well.checkMembers(inspect.Overview{Status: inspect.Status{Members: overview.Members[:1]}})
 	if got := well.said(); got != "ok processes: all that are expected (1) are running\n" {
 		t.Errorf("it says %s", got)
+	}
+}
+
+// TestAFullDiskIsNamedFromAnywhere: a host is named once, by its fullest disk, and the own one by what is looked at itself where its
+// data folder is at hand.
+func TestAFullDiskIsNamedFromAnywhere(t *testing.T) {
+	ours, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk := func(host, part string, used float64) inspect.DiskStatus {
+		return inspect.DiskStatus{Process: host + " " + part, Host: host, Disk: pipeline.Disk{Folder: "/var/lib/flowjet/" + part, Used: used, Free: 5 << 20}}
+	}
+	overview := inspect.Overview{Disks: []inspect.DiskStatus{disk("fe1", "api", 0.5), disk("fe2", "api", 0.93), disk("fe2", "worker", 0.996), disk(ours, "api", 0.95)}}
+	const fe2 = "problem disk of fe2: 100 % of the disk of /var/lib/flowjet/worker are used, 5 MiB are free\n"
+	for folder, want := range map[string]string{
+		"/var/lib/flowjet": fe2,
+		"":                 fe2 + "problem disk of " + ours + ": 95 % of the disk of /var/lib/flowjet/api are used, 5 MiB are free\n",
+	} {
+		var d diagnosis
+		d.checkDisks(overview, folder)
+		if got := d.said(); got != want {
+			t.Errorf("with the data folder %q at hand it says\n%swant\n%s", folder, got, want)
+		}
+	}
+	overview.Members = []presence.Member{{Name: "fe1 api"}, {Name: "fe2 worker"}}
+	var out strings.Builder
+	writeProcesses(terminal.New(&out, terminal.Table), overview)
+	for _, want := range []string{"fe1 api            -        ok\n", "fe2 worker         -        ok, its disk is 100 % full\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("status lacks %q:\n%s", want, out.String())
+		}
 	}
 }

@@ -47,7 +47,7 @@ func TestWhatScriptsRelyOn(t *testing.T) {
 		{"dlq show " + number, "data origin reason retry sequence service time where"},
 		{"dlq retry " + number, "done sequence"},
 		{"dlq drop " + other, "done sequence"},
-		{"status", "dead_letters feeds members missing oned readers server servers services streams time timers unowned v webhooks workers"},
+		{"status", "dead_letters disks feeds members missing oned readers server servers services streams time timers unowned v webhooks workers"},
 	} {
 		out := d.shows(test.line + " -o json")
 		if test.want == "" {

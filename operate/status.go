@@ -122,8 +122,12 @@ func writeProcesses(c *terminal.Console, overview inspect.Overview) {
 	var members, servers [][]string
 	for _, member := range overview.Members {
 		state := "ok"
-		if member.Missing != nil {
+		at := slices.IndexFunc(overview.Disks, func(d inspect.DiskStatus) bool { return d.Process == member.Name })
+		switch {
+		case member.Missing != nil:
 			state = "MISSING for " + c.Ago(*member.Missing)
+		case at >= 0 && overview.Disks[at].Used > nearlyFull:
+			state = fmt.Sprintf("ok, its disk is %.0f %% full", overview.Disks[at].Used*100)
 		}
 		members = append(members, []string{member.Name, strings.Join(member.Parts, ", "), cmp.Or(member.Release, "-"), state})
 	}

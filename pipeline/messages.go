@@ -252,7 +252,9 @@ type Process struct {
 	// Servers are the XML-RPC addresses of the zone's servers that it knows.
 	Servers []string `json:"servers,omitempty"`
 	OnedReads
-	Leaving bool `json:"leaving,omitempty"`
+	// Disk is that of its data folder; nil where it is not known.
+	Disk    *Disk `json:"disk,omitempty"`
+	Leaving bool  `json:"leaving,omitempty"`
 }
 
 // OnedReads counts reads of one object at oned in the last minute, and those of them

@@ -29,6 +29,8 @@ type Overview struct {
 	Feeds []FeedStatus `json:"feeds"`
 	// Oned is how quickly oned answers all live processes together.
 	Oned pipeline.OnedReads `json:"oned"`
+	// Disks are those of the processes' data folders, by process.
+	Disks []DiskStatus `json:"disks"`
 	// Services counts services by state; those that have ended are left out.
 	Services map[string]int `json:"services"`
 	Timers   TimerCount     `json:"timers"`
@@ -46,6 +48,13 @@ type FeedStatus struct {
 	Since  time.Time `json:"since"`
 	// Disconnected reports whether it lives and is not connected to the hook events.
 	Disconnected bool `json:"disconnected,omitempty"`
+}
+
+// DiskStatus is how full the disk of a process's data folder is.
+type DiskStatus struct {
+	Process string `json:"process"`
+	Host    string `json:"host"`
+	pipeline.Disk
 }
 
 // ReaderStatus is how far a reader has come.
@@ -76,7 +85,7 @@ const overdueAfter = 15 * time.Second
 // Overview reads everything; it listens for a second to hear who is alive.
 // Missing is what pipeline.Attach found missing.
 func (i *Inspector) Overview(ctx context.Context, missing []string) (Overview, error) {
-	overview := Overview{Version: pipeline.Version, Time: time.Now().UTC(), Server: i.core.Server(), Missing: list(missing)}
+	overview := Overview{Version: pipeline.Version, Time: time.Now().UTC(), Server: i.core.Server(), Missing: list(missing), Disks: []DiskStatus{}}
 	c := &collector{Inspector: i, overview: &overview, missing: missing}
 	beats, err := c.listen(ctx)
 	if err != nil {
@@ -132,7 +141,11 @@ func (c *collector) listen(ctx context.Context) (map[string]pipeline.FeedBeat, e
 	for _, process := range observer.processes.Live() {
 		c.overview.Oned.Reads += process.Reads
 		c.overview.Oned.Slow += process.Slow
+		if process.Disk != nil && process.Name != "" {
+			c.overview.Disks = append(c.overview.Disks, DiskStatus{process.Name, process.Host, *process.Disk})
+		}
 	}
+	slices.SortFunc(c.overview.Disks, func(a, b DiskStatus) int { return strings.Compare(a.Process, b.Process) })
 	c.overview.Status, err = observer.Status(ctx, c.missing...)
 	return feeds.Live(), err
 }

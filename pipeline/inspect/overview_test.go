@@ -82,7 +82,7 @@ func TestTheOverviewOfALivingSystem(t *testing.T) {
 	must(t, err)
 	must(t, released.Release(ctx))
 	process, err := presence.Announce(p.Pipeline, func() pipeline.Process {
-		return pipeline.Process{ID: "one", OnedReads: pipeline.OnedReads{Reads: 30, Slow: 2}}
+		return pipeline.Process{ID: "one", Name: "fe1 worker", Host: "fe1", OnedReads: pipeline.OnedReads{Reads: 30, Slow: 2}, Disk: &pipeline.Disk{Folder: "/data", Used: 0.5, Free: 7}}
 	})
 	must(t, err)
 	defer process.Leave(ctx)
@@ -119,6 +119,9 @@ func TestTheOverviewOfALivingSystem(t *testing.T) {
 	}
 	if overview.Oned != (pipeline.OnedReads{Reads: 30, Slow: 2}) {
 		t.Errorf("oned answered %+v", overview.Oned)
+	}
+	if want := (DiskStatus{"fe1 worker", "fe1", pipeline.Disk{Folder: "/data", Used: 0.5, Free: 7}}); len(overview.Disks) != 1 || overview.Disks[0] != want {
+		t.Errorf("the disks are %+v, want %+v", overview.Disks, want)
 	}
 	if len(overview.Services) != 1 || overview.Services["DEPLOYING"] != 1 || overview.Timers != (TimerCount{Set: 2, Overdue: 1}) || overview.Webhooks != (WebhookCount{1, 1}) {
 		t.Errorf("counted are %v, %+v, %+v", overview.Services, overview.Timers, overview.Webhooks)

@@ -1,0 +1,22 @@
+package pipeline
+
+import "syscall"
+
+// Disk is how full the disk of a folder is.
+type Disk struct {
+	Folder string `json:"folder"`
+	// Used is the share that is used, as df shows it; Free is how many bytes can still be written.
+	Used float64 `json:"used"`
+	Free uint64  `json:"free"`
+}
+
+// DiskOf returns how full the disk of a folder is, and false where that is not known.
+func DiskOf(folder string) (Disk, bool) {
+	var disk syscall.Statfs_t
+	if folder == "" || syscall.Statfs(folder, &disk) != nil || disk.Blocks == 0 {
+		return Disk{}, false
+	}
+	taken := disk.Blocks - disk.Bfree
+	used := float64(taken) / float64(max(1, taken+disk.Bavail)) // as df shows it: some blocks are for root alone
+	return Disk{Folder: folder, Used: used, Free: disk.Bavail * uint64(disk.Bsize)}, true
+}
