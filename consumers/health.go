@@ -46,6 +46,11 @@ func (h *health) note(service int, reason string) {
 const (
 	// lookAtOned is how often it is looked whether oned answers, and how long it may take.
 	lookAtOned = 500 * time.Millisecond
+	// longestLook is how long it may take at most where oned was lost again and again: over a network that loses packets an
+	// answer takes seconds, and services that move between workers all the time do not get on.
+	longestLook = 4 * time.Second
+	// calmAfter is for how long oned must have answered to be given no longer than lookAtOned.
+	calmAfter = time.Minute
 	// longSilence is for how long oned may owe an answer before it is asked.
 	longSilence = time.Second
 	// unreachableAfter is how often in a row oned does not answer.
@@ -57,38 +62,63 @@ const (
 func (w *Worker) watchOned(ctx context.Context, members *work.Membership) {
 	ticker := time.NewTicker(lookAtOned)
 	defer ticker.Stop()
-	failures, unreachable := 0, false
+	r := reach{look: lookAtOned}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
-		switch {
-		case failures == 0 && w.oned.Silence() < longSilence && w.oned.Doubt() < w.config.DoubtOned:
+		if r.failures == 0 && w.oned.Silence() < longSilence && w.oned.Doubt() < w.config.DoubtOned {
 			continue
-		case w.onedAnswers(ctx):
-			failures = 0
-		case failures < unreachableAfter:
-			failures++
 		}
+		answers := w.onedAnswers(ctx, r.look)
 		if ctx.Err() != nil {
 			return
 		}
-		if is := failures >= unreachableAfter; is != unreachable {
-			unreachable = is
+		if r.note(answers, time.Now()) {
 			w.config.Logger.Warn("the connection of this worker to oned was lost or restored; while it is lost, other workers take over its services",
-				"reaches", !unreachable)
+				"reaches", !r.lost)
 		}
-		members.SetOnedUnreachable(unreachable)
+		members.SetOnedUnreachable(r.lost)
 	}
 }
 
-// onedAnswers reports whether oned answers now, and leads the zone as far as is known.
-func (w *Worker) onedAnswers(ctx context.Context) bool {
-	asking, cancel := context.WithTimeout(ctx, lookAtOned)
+// onedAnswers reports whether oned answers within some time, and leads the zone as far as is known.
+func (w *Worker) onedAnswers(ctx context.Context, within time.Duration) bool {
+	asking, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	return w.oned.Ping(asking) && w.oned.Doubt() < w.config.DoubtOned
+}
+
+// reach is whether a worker reaches oned.
+type reach struct {
+	failures int           // how often in a row oned did not answer
+	lost     bool          // whether that is often enough
+	restored time.Time     // when it answered again
+	look     time.Duration // how long it may take to answer
+}
+
+// note notes whether oned has answered, and reports whether it was lost or restored by that.
+func (r *reach) note(answers bool, now time.Time) bool {
+	was := r.lost
+	if answers {
+		r.failures = 0
+	} else {
+		r.failures++
+	}
+	r.lost = r.failures >= unreachableAfter
+	switch {
+	case r.lost == was:
+		return false
+	case !r.lost:
+		r.restored = now
+	case now.Sub(r.restored) < calmAfter:
+		r.look = min(2*r.look, longestLook)
+	default:
+		r.look = lookAtOned
+	}
+	return true
 }
 
 // metrics are the worker's figures; none has a label without bound.

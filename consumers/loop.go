@@ -121,7 +121,7 @@ func (l *serviceLoop) outcomeOf(ctx context.Context, err error) outcome {
 		return again
 	case opennebula.NotBegun(err):
 		return retry
-	case errors.As(err, &refusal), errors.As(err, &silence) && l.worker.onedAnswers(ctx):
+	case errors.As(err, &refusal), errors.As(err, &silence) && l.worker.onedAnswers(ctx, lookAtOned):
 		return again
 	}
 	return retry

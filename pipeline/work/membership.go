@@ -26,6 +26,9 @@ const (
 	beat = 200 * time.Millisecond
 	// deadAfter is how long a worker may be silent.
 	deadAfter = 800 * time.Millisecond
+	// deadAtMost is how long it may be silent where workers that live were heard late in the last minute: each time that a
+	// worker loses its keys it reads their messages anew, and over a network that loses packets it would do nothing else.
+	deadAtMost = 5 * time.Second
 	// settle is how long a worker that joins waits for the others' answers before it takes anything.
 	settle = 100 * time.Millisecond
 )
@@ -34,7 +37,7 @@ const (
 //
 // Safety: none; two workers may both believe to own a key for a second. That costs wasted work, and
 // the records' compare-and-set keeps it harmless. Liveness: a worker that is gone, hangs or is cut
-// off loses its keys to the others after 800 ms, and a worker that leaves at once. A worker counts
+// off loses its keys to the others after 800 ms, or 5 s in a minute in which heartbeats came late, and a worker that leaves at once. A worker counts
 // itself by the same rule: what it owns depends on hearing its own heartbeat come back from the
 // server, so one that is cut off or was suspended owns nothing. See Owners for how keys are shared
 // out.
@@ -63,7 +66,7 @@ func Join(ctx context.Context, p *pipeline.Pipeline, worker string) (*Membership
 	m := &Membership{
 		core: p.Client, schema: p.Schema(), worker: pipeline.Token(worker), process: nuid.Next(), joined: time.Now(),
 		changes: make(chan struct{}, 1),
-		workers: liveness.New[pipeline.WorkerBeat](deadAfter), owned: map[string]bool{},
+		workers: liveness.NewPatient[pipeline.WorkerBeat](deadAfter, deadAtMost), owned: map[string]bool{},
 	}
 	err := ctx.Err()
 	if err == nil {
@@ -150,6 +153,9 @@ func (m *Membership) receive(message *nats.Msg) {
 	case heard.State == pipeline.WorkerLeaving:
 		m.workers.Left(heard.Worker)
 	default:
+		if heard.State == pipeline.WorkerJoining {
+			m.workers.Left(heard.Worker) // a worker that was started again was not late
+		}
 		m.workers.Heard(heard.Worker, heard)
 	}
 	m.refresh()

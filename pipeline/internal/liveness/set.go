@@ -12,16 +12,23 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// maxMembers bounds how many a set remembers.
-const maxMembers = 1024
+const (
+	// maxMembers bounds how many a set remembers.
+	maxMembers = 1024
+	// calmAfter is for how long a patient set remembers that a member was late.
+	calmAfter = time.Minute
+)
 
 // Set is what was last heard of each live member. It is safe for use by several goroutines.
 type Set[T any] struct {
-	silence      time.Duration
-	subscription *nats.Subscription
+	silence, most time.Duration
+	subscription  *nats.Subscription
 
 	mu      sync.Mutex
 	members map[string]member[T]
+	// late is the longest silence after which a member was heard again, and calm when that is forgotten.
+	late time.Duration
+	calm time.Time
 }
 
 type member[T any] struct {
@@ -30,8 +37,13 @@ type member[T any] struct {
 }
 
 // New returns a set whose members are dead after so much silence.
-func New[T any](silence time.Duration) *Set[T] {
-	return &Set[T]{silence: silence, members: map[string]member[T]{}}
+func New[T any](silence time.Duration) *Set[T] { return NewPatient[T](silence, silence) }
+
+// NewPatient returns a set whose members are dead after so much silence, and, for a minute after one was heard again that had been silent
+// for longer, only after twice as much as that one, but most at most: over a network that loses packets members are heard late by seconds,
+// and would otherwise be taken for dead again and again.
+func NewPatient[T any](silence, most time.Duration) *Set[T] {
+	return &Set[T]{silence: silence, most: most, members: map[string]member[T]{}}
 }
 
 // Listen returns a set of those who announce themselves in JSON on a subject, until Stop. who
@@ -64,9 +76,15 @@ func (s *Set[T]) Stop() { _ = s.subscription.Unsubscribe() }
 func (s *Set[T]) Heard(id string, said T) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, known := s.members[id]; known || len(s.members) < maxMembers {
-		s.members[id] = member[T]{said, time.Now()}
+	heard, known := s.members[id]
+	if !known && len(s.members) >= maxMembers {
+		return
 	}
+	now := time.Now()
+	if gap := now.Sub(heard.at); known && gap >= s.silence && gap < s.most {
+		s.late, s.calm = max(s.late, gap), now.Add(calmAfter)
+	}
+	s.members[id] = member[T]{said, now}
 }
 
 // Left removes a member.
@@ -88,10 +106,16 @@ func (s *Set[T]) Live() map[string]T {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	maps.DeleteFunc(s.members, func(_ string, heard member[T]) bool { return now.Sub(heard.at) >= s.silence })
+	maps.DeleteFunc(s.members, func(_ string, heard member[T]) bool { return now.Sub(heard.at) >= s.most })
+	if now.After(s.calm) {
+		s.late = 0
+	}
+	silence := max(s.silence, min(2*s.late, s.most))
 	live := make(map[string]T, len(s.members))
 	for id, heard := range s.members {
-		live[id] = heard.said
+		if now.Sub(heard.at) < silence {
+			live[id] = heard.said
+		}
 	}
 	return live
 }

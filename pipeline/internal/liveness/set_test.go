@@ -43,3 +43,36 @@ func TestASetIsBounded(t *testing.T) {
 		t.Errorf("after Clear alive are %v", live)
 	}
 }
+
+// A member that is heard late is waited for longer for a minute, and one that was away for longer than that is no reason to.
+func TestAPatientSetWaitsForThoseThatAreLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewPatient[int](time.Second, 5*time.Second)
+		alive := func(want bool) {
+			t.Helper()
+			if _, is := s.Live()["a"]; is != want {
+				t.Errorf("it is alive: %v, want %v", is, want)
+			}
+		}
+		lives := func(after time.Duration) { // until then, and is dead soon after that
+			t.Helper()
+			time.Sleep(after - 50*time.Millisecond)
+			alive(true)
+			time.Sleep(100 * time.Millisecond)
+			alive(false)
+		}
+		s.Heard("a", 1)
+		lives(time.Second)
+		time.Sleep(950 * time.Millisecond)
+		s.Heard("a", 2) // after 2 s
+		lives(4 * time.Second)
+		s.Heard("a", 3) // after 4 s
+		lives(5 * time.Second)
+		time.Sleep(5 * time.Second)
+		s.Heard("a", 4) // it was gone
+		lives(5 * time.Second)
+		time.Sleep(calmAfter)
+		s.Heard("a", 5)
+		lives(time.Second)
+	})
+}
