@@ -182,9 +182,19 @@ func (k *keyed) allocate(ctx context.Context, oned session, documentType int, na
 	if err := k.lease.confirm(ctx, keyLeaseLength/2); err != nil {
 		return 0, err
 	}
-	return oned.AllocateDocument(ctx, documentType, name, encodeBody(body))
+	id, err := oned.AllocateDocument(ctx, documentType, name, encodeBody(body))
+	if err != nil || !k.repeated() {
+		return id, err
+	}
+	// A oned that cannot replicate a call executes it when it can again, maybe after the caller has looked for its result.
+	first, found, err := k.made(ctx, oned, documentType)
+	if err != nil || !found || first == id {
+		return id, err
+	}
+	return first, oned.DeleteDocument(ctx, id)
 }
 
+// made returns the oldest document that an attempt has made.
 func (k *keyed) made(ctx context.Context, oned session, documentType int) (id int, found bool, err error) {
 	if !k.repeated() {
 		return 0, false, nil
@@ -205,11 +215,11 @@ func (k *keyed) made(ctx context.Context, oned session, documentType int) (id in
 		var mark struct {
 			Command string `json:"flowjet_command"`
 		}
-		if json.Unmarshal(document.Body, &mark) == nil && mark.Command == k.command {
-			return document.ID, true, nil
+		if json.Unmarshal(document.Body, &mark) == nil && mark.Command == k.command && (!found || document.ID < id) {
+			id, found = document.ID, true
 		}
 	}
-	return 0, false, nil
+	return id, found, nil
 }
 
 const (

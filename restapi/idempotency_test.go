@@ -3,6 +3,7 @@ package restapi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http/httptest"
 	"strings"
 	"sync"
@@ -134,6 +135,54 @@ func TestALostAnswerOfOnedMakesNothingTwice(t *testing.T) {
 	}
 	if list := w.call(alice, "GET", "/service_template", "").body; strings.Count(list, `"TYPE": "101"`) != 2 {
 		t.Errorf("the templates are %s", list)
+	}
+}
+
+// slowZone is a oned that executes what its zone does not agree on yet only after the next list of documents was read.
+type slowZone struct {
+	sessions
+	owed *atomic.Int32
+}
+
+func (z slowZone) as(user string) session { return slowSession{z.sessions.as(user), z.owed} }
+
+type slowSession struct {
+	session
+	owed *atomic.Int32
+}
+
+func (s slowSession) Documents(ctx context.Context, documentType, filter, start, end int) ([]opennebula.Document, error) {
+	documents, err := s.session.Documents(ctx, documentType, filter, start, end)
+	if s.owed.Add(-1) >= 0 {
+		return nil, err
+	}
+	return documents, err
+}
+
+// TestACallThatOnedExecutesLateMakesNothingTwice: the client's second request finds nothing of the first, makes a document, and then there are two.
+func TestACallThatOnedExecutesLateMakesNothingTwice(t *testing.T) {
+	w := newWorld(t, Config{})
+	var owed atomic.Int32
+	slow, err := newServer(Config{}, w.pipe, slowZone{oned{w.oned}, &owed}, w.oned.Box())
+	w.must(err)
+	server := httptest.NewServer(slow.handler)
+	defer server.Close()
+	action, here := w.template(alice)+"/action", w.url
+	w.must(w.sim.DropAnswer("one.document.allocate", 1))
+	seen := w.worker(accept)
+	w.url = server.URL
+	instantiate := func() reply { return w.call(alice, "POST", action, perform("instantiate", `{}`), key, "k7") }
+	if got := instantiate(); got.status != 503 {
+		t.Fatalf("got %+v", got)
+	}
+	owed.Store(1)
+	got := instantiate()
+	w.url = here
+	if list := w.call(alice, "GET", "/service", "").body; got.status != 201 || strings.Count(list, `"TYPE": "100"`) != 1 {
+		t.Errorf("got %d and the services %s", got.status, list)
+	}
+	if deploy := <-seen; owed.Load() > -1 || w.call(alice, "GET", fmt.Sprintf("/service/%d", deploy.Service), "").status != 200 {
+		t.Errorf("deployed is service %d, and %d lists are owed", deploy.Service, owed.Load())
 	}
 }
 
