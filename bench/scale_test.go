@@ -453,13 +453,15 @@ func (z *zone) measureStorm(b *testing.B) {
 // measureWarmStart has a host come back while Flowjet is down.
 func (z *zone) measureWarmStart(b *testing.B) {
 	b.Helper()
-	before := z.last(b, pipeline.StreamONE)
+	stored, called := z.stored(b), z.calls(b)
 	z.stopFlowjet()
 	z.tell(b, "/hosts/0/recover", "")
 	began := time.Now()
 	z.startFlowjet(b)
-	z.awaitCaughtUp(b, before+uint64(z.size.allVMs()/4))
+	z.awaitCaughtUp(b, stored[pipeline.StreamONE]+uint64(z.size.allVMs()/4))
 	row("restart, until what a quarter of the VMs did meanwhile is worked off", time.Since(began).Round(10*time.Millisecond).String(), "< "+startLimit.String())
 	z.reportBusy(b, 0, z.size.allVMs()/4)
+	z.reportStored(b, stored)
+	z.reportCalls(b, called)
 	z.reportMemory(b, "after the restart")
 }

@@ -48,7 +48,7 @@ func (a *Autoscaler) Run(ctx context.Context) error {
 // measure makes one pass over all services that have elasticity policies and run.
 func (a *Autoscaler) measure(ctx context.Context, at, until time.Time) error {
 	services, asked := map[int]measuredService{}, map[int]bool{}
-	err := a.Services.Each(ctx, spec.Unasked, func(document opennebula.Document, body spec.Body) error {
+	err := a.Services.Each(ctx, spec.Unscaled, func(document opennebula.Document, body spec.Body) error {
 		service := spec.Service{ID: document.ID, Owner: document.Owner, Body: body}
 		names := policy.MeasuredAttributes(service)
 		if names == nil {

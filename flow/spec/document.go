@@ -265,15 +265,20 @@ func (s Service) RoleNodes(name string) []int {
 // Unasked reports, of a service document's text and at a tenth of what reading it costs, whether the service runs and time
 // alone will never make it do anything: it has no policies and no role with a minimum. It is false where that is not sure.
 func Unasked(body []byte) bool {
-	for _, hint := range []string{"_policies", "min_vms", `\u`} {
+	var seen struct {
+		State *ServiceState `json:"state"`
+	}
+	return Unscaled(body) && json.Unmarshal(body, &seen) == nil && seen.State != nil && *seen.State == ServiceRunning
+}
+
+// Unscaled reports, of a service document's text, whether it surely has neither policies nor a role with a minimum.
+func Unscaled(body []byte) bool {
+	for _, hint := range []string{"_policies", "min_vms", `\u`} { // a name may be written with escapes
 		if bytes.Contains(body, []byte(hint)) {
 			return false
 		}
 	}
-	var seen struct {
-		State *ServiceState `json:"state"`
-	}
-	return json.Unmarshal(body, &seen) == nil && seen.State != nil && *seen.State == ServiceRunning
+	return true
 }
 
 // Logged is a log with one more entry, and without its oldest where it has become too long.

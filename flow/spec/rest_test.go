@@ -18,3 +18,17 @@ func TestUnaskedIsSure(t *testing.T) {
 		}
 	}
 }
+
+func TestUnscaledIsSure(t *testing.T) {
+	for body, want := range map[string]bool{
+		`{"name":"a","state":4,"roles":[{"name":"r"}]}`:     true,
+		`{"roles":[{"elasticity_policies":[]}]}`:            false,
+		`{"roles":[{"elasticity\u005fpolicies":[]}]}`:       false,
+		`{"roles":[{"scheduled_policies":[{"adjust":1}]}]}`: false,
+		`{"roles":[{"min_vms":1}]}`:                         false,
+	} {
+		if Unscaled([]byte(body)) != want {
+			t.Errorf("%s: want %t", body, want)
+		}
+	}
+}
