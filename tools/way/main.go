@@ -20,17 +20,19 @@ import (
 	"runtime/coverage"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/pflag"
 
 	"github.com/flowjet/flowjet/app"
+	"github.com/flowjet/flowjet/sim"
 )
 
 // Bounds on the functions and on the files that they stand in.
 const (
 	eventFunctions, eventFiles     = 250, 58
-	commandFunctions, commandFiles = 330, 75
+	commandFunctions, commandFiles = 290, 66
 )
 
 func main() {
@@ -71,14 +73,17 @@ func (w *way) walk(idle []string) error {
 	service := w.instantiate()
 	w.await("the first VM", func() bool { return w.vms("BOOT") == 1 })
 	w.during(func() { <-time.After(2 * time.Second) }) // its document is written, and all at rest
-	event := w.during(func() {
+	event := w.until("one.template.instantiate", func() {
 		w.simulator("/boots/resume")
 		w.await("the next VM", func() bool { return len(w.app.Sim().VMs()) == before+2 })
 	})
 	w.await("the service to run", func() bool { return strings.Contains(w.request(http.MethodGet, "/service/"+service, ""), `"state": 2`) })
 	w.during(func() { <-time.After(time.Second) }) // what follows at rest
-	command := w.during(func() {
+	command := w.until("one.document.update", func() {
 		w.request(http.MethodPost, "/service/"+service+"/scale", `{"role_name": "app", "cardinality": 2}`)
+	})
+	w.await("the new VM", func() bool {
+		return w.vms("BOOT")+w.vms("RUNNING") == len(w.app.Sim().VMs()) && len(w.app.Sim().VMs()) == before+3
 	})
 	page, err := os.ReadFile("docs/architecture.md")
 	must(err)
@@ -178,14 +183,44 @@ func idIn(answer string) string {
 func (w *way) during(what func()) []string {
 	must(coverage.ClearCounters())
 	what()
-	folder, err := os.MkdirTemp("", "way")
+	ran, err := counters()
 	must(err)
+	return functionsIn(ran)
+}
+
+// until returns the functions that run from then on until oned has carried out a call of a method, which what leads to.
+func (w *way) until(method string, what func()) []string {
+	var once sync.Once
+	var ran string
+	called := make(chan error, 1)
+	w.app.Sim().OnCall(func(call sim.Call) {
+		if call.Method == method {
+			once.Do(func() {
+				var err error
+				ran, err = counters()
+				called <- err
+			})
+		}
+	})
+	must(coverage.ClearCounters())
+	what()
+	must(<-called)
+	return functionsIn(ran)
+}
+
+// counters writes what has run since the counters were cleared into a new folder.
+func counters() (folder string, err error) {
+	if folder, err = os.MkdirTemp("", "way"); err != nil {
+		return "", err
+	}
+	return folder, errors.Join(coverage.WriteCountersDir(folder), coverage.WriteMetaDir(folder))
+}
+
+// functionsIn returns the functions that have run by a folder of counters, which it removes.
+func functionsIn(folder string) (ran []string) {
 	defer os.RemoveAll(folder)
-	must(coverage.WriteCountersDir(folder))
-	must(coverage.WriteMetaDir(folder))
 	listed, err := exec.CommandContext(context.Background(), "go", "tool", "covdata", "func", "-i="+folder).Output()
 	must(err)
-	var ran []string
 	for lines := bufio.NewScanner(bytes.NewReader(listed)); lines.Scan(); {
 		fields := strings.Fields(lines.Text()) // file:line: name percentage
 		if len(fields) == 3 && fields[2] != "0.0%" && strings.Contains(fields[0], "/flowjet/") && !strings.Contains(fields[0], "/sim/") && !strings.Contains(fields[0], "/tools/") {
