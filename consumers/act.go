@@ -99,8 +99,7 @@ func (e *executor) explained(ctx context.Context, outcome flow.Outcome) flow.Out
 	if _, err := e.worker.oned.Server().User(ctx, owner.UID); !opennebula.IsCode(err, opennebula.CodeNoExists) {
 		return outcome
 	}
-	refused.Message += fmt.Sprintf("; the service's owner %s (user %d) does not exist any more: `oneflow chown %d USER` gives it to another, then `oneflow recover %d`",
-		owner.UName, owner.UID, e.service, e.service)
+	refused.Message += "; " + flow.OwnerGone(e.record.State.Service)
 	return refused
 }
 

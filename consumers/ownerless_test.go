@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/spec"
@@ -25,6 +26,11 @@ func TestAServiceWhoseOwnerWasDeleted(t *testing.T) {
 	want := fmt.Sprintf("the service's owner alice (user 2) does not exist any more: `oneflow chown %d USER` gives it to another, then `oneflow recover %d`", service, service)
 	if log := w.logged(service); !strings.Contains(log, want) {
 		t.Errorf("the log is %q", log)
+	}
+	record, _, err := w.pipe.LoadRecord(t.Context(), service)
+	must(t, err)
+	if next := flow.Explain(record.State, nil, time.Now()).Next; len(next) != 1 || next[0] != want {
+		t.Errorf("the advice is %q", next)
 	}
 	must(t, w.oned.Server().ChownDocument(t.Context(), service, 0, 0))
 	for _, vm := range vms {

@@ -2,6 +2,7 @@ package flow
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -238,7 +239,7 @@ var advised = map[spec.ServiceState]string{
 	spec.ServiceFailedScaling:         "remove the cause, then `oneflow recover ID` continues where it stopped; `oneflow recover --delete ID` ends the service",
 	spec.ServiceFailedUndeploying:     "terminate the VMs that do not end, then `oneflow recover ID`; `oneflow recover --delete ID` terminates all of them again",
 	spec.ServiceFailedDeployingNets:   "correct the network template or the reservation, then `oneflow recover ID`; `oneflow recover --delete ID` ends the service",
-	spec.ServiceFailedUndeployingNets: "free the network (its leases are in use), then `oneflow recover ID`",
+	spec.ServiceFailedUndeployingNets: "remove what keeps the network, such as leases in use, then `oneflow recover ID`",
 	spec.ServiceCooldown:              "nothing: it ends automatically; `oneflow recover ID` ends it now",
 	spec.ServiceHold:                  "`oneflow release ID` lets the VMs on hold start",
 	spec.ServicePending:               "a worker starts with the service automatically; if not, `flowjet doctor` shows why",
@@ -249,11 +250,21 @@ func Advice(state spec.ServiceState, service int) string {
 	return strings.ReplaceAll(advised[state], "ID", strconv.Itoa(service))
 }
 
+// OwnerGone tells with a refusal what mends it, where the service's owner, as whom calls are made, does not exist any more.
+func OwnerGone(service spec.Service) string {
+	return fmt.Sprintf("the service's owner %s (user %d) does not exist any more: `oneflow chown %d USER` gives it to another, then `oneflow recover %d`",
+		service.Owner.UName, service.Owner.UID, service.ID, service.ID)
+}
+
 const maxAdvised = 3
 
-// advice is what an operator can do, most useful first.
+// advice is what an operator can do, most useful first. Nothing else helps while calls are made as an owner who does not exist any more.
 func (e *explainer) advice() []string {
 	var next []string
+	gone := OwnerGone(e.Service)
+	if slices.ContainsFunc(e.failed, func(found Finding) bool { return found.Kind == FoundLogged && strings.HasSuffix(found.Said, gone) }) {
+		return []string{gone}
+	}
 	if due, set := e.Deadlines[DeadlineHeal]; set && due.After(e.now) {
 		next = append(next, "wait: failed VMs are healed automatically at "+utc(due))
 	}
@@ -272,6 +283,15 @@ func (e *explainer) advice() []string {
 			next = append(next, fmt.Sprintf("`onevm show %d` shows the host of VM %d, which does not answer", vm.ID, vm.ID))
 		case vm.State == one.VMPoweroff:
 			next = append(next, fmt.Sprintf("`onevm resume %d` starts VM %d", vm.ID, vm.ID))
+		}
+	}
+	for _, network := range e.Networks {
+		switch {
+		case e.Service.State() != spec.ServiceFailedUndeployingNets || network.ID == noNetwork || len(next) >= maxAdvised:
+		case network.State == one.NetworkReady:
+			next = append(next, fmt.Sprintf("`onevnet show %d` shows which leases of network %s are in use", network.ID, network.Name))
+		default:
+			next = append(next, fmt.Sprintf("`onevnet recover --delete %d` deletes network %s", network.ID, network.Name))
 		}
 	}
 	if text := Advice(e.Service.State(), e.Service.ID); text != "" {

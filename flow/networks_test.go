@@ -161,6 +161,13 @@ func TestNetworkThatCannotEnd(t *testing.T) {
 	s.end(100)
 	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionDeleteNetwork, Network: flow.Network{Name: "Priv"}}, "in use")))
 	s.wantState(spec.ServiceFailedUndeployingNets)
+	s.state = flow.SeeNetwork(s.state, "Res", 2, one.NetworkLockDelete)
+	next := flow.Explain(s.state, s.facts, s.now).Next
+	if len(next) != 3 || next[0] != "`onevnet show 1` shows which leases of network Priv are in use" || next[1] != "`onevnet recover --delete 2` deletes network Res" ||
+		!strings.Contains(next[2], "`oneflow recover 27`") {
+		t.Errorf("the advice is %q", next)
+	}
+	s.state = flow.SeeNetwork(s.state, "Res", 2, one.NetworkReady)
 	s.recover()
 	s.wantState(spec.ServiceUndeployingNets)
 	s.wantActions("delete_network Priv", "delete_network Res")
