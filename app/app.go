@@ -294,13 +294,14 @@ func (a *App) credentials() (opennebula.Credentials, error) {
 }
 
 func (a *App) openPipeline(ctx context.Context) error {
-	url, options := a.config.NATS.URL, []nats.Option(nil)
-	if a.server != nil {
-		url, options = a.server.URL(), append(options, a.server.InProcess())
-	}
+	url, options, advice := a.config.NATS.URL, []nats.Option(nil), "check --nats-url"
 	patience := 2 * startPatience
 	if a.config.NATS.Replicas > 1 {
 		patience = clusterPatience // the servers have to find each other first
+	}
+	if a.server != nil { // it is there, and may be slow
+		url, options, patience = a.server.URL(), append(options, a.server.InProcess()), clusterPatience
+		advice = "the NATS server is in this process: look at the log, the disk and --data-dir"
 	}
 	opening, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -313,7 +314,7 @@ func (a *App) openPipeline(ctx context.Context) error {
 		Logger:  a.logger.With("part", "nats"),
 	})
 	if err != nil {
-		return fmt.Errorf("%w (check --nats-url)", err)
+		return fmt.Errorf("%w (%s)", err, advice)
 	}
 	a.pipe = pipe
 	a.onStop(func(context.Context) error { pipe.Close(); return nil })
