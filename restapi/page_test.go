@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -396,6 +397,9 @@ func (b *browser) checkChanges(id string) {
 	b.do(chromedp.WaitVisible("#cardinality"), chromedp.SetValue("#cardinality", "2"))
 	b.press("#dialog", "Show what would happen")
 	b.shows("#dialog .plan", "create db_1")
+	b.checkTries("Scale")
+	b.press("#dialog", "Show what would happen")
+	b.shows("#dialog .plan", "create db_1")
 	b.expect(admin, "POST", "/service/"+b.idOf("made here")+"/action", perform("rename", `{"name":"made anew"}`), 204, "")
 	b.press("#dialog", "Scale") // the same would happen still
 	b.shows("#facts", "4 of 4 VMs run")
@@ -424,6 +428,21 @@ func (b *browser) checkChanges(id string) {
 	b.press("#dialog", "Undeploy")
 	b.shows("#service-title", "deleted")
 	b.shows("#count", "(3)")
+}
+
+// checkTries holds how often a change is sent where the service has a later version each time: five times, each with a key of its own.
+func (b *browser) checkTries(button string) {
+	b.t.Helper()
+	b.do(chromedp.Evaluate(`{ window.keys = []; window.sent = fetch;
+		window.fetch = (path, options) => !options?.headers?.["If-Match"] ? sent(path, options) :
+			(keys.push(options.headers["Idempotency-Key"]), Promise.resolve(new Response('{"detail":"it has changed again"}', { status: 412 }))) }`, nil))
+	b.press("#dialog", button)
+	b.shows("#dialog .plan", "it has changed again")
+	var tries []int
+	b.do(chromedp.Evaluate(`window.fetch = sent; [keys.length, new Set(keys).size]`, &tries))
+	if !slices.Equal(tries, []int{5, 5}) {
+		b.t.Errorf("the change was sent %d times with %d keys", tries[0], tries[1])
+	}
 }
 
 // checkLogOut logs in as another user, who sees less.
