@@ -238,11 +238,34 @@ func mergeTemplates(template, given raw.Object) {
 		case name == "roles" && lists:
 			template[name] = mergeNamed(template[name], value, roleKey, true)
 		case name == "networks_values" && lists:
-			template[name] = mergeNamed(template[name], value, networkKey, false)
+			template[name] = mergeNamed(dropOtherSources(template[name], value), value, networkKey, false)
 		default:
 			template[name] = mergeValues(template[name], value)
 		}
 	}
+}
+
+// dropOtherSources empties the values of a template's networks for which another source is chosen: who chooses an existing network (id) says nothing of
+// the reservation that the template proposes.
+func dropOtherSources(proposed, chosen json.RawMessage) json.RawMessage {
+	sources := map[string]string{}
+	for _, value := range raw.Objects(chosen) {
+		for name, choice := range value {
+			if source, id := chosenID(raw.Attributes(choice)); id != nil {
+				sources[name] = source
+			}
+		}
+	}
+	return raw.Changed(proposed, func(_ int, value raw.Object) bool {
+		changed := false
+		for name, choice := range value {
+			source, _ := chosenID(raw.Attributes(choice))
+			if other, isChosen := sources[name]; isChosen && other != source {
+				value[name], changed = json.RawMessage("{}"), true
+			}
+		}
+		return changed
+	})
 }
 
 // mergeNamed merges two arrays of objects, those of one name with each other. The key of an element is empty if it has

@@ -83,6 +83,23 @@ func TestInstantiateChoosesNetworks(t *testing.T) {
 	}
 }
 
+// Sunstone sends what the user chose for a network, whatever the template proposes for it. OneFlow takes it in the proposal's place.
+func TestInstantiateChoosesAnotherSourceThanTheTemplateProposes(t *testing.T) {
+	for _, test := range []struct{ proposed, chosen, want string }{
+		{`{"id":"1","extra":""}`, `{"reserve_from":"1","extra":"size=2"}`, `{"extra":"size=2","reserve_from":"1"}`},
+		{`{"reserve_from":"1","extra":"SIZE=2"}`, `{"id":"1","extra":""}`, `{"extra":"","id":"1"}`},
+		{`{"template_id":"1","extra":"AR=[SIZE=9]"}`, `{"id":"1"}`, `{"id":"1"}`},
+		{`{"reserve_from":"1","extra":"SIZE=2"}`, `{"reserve_from":"7"}`, `{"extra":"SIZE=2","reserve_from":"7"}`},
+		{`{"reserve_from":"1","extra":"SIZE=2"}`, `{"extra":"SIZE=3"}`, `{"extra":"SIZE=3","reserve_from":"1"}`},
+	} {
+		template := `{"name":"s","roles":[],"networks":{"P":"M|network|x| |id:1"},"networks_values":[{"P":` + test.proposed + `}]}`
+		got := started(t, template, `{"networks_values":[{"P":`+test.chosen+`}]}`)
+		if want := `"networks_values":[{"P":` + test.want + `}]`; !strings.Contains(got, want) {
+			t.Errorf("%s is not in %s", want, got)
+		}
+	}
+}
+
 func TestInstantiateRefuses(t *testing.T) {
 	inputs := `{"name":"s","roles":[{"name":"a","type":"vm","template_id":0,"user_inputs":{"R":"M|text"}}],"user_inputs":{"B":"M|text","A":"M|text"}}`
 	for name, test := range map[string]struct{ template, given, message string }{
