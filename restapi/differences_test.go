@@ -36,13 +36,17 @@ var (
 	ownNetworks    = &difference{"`chown` and `chgrp` of a service with networks that it has made", "the networks stay the former owner's", "they go along: the new owner's service deletes them in the end"}
 	namedNetwork   = &difference{"a reservation with a `NAME` in its `extra`", "has that name; two services cannot have it at once", "is called `<network>-<service id>`, as others are"}
 	unknownRole    = &difference{"a role in `merge_template` that the template does not have", "silently ignored", "400, unless it is a whole role, which is added"}
+	startNumber    = &difference{"a policy's `start_time` that is a number", "400", "unix seconds, as the same number in a string"}
+	longName       = &difference{"a name of more than 128 characters", "500, or accepted by an update of a template", "400"}
+	emptyName      = &difference{"an empty `name` in `merge_template`", "the service is called `document-<id>`", "400"}
+	addedRole      = &difference{"`add_role` with a VM template that oned does not instantiate", "500; the service fails to deploy", "204; the service fails to deploy, and its log has the reason"}
 	brokenDocument = &difference{"one service's unreadable document", "breaks the list for everybody", "only that service is affected, and its log has the reason"}
 )
 
 // differences are in the order of the table.
 var differences = []*difference{
 	badJSON, unknownAction, hangs, immutable, noNumber, warning, wayBack, notThereYet, cloneMissing, noCardinality, deleteType, shortOctet, chownGroup,
-	otherTarget, optionalInput, unknownNetwork, notReadable, ownNetworks, namedNetwork, unknownRole, oldDialog, brokenDocument,
+	otherTarget, optionalInput, unknownNetwork, notReadable, ownNetworks, namedNetwork, unknownRole, startNumber, longName, emptyName, addedRole, oldDialog, brokenDocument,
 }
 
 // meant is a recorded call that is answered with another status on purpose.
