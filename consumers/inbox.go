@@ -50,7 +50,7 @@ func (b *inbox) put(input pipeline.Input) bool {
 			added.sequences = slices.Concat(earlier.sequences, added.sequences)
 			added.Work.Trouble = union(earlier.Work.Trouble, input.Work.Trouble)
 			added.Work.Scan = earlier.Work.Scan && input.Work.Scan
-			if added.told = statesTold(added.Work); added.Work.Trouble == nil && input.Work.Event == nil {
+			if added.told = statesTold(added.Work); added.told == nil { // a look at everything, or READY of the VM
 				added.told = earlier.told
 			}
 			b.waiting = append(b.waiting[:i], b.waiting[i+1:]...)

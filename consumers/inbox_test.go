@@ -46,6 +46,20 @@ func TestInboxKeepsTheNewestNews(t *testing.T) {
 	}
 }
 
+// TestREADYKeepsTheStateThatWasTold: oned may still show a VM as it was before the event whose place that of READY takes.
+func TestREADYKeepsTheStateThatWasTold(t *testing.T) {
+	var b inbox
+	state, ready := vmEvent(1, 7), vmEvent(2, 7)
+	state.Work.Event.VM.State, state.Work.Event.VM.LCMState = one.VMActive, one.LCMRunning
+	ready.Work.Event.VM, ready.Work.Event.Ready = nil, new(true)
+	b.put(state)
+	b.put(ready)
+	got, _ := b.take()
+	if !slices.Equal(got.sequences, []uint64{1, 2}) || len(got.told) != 1 || got.told[0].LCMState != one.LCMRunning {
+		t.Errorf("%v stand for %v", got.told, got.sequences)
+	}
+}
+
 // trouble is news of VMs in trouble, a bare wake-up without any.
 func trouble(sequence uint64, vms ...int) pipeline.Input {
 	input := pipeline.Input{Sequence: sequence}
