@@ -222,11 +222,12 @@ func (r *Router) wakesOf(ctx context.Context, events []heard) (wakes []pipeline.
 	return wakes, routed, nil
 }
 
-// newestOfEach are the events without those that a later one of the same VM follows.
+// newestOfEach are the events without those that a later one of the same VM follows. One of a state that the VM only passes
+// through wakes nobody, and takes no other's place: the VM may stay there.
 func newestOfEach(batch []heard) []heard {
 	last := map[int]uint64{}
 	for _, one := range batch {
-		if one.event.VM != nil {
+		if one.event.VM != nil && one.event.VM.Decisive() {
 			last[one.event.ID] = one.sequence
 		}
 	}

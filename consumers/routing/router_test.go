@@ -39,6 +39,21 @@ func TestRouterGathersTrouble(t *testing.T) {
 	}
 }
 
+// TestAPassingStateTakesNoOthersPlace: a VM that is powered off and starts again wakes its service, which would not know else where it
+// gets stuck on its way.
+func TestAPassingStateTakesNoOthersPlace(t *testing.T) {
+	event := func(sequence uint64, state one.VMState, lcm one.LCMState) heard {
+		return heard{sequence: sequence, event: pipeline.Event{Object: "vm", ID: 1, VM: &one.VM{ID: 1, Service: 3, State: state, LCMState: lcm}}}
+	}
+	batch := []heard{
+		event(10, one.VMActive, one.LCMShutdownPoweroff), event(11, one.VMPoweroff, one.LCMInit), event(12, one.VMActive, one.LCMBootPoweroff),
+	}
+	wakes, _, err := (&Router{owners: &owners{}}).wakesOf(t.Context(), newestOfEach(batch))
+	if err != nil || len(wakes) != 1 || wakes[0].Work.Event.VM.State != one.VMPoweroff {
+		t.Errorf("%+v: %v", wakes, err)
+	}
+}
+
 // vmsIn are the VMs that work tells of.
 func vmsIn(work pipeline.Work) []int {
 	if work.Event != nil {
