@@ -146,6 +146,17 @@ func TestUnusableAnswersAreAmbiguous(t *testing.T) {
 	}
 }
 
+// As oned answers a call with characters above U+FFFF: it has executed nothing, and refuses the same call again.
+func TestACallThatOnedCannotReadIsRefused(t *testing.T) {
+	oned := newFakeOned(t)
+	oned.says("<methodResponse><fault><value><struct><member><name>faultCode</name><value><i4>-503</i4></value></member><member><name>faultString</name>" +
+		"<value><string>Call XML not a proper XML-RPC call.</string></value></member></struct></value></fault></methodResponse>")
+	_, err := newTestClient(t, oned.URL).Server().VM(t.Context(), 7)
+	if Temporary(err) || !IsCode(err, CodeXMLRPC) || !strings.Contains(err.Error(), "not a proper XML-RPC call") {
+		t.Errorf("want a final refusal, got %v", err)
+	}
+}
+
 func TestStatusOtherThanOKIsAnError(t *testing.T) {
 	for _, status := range []int{http.StatusFound, http.StatusNotFound, http.StatusBadGateway} {
 		oned := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

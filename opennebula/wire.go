@@ -3,7 +3,6 @@ package opennebula
 import (
 	"bytes"
 	"encoding/xml"
-	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -51,13 +50,13 @@ func (a *answer) clear() {
 // a type that oned does not use. The text of the second one is kept.
 func (a *answer) decode(method string) error {
 	var elements []any
-	fault := ""
+	var fault error
 	r := onexml.New(a.raw.Bytes())
 	r.Root()
 	r.Each(func(name []byte) {
 		switch string(name) {
 		case "fault":
-			fault = faultOf(r)
+			fault = faultOf(r, method)
 		case "params":
 			r.At(func() {
 				var value any
@@ -81,8 +80,8 @@ func (a *answer) decode(method string) error {
 	switch err := r.Err(); {
 	case err != nil:
 		return &TransportError{Method: method, Sent: true, Err: fmt.Errorf("read the answer: %w", err)}
-	case fault != "":
-		return &TransportError{Method: method, Sent: true, Err: errors.New(fault)}
+	case fault != nil:
+		return fault
 	case len(elements) < 2:
 		return unexpected(method, elements)
 	}
@@ -105,8 +104,12 @@ func (a *answer) decode(method string) error {
 	return refusal
 }
 
-// faultOf is an XML-RPC fault: an unknown method, or a call that could not be read.
-func faultOf(r *onexml.Reader) string {
+// faultUnreadable is the fault for a call that oned's XML-RPC library could not read: no method was executed, and
+// the same call is refused again.
+const faultUnreadable = -503
+
+// faultOf reads an XML-RPC fault: an unknown method, or a call that could not be read.
+func faultOf(r *onexml.Reader, method string) error {
 	name, code, text := "", 0, ""
 	r.At(func() {
 		r.Fields(onexml.Fields{"name": &name, "value": func() {
@@ -120,7 +123,10 @@ func faultOf(r *onexml.Reader) string {
 			})
 		}})
 	}, "value", "struct", "member")
-	return fmt.Sprintf("fault %d: %s", code, text)
+	if code == faultUnreadable {
+		return &Error{Method: method, Code: CodeXMLRPC, Message: text}
+	}
+	return &TransportError{Method: method, Sent: true, Err: fmt.Errorf("fault %d: %s", code, text)}
 }
 
 // readText reads the text of a call's answer by of, and releases the answer.

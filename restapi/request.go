@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/flow/template"
 	"github.com/flowjet/flowjet/opennebula"
@@ -261,6 +262,15 @@ func (a attributes) text(name string) (string, error) {
 		return "", badRequest("%q is empty; it must be a string", name)
 	}
 	return value, nil
+}
+
+// name is a text that oned can take as a name.
+func (a attributes) name(name string) (string, error) {
+	value, err := a.text(name)
+	if err == nil && one.BeyondBMP(value) {
+		err = badRequest("%q must not have emoji or other characters above U+FFFF", name)
+	}
+	return value, err
 }
 
 // note is a text that may be left out or empty, or be written as a number.

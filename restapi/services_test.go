@@ -185,6 +185,7 @@ func TestServiceInputIsHeldUpFirst(t *testing.T) {
 		{"/action", `{"action":{"perform":"reboot"}}`, 400, `"params" is missing`},
 		{"/action", perform("reboot", `{"number":"x"}`), 400, `"number" must be a whole number`},
 		{"/action", perform("reboot", `{"args":"a\u0001"}`), 400, `no control characters`},
+		{"/action", perform("reboot", `{"args":"a\ud83d\ude00"}`), 400, `must not have emoji`},
 		{"/role/Master/action", perform("bogus", `{}`), 400, `"bogus" of a role is not supported`},
 		{"/role/zz/action", perform("reboot", `{}`), 500, `no role "zz"`},
 		{"/role_action", perform("bogus", `{}`), 400, `supported are add_role, remove_role`},

@@ -201,7 +201,7 @@ func (t *templates) instantiate(ctx context.Context, r *request, held opennebula
 
 // clone copies a template under another name. The copy is registered now, which one.document.clone could not do.
 func (t *templates) clone(ctx context.Context, r *request, template opennebula.Document, params attributes) (answer, error) {
-	name, err := params.text("name")
+	name, err := params.name("name")
 	if err != nil {
 		return answer{}, err
 	}
@@ -262,7 +262,7 @@ func (t *templates) update(ctx context.Context, r *request, held opennebula.Docu
 }
 
 func rename(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error) {
-	name, err := params.text("name")
+	name, err := params.name("name")
 	if err != nil {
 		return answer{}, err
 	}

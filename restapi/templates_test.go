@@ -32,6 +32,8 @@ func TestTemplateActionsRefuse(t *testing.T) {
 		{perform("rename", `{}`), `"name" is missing`},
 		{perform("rename", `{"name":" "}`), `"name" is empty`},
 		{perform("rename", `{"name":"a\u0007"}`), `none of them control characters`},
+		{perform("rename", `{"name":"a\ud83d\ude00"}`), `must not have emoji`},
+		{perform("clone", `{"name":"a\ud83d\ude00"}`), `must not have emoji`},
 		{perform("chmod", `{}`), `"octet" is missing`},
 		{perform("chmod", `{"octet":"999"}`), `three octal digits`},
 		{perform("chown", `{}`), `"owner_id" is missing`},
@@ -50,6 +52,18 @@ func TestTemplateActionsRefuse(t *testing.T) {
 	w.expect(admin, "DELETE", template, `{"delete_type":"some"}`, 400, `none, templates or all`)
 	w.expect(admin, "DELETE", template, `{"delete_type":"none"}`, 204, "")
 	w.expect(admin, "DELETE", template, "", 404, "")
+}
+
+// oned takes no characters above U+FFFF; in JSON they can be escaped.
+func TestEmojiInADocument(t *testing.T) {
+	w := newWorld(t, Config{})
+	template := w.template(alice)
+	w.expect(alice, "PUT", template, `{"name":"shop","description":"a 😀","roles":[],"x":{"y":"😀"}}`, 200, "")
+	for range 2 {
+		if got := w.expect(alice, "GET", template, "", 200, "").body; !strings.Contains(got, `"a \ud83d\ude00"`) || !strings.Contains(got, `"y": "\ud83d\ude00"`) {
+			t.Errorf("the emoji is lost: %s", got)
+		}
+	}
 }
 
 func TestTemplateUpdate(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/flowjet/flowjet/client/schema"
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 )
@@ -56,6 +57,9 @@ func (a *vmActions) readBatch(perform string, params attributes) (batch, error) 
 	read.args, err = params.note("args")
 	if err == nil && (len(read.args) > maxArguments || strings.ContainsFunc(read.args, func(c rune) bool { return c < ' ' })) {
 		err = badRequest(`"args" must have at most %d bytes and no control characters`, maxArguments)
+	}
+	if err == nil && one.BeyondBMP(read.args) {
+		err = badRequest(`"args" must not have emoji or other characters above U+FFFF`)
 	}
 	return read, err
 }

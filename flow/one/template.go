@@ -205,12 +205,5 @@ func (p *templateParser) wrong(position int, expected string) error {
 	return fmt.Errorf("cannot be read: line %d: %s was expected", line, expected)
 }
 
-// CheckTemplate returns an error where a text in OpenNebula's template language is not
-// one. What only oned can tell it leaves to oned, to which ' is a character like others.
-func CheckTemplate(text string) error {
-	_, err := ParseTemplate(strings.ReplaceAll(text, "'", ""))
-	return err
-}
-
 // MaxAttributes is for a text in OpenNebula's template language, those in vectors included: one takes 4 bytes.
 const MaxAttributes = 10_000

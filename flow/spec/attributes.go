@@ -69,7 +69,13 @@ func ReadNetworkValues(text json.RawMessage, running bool) ([]NetworkValue, erro
 
 // WrongNetworkName is why a network cannot be made, which is called by the name at oned too.
 func WrongNetworkName(name string, choice raw.Object) string {
-	if !choice.HasOne(string(FromTemplate), string(FromReservation)) || !strings.ContainsAny(name, "&|:\\\";/'#{}$<>\n\r") {
+	if !choice.HasOne(string(FromTemplate), string(FromReservation)) {
+		return ""
+	}
+	if wrong := one.Unstorable(name); wrong != "" {
+		return fmt.Sprintf("has the name %q, which %s", raw.Shown(name), wrong)
+	}
+	if !strings.ContainsAny(name, "&|:\\\";/'#{}$<>\n\r") {
 		return ""
 	}
 	return fmt.Sprintf("has the name %q: oned refuses network names with any of & | : \\ \" ; / ' # { } $ < >", raw.Shown(name))

@@ -24,8 +24,11 @@ var (
 	exactly = json.JoinOptions(json.MatchCaseInsensitiveNames(false), jsonv1.MergeWithLegacySemantics(false))
 )
 
-// Text is the body as it is written into a document.
-func (b Body) Text() ([]byte, error) { return json.Marshal(b, asBefore) }
+// Text is the body as it is written into a document. oned takes no characters above U+FFFF: they are escaped.
+func (b Body) Text() ([]byte, error) {
+	text, err := json.Marshal(b, asBefore)
+	return raw.EscapeBeyondBMP(text), err
+}
 
 // MarshalJSON is Text for encoding/json, which knows no embedded attributes.
 func (b Body) MarshalJSON() ([]byte, error) { return b.Text() }
@@ -128,11 +131,11 @@ func oldContents(extra map[string]stdjson.RawMessage) stdjson.RawMessage {
 
 // Digest tells bodies apart by what they mean, not by how they are spelled.
 func (b Body) Digest() string {
-	sum := sha256.New()
-	if json.MarshalWrite(sum, b, asBefore) != nil {
+	text, err := b.Text()
+	if err != nil {
 		return ""
 	}
-	return hex.EncodeToString(sum.Sum(nil)[:16])
+	return DigestOf(text)
 }
 
 // DigestOf is the Digest of a body of which the Text is at hand.

@@ -3,6 +3,7 @@ package spec
 import (
 	"encoding/json"
 	"reflect"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -134,5 +135,22 @@ func TestOddBodies(t *testing.T) {
 		if body, err := ParseBody([]byte(text)); err == nil {
 			t.Errorf("%s was read as %+v", text, body)
 		}
+	}
+}
+
+// oned takes no characters above U+FFFF, and returns what was written.
+func TestEmojiAreEscaped(t *testing.T) {
+	const body = `{"name":"s","description":"a 😀","roles":[],"other":{"x":["🚀",1]}}`
+	read, err := ParseBody([]byte(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	written, err := read.Text()
+	if err != nil || strings.ContainsFunc(string(written), func(r rune) bool { return r > 0xFFFF }) {
+		t.Fatalf("%s (%v)", written, err)
+	}
+	again, err := ParseBody(written)
+	if err != nil || *again.Description != *read.Description || again.Digest() != read.Digest() || DigestOf(written) != read.Digest() {
+		t.Errorf("%s is read as %+v (%v)", written, again, err)
 	}
 }

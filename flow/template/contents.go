@@ -117,17 +117,8 @@ func wrongAttribute(name string, value json.RawMessage) string {
 	return ""
 }
 
-// wrongText is what oned cannot keep of a value, for XML cannot say it.
-func wrongText(value json.RawMessage) string {
-	text := raw.Plain(value)
-	switch {
-	case strings.Contains(text, "]]>"):
-		return `contains "]]>", which oned cannot store`
-	case strings.ContainsFunc(text, func(r rune) bool { return r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0xFFFE || r == 0xFFFF }):
-		return "contains a control character, which oned cannot store"
-	}
-	return ""
-}
+// wrongText is what oned cannot keep of a value.
+func wrongText(value json.RawMessage) string { return one.Unstorable(raw.Plain(value)) }
 
 // checkInputs holds the names and values of user inputs, which become attributes of VMs.
 func checkInputs(f *findings, path string, declared, values json.RawMessage) {
@@ -136,6 +127,10 @@ func checkInputs(f *findings, path string, declared, values json.RawMessage) {
 	for _, name := range slices.Sorted(maps.Keys(inputs)) {
 		if !inputName.MatchString(name) {
 			f.add(path+"user_inputs", wrongName, raw.Shown(name))
+			return
+		}
+		if wrong := one.Unstorable(spec.ParseInput(inputs[name]).Value()); wrong != "" {
+			f.add(path+"user_inputs", "the default of %s %s", name, wrong)
 			return
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/flowjet/flowjet/flow/expression"
 	"github.com/flowjet/flowjet/flow/internal/raw"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/policy"
 	"github.com/flowjet/flowjet/flow/spec"
 )
@@ -187,7 +188,7 @@ func checkPolicies(f *findings, path string, policies rolePolicies) {
 
 // The shapes carry the rules that need to look at one value only.
 type bodyShape struct {
-	Name           string      `json:"name" validate:"required,max=128,bytes,plain"`
+	Name           string      `json:"name" validate:"required,max=128,bytes,plain,bmp"`
 	Deployment     string      `json:"deployment" validate:"omitempty,oneof=none straight"`
 	ShutdownAction string      `json:"shutdown_action" validate:"omitempty,shutdown"`
 	Roles          []roleShape `json:"roles" validate:"present,max=1024,dive"`
@@ -243,6 +244,7 @@ func newShapes() *validator.Validate {
 		name := value.String()
 		return !strings.Contains(name, "]]>") && !strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f || r == '<' || r == '&' })
 	})
+	register(v, "bmp", func(value reflect.Value) bool { return !one.BeyondBMP(value.String()) })
 	register(v, "fivefields", func(value reflect.Value) bool {
 		recurrence := policy.Fields(value.String())
 		return len(strings.Fields(recurrence)) == 5 && gronx.IsValid(recurrence)
@@ -296,6 +298,8 @@ func complaint(field validator.FieldError) string {
 		return fmt.Sprintf("is %q; only letters, digits and _ are possible in a role's name", valueOf(field))
 	case "plain":
 		return fmt.Sprintf("is %q; control characters, <, & and ]]> are not possible in a name", valueOf(field))
+	case "bmp":
+		return fmt.Sprintf("is %q; emoji and other characters above U+FFFF are not possible in a name", valueOf(field))
 	case "fivefields":
 		return cronComplaint(valueOf(field))
 	case "bytes":

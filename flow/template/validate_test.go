@@ -22,6 +22,7 @@ func TestReadTemplateRefuses(t *testing.T) {
 	for name, test := range map[string]struct{ body, message string }{
 		"no name":                   {`{"roles":[]}`, `name: is missing`},
 		"name not text":             {`{"name":5,"roles":[]}`, `name: is 5; it must be a string`},
+		"name with emoji":           {`{"name":"a\ud83d\ude00","roles":[]}`, `emoji and other characters above U+FFFF`},
 		"name with control":         {`{"name":"a\u0001","roles":[]}`, `control characters`},
 		"name of many bytes":        {`{"name":"` + strings.Repeat("é", 65) + `","roles":[]}`, `name: is too long; at most 128 bytes are possible`},
 		"name with ]]>":             {`{"name":"a]]>b","roles":[]}`, `]]> are not possible in a name`},

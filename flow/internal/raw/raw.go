@@ -4,10 +4,12 @@ package raw
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -214,4 +216,21 @@ func Choices(values []string) string {
 		return strings.Join(values, "")
 	}
 	return strings.Join(values[:last], ", ") + " or " + values[last]
+}
+
+// EscapeBeyondBMP is a JSON text with its characters above U+FFFF as \uD83D\uDE00 and the like.
+func EscapeBeyondBMP(text []byte) []byte {
+	if !bytes.ContainsFunc(text, func(r rune) bool { return r > 0xFFFF }) {
+		return text
+	}
+	var escaped bytes.Buffer
+	for _, r := range string(text) {
+		if r > 0xFFFF {
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(&escaped, `\u%04x\u%04x`, high, low)
+			continue
+		}
+		escaped.WriteRune(r)
+	}
+	return escaped.Bytes()
 }

@@ -28,7 +28,7 @@ func TestDecodeCall(t *testing.T) {
 			t.Errorf("%q was read as %+v (%v)", written, parameters, err)
 		}
 	}
-	for _, written := range []string{"<i4>x</i4>", "<double>1</double>", "<boolean>2</boolean>", "<string>\x01</string>", "<string>\xff</string>", "<i4>1</i5>", "<string>a]]>b</string>"} {
+	for _, written := range []string{"<i4>x</i4>", "<double>1</double>", "<boolean>2</boolean>", "<string>\x01</string>", "<string>\xff</string>", "<i4>1</i5>", "<string>a]]>b</string>", "<string>\U0001f600</string>"} {
 		if _, parameters, err := DecodeCall(call(written)); err == nil {
 			t.Errorf("%q was read as %+v", written, parameters)
 		}

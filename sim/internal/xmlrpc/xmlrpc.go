@@ -44,6 +44,9 @@ func DecodeCall(body []byte) (method string, parameters []Value, err error) {
 	if string(r.Root()) != "methodCall" || !onexml.IsClean(body) {
 		return "", nil, errors.New("read an XML-RPC call: there is no methodCall in UTF-8")
 	}
+	if bytes.ContainsFunc(body, func(r rune) bool { return r > 0xFFFF }) {
+		return "", nil, errors.New("Call XML not a proper XML-RPC call.  UTF-8 string contains a character not in the Basic Multilingual Plane")
+	}
 	r.Each(func(name []byte) {
 		switch string(name) {
 		case "methodName":

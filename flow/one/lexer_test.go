@@ -1,0 +1,71 @@
+package one
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// As oned 7.4.0 answered one.vntemplate.instantiate with these texts.
+func TestCheckTemplateIsOneds(t *testing.T) {
+	for text, expected := range map[string]string{
+		"":      "",
+		"A=b":   "",
+		"A=":    "", // with the line end that a reservation's has
+		"A=x#y": "",
+		"AR=[AR_ID=0],SECURITY_GROUPS=\"0\",size=2": "", // as Sunstone's form writes it
+		"#c":                               "",
+		"A==x":                             "",
+		`A=b"c`:                            "",
+		"A={x}":                            "",
+		"A=a:b;c":                          "",
+		"A=ä":                              "",
+		"A='x'":                            "",
+		"1A=x":                             "",
+		"A=[]":                             "",
+		"A=\nB=1":                          "",
+		"# a comment, with = and [\nA=1\n": "",
+		`A="1" B="2"`:                      "",
+		`A=[B="1"] C=2`:                    "",
+		"A = \"1\"\n\n\nB = 2 \n":          "",
+		"AR = [ TYPE = IP4 ,\n IP=\"10.0.0.1\", SIZE=4 ]\nA=\"b \\\"c, d=\\\" \n e\"": "",
+
+		"A=b c":            "line 1: = or",
+		"A=\"1\"\nB=b c":   "line 2: = or",
+		"A=[B=1,,C=2]":     "KEY = value",
+		"A=[B=1,]":         "KEY = value",
+		"A=[B=1 C=2]":      ", or ]",
+		"A=[B=]":           "a value",
+		"A=[B=\n,C=1]":     "= was",
+		"a-b=x":            "= or",
+		"A=x]":             "NAME = value",
+		"A=x=y":            "NAME = value",
+		"A=[B=x=y]":        ", or ]",
+		"A=a\tb":           "= or",
+		"Ä=1":              "NAME = value",
+		"A=[B=1":           "a closing ]",
+		"A=[B=[C=1]]":      "NAME = value",
+		"A=x]]>":           `contains "]]>"`,
+		"A=\"x\x00\"":      "a control character",
+		"A=\"\U0001F600\"": "an emoji",
+	} {
+		err := CheckTemplate(text)
+		if expected == "" && err != nil || expected != "" && (err == nil || !strings.Contains(err.Error(), expected)) {
+			t.Errorf("%q: want %q, got %v", text, expected, err)
+		}
+	}
+}
+
+func TestCheckTemplateTakesLinearTime(t *testing.T) {
+	const size = 1 << 20
+	for _, text := range []string{
+		"A=" + strings.Repeat("=", size), "A==" + strings.Repeat(" ", size), strings.Repeat("#", size), "A=1 " + strings.Repeat("#", size), "A=\"" + strings.Repeat(`\"`, size/2),
+		"A=[" + strings.Repeat(" \n", size/2), "A=1" + strings.Repeat("\n#", size/2), "A=" + strings.Repeat("\"\"", size/2), "A=1\n" + strings.Repeat("-", size) + "\n", "A=" + strings.Repeat("= ", size/2),
+	} {
+		start := time.Now()
+		_ = CheckTemplate(text)
+		if took := time.Since(start); took > 3*time.Second {
+			t.Errorf("%.20q...: took %v", text, took)
+		}
+	}
+}
