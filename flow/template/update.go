@@ -37,10 +37,13 @@ func Update(held spec.Body, text json.RawMessage, appendTo bool) (spec.Body, err
 	if err != nil {
 		return spec.Body{}, err
 	}
-	if found := checkCounts(given); found != nil {
-		return spec.Body{}, found
-	}
 	old := raw.Attributes(raw.Marshal(held))
+	if found := checkCounts(given); found != nil {
+		before := checkCounts(old)
+		if found = slices.DeleteFunc(found, func(v Violation) bool { return slices.Contains(before, v) }); len(found) > 0 {
+			return spec.Body{}, found
+		}
+	}
 	changed, err := overlay(old, given, fixedAttributes, appendTo)
 	if err != nil {
 		return spec.Body{}, err
