@@ -172,7 +172,7 @@ func (p provisioner) ensureStreams(ctx context.Context, all []jetstream.StreamCo
 		err := awaitMaking(ctx, func(ctx context.Context) error {
 			err := p.Bind(ctx, wanted.Name)
 			if errors.Is(err, jetstream.ErrStreamNotFound) {
-				if err = p.createStream(ctx, wanted); p.mayNot(err) {
+				if err = p.createStream(ctx, wanted); p.mayNot("STREAM.CREATE."+wanted.Name, err) {
 					return ErrNotProvisioned
 				}
 				// An earlier request of ours, whose answer was late, may have taken the room.
@@ -183,7 +183,7 @@ func (p provisioner) ensureStreams(ctx context.Context, all []jetstream.StreamCo
 			if err != nil {
 				return err
 			}
-			if err = p.extendStream(ctx, wanted); p.mayNot(err) {
+			if err = p.extendStream(ctx, wanted); p.mayNot("STREAM.UPDATE."+wanted.Name, err) {
 				return errNotExtended
 			}
 			return err
@@ -198,9 +198,10 @@ func (p provisioner) ensureStreams(ctx context.Context, all []jetstream.StreamCo
 // errNotExtended is returned where a stream is of an older version and not ours to change.
 var errNotExtended = errors.New("it has to be extended by an operator: `flowjet nats provision`")
 
-// mayNot reports whether a request failed because this process's key does not allow it: NATS does not answer then.
-func (p provisioner) mayNot(err error) bool {
-	return errors.Is(err, context.DeadlineExceeded) && p.Forbidden()
+// mayNot reports whether a call failed because this process's key does not allow it: NATS does not answer then. That it did
+// not allow something else is no reason to give a call up to which NATS was only slow to answer.
+func (p provisioner) mayNot(call string, err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) && p.Forbidden(call)
 }
 
 // awaitMaking is js.Retry for what several processes make at once: on a cluster a stream that

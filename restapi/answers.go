@@ -136,6 +136,14 @@ func (e *busyError) Error() string { return e.message }
 // queueError is a failure of JetStream to store or return something.
 type queueError struct{ error }
 
+// Error tells what may be the matter where NATS gave no reason: a server whose disk is full does not answer.
+func (e *queueError) Error() string {
+	if errors.Is(e.error, context.DeadlineExceeded) {
+		return fmt.Sprintf("%v: NATS does not answer in time, as when its disk is full", e.error)
+	}
+	return e.error.Error()
+}
+
 func (e *queueError) Unwrap() error { return e.error }
 
 func asQueueError(err error) error {

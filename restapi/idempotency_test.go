@@ -38,6 +38,17 @@ func (w *world) services(user string) int {
 
 const key = "Idempotency-Key"
 
+// TestTextOfAStoreThatDoesNotAnswer: "context deadline exceeded" alone tells a client nothing.
+func TestTextOfAStoreThatDoesNotAnswer(t *testing.T) {
+	err := asQueueError(fmt.Errorf("reserve a request's key: %w", context.DeadlineExceeded))
+	if want := "reserve a request's key: context deadline exceeded: NATS does not answer in time, as when its disk is full"; err.Error() != want {
+		t.Errorf("got %q", err)
+	}
+	if other := asQueueError(pipeline.ErrConflict); other.Error() != pipeline.ErrConflict.Error() {
+		t.Errorf("got %q", other)
+	}
+}
+
 func TestAKeyMakesOneService(t *testing.T) {
 	w := newWorld(t, Config{})
 	seen := w.worker(accept)

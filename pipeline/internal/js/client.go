@@ -174,8 +174,11 @@ func (c *Client) Announce(subject string, data []byte) error {
 	return c.conn.Publish(subject, data)
 }
 
-// Forbidden reports whether the server has refused something that this process's user may not do.
-func (c *Client) Forbidden() bool { return errors.Is(c.conn.LastError(), nats.ErrPermissionViolation) }
+// Forbidden reports whether what the server refused last is a call of JetStream's API, such as STREAM.CREATE.ONE, that this process's user may not make.
+func (c *Client) Forbidden(call string) bool {
+	err := c.conn.LastError()
+	return errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), "."+call+`"`)
+}
 
 // connected returns a transient error without a connection: nats.go keeps what is then
 // sent until the next connect, when its sender may long have reported a failure.
