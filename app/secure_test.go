@@ -130,6 +130,25 @@ func TestPartsBeforeTheStreamsAreProvisioned(t *testing.T) {
 	}
 }
 
+// That a key does not allow one thing is not taken for the reason why another fails.
+func TestWhatIsDeniedIsToldApart(t *testing.T) {
+	s := newSecured(t)
+	s.provision()
+	config, err := ReadConfig("", flagsOf(t, s.as(pipeline.RoleWorker)...))
+	must(t, err)
+	pipe, err := config.Open(t.Context(), pipeline.Config{Role: pipeline.RoleWorker})
+	must(t, err)
+	t.Cleanup(pipe.Close)
+	const call = "STREAM.CREATE." + pipeline.StreamONE
+	must(t, pipe.Announce("somebody.else", nil))
+	poll.Until(t, "NATS to refuse it", func() bool { return errors.Is(pipe.JetStream().Conn().LastError(), nats.ErrPermissionViolation) })
+	if pipe.Forbidden(call) {
+		t.Errorf("%s counts as denied", call)
+	}
+	must(t, pipe.Announce("$JS.API."+call, nil))
+	poll.Until(t, "NATS to refuse "+call, func() bool { return pipe.Forbidden(call) })
+}
+
 // lifeOf deploys, scales and ends a service, and follows its history.
 func lifeOf(t *testing.T, api string) {
 	t.Helper()
