@@ -150,7 +150,7 @@ func (s scaler) mayScale(role *spec.Role, arguments ScaleArguments) error {
 		return refuse(RefusedInput, "role %s cannot have %d VMs: at most %d are possible in all roles together", role.Name, wanted, spec.MaxVMs)
 	case role.IsRouter():
 		return refuse(RefusedState, "role %s is a virtual router, which cannot be scaled", role.Name)
-	case !back && (!state.CanBecome(spec.ServiceScaling) || state.Failed()):
+	case !back && state != spec.ServiceRunning && state != spec.ServiceWarning:
 		return refuse(RefusedState, "service %d cannot be scaled in %s: wait until it is RUNNING", s.Service.ID, state)
 	case !back && (!role.CurrentState().CanBecome(spec.RoleScaling) || role.CurrentState() == spec.RoleFailedScaling):
 		return refuse(RefusedState, "role %s cannot be scaled in %s", role.Name, role.CurrentState())

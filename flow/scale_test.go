@@ -175,6 +175,22 @@ func TestScaleIsRefusedWhereTheServiceIsOnItsWay(t *testing.T) {
 	}
 }
 
+// A straight service ends role by role. The role that runs until its children are gone is not to be scaled: the undeployment would be over with it.
+func TestScaleIsRefusedWhileTheServiceOrARoleEnds(t *testing.T) {
+	for name, end := range map[string]func(*stage){
+		"undeploy":       func(s *stage) { s.command(flow.VerbUndeploy, nil) },
+		"recover delete": func(s *stage) { s.command(flow.VerbUndeploy, nil); s.recoverDelete() },
+		"remove role":    func(s *stage) { s.command(flow.VerbRemoveRole, flow.RemoveRoleArguments{Role: "Slave"}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := runningStage(t, masterSlave)
+			end(s)
+			s.wantState(spec.ServiceUndeploying)
+			s.wantRefusal(flow.RefusedState, "UNDEPLOYING", flow.VerbScale, flow.ScaleArguments{Role: "Master", Cardinality: 2})
+		})
+	}
+}
+
 func TestScaleInWarningReplacesNothingAndWarnsAgain(t *testing.T) {
 	s := runningStage(t, oneRole(2))
 	s.set(one.VMActive, one.LCMUnknown, 100)
