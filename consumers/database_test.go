@@ -117,6 +117,36 @@ func TestOnedIsRestored(t *testing.T) {
 	}
 }
 
+// A command that waited is refused after oned was restored, although the service is as the backup has it.
+func TestACommandThatWaitedForARestoredOnedIsRefused(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "zone.db")
+	w := newWorldOf(t, sim.Config{BootDelay: time.Millisecond, StateFile: file})
+	stop := w.startWorker("first", quick())
+	w.hear()
+	service := w.deployed(masterSlave, 1, 2)
+	var backup []byte
+	w.atRest(func() {
+		var err error
+		backup, err = os.ReadFile(file)
+		must(t, err)
+	})
+	w.deployed(masterSlave, 1, 1)
+	w.marked()
+	stop()
+	w.later(service, 1)
+	w.atRest(func() { must(t, os.WriteFile(file, backup, 0o600)) })
+	w.startWorker("second", quick())
+	w.mismatch("restored from a backup")
+	w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 3})
+	w.await(service, spec.ServiceRunning)
+	w.exactly(service, 4)
+	for _, vm := range w.sim.VMs() {
+		if vm.State == one.VMDone {
+			t.Errorf("VM %d of service %s was ended", vm.ID, vm.Service)
+		}
+	}
+}
+
 // The id of a service that a restored oned does not know is used again, after its end was noted.
 func TestAnIDIsUsedAgain(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "zone.db")

@@ -99,9 +99,9 @@ func (l *serviceLoop) decide(ctx context.Context, input pipeline.Input) error {
 		l.record.Applied = input.Sequence
 		var outcome flow.Outcome
 		switch work := input.Work; {
-		case early:
 		case work.Timer != nil:
 			delete(l.record.Timers, work.Timer.Name)
+		case early:
 		case work.Measures != nil:
 			outcome = flow.Measured{Measures: *work.Measures}
 		}

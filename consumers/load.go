@@ -143,6 +143,9 @@ func (l *loader) refreshDocument(ctx context.Context) error {
 		l.worker.config.Logger.Warn("the service's document is inconsistent and is repaired", "service", l.service, "repairs", found.repairs)
 		found.body = found.body.Noted(found.repairs, time.Now())
 	}
+	if restored := l.worker.database.restoredAt(); l.record.Written.Before(restored) && l.record.Since.Before(restored) && l.revision != 0 {
+		l.record.Since = restored // what waited was decided on by a user who saw another database
+	}
 	switch {
 	case l.revision == 0:
 		state.Service.Body = found.body
