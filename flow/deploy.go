@@ -21,11 +21,11 @@ func (d deployer) deploy() {
 		}
 	}
 	misfit := slices.IndexFunc(d.Service.Body.Roles, func(role spec.Role) bool { // who wrote it so has to say what is meant
-		ends := []spec.RoleState{spec.RoleUndeploying, spec.RoleFailedUndeploying, spec.RoleDone, spec.RoleFailedScaling}
+		ends := []spec.RoleState{spec.RoleUndeploying, spec.RoleFailedUndeploying, spec.RoleDone}
 		return slices.Contains(ends, role.CurrentState())
 	})
 	switch {
-	case d.anyRole(spec.RoleFailedDeploying):
+	case d.anyRole(spec.RoleFailedDeploying, spec.RoleFailedScaling): // a failed service's role may have been scaled
 		d.to(spec.ServiceFailedDeploying)
 	case misfit >= 0:
 		role := &d.Service.Body.Roles[misfit]

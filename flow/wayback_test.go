@@ -97,6 +97,28 @@ func TestDeploymentGoesOnWithWhatThereIs(t *testing.T) {
 	s.wantNodes("Master", 1, 100)
 }
 
+// A role that ran in a failed service, and whose scaling fails too, says why by that failure alone.
+func TestScalingFailsInAFailedDeployment(t *testing.T) {
+	s := newStage(t, masterSlave)
+	s.plan()
+	s.create()
+	s.run(100)
+	s.refuse("no quota")
+	s.wantState(spec.ServiceFailedDeploying)
+	s.scale("Master", 2)
+	s.refuse("no quota")
+	s.wantState(spec.ServiceFailedDeploying)
+	s.wantRole("Master", spec.RoleFailedScaling)
+	if messages := s.messages(); strings.Contains(messages, "not possible") {
+		t.Errorf("the log has %s", messages)
+	}
+	s.scale("Master", 1)
+	s.wantRole("Master", spec.RoleRunning)
+	s.create()
+	s.run(101)
+	s.wantState(spec.ServiceRunning)
+}
+
 // What does not start is ended, and what runs is kept.
 func TestDeploymentGoesOnWithLess(t *testing.T) {
 	s := newStage(t, oneRole(3))
