@@ -26,6 +26,7 @@ var (
 	noCardinality = &difference{"scaling without `cardinality`, or with null", "scales to 0, or 500", "400"}
 	oldDialog     = &difference{"a body that OneFlow could not read for its encoding", "500", "done"}
 
+	noForce        = &difference{"scaling without `force`", "500", "done within `min_vms` and `max_vms`"}
 	deleteType     = &difference{"deleting a template with an unknown `delete_type`", "deletes the VM templates, too", "400"}
 	shortOctet     = &difference{"`chmod` with less than three digits: `\"44\"`", "read from the left: 440", "leading zeros are added: 044"}
 	chownGroup     = &difference{"`chown` of a template without `group_id`", "the group becomes oneadmin", "the group stays"}
@@ -45,7 +46,7 @@ var (
 
 // differences are in the order of the table.
 var differences = []*difference{
-	badJSON, unknownAction, hangs, immutable, noNumber, warning, wayBack, notThereYet, cloneMissing, noCardinality, deleteType, shortOctet, chownGroup,
+	badJSON, unknownAction, hangs, immutable, noNumber, warning, wayBack, notThereYet, cloneMissing, noCardinality, noForce, deleteType, shortOctet, chownGroup,
 	otherTarget, optionalInput, unknownNetwork, notReadable, ownNetworks, namedNetwork, unknownRole, startNumber, longName, emptyName, addedRole, oldDialog, brokenDocument,
 }
 
