@@ -1,7 +1,9 @@
 package consumers_test
 
 import (
+	"context"
 	"encoding/json"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 
+	"github.com/flowjet/flowjet/consumers"
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/spec"
@@ -104,6 +107,40 @@ func TestEventsBehindADamage(t *testing.T) {
 	poll.Until(t, "the VM to be off", func() bool { return w.vm(vms[0]).State == one.VMPoweroff })
 	w.hear() // from number 1 on
 	w.await(service, spec.ServiceWarning)
+}
+
+// TestAStreamOfEventsThatIsAsLongAgain: nothing but the events themselves shows that it has lost its end, and grown again before anybody looked.
+func TestAStreamOfEventsThatIsAsLongAgain(t *testing.T) {
+	w := newWorld(t)
+	w.hearing = true
+	worker := consumers.New(consumers.Config{
+		ConfirmDamage: time.Hour, Hearing: func() bool { return w.hearing }, ID: "one", Settings: patient(), Logger: slog.New(slog.DiscardHandler),
+	}, w.pipe.Pipeline, w.oned)
+	must(t, worker.Start(t.Context()))
+	t.Cleanup(func() { must(t, worker.Stop(context.Background())) })
+	stop := w.hear()
+	service := w.deployed(masterSlave, 2, 2)
+	vms := w.ids(service)
+	w.allRouted()
+	stop()
+	before, err := w.pipe.EndOfEvents(t.Context())
+	must(t, err)
+	w.cutOff(pipeline.StreamONE, false)
+	must(t, w.oned.For("alice").ActOnVM(t.Context(), "poweroff-hard", vms[0]))
+	poll.Until(t, "the VM to be off", func() bool { return w.vm(vms[0]).State == one.VMPoweroff })
+	w.hear() // from number 1 on
+	poll.Until(t, "the stream to be as long again", func() bool {
+		_, err := w.pipe.JetStream().Publish(t.Context(), pipeline.VMSubject(0, 9999, "PENDING", "LCM_INIT"), []byte(`{"v":3,"object":"vm","id":9999}`))
+		must(t, err)
+		last, err := w.pipe.EndOfEvents(t.Context())
+		must(t, err)
+		return last > before
+	})
+	w.await(service, spec.ServiceWarning)
+	found, _, err := w.pipe.LastMismatch(t.Context())
+	if err != nil || !strings.HasPrefix(found.Reason, "stream ONE was damaged") {
+		t.Errorf("operators are told %q: %v", found.Reason, err)
+	}
 }
 
 // allRouted waits until all events have been routed and that is stored.

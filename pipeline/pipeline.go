@@ -143,6 +143,8 @@ var (
 	// ErrUnreadable is returned for a message that is in the dead letters because it
 	// cannot be understood: there is nothing else to be done for it.
 	ErrUnreadable = errors.New("the message cannot be read and is a dead letter")
+	// ErrRewritten is returned where a stream has lost its end since that was read, and has other messages in its place.
+	ErrRewritten = errors.New("the stream has lost messages that were read, and has others in their place")
 	// ErrClosed is returned when the reader was stopped or the pipeline closed.
 	ErrClosed = js.ErrClosed
 )

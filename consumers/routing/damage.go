@@ -52,7 +52,7 @@ func (p *persistent) lasts(suspected bool, long time.Duration) bool {
 }
 
 // startOfEvents is where the router goes on: behind its cursor, or at the end of a stream
-// that was cut off before it. What was lost the bridges find by comparing with oned, and what
+// that was cut off before it, and may be as long again. What was lost the bridges find by comparing with oned, and what
 // came since and is passed over, every service by looking at oned.
 func (r *Router) startOfEvents(ctx context.Context) (uint64, error) {
 	after, err := r.pipe.LoadCursor(ctx, pipeline.RouterKey)
@@ -60,11 +60,17 @@ func (r *Router) startOfEvents(ctx context.Context) (uint64, error) {
 		return 0, fmt.Errorf("load the router's cursor: %w", err)
 	}
 	last, err := r.pipe.EndOfEvents(ctx)
-	if err != nil || last >= after {
+	switch {
+	case err != nil:
 		return after, err
+	case last < after:
+		r.Services.Logger.Error("stream ONE was damaged: it ends before events that have been read; reading continues at its end", "ends_at", last, "read_up_to", after)
+	case r.rewritten:
+		r.Services.Logger.Error("stream ONE was damaged: it has other events in the place of some that have been read", "read_up_to", after)
+	default:
+		return after, nil
 	}
-	r.Services.Logger.Error("stream ONE was damaged: it ends before events that have been read; reading continues at its end", "ends_at", last, "read_up_to", after)
-	return last, errors.Join(r.Services.WakeAll(ctx, "stream ONE was damaged"), r.noteDamage(ctx, pipeline.StreamONE))
+	return min(last, after), errors.Join(r.Services.WakeAll(ctx, "stream ONE was damaged"), r.noteDamage(ctx, pipeline.StreamONE))
 }
 
 // noteDamage keeps for operators that a stream was cut off, which the repaired stream does not show.

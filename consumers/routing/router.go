@@ -37,6 +37,8 @@ type Router struct {
 	owners *owners
 	// order is that of the wake-ups of all runs: one begins at a cursor that may lie before what the last one published.
 	order *work.WakeOrder
+	// rewritten reports whether events were lost, and others passed over that are in their place.
+	rewritten bool
 	// written is when the last record was stored before the worker started; saidAge, that services are newer was said.
 	written time.Time
 	saidAge atomic.Bool
@@ -85,7 +87,9 @@ func (r *Router) Run(ctx context.Context, written time.Time, anew bool) error {
 	for _, part := range []func(context.Context){r.watchServices, r.watchLeader, r.owners.run} {
 		parts.Go(func() { part(life) })
 	}
-	return r.run(life, reader, after)
+	err = r.run(life, reader, after)
+	r.rewritten = errors.Is(err, pipeline.ErrRewritten)
+	return err
 }
 
 // heard is an event with its sequence in the stream.

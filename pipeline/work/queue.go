@@ -141,15 +141,20 @@ func (r *PartitionReader) Next(ctx context.Context) (pipeline.Input, error) {
 type EventReader struct {
 	*js.Reader
 	letters *deadletters.Letters
+	stream  *js.Stream
+	// last is the message read last, with the reader's opening at which it was.
+	last   js.Message
+	opened int
 }
 
 // ReadEvents reads all events behind the sequence after (0 reads all).
 func (q *Queue) ReadEvents(ctx context.Context, after uint64) (*EventReader, error) {
-	r, err := q.core.Stream(pipeline.StreamONE).Read(ctx, pipeline.SubjectsEvents, after)
+	stream := q.core.Stream(pipeline.StreamONE)
+	r, err := stream.Read(ctx, pipeline.SubjectsEvents, after)
 	if err != nil {
 		return nil, err
 	}
-	return &EventReader{r, q.letters}, nil
+	return &EventReader{Reader: r, letters: q.letters, stream: stream}, nil
 }
 
 // EndOfEvents is the sequence of the last event that was stored.
@@ -159,9 +164,12 @@ func (q *Queue) EndOfEvents(ctx context.Context) (uint64, error) {
 
 // Next waits for the next event and returns it with its sequence in StreamONE. What cannot be
 // understood goes to the dead letters, and its sequence is returned with pipeline.ErrUnreadable. It
-// returns ctx's error, or pipeline.ErrClosed after Stop.
+// returns ctx's error, pipeline.ErrClosed after Stop, or pipeline.ErrRewritten: then messages in front of the next one were never returned.
 func (r *EventReader) Next(ctx context.Context) (uint64, pipeline.Event, error) {
 	message, err := r.Reader.Next(ctx)
+	if err == nil {
+		err = r.checkLast(ctx, message)
+	}
 	if err != nil {
 		return 0, pipeline.Event{}, err
 	}
@@ -175,6 +183,22 @@ func (r *EventReader) Next(ctx context.Context) (uint64, pipeline.Event, error) 
 		return 0, pipeline.Event{}, err
 	}
 	return message.Sequence, pipeline.Event{}, pipeline.ErrUnreadable
+}
+
+// checkLast looks, at the first message after the reader has begun anew, whether the one before it is still in the stream as it
+// was read: a stream that lost its end, and has grown as long again since, tells by nothing else. Where it is not told, it is asked at the next message.
+func (r *EventReader) checkLast(ctx context.Context, next js.Message) error {
+	if r.last.Sequence > 0 && r.opened != r.Openings() {
+		held, err := r.stream.Get(ctx, r.last.Sequence)
+		switch {
+		case err != nil:
+			return nil //nolint:nilerr // the next message asks again
+		case held != nil && !held.Time.Equal(r.last.Time): // one that is missing has grown too old
+			return pipeline.ErrRewritten
+		}
+	}
+	r.last, r.opened = js.Message{Sequence: next.Sequence, Time: next.Time}, r.Openings()
+	return nil
 }
 
 // VMsThat returns the newest stored event of each VM of the pipeline's zone whose state, as

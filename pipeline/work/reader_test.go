@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -186,6 +188,46 @@ func TestAnEventThatCannotBeReadIsADeadLetter(t *testing.T) {
 	must(t, err)
 	if origin := dead.Header.Get(pipeline.HeaderOrigin); origin != unreadable || string(dead.Data) != "<xml>" {
 		t.Errorf("the dead letter is %q, to be sent again on %s", dead.Data, origin)
+	}
+}
+
+// TestAStreamThatIsAsLongAgain: a stream that has lost its end and has grown as long again ends where it did. A restart without a
+// loss is none.
+func TestAStreamThatIsAsLongAgain(t *testing.T) {
+	for _, lost := range []bool{true, false} {
+		node := natstest.NewNode(t)
+		p, ctx := open(t, node.URL()), limited(t)
+		publish := func() {
+			_, err := p.JetStream().Publish(ctx, "one.0.vm.1.ACTIVE.RUNNING", []byte(`{"v":3,"object":"vm","id":1}`))
+			must(t, err)
+		}
+		publish()
+		publish()
+		reader, err := p.ReadEvents(ctx, 0)
+		must(t, err)
+		defer reader.Stop()
+		for range 2 {
+			_, _, err := reader.Next(ctx)
+			must(t, err)
+		}
+		node.Stop()
+		if lost {
+			blocks, err := filepath.Glob(filepath.Join(node.StoreDir(), "jetstream", "*", "streams", pipeline.StreamONE, "msgs", "*"))
+			must(t, err)
+			for _, block := range blocks {
+				must(t, os.Remove(block))
+			}
+		}
+		node.Start()
+		poll.Until(t, "NATS to be back", func() bool { return p.State().Connected })
+		for end := uint64(0); end < 3; {
+			publish()
+			end, err = p.EndOfEvents(ctx)
+			must(t, err)
+		}
+		if sequence, _, err := reader.Next(ctx); errors.Is(err, pipeline.ErrRewritten) != lost || !lost && sequence != 3 {
+			t.Errorf("lost %t: number %d, %v", lost, sequence, err)
+		}
 	}
 }
 

@@ -53,8 +53,9 @@ type Reader struct {
 	consumer string
 	messages jetstream.MessagesContext
 
-	// epoch is that of the connection the consumer was made on.
-	epoch context.Context
+	// epoch is that of the connection the consumer was made on, openings how many were made.
+	epoch    context.Context
+	openings int
 	// pending is how many messages there were to read behind last.
 	pending uint64
 	// last is the stream sequence returned last; delivered the consumer's own.
@@ -178,6 +179,9 @@ func (r *Reader) Next(ctx context.Context) (Message, error) {
 	}
 }
 
+// Openings is how often the reader has begun to read. In between the stream may have changed.
+func (r *Reader) Openings() int { return r.openings }
+
 // Rewind makes the reader return a message, the last one, once more.
 func (r *Reader) Rewind(message Message) {
 	r.drop()
@@ -252,6 +256,7 @@ func (r *Reader) current(ctx context.Context) (jetstream.MessagesContext, error)
 		return nil, err
 	}
 	r.delivered, r.pending = 0, consumer.CachedInfo().NumPending
+	r.openings++
 	r.mu.Lock()
 	stopped := r.stopped.Err() != nil
 	if !stopped {
