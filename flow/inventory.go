@@ -39,7 +39,7 @@ type Intent struct {
 // observe brings the state up to the facts: VMs that were decided on become
 // nodes, VMs that are gone cease to be, VMs that nobody wants are ended.
 func (v inventory) observe() {
-	lost, isNode := make([]int, len(v.Service.Body.Roles)), map[int]bool{}
+	lost, kept, isNode := make([]int, len(v.Service.Body.Roles)), make([]int, len(v.Service.Body.Roles)), map[int]bool{}
 	for i := range v.Service.Body.Roles {
 		role := &v.Service.Body.Roles[i]
 		role.Nodes = slices.DeleteFunc(role.Nodes, func(n spec.Node) bool {
@@ -51,6 +51,7 @@ func (v inventory) observe() {
 			lost[i]++
 			return true
 		})
+		kept[i] = len(role.Nodes)
 		for j := range role.Nodes {
 			isNode[role.Nodes[j].DeployID] = true
 			if vm, known := v.facts[role.Nodes[j].DeployID]; known {
@@ -58,19 +59,27 @@ func (v inventory) observe() {
 			}
 		}
 	}
+	intended := map[string]bool{}
+	for _, intent := range v.Intents {
+		intended[intent.Key] = true
+	}
 	for _, id := range slices.Sorted(maps.Keys(v.facts)) {
 		vm := v.facts[id]
 		switch {
 		case !isNode[vm.ID]:
 			v.adopt(vm)
-		case vm.Key != "": // the record may be older than the document
+		case intended[vm.Key]: // the record may be older than the document
 			v.Intents = slices.DeleteFunc(v.Intents, func(i Intent) bool { return i.Key == vm.Key })
 		}
 		v.requester.settleAsked(vm)
 	}
 	for i, count := range lost {
+		role := &v.Service.Body.Roles[i]
+		if len(role.Nodes) > kept[i] {
+			slices.SortStableFunc(role.Nodes, func(a, b spec.Node) int { return a.DeployID - b.DeployID })
+		}
 		if count > 0 {
-			v.followLoss(&v.Service.Body.Roles[i], count)
+			v.followLoss(role, count)
 		}
 	}
 }
@@ -122,8 +131,7 @@ func (v inventory) addNode(role *spec.Role, vm one.VM) {
 		v.endStray(vm)
 		return
 	}
-	role.Nodes = append(role.Nodes, spec.NewNode(vm))
-	slices.SortStableFunc(role.Nodes, func(a, b spec.Node) int { return a.DeployID - b.DeployID })
+	role.Nodes = append(role.Nodes, spec.NewNode(vm)) // observe sorts them
 	v.changes = append(v.changes, Change{Kind: "vm", VM: &vm.ID, Role: role.Name, New: "created"})
 }
 
