@@ -19,6 +19,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/flowjet/flowjet/flow/one"
 )
 
 // Authenticate returns the user for whom credentials stand, and the time at which they end; zero if that is
@@ -32,11 +34,11 @@ func (c *Client) Authenticate(ctx context.Context, name, secret string) (User, t
 		return user, time.Time{}, nil
 	}
 	refused := error(&Error{Method: methodUserInfo, Code: CodeAuthentication, Message: "the credentials are not valid"})
-	// OneFlow tries these forms in this order: oned compares texts as they are, and refuses blanks; some of its drivers want
+	// OneFlow tries these forms in this order: oned compares texts as they are, and refuses blanks and what is above U+FFFF; some of its drivers want
 	// what is special escaped.
 	forms := []credentials{{name, secret}, {escape(name), escape(secret)}}
 	switch {
-	case strings.ContainsAny(name+secret, " \t\n\v\f\r"):
+	case strings.ContainsAny(name+secret, " \t\n\v\f\r") || one.BeyondBMP(name+secret):
 		forms = forms[1:]
 	case forms[0] == forms[1]:
 		forms = forms[:1]

@@ -243,6 +243,13 @@ func TestAScopedTokenKeepsItsGroup(t *testing.T) {
 	}
 }
 
+// TestCredentialsWithEmoji has credentials that oned could not read as they are.
+func TestCredentialsWithEmoji(t *testing.T) {
+	w := newWorld(t, Config{})
+	w.expect("😀:wrong-secret", "GET", "/service", "", 401, "Invalid credentials")
+	w.expect("alice:wrong-😀", "GET", "/service", "", 401, "Invalid credentials")
+}
+
 // TestCredentialsWithRealSessions is the same over the simulator's XML-RPC.
 func TestCredentialsWithRealSessions(t *testing.T) {
 	w := newWorld(t, Config{})
