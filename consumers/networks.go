@@ -30,6 +30,9 @@ func (n *networks) create(ctx context.Context, action flow.Action) (flow.Outcome
 	var id int
 	var err error
 	if network.Source == spec.FromReservation {
+		if spec.JoinsNetwork(network.Extra) {
+			return refusal(action, errJoinsNetwork), nil
+		}
 		id, err = n.executor.session().ReserveNetwork(ctx, network.From, network.Extra)
 	} else {
 		id, err = n.executor.session().InstantiateNetwork(ctx, network.From, network.Called, network.Extra)
@@ -45,6 +48,9 @@ func (n *networks) create(ctx context.Context, action flow.Action) (flow.Outcome
 	}
 	return refusal(action, err), nil
 }
+
+// errJoinsNetwork keeps a service from taking an existing network for its own, which it would delete in the end.
+var errJoinsNetwork = errors.New("NETWORK_ID in its extra names an existing network; give that one's id as id")
 
 // find adopts a network of the service, if its owner has one of its name that was made from the same.
 func (n *networks) find(ctx context.Context, network flow.Network) (bool, error) {

@@ -36,6 +36,7 @@ var (
 	notReadable    = &difference{"contents, inputs and networks' `extra` that oned cannot read, a reservation without `SIZE`", "accepted; the service fails to deploy", "400, naming the attribute"}
 	ownNetworks    = &difference{"`chown` and `chgrp` of a service with networks that it has made", "the networks stay the former owner's", "they go along: the new owner's service deletes them in the end"}
 	namedNetwork   = &difference{"a reservation with a `NAME` in its `extra`", "has that name; two services cannot have it at once", "is called `<network>-<service id>`, as others are"}
+	joinedNetwork  = &difference{"a reservation with a `NETWORK_ID` in its `extra`", "adds its addresses to that network, and deletes it in the end", "400"}
 	unknownRole    = &difference{"a role in `merge_template` that the template does not have", "silently ignored", "400, unless it is a whole role, which is added"}
 	startNumber    = &difference{"a policy's `start_time` that is a number", "400", "unix seconds, as the same number in a string"}
 	longName       = &difference{"a name of more than 128 characters", "500, or accepted by an update of a template", "400"}
@@ -47,7 +48,7 @@ var (
 // differences are in the order of the table.
 var differences = []*difference{
 	badJSON, unknownAction, hangs, immutable, noNumber, warning, wayBack, notThereYet, cloneMissing, noCardinality, noForce, deleteType, shortOctet, chownGroup,
-	otherTarget, optionalInput, unknownNetwork, notReadable, ownNetworks, namedNetwork, unknownRole, startNumber, longName, emptyName, addedRole, oldDialog, brokenDocument,
+	otherTarget, optionalInput, unknownNetwork, notReadable, ownNetworks, namedNetwork, joinedNetwork, unknownRole, startNumber, longName, emptyName, addedRole, oldDialog, brokenDocument,
 }
 
 // meant is a recorded call that is answered with another status on purpose.

@@ -94,6 +94,12 @@ func CheckAddresses(text string) error {
 	return nil
 }
 
+// JoinsNetwork reports whether the text of a reservation names a network to which its addresses are to be added. That network is not
+// the service's own.
+func JoinsNetwork(text string) bool { return joinPattern.MatchString(text) }
+
+var joinPattern = regexp.MustCompile(`(?i)\bNETWORK_ID\s*=`)
+
 // AsksForAddresses reports whether the text has a SIZE above 0.
 func AsksForAddresses(text string) bool {
 	for _, found := range sizePattern.FindAllStringSubmatch(text, -1) {

@@ -218,6 +218,9 @@ func chooseNetworks(f *findings, body *spec.Body, proposed, given json.RawMessag
 			if _, reserves := choice[string(spec.FromReservation)]; reserves && !spec.AsksForAddresses(raw.Text(choice["extra"])) {
 				f.add("networks_values", "reserves no addresses for network %q: its \"extra\" must have a SIZE such as SIZE=2", name)
 			}
+			if _, reserves := choice[string(spec.FromReservation)]; reserves && spec.JoinsNetwork(raw.Text(choice["extra"])) {
+				f.add("networks_values", "has NETWORK_ID in the \"extra\" of network %q: a service reserves a network of its own; give the id of an existing one as id", name)
+			}
 			_, mandatory := proposal(networks[name])
 			source, text := chosenID(choice)
 			switch id, isNumber := raw.Whole(text); {

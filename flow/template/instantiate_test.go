@@ -110,6 +110,7 @@ func TestInstantiateRefuses(t *testing.T) {
 		"open network":          {`{"name":"s","roles":[],"networks":{"P":"M|network|x| |id:"}}`, ``, `networks.P: is mandatory`},
 		"reserves nothing":      {`{"name":"s","roles":[],"networks":{"P":"M|network|x| |reserve_from:1"}}`, ``, `networks_values: reserves no addresses for network "P": its "extra" must have a SIZE such as SIZE=2`},
 		"reserves none":         {`{"name":"s","roles":[],"networks":{"P":"M|network|x| |"}}`, `{"networks_values":[{"P":{"reserve_from":"1","extra":"SIZE=0"}}]}`, `networks_values: reserves no addresses for network "P"`},
+		"joins a network":       {`{"name":"s","roles":[],"networks":{"P":"M|network|x| |reserve_from:1:SIZE=2 network_id=7"}}`, ``, `networks_values: has NETWORK_ID in the "extra" of network "P"`},
 		"reserves an address":   {`{"name":"s","roles":[],"networks":{"P":"M|network|x| |"}}`, `{"networks_values":[{"P":{"reserve_from":"1","extra":"IP=10.0.0.7"}}]}`, `networks_values: reserves no addresses for network "P"`},
 		"a network by name":     {`{"name":"s","roles":[],"networks":{"P":"M|network|x| |"}}`, `{"networks_values":[{"P":{"id":"private"}}]}`, `networks_values: must have a whole number, 0 or more, as id of network "P"`},
 		"a network below 0":     {`{"name":"s","roles":[],"networks":{"P":"M|network|x| |"}}`, `{"networks_values":[{"P":{"id":-1}}]}`, `networks_values: must have a whole number, 0 or more, as id of network "P"`},
