@@ -243,6 +243,7 @@ func (a *App) startSim(ctx context.Context) error {
 		others = append(others, sim.ServerAddress{XMLRPCListen: pair[0], HooksListen: pair[1]})
 	}
 	simulated, err := sim.New(sim.Config{
+		Zone:           a.config.Zone,
 		ServerPassword: string(password),
 		StateFile:      filepath.Join(a.config.DataDir, "simulated-opennebula.db"),
 		XMLRPCListen:   addresses[0],

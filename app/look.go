@@ -28,6 +28,37 @@ import (
 	"github.com/flowjet/flowjet/pipeline/inspect"
 )
 
+// checkZone returns an error where oned serves another zone of its federation. It asks the servers that are configured, before
+// the zone is asked which others it has: every zone knows those of all zones. The first answer counts.
+func (c Config) checkZone(ctx context.Context, client *opennebula.Client) error {
+	asking, cancel := context.WithTimeout(ctx, startPatience/2)
+	defer cancel()
+	answers := make(chan error, len(c.One.XMLRPC))
+	for _, endpoint := range c.One.XMLRPC {
+		go func() {
+			server := client.At(endpoint)
+			defer server.Close()
+			zone, err := server.Server().OwnZone(asking)
+			switch {
+			case err != nil:
+				answers <- errNoAnswer
+			case zone >= 0 && zone != c.Zone:
+				answers <- fmt.Errorf("oned at %s serves zone %d, but --zone is %d: set --zone %d, or another oned with --one-xmlrpc", endpoint, zone, c.Zone, zone)
+			default:
+				answers <- nil
+			}
+		}()
+	}
+	for range c.One.XMLRPC {
+		if err := <-answers; !errors.Is(err, errNoAnswer) {
+			return err
+		}
+	}
+	return nil // what is wrong the next call tells
+}
+
+var errNoAnswer = errors.New("no answer")
+
 // AskOned asks oned who we are, as a start does.
 func (c Config) AskOned(ctx context.Context) error {
 	client, err := c.Oned(slog.New(slog.DiscardHandler))
@@ -35,6 +66,9 @@ func (c Config) AskOned(ctx context.Context) error {
 		return err
 	}
 	defer client.Close()
+	if err := c.checkZone(ctx, client); err != nil {
+		return err
+	}
 	_, err = client.Server().User(ctx, -1)
 	switch {
 	case err == nil:

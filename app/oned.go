@@ -107,6 +107,9 @@ const refusedTimes = 2
 func (c *contact) ask(ctx context.Context, a *App) (reason error, final bool) {
 	asking, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
+	if err := a.config.checkZone(asking, a.oned); err != nil {
+		return err, true
+	}
 	a.oned.Follow(asking, a.config.Zone)
 	endpoints := strings.Join(a.config.One.XMLRPC, ", ")
 	for refused := 1; ; refused++ {

@@ -157,6 +157,30 @@ func TestADataFolderBelongsToAZone(t *testing.T) {
 	}
 }
 
+// oned knows its zone: whoever forgets --zone at a zone of a federation would work on another one's, which its database lists.
+func TestAnotherZoneOfTheFederation(t *testing.T) {
+	t.Parallel()
+	cloud := New(configOf(t, "--sim", "--zone", "100", "--data-dir", t.TempDir(), "--sim-listen", anyPorts), []Part{PartSim}, "test", io.Discard, slog.New(slog.DiscardHandler))
+	must(t, cloud.Start(t.Context()))
+	t.Cleanup(func() { stopApp(t, cloud) })
+	flags := []string{
+		"--one-xmlrpc", "http://127.0.0.1:1/RPC2," + cloud.Sim().Endpoint(), "--one-hooks", cloud.Sim().HooksEndpoint(),
+		"--one-auth-file", filepath.Join(cloud.config.DataDir, SimulatedAuthFile), "--nats-listen", "127.0.0.1:0",
+	}
+	const want = "serves zone 100, but --zone is 0: set --zone 100"
+	for _, part := range []Part{PartWorker, PartBridge, PartAPI} {
+		_, err := starts(t, t.Context(), []Part{PartNATS, part}, append(flags, "--data-dir", t.TempDir(), "--api-listen", "127.0.0.1:0")...)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s without --zone: %v, want %q", part, err, want)
+		}
+	}
+	if err := configOf(t, flags...).AskOned(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("doctor: %v, want %q", err, want)
+	}
+	_, err := starts(t, t.Context(), []Part{PartNATS, PartWorker}, append(flags, "--data-dir", t.TempDir(), "--zone", "100")...)
+	must(t, err)
+}
+
 // NATS that is away ends a start in the time it is given, with the address and its option, and
 // does not hang.
 func TestAStartWithoutNATS(t *testing.T) {

@@ -369,6 +369,7 @@ func TestPreflight(t *testing.T) {
 		"no publisher":         {func(p *migrate.Preflight) { p.Hooks = []string{"tcp://127.0.0.1:1"} }, "connection refused"},
 		"OneFlow runs":         {func(p *migrate.Preflight) { p.OneFlow = oneflow.URL }, "stop it on every front-end"},
 		"a wrong password":     {func(p *migrate.Preflight) { p.Oned = refused }, "oneflow_auth"},
+		"another zone":         {func(p *migrate.Preflight) { p.Zone = 7 }, "--zone 0"},
 		"NATS is away":         {func(p *migrate.Preflight) { p.ConnectNATS = func(context.Context) error { return net.ErrClosed } }, "--nats-url"},
 		"a clock an hour late": {func(p *migrate.Preflight) { p.Now = func() time.Time { return time.Now().Add(-time.Hour) } }, "set both by NTP"},
 	}

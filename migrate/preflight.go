@@ -26,6 +26,8 @@ type Check struct {
 // Preflight is what the checks look at.
 type Preflight struct {
 	Oned *opennebula.Client
+	// Zone is the zone's id, as it is configured.
+	Zone int
 	// XMLRPC is oned's endpoint, Hooks the endpoints of its hook events.
 	XMLRPC string
 	Hooks  []string
@@ -82,6 +84,10 @@ func (p Preflight) checkOned(ctx context.Context) Check {
 	default:
 		check.Found = "OpenNebula " + version
 		check.Mend, check.Doubt = judge(version)
+		if zone, err := p.Oned.Server().OwnZone(ctx); err == nil && zone >= 0 && zone != p.Zone {
+			check.Found += fmt.Sprintf(", zone %d", zone)
+			check.Mend, check.Doubt = fmt.Sprintf("set the zone's id: zone: %d in the configuration, or --zone %d", zone, zone), false
+		}
 	}
 	return check
 }

@@ -73,6 +73,15 @@ func (c *caller) Zone(ctx context.Context, id int) (Zone, error) {
 	return object(ctx, c, readZone, "one.zone.info", id, false)
 }
 
+// OwnZone is the id of the zone that the oned which is called serves (FEDERATION/ZONE_ID of one.system.config); -1 where it does not tell.
+func (c *caller) OwnZone(ctx context.Context) (int, error) {
+	return object(ctx, c, func(r *onexml.Reader) int {
+		zone := -1
+		r.At(func() { zone = r.Int() }, "FEDERATION", "ZONE_ID")
+		return zone
+	}, "one.system.config")
+}
+
 // RaftStatus asks the oned that is called for its own status, which needs no
 // right beyond being logged in (one.zone.raftstatus).
 func (c *caller) RaftStatus(ctx context.Context) (RaftStatus, error) {

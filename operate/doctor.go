@@ -197,6 +197,9 @@ func (d *diagnosis) checkOned(ctx context.Context, around Surroundings) {
 	defer cancel()
 	if err := around.Oned(asking); err != nil {
 		mend := "start oned, or set its endpoint with --one-xmlrpc"
+		if strings.Contains(err.Error(), "--zone") {
+			mend = "set --zone here and for all of Flowjet; data that were stored for another zone need a folder or NATS account of their own"
+		}
 		if strings.Contains(err.Error(), "auth") || strings.Contains(err.Error(), "refuses") {
 			mend = "put serveradmin's name and password into the file of --one-auth-file, readable by you"
 		}

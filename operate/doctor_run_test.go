@@ -159,6 +159,7 @@ func TestDoctorOfTheSurroundings(t *testing.T) {
 		"oned is away":       {func(s *Surroundings) { s.Oned = fails("connection refused") }, "oned", "connection refused", "start oned"},
 		"oned refuses us":    {func(s *Surroundings) { s.Oned = fails("oned refuses the server user") }, "oned", "refuses", "--one-auth-file"},
 		"oned's clock":       {func(s *Surroundings) { s.OnedTime = clockAhead(time.Hour) }, "oned's clock", "off this host's", "NTP"},
+		"oned's zone":        {func(s *Surroundings) { s.Oned = fails("oned at X serves zone 100, but --zone is 0") }, "oned", "zone 100", "set --zone here"},
 		"the API waits":      {func(s *Surroundings) { s.API = reasons("oned does not answer", "NATS is away") }, "API", "oned does not answer; NATS is away", "other problems first"},
 		"the disk is unread": {func(s *Surroundings) { s.DataDir = "/nowhere" }, "", "", ""},
 	} {

@@ -232,6 +232,7 @@ func writes(takes string, run func(r *request) any, secrets ...int) method {
 // of one.user.allocate is what oned 7.4 publishes: in the clear.
 var methods = map[string]method{
 	"one.system.version":      reads("", func(*request) any { return Version }),
+	"one.system.config":       reads("", systemConfig),
 	"one.zone.info":           reads("i|b", zoneInfo),
 	"one.zone.raftstatus":     reads("", zoneRaftStatus),
 	"one.document.info":       reads("i|b", documents.info()),

@@ -146,11 +146,12 @@ func (z *zone) watchConnections() {
 
 // zoneInfo is one.zone.info: one zone with its servers.
 func zoneInfo(r *request) any {
-	if r.int(1) != 0 {
+	id := r.server.zone.config.Zone
+	if r.int(1) != id {
 		notFound("zone", r.int(1))
 	}
 	return xmlrpc.Text("ZONE", func(w *xmlrpc.Writer) {
-		w.Fields("ID", 0, "NAME", "OpenNebula", "STATE", 0)
+		w.Fields("ID", id, "NAME", "OpenNebula", "STATE", 0)
 		template.Of("ENDPOINT", r.server.zone.Endpoint(), "ENDPOINT_GRPC", "localhost:2634").Write(w, "TEMPLATE")
 		w.Open("SERVER_POOL")
 		if r.server.zone.raft.now().zone {
@@ -160,6 +161,13 @@ func zoneInfo(r *request) any {
 			}
 		}
 		w.Shut("SERVER_POOL")
+	})
+}
+
+// systemConfig is one.system.config, of which only the zone's id is simulated.
+func systemConfig(r *request) any {
+	return xmlrpc.Text("OPENNEBULA_CONFIGURATION", func(w *xmlrpc.Writer) {
+		w.Within("FEDERATION", func(w *xmlrpc.Writer) { w.Fields("ZONE_ID", cdata(itoa(r.server.zone.config.Zone))) })
 	})
 }
 

@@ -20,6 +20,7 @@ import (
 // works: memory only, free ports of loopback, 2 ms a boot step.
 type Config struct {
 	StateFile string // keeps everything over restarts; "" is memory only
+	Zone      int    // the zone's id in its federation
 	// XMLRPCListen, HooksListen and ControlListen are host:port; "" is a free port of 127.0.0.1.
 	XMLRPCListen, HooksListen, ControlListen string
 	// BootDelay is the time of each step of a VM or network; 0 is 2 ms and anything negative (NoDelay) is at once.

@@ -206,7 +206,7 @@ func (m *migration) preflight(ctx context.Context) error {
 	if err != nil {
 		m.log.Warn("the hook endpoints are not known", "error", err)
 	}
-	look := migrate.Preflight{Oned: m.oned, XMLRPC: m.config.One.XMLRPC[0], Hooks: hooks, OneFlow: strings.TrimSuffix(m.oneflow, "/"), Now: time.Now}
+	look := migrate.Preflight{Oned: m.oned, Zone: m.config.Zone, XMLRPC: m.config.One.XMLRPC[0], Hooks: hooks, OneFlow: strings.TrimSuffix(m.oneflow, "/"), Now: time.Now}
 	if m.config.NATS.URL != "" {
 		look.ConnectNATS = m.config.Reach
 	}
