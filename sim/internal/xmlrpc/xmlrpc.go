@@ -45,7 +45,7 @@ func DecodeCall(body []byte) (method string, parameters []Value, err error) {
 		return "", nil, errors.New("read an XML-RPC call: there is no methodCall in UTF-8")
 	}
 	if bytes.ContainsFunc(body, func(r rune) bool { return r > 0xFFFF }) {
-		return "", nil, errors.New("Call XML not a proper XML-RPC call.  UTF-8 string contains a character not in the Basic Multilingual Plane")
+		return "", nil, errors.New("Call XML not a proper XML-RPC call.  UTF-8 string contains a character not in the Basic Multilingual Plane") //nolint:staticcheck // the words of oned's library
 	}
 	r.Each(func(name []byte) {
 		switch string(name) {
