@@ -39,7 +39,7 @@ type Intent struct {
 // observe brings the state up to the facts: VMs that were decided on become
 // nodes, VMs that are gone cease to be, VMs that nobody wants are ended.
 func (v inventory) observe() {
-	lost, kept, isNode := make([]int, len(v.Service.Body.Roles)), make([]int, len(v.Service.Body.Roles)), map[int]bool{}
+	lost, kept, isNode := make([]int, len(v.Service.Body.Roles)), make([]int, len(v.Service.Body.Roles)), make(map[int]bool, len(v.facts))
 	for i := range v.Service.Body.Roles {
 		role := &v.Service.Body.Roles[i]
 		role.Nodes = slices.DeleteFunc(role.Nodes, func(n spec.Node) bool {
@@ -59,7 +59,7 @@ func (v inventory) observe() {
 			}
 		}
 	}
-	intended := map[string]bool{}
+	intended := make(map[string]bool, len(v.Intents))
 	for _, intent := range v.Intents {
 		intended[intent.Key] = true
 	}

@@ -110,7 +110,7 @@ func (t tracker) unsure(stay Stay, vm one.VM) bool {
 func (t tracker) overdue(stay Stay) bool { return !stay.Due.IsZero() && !t.now.Before(stay.Due) }
 
 func (t tracker) followStays() {
-	known, gate := map[int]bool{}, flag(t.Service.Body.ReadyStatusGate) && t.settings.VMDeadlines.Ready > 0
+	known, gate := make(map[int]bool, len(t.facts)), flag(t.Service.Body.ReadyStatusGate) && t.settings.VMDeadlines.Ready > 0
 	for id := range t.Asked {
 		known[id] = true
 	}
