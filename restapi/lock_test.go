@@ -47,6 +47,8 @@ func TestLocksAreKept(t *testing.T) {
 			if test.refused {
 				part = "locked" // administrators are told so
 			}
+			// It changes the VMs alone, with the caller's rights on them.
+			w.expect(alice, "POST", service+"/role/Master/action", perform("hold", "{}"), 204, "")
 			w.expect(admin, "POST", service+"/scale", `{"role_name":"Master","cardinality":2}`, want, part)
 		})
 	}
