@@ -142,3 +142,33 @@ func TestADryRunRefusesAsTheRealOne(t *testing.T) {
 	w.expect(admin, "DELETE", template+"?dry_run=true", "", 400, "this call has no dry_run")
 	w.expect(admin, "GET", template, "", 200, "")
 }
+
+// A plan ends before it costs much, however many VMs and steps there are: what is foretold so far is answered.
+func TestADryRunOfThousandsOfVMsIsCutShort(t *testing.T) {
+	w := newWorld(t, Config{})
+	for name, roles := range map[string][]string{
+		"one role of 10,000 VMs": {`{"name":"a","type":"vm","template_id":0,"cardinality":10000}`},
+		"a chain of 1,000 roles": chain(1000, 9),
+	} {
+		body := fmt.Sprintf(`{"name":"large","deployment":"straight","roles":[%s]}`, strings.Join(roles, ","))
+		id, _ := w.document(w.expect(alice, "POST", "/service_template", body, 201, ""))
+		answer := w.call(alice, "POST", "/service_template/"+id+"/action?dry_run=true", perform("instantiate", `{}`))
+		var view schema.Plan
+		w.must(json.Unmarshal([]byte(answer.body), &view))
+		if answer.status != 200 || view.Complete || len(view.Steps) < 20 || len(view.Steps) > 60 {
+			t.Errorf("%s: got %d with %d steps, complete: %t", name, answer.status, len(view.Steps), view.Complete)
+		}
+	}
+}
+
+// chain are roles of which each waits for the one before.
+func chain(count, vms int) (roles []string) {
+	for i := range count {
+		parents := ""
+		if i > 0 {
+			parents = fmt.Sprintf(`,"parents":["r%d"]`, i-1)
+		}
+		roles = append(roles, fmt.Sprintf(`{"name":"r%d","type":"vm","template_id":0,"cardinality":%d%s}`, i, vms, parents))
+	}
+	return roles
+}

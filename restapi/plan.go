@@ -98,8 +98,9 @@ func readFacts(ctx context.Context, oned session, body spec.Body) (flow.Facts, e
 }
 
 const (
-	// maxSteps bounds a plan; the longest way is a few steps a role.
-	maxSteps = 500
+	// maxPlanned bounds the work for a plan: the roles and VMs that all its steps look at, and stepCost for each step.
+	maxPlanned = 60_000
+	stepCost   = 200
 	// firstSimulated is the id of the first VM that a plan makes up.
 	firstSimulated = 1 << 30
 )
@@ -110,12 +111,13 @@ type simulation struct {
 }
 
 // foretell returns what a decision leads to if everything goes well. It plays it, and all decisions that follow, in a world
-// in which every call to oned succeeds, until nothing can follow or the outcome of a step cannot be known. It changes facts.
+// in which every call to oned succeeds, until nothing can follow, the outcome of a step cannot be known or maxPlanned is reached. It
+// changes facts.
 func foretell(decision flow.Decision, facts flow.Facts, now time.Time, settings flow.Settings) schema.Plan {
 	w := simulation{facts: facts, next: firstSimulated}
 	view := schema.Plan{Steps: []schema.PlanStep{}}
 	waits := ""
-	for range maxSteps {
+	for looked := 0; looked < maxPlanned; looked += stepCost + len(w.facts) + len(decision.State.Service.Body.Roles) {
 		step := schema.PlanStep{WaitsFor: waits, Changes: append([]flow.Change{}, decision.Changes...), Actions: []schema.PlanAction{}}
 		for i, change := range step.Changes {
 			if change.VM != nil && *change.VM >= firstSimulated {

@@ -287,7 +287,7 @@ func showPlan(c *console, text []byte) error {
 		}
 	}
 	if !plan.Complete {
-		c.Say("Further steps depend on the outcome.")
+		c.Say("Further steps depend on the outcome, or are too many to be planned ahead.")
 		return nil
 	}
 	end := "it is " + c.State(plan.EndsIn)

@@ -172,7 +172,7 @@ type Plan struct {
 	Steps   []PlanStep `json:"steps"`
 	// EndsIn is the service's state after the last step.
 	EndsIn string `json:"ends_in"`
-	// Complete is true if nothing can follow; otherwise what follows depends on what the last step brings.
+	// Complete is true if nothing can follow; otherwise what follows depends on what the last step brings, or is too much to be planned ahead.
 	Complete bool `json:"complete"`
 }
 

@@ -148,7 +148,7 @@ function steps(plan, cut = shortened) {
   const items = plan.steps.filter((step) => step.actions.length > 0).map((step) => el("li", {}, step.waits_for ? `When ${cut(step.waits_for)}: ` : "", cut(step.actions.map(did).join(", "))));
   const ends = plan.ends_in === "DONE" ? "the service is gone" : `the service is ${words(plan.ends_in)}`;
   return el("div", {}, items.length ? el("ol", {}, items) : el("p", {}, "Nothing has to be done in OpenNebula."),
-    el("p", {}, plan.complete ? `Then ${ends}.` : "Further steps depend on the outcome."));
+    el("p", {}, plan.complete ? `Then ${ends}.` : "Further steps depend on the outcome, or are too many to be planned ahead."));
 }
 
 function did(action) {
