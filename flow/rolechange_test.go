@@ -2,6 +2,8 @@ package flow_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/flowjet/flowjet/flow"
@@ -36,6 +38,29 @@ func TestRoleIsAddedFromAText(t *testing.T) {
 	s := runningStage(t, masterSlave)
 	s.command(flow.VerbAddRole, adding(asJSON(t, extraRole)))
 	s.wantActions("create Extra/0")
+}
+
+// TestARoleIsAddedBesideOneThatCouldNotBe: what an older version has stored is no reason to refuse another role, which is held to
+// the rules itself.
+func TestARoleIsAddedBesideOneThatCouldNotBe(t *testing.T) {
+	for _, name := range []string{strings.Repeat("long", 100), "two words"} {
+		s := runningStage(t, fmt.Sprintf(`{"name":"s","roles":[{"name":"a","type":"vm","template_id":0},{"name":%q,"type":"vm","cardinality":1,"template_id":0}]}`, name))
+		for role, wrong := range map[string]string{
+			fmt.Sprintf(`{"name":"%s2","type":"vm","template_id":0}`, name):                                                           "role.name",
+			fmt.Sprintf(`{"name":"x","type":"vm","template_id":0,"parents":[%q,"zz"]}`, name):                                         "role.parents",
+			fmt.Sprintf(`{"name":"x","type":"vm","template_id":0,"user_inputs":{%q:"O|text|"}}`, strings.Repeat("x", spec.MaxName+1)): "role.user_inputs",
+		} {
+			s.wantRefusal(flow.RefusedInput, wrong, flow.VerbAddRole, adding(role))
+		}
+		s.command(flow.VerbAddRole, adding(fmt.Sprintf(`{"name":"x","type":"vm","cardinality":1,"template_id":0,"parents":[%q]}`, name)))
+		s.wantActions("create x/0")
+	}
+	var roles []string
+	for i := range 200 {
+		roles = append(roles, fmt.Sprintf(`{"name":"no %d","type":"vm","template_id":0}`, i))
+	}
+	s := runningStage(t, `{"name":"s","roles":[`+strings.Join(roles, ",")+`]}`)
+	s.wantRefusal(flow.RefusedInput, "name", flow.VerbAddRole, adding(`{"name":"x","type":"vm","template_id":0,"parents":["zz"]}`))
 }
 
 func TestRolesThatCannotBeAdded(t *testing.T) {

@@ -2,6 +2,7 @@ package flow_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/flowjet/flowjet/flow"
@@ -39,6 +40,18 @@ func TestUpdateReplaces(t *testing.T) {
 	}
 	s.wantNodes("a", 1, 100)
 	s.wantState(spec.ServiceRunning)
+}
+
+// TestAnUpdateNamesARoleWithALongName: at whatever place of the update it stands.
+func TestAnUpdateNamesARoleWithALongName(t *testing.T) {
+	long := strings.Repeat("long", 100)
+	s := runningStage(t, `{"name":"s","roles":[{"name":"a","type":"vm","template_id":0},{"name":"`+long+`","type":"vm","cardinality":1,"template_id":0}]}`)
+	s.command(flow.VerbUpdate, updating(true, `{"roles":[{"name":"`+long+`","max_vms":3}]}`))
+	s.command(flow.VerbUpdate, updating(false, `{"name":"s","roles":[{"name":"`+long+`","template_id":0,"max_vms":4},{"name":"a","template_id":0}]}`))
+	if *s.role(long).MaxVMs != 4 {
+		t.Errorf("the role is %s", asJSON(t, s.role(long)))
+	}
+	s.wantRefusal(flow.RefusedInput, "roles[0].name", flow.VerbUpdate, updating(true, `{"roles":[{"name":"`+long+`2"}]}`))
 }
 
 func TestUpdatesThatAreRefused(t *testing.T) {

@@ -35,8 +35,13 @@ func Read(text []byte, now time.Time) (spec.Body, error) {
 // readTemplate reads a template. One in the form of OneFlow 6 may leave it to who instantiates it which networks there are.
 func readTemplate(whole raw.Object, registered time.Time) (spec.Body, error) {
 	open := isOld(whole) && len(whole["networks"]) == 0 && len(whole["networks_values"]) == 0
+	if found := checkCounts(whole); found != nil {
+		return spec.Body{}, found
+	}
 	given := nullsOf(whole)
-	body, err := readAgainst(whole, nil, open, registered)
+	body, found := normalise(whole, registered)
+	found.addOthers(validate(body, nil, open))
+	err := found.err()
 	if err == nil {
 		given.keep(&body)
 	}
@@ -87,16 +92,6 @@ func (n nulls) keep(body *spec.Body) {
 	for i, role := range raw.Objects(written["roles"]) {
 		put(n.roles[i], role, &body.Roles[i].Extra)
 	}
-}
-
-// readAgainst reads a body whose roles may refer to those that are declared beside what it declares itself, or to anything.
-func readAgainst(whole raw.Object, declared []string, open bool, registered time.Time) (spec.Body, error) {
-	if found := checkCounts(whole); found != nil {
-		return spec.Body{}, found
-	}
-	body, found := normalise(whole, registered)
-	found.addOthers(validate(body, declared, open))
-	return body, found.err()
 }
 
 // Validate returns everything that is wrong with a template's or a service's body, nil if nothing is.

@@ -2,7 +2,6 @@ package template
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -39,7 +38,7 @@ func Update(held spec.Body, text json.RawMessage, appendTo bool) (spec.Body, err
 	}
 	old := raw.Attributes(raw.Marshal(held))
 	if found := checkCounts(given); found != nil {
-		before := checkCounts(old)
+		before := append(checkCounts(old), checkCounts(asGiven(old, given["roles"]))...)
 		if found = slices.DeleteFunc(found, func(v Violation) bool { return slices.Contains(before, v) }); len(found) > 0 {
 			return spec.Body{}, found
 		}
@@ -69,6 +68,25 @@ func Update(held spec.Body, text json.RawMessage, appendTo bool) (spec.Body, err
 	before := Validate(held)
 	found.addOthers(slices.DeleteFunc(Validate(body), func(v Violation) bool { return slices.Contains(before, v) }))
 	return body, found.err()
+}
+
+// asGiven returns a body with its roles in the order in which roles are given, so that what is wrong with both has the same path. Where
+// more are given than it has, it stays as it is.
+func asGiven(held raw.Object, given json.RawMessage) raw.Object {
+	byName := map[string]raw.Object{}
+	for _, role := range raw.Objects(held["roles"]) {
+		byName[roleKey(role)] = role
+	}
+	roles := raw.Objects(given)
+	if len(roles) > len(byName) {
+		return held
+	}
+	for i, role := range roles {
+		roles[i] = byName[roleKey(role)]
+	}
+	ordered := maps.Clone(held)
+	ordered["roles"] = raw.Marshal(roles)
+	return ordered
 }
 
 // overlay lays given over old: attributes that are fixed may be repeated but not changed.
@@ -147,22 +165,35 @@ func ReadRole(text json.RawMessage, held spec.Body, now time.Time) (spec.Role, e
 		}
 	}
 	declared := slices.Concat(networkNames(held), held.Inputs().Names())
-	body, err := readAgainst(raw.Object{"name": json.RawMessage(`"service"`), "roles": raw.Marshal(roles)}, declared, false, now)
-	if wrong, is := errors.AsType[Violations](err); is { // of a role that came alone: role.type, and not roles[0].type
-		const alone, first = "role", "roles[0]"
-		told := slices.Clone(wrong)
-		for i, violation := range told {
-			if rest, found := strings.CutPrefix(violation.Path, first); found {
-				told[i] = Violation{Path: alone + rest, Message: strings.Replace(violation.Message, first, alone, 1)}
-			}
-		}
-		err = told
+	whole := raw.Object{"name": json.RawMessage(`"service"`), "roles": raw.Marshal(roles)}
+	if wrong := ofNewRole(checkCounts(whole)); len(wrong) > 0 {
+		return spec.Role{}, wrong
 	}
-	if err != nil {
-		return spec.Role{}, err
+	body, found := normalise(whole, now)
+	found.addOthers(validate(body, declared, false))
+	if wrong := ofNewRole(found.violations); len(wrong) > 0 {
+		return spec.Role{}, wrong
 	}
 	_ = chooseInputs(&body) // what has no value is not asked for here, as with OneFlow
 	return body.Roles[0], nil
+}
+
+// ofNewRole returns what is wrong with the first role, as of one that came alone: role.type, and not roles[0].type. What is wrong with
+// the others, such as the name that an older version gave one, the service has already. Where they take up the whole list it stays
+// as it is: something wrong with the first one may not have got into it.
+func ofNewRole(all Violations) (own Violations) {
+	const alone, first = "role", "roles[0]"
+	for _, violation := range all {
+		if rest, found := strings.CutPrefix(violation.Path, first); found {
+			own = append(own, Violation{Path: alone + rest, Message: strings.Replace(violation.Message, first, alone, 1)})
+		} else if !strings.HasPrefix(violation.Path, "roles[") {
+			own = append(own, violation)
+		}
+	}
+	if len(own) == 0 && len(all) == maxViolations {
+		return all
+	}
+	return own
 }
 
 // Attributes that stand in no field, and are read all the same: Flowjet's own, and OneFlow 6's.
