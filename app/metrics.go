@@ -112,10 +112,10 @@ func oneIf(condition bool) float64 {
 }
 
 const (
-	// standingTTL is for how long an answer about the whole stands: every API tells the same, and each answer costs about twenty
+	// overviewTTL is for how long an answer about the whole stands: every API tells the same, and each answer costs about twenty
 	// questions to NATS.
-	standingTTL      = 5 * time.Second
-	standingPatience = 3 * time.Second
+	overviewTTL      = 5 * time.Second
+	overviewPatience = 3 * time.Second
 )
 
 // measureWhole registers what the API tells of all parts together, until release.
@@ -125,7 +125,7 @@ func measureWhole(pipe *pipeline.Pipeline, metrics prometheus.Registerer) (relea
 		return nil, err
 	}
 	release = func(context.Context) error { observer.Stop(); return nil }
-	return release, errors.Join(metrics.Register(&serviceMetrics{pipe: pipe}), metrics.Register(&standing{observer: observer}))
+	return release, errors.Join(metrics.Register(&serviceMetrics{pipe: pipe}), metrics.Register(&overview{observer: observer}))
 }
 
 // undescribed is for collectors that only tell what they are asked for.
@@ -133,8 +133,8 @@ type undescribed struct{}
 
 func (undescribed) Describe(chan<- *prometheus.Desc) {}
 
-// tell gives a gauge's value; label is the name and the value of the one that it may have.
-func tell(into chan<- prometheus.Metric, name, help string, value float64, label ...string) {
+// gauge sends a gauge's value; label is the name and the value of the one that it may have.
+func gauge(into chan<- prometheus.Metric, name, help string, value float64, label ...string) {
 	var names, values []string
 	if len(label) > 0 {
 		names, values = label[:1], label[1:]
@@ -142,8 +142,8 @@ func tell(into chan<- prometheus.Metric, name, help string, value float64, label
 	into <- prometheus.MustNewConstMetric(prometheus.NewDesc("flowjet_"+name, help, names, nil), prometheus.GaugeValue, value, values...)
 }
 
-// standing tells of the whole of Flowjet what any API sees on NATS.
-type standing struct {
+// overview tells of the whole of Flowjet what any API sees on NATS.
+type overview struct {
 	undescribed
 	observer *inspect.Observer
 
@@ -154,11 +154,11 @@ type standing struct {
 
 // Collect is prometheus.Collector's. While NATS does not answer there is nothing to tell: an old figure would look like a good
 // one.
-func (s *standing) Collect(into chan<- prometheus.Metric) {
+func (s *overview) Collect(into chan<- prometheus.Metric) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	if time.Since(s.asked) >= standingTTL {
-		ctx, cancel := context.WithTimeout(context.Background(), standingPatience)
+	if time.Since(s.asked) >= overviewTTL {
+		ctx, cancel := context.WithTimeout(context.Background(), overviewPatience)
 		defer cancel()
 		status, err := s.observer.Status(ctx)
 		if err != nil {
@@ -166,23 +166,23 @@ func (s *standing) Collect(into chan<- prometheus.Metric) {
 		}
 		s.last, s.asked = status.Work(), time.Now()
 	}
-	seen, blind, away := s.last, 0.0, 0.0
+	seen, unreachable, away := s.last, 0.0, 0.0
 	for _, worker := range seen.Workers {
-		blind += oneIf(worker.OnedUnreachable)
+		unreachable += oneIf(worker.OnedUnreachable)
 	}
 	for _, server := range seen.Servers {
 		away += oneIf(server.Away)
 	}
-	tell(into, "workers", "Running workers.", float64(len(seen.Workers)))
-	tell(into, "workers_blind", "Workers that cannot reach oned.", blind)
-	tell(into, "events_waiting", "Stored events that the router has not processed yet.", float64(seen.EventsWaiting))
-	tell(into, "dead_letters", "Messages that could not be processed and are kept as dead letters.", float64(seen.DeadLetters))
+	gauge(into, "workers", "Running workers.", float64(len(seen.Workers)))
+	gauge(into, "workers_blind", "Workers that cannot reach oned.", unreachable)
+	gauge(into, "events_waiting", "Stored events that the router has not processed yet.", float64(seen.EventsWaiting))
+	gauge(into, "dead_letters", "Messages that could not be processed and are kept as dead letters.", float64(seen.DeadLetters))
 	for _, member := range seen.Members {
-		tell(into, "members_missing", "1 while a process that ran before does not report; else 0.", oneIf(member.Missing != nil), "member", member.Name)
+		gauge(into, "members_missing", "1 while a process that ran before does not report; else 0.", oneIf(member.Missing != nil), "member", member.Name)
 	}
-	tell(into, "nats_servers_away", "NATS servers with replicas of streams that the other servers cannot reach.", away)
+	gauge(into, "nats_servers_away", "NATS servers with replicas of streams that the other servers cannot reach.", away)
 	for _, partition := range seen.Partitions {
-		tell(into, "wakeups_waiting", "Wake-ups of services that are not processed yet, by partition.",
+		gauge(into, "wakeups_waiting", "Wake-ups of services that are not processed yet, by partition.",
 			float64(partition.Waiting), "partition", strconv.Itoa(partition.Partition))
 	}
 }
@@ -223,9 +223,9 @@ func (s *serviceMetrics) Collect(into chan<- prometheus.Metric) {
 		return
 	}
 	for state, count := range s.last.States {
-		tell(into, "services", "Services that have not ended, by state.", float64(count), "state", state.String())
+		gauge(into, "services", "Services that have not ended, by state.", float64(count), "state", state.String())
 	}
-	tell(into, "services_stuck", "Services that have been in a transient state for more than 30 minutes.", float64(s.last.Stuck))
+	gauge(into, "services_stuck", "Services that have been in a transient state for more than 30 minutes.", float64(s.last.Stuck))
 }
 
 // OpenTelemetry's own variables, which its SDKs read, name the collector of traces.

@@ -94,7 +94,7 @@ func TestMetricsOfTheWhole(t *testing.T) {
 	pipe.Close()
 
 	without := prometheus.NewRegistry()
-	must(t, without.Register(&standing{observer: observerOf(t)}))
+	must(t, without.Register(&overview{observer: observerOf(t)}))
 	if got := gathered(t, without); len(got) > 0 {
 		t.Errorf("without NATS it tells %v", got)
 	}

@@ -253,7 +253,7 @@ type store interface {
 	LoadCursor(ctx context.Context, name string) (uint64, error)
 	SaveCursor(ctx context.Context, name string, cursor uint64) error
 	PublishFound(ctx context.Context, found []feeds.FoundEvent) (int, error)
-	DeadLetter(ctx context.Context, letter pipeline.DeadLetter) error
+	DeadLetter(ctx context.Context, deadLetter pipeline.DeadLetter) error
 }
 
 // watch hears who publishes a feed.
@@ -289,7 +289,7 @@ type index interface {
 type pipelineStore struct {
 	*pipeline.Pipeline // cursors
 	*feeds.Feeds
-	*deadletters.Letters
+	*deadletters.Store
 }
 
 func newStore(p *pipeline.Pipeline) pipelineStore {

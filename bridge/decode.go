@@ -104,7 +104,7 @@ func newDecoder(zone int, filter filter, endpoint string) *decoder {
 	return &decoder{zone: zone, filter: filter, endpoint: endpoint, digest: xxhash.New()}
 }
 
-// translate makes an event or a dead letter of a message; one that nobody wants does not pass.
+// translate makes an event or a dead dead of a message; one that nobody wants does not pass.
 func (d *decoder) translate(i item) translation {
 	if i.translation != nil {
 		return *i.translation
@@ -161,18 +161,18 @@ func hashOf(digest *xxhash.Digest, frames [][]byte) string {
 	return hex.EncodeToString(digest.Sum(space[:0]))
 }
 
-// dead is a dead letter's place among the events. It has no hash.
+// dead is a dead dead's place among the events. It has no hash.
 func (d *decoder) dead(i item, reason error) translation {
-	letter := deadLetter{Endpoint: d.endpoint, Frames: len(i.frames), Heard: i.heard}
+	dead := deadLetter{Endpoint: d.endpoint, Frames: len(i.frames), Heard: i.heard}
 	if len(i.frames) > 0 {
 		const longest = 120
-		letter.Key = strings.ToValidUTF8(string(i.frames[0][:min(len(i.frames[0]), longest)]), "?")
+		dead.Key = strings.ToValidUTF8(string(i.frames[0][:min(len(i.frames[0]), longest)]), "?")
 	}
 	if len(i.frames) > 1 {
 		digest := sha256.Sum256(i.frames[1])
-		letter.Bytes, letter.SHA256 = len(i.frames[1]), hex.EncodeToString(digest[:])
+		dead.Bytes, dead.SHA256 = len(i.frames[1]), hex.EncodeToString(digest[:])
 	}
-	return translation{passes: true, entry: entry{subject: reason.Error(), data: pipeline.Encode(letter), heard: i.heard}}
+	return translation{passes: true, entry: entry{subject: reason.Error(), data: pipeline.Encode(dead), heard: i.heard}}
 }
 
 // The kinds of object whose state changes can pass, and the call without which nobody hears of READY.

@@ -301,10 +301,10 @@ func (f *feed) published(ctx context.Context, b *batch) {
 	f.mu.Lock()
 	f.status.DeadLetters += uint64(len(b.deadLetters))
 	f.mu.Unlock()
-	for i, letter := range b.deadLetters {
+	for i, dead := range b.deadLetters {
 		f.log.Warn("a hook event could not be parsed; see the dead letters",
-			"reason", letter.subject, "subject", pipeline.DeadSubject(deadLetterSource))
-		err := f.store.DeadLetter(ctx, pipeline.DeadLetter{Where: deadLetterSource, Reason: letter.subject, Data: letter.data})
+			"reason", dead.subject, "subject", pipeline.DeadSubject(deadLetterSource))
+		err := f.store.DeadLetter(ctx, pipeline.DeadLetter{Where: deadLetterSource, Reason: dead.subject, Data: dead.data})
 		if err != nil {
 			f.log.Error("dead letters could not be stored", "letters", len(b.deadLetters)-i, "error", err)
 			break

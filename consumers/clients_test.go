@@ -20,7 +20,7 @@ type clients struct {
 	*work.Objects
 	*history.History
 	*command.Commands
-	*deadletters.Letters
+	*deadletters.Store
 	*inspect.Inspector
 }
 

@@ -85,7 +85,7 @@ type clients struct {
 	*work.Timers
 	*history.History
 	*command.Commands
-	*deadletters.Letters
+	*deadletters.Store
 }
 
 // Worker drives the services that it owns.

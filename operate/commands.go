@@ -42,19 +42,19 @@ const connectWithin = 5 * time.Second
 // Commands returns those about single services, and all others that an operator types.
 func Commands(environment Environment) (services, others []*cobra.Command) {
 	t := tool{environment}
-	letters := terminal.Group("dlq", "List, show, retry and drop dead letters")
-	letters.AddCommand(letterList(t), letterShow(t),
-		letterChange(t, "retry", "Send dead letters to their origin again, and drop them",
+	deadLetters := terminal.Group("dlq", "List, show, retry and drop dead letters")
+	deadLetters.AddCommand(deadLetterList(t), deadLetterShow(t),
+		deadLetterChange(t, "retry", "Send dead letters to their origin again, and drop them",
 			"Repeating a message is harmless: it wakes a service, or is delivered to a webhook again with the same id.", "sent again",
-			func(ctx context.Context, pipe clients, letter pipeline.DeadLetter) error {
-				return pipe.Retry(ctx, letter)
+			func(ctx context.Context, pipe clients, deadLetter pipeline.DeadLetter) error {
+				return pipe.Retry(ctx, deadLetter)
 			}),
-		letterChange(t, "drop", "Delete dead letters", "They cannot be restored.", "dropped",
-			func(ctx context.Context, pipe clients, letter pipeline.DeadLetter) error {
-				return pipe.Drop(ctx, letter.Sequence)
+		deadLetterChange(t, "drop", "Delete dead letters", "They cannot be restored.", "dropped",
+			func(ctx context.Context, pipe clients, deadLetter pipeline.DeadLetter) error {
+				return pipe.Drop(ctx, deadLetter.Sequence)
 			}))
 	return []*cobra.Command{serviceRecords(t), serviceRecord(t), serviceWhy(t), serviceWatch(t), serviceLook(t)},
-		[]*cobra.Command{statusCommand(t), topCommand(t), eventsCommand(t), commandsCommand(t), letters, doctorCommand(t)}
+		[]*cobra.Command{statusCommand(t), topCommand(t), eventsCommand(t), commandsCommand(t), deadLetters, doctorCommand(t)}
 }
 
 type tool struct{ Environment }
@@ -208,7 +208,7 @@ type clients struct {
 	*work.Records
 	*history.History
 	*command.Commands
-	*deadletters.Letters
+	*deadletters.Store
 	*deliveries.Deliveries
 }
 

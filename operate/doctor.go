@@ -83,28 +83,28 @@ func (d *diagnosis) checkNATS(ctx context.Context, cmd *cobra.Command, t tool, a
 	}
 	defer attached.Close()
 	pipe := newClients(attached)
-	survey, err := settled(ctx, pipe, missing)
+	overview, err := settled(ctx, pipe, missing)
 	if err != nil {
 		d.add("NATS", problem, "check that JetStream is enabled and has a leader: `nats server report jetstream`", "JetStream does not answer: %v", err)
 		return
 	}
 	d.now = time.Now() // it took some looks
-	d.add("NATS", fine, "", "connected to %s", survey.Server)
-	d.checkServers(survey)
-	d.checkDisks(survey, around.DataDir)
-	d.checkStreams(survey)
-	d.checkMembers(survey)
-	d.checkWorkers(survey)
-	d.checkReads(survey.Oned)
-	d.checkFeeds(ctx, pipe, survey)
-	d.checkReaders(survey)
-	d.checkTimers(survey)
+	d.add("NATS", fine, "", "connected to %s", overview.Server)
+	d.checkServers(overview)
+	d.checkDisks(overview, around.DataDir)
+	d.checkStreams(overview)
+	d.checkMembers(overview)
+	d.checkWorkers(overview)
+	d.checkReads(overview.Oned)
+	d.checkFeeds(ctx, pipe, overview)
+	d.checkReaders(overview)
+	d.checkTimers(overview)
 	if len(missing) > 0 {
 		return
 	}
 	d.checkDamage(ctx, pipe)
 	d.checkServices(ctx, pipe)
-	d.checkLetters(survey)
+	d.checkDeadLetters(overview)
 	d.checkWebhooks(ctx, pipe)
 	d.checkClock(ctx, pipe)
 	d.checkStorage(ctx, pipe)

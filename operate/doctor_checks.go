@@ -25,14 +25,14 @@ const (
 	nearlyFull       = 0.9              // which part of a disk may be used
 )
 
-func (d *diagnosis) checkStreams(survey inspect.Overview) {
-	if len(survey.Missing) > 0 {
+func (d *diagnosis) checkStreams(overview inspect.Overview) {
+	if len(overview.Missing) > 0 {
 		d.add("streams", problem, "start Flowjet, or run `flowjet nats provision`. If they existed before, their data is lost; the services are not, oned has them",
-			"missing: %s", strings.Join(survey.Missing, ", "))
+			"missing: %s", strings.Join(overview.Missing, ", "))
 		return
 	}
 	troubled := 0
-	for _, stream := range survey.Streams {
+	for _, stream := range overview.Streams {
 		if stream.Trouble == "" || len(stream.Away) > 0 {
 			continue // a server that is away is told once, and not for each of its copies
 		}
@@ -44,13 +44,13 @@ func (d *diagnosis) checkStreams(survey inspect.Overview) {
 		d.add("stream "+stream.Name, weight, mend, "%s", stream.Trouble)
 	}
 	if troubled == 0 {
-		d.add("streams", fine, "", "all %d exist and are large enough", len(survey.Streams))
+		d.add("streams", fine, "", "all %d exist and are large enough", len(overview.Streams))
 	}
 }
 
 // checkServers names each NATS server that is away once.
-func (d *diagnosis) checkServers(survey inspect.Overview) {
-	for _, server := range survey.Servers {
+func (d *diagnosis) checkServers(overview inspect.Overview) {
+	for _, server := range overview.Servers {
 		if server.Away {
 			d.add("NATS server "+server.Name, problem, "start it on its host: `systemctl start flowjet-nats`, or start the process that it is embedded in",
 				"it does not answer: streams lack its copies, and the failure of one more server stops everything")
@@ -59,9 +59,9 @@ func (d *diagnosis) checkServers(survey inspect.Overview) {
 }
 
 // checkMembers names what is missing: a host of which nothing is left as one.
-func (d *diagnosis) checkMembers(survey inspect.Overview) {
+func (d *diagnosis) checkMembers(overview inspect.Overview) {
 	gone, there := map[string][]presence.Member{}, map[string]bool{}
-	for _, member := range survey.Members {
+	for _, member := range overview.Members {
 		if member.Missing != nil {
 			gone[member.Host] = append(gone[member.Host], member)
 		} else {
@@ -85,34 +85,34 @@ func (d *diagnosis) checkMembers(survey inspect.Overview) {
 				"it has not reported for %s", terminal.Span(d.now.Sub(*member.Missing)))
 		}
 	}
-	if len(gone) == 0 && len(survey.Members) > 0 {
-		d.add("processes", fine, "", "all that are expected (%d) are running", len(survey.Members))
+	if len(gone) == 0 && len(overview.Members) > 0 {
+		d.add("processes", fine, "", "all that are expected (%d) are running", len(overview.Members))
 	}
 }
 
-func (d *diagnosis) checkWorkers(survey inspect.Overview) {
-	var blind []string
-	for _, worker := range survey.Workers {
+func (d *diagnosis) checkWorkers(overview inspect.Overview) {
+	var unreachable []string
+	for _, worker := range overview.Workers {
 		if worker.OnedUnreachable {
-			blind = append(blind, worker.Worker)
+			unreachable = append(unreachable, worker.Worker)
 		}
 	}
 	switch {
-	case len(survey.Workers) == 0:
+	case len(overview.Workers) == 0:
 		d.add("workers", problem, "start one: `flowjet worker`, or `flowjet up`", "none is running: services make no progress, commands stay queued")
 		return
-	case len(blind) == len(survey.Workers):
+	case len(unreachable) == len(overview.Workers):
 		d.add("workers", problem, "check that oned answers them: their logs have its errors", "none of them can reach oned")
-	case len(blind) > 0:
-		d.add("workers", warning, "check the network between it and oned", "%s cannot reach oned; the other workers do the work", names(blind))
+	case len(unreachable) > 0:
+		d.add("workers", warning, "check the network between it and oned", "%s cannot reach oned; the other workers do the work", names(unreachable))
 	default:
-		d.add("workers", fine, "", "%d running, every partition has an owner", len(survey.Workers))
+		d.add("workers", fine, "", "%d running, every partition has an owner", len(overview.Workers))
 	}
 }
 
 // working reports whether a worker does something: without one everything waits, which checkWorkers tells once.
-func working(survey inspect.Overview) bool {
-	return slices.ContainsFunc(survey.Workers, func(w inspect.WorkerShare) bool { return !w.OnedUnreachable })
+func working(overview inspect.Overview) bool {
+	return slices.ContainsFunc(overview.Workers, func(w inspect.WorkerShare) bool { return !w.OnedUnreachable })
 }
 
 // checkReads has enough reads to go by where a few that are slow by chance do not count.
@@ -125,13 +125,13 @@ func (d *diagnosis) checkReads(oned pipeline.OnedReads) {
 		"%d of the %d reads of the last minute took more than 150 ms instead of about 2 ms: either programs replace each other's sessions of a user, so that oned runs an auth driver for each call, or oned is overloaded", oned.Slow, oned.Reads)
 }
 
-func (d *diagnosis) checkFeeds(ctx context.Context, pipe clients, survey inspect.Overview) {
-	if slices.Contains(survey.Missing, pipeline.StreamONE) {
+func (d *diagnosis) checkFeeds(ctx context.Context, pipe clients, overview inspect.Overview) {
+	if slices.Contains(overview.Missing, pipeline.StreamONE) {
 		return
 	}
 	alive := 0
 	var disconnected []string
-	for _, feed := range survey.Feeds {
+	for _, feed := range overview.Feeds {
 		if feed.Alive {
 			alive++
 		}
@@ -140,13 +140,13 @@ func (d *diagnosis) checkFeeds(ctx context.Context, pipe clients, survey inspect
 		}
 	}
 	switch {
-	case len(survey.Feeds) == 0:
+	case len(overview.Feeds) == 0:
 		d.add("bridges", problem, "start one: `flowjet bridge`, or `flowjet up`", "none has ever published: no events of OpenNebula are received")
 		return
 	case alive == 0:
 		d.add("bridges", problem, "start one: `flowjet bridge`. It compares with oned when it starts and publishes what was missed", "none is running: events are missed")
-	case alive < len(survey.Feeds):
-		d.add("bridges", warning, "start a bridge that connects to it, unless its front-end was removed for good", "%d of %d feeds have a running bridge", alive, len(survey.Feeds))
+	case alive < len(overview.Feeds):
+		d.add("bridges", warning, "start a bridge that connects to it, unless its front-end was removed for good", "%d of %d feeds have a running bridge", alive, len(overview.Feeds))
 	case len(disconnected) == 0:
 		d.add("bridges", fine, "", "every feed (%d) has a running bridge", alive)
 	}
@@ -179,12 +179,12 @@ func (d *diagnosis) checkEvents(ctx context.Context, pipe clients) {
 	}
 }
 
-func (d *diagnosis) checkReaders(survey inspect.Overview) {
-	if len(survey.Readers) == 0 || !working(survey) {
+func (d *diagnosis) checkReaders(overview inspect.Overview) {
+	if len(overview.Readers) == 0 || !working(overview) {
 		return
 	}
 	late := 0
-	for _, reader := range readersOf(survey) {
+	for _, reader := range readersOf(overview) {
 		if reader.Oldest == nil || d.now.Sub(*reader.Oldest) < slowAfter {
 			continue
 		}
@@ -197,13 +197,13 @@ func (d *diagnosis) checkReaders(survey inspect.Overview) {
 	}
 }
 
-func (d *diagnosis) checkTimers(survey inspect.Overview) {
+func (d *diagnosis) checkTimers(overview inspect.Overview) {
 	switch {
-	case survey.Timers.Overdue == 0:
-		d.add("timers", fine, "", "%d set, none overdue", survey.Timers.Set)
-	case working(survey):
+	case overview.Timers.Overdue == 0:
+		d.add("timers", fine, "", "%d set, none overdue", overview.Timers.Set)
+	case working(overview):
 		d.add("timers", problem, "see the workers and readers above; `flowjet service why ID` explains a single service",
-			"%d of %d are overdue", survey.Timers.Overdue, survey.Timers.Set)
+			"%d of %d are overdue", overview.Timers.Overdue, overview.Timers.Set)
 	}
 }
 
@@ -240,9 +240,9 @@ func (d *diagnosis) checkServices(ctx context.Context, pipe clients) {
 	}
 }
 
-func (d *diagnosis) checkLetters(survey inspect.Overview) {
-	if letters := counts(survey.DeadLetters, ""); letters != "" {
-		d.add("dead letters", warning, "`flowjet dlq ls` and `flowjet dlq show NUMBER` show the reason; then retry or drop them", "%s", letters)
+func (d *diagnosis) checkDeadLetters(overview inspect.Overview) {
+	if deadLetters := counts(overview.DeadLetters, ""); deadLetters != "" {
+		d.add("dead letters", warning, "`flowjet dlq ls` and `flowjet dlq show NUMBER` show the reason; then retry or drop them", "%s", deadLetters)
 		return
 	}
 	d.add("dead letters", fine, "", "none")
@@ -295,13 +295,13 @@ func usedText(disk pipeline.Disk) string {
 
 // checkDisks names each host where the disk of a data folder is nearly full. The NATS server there has its files on the same disk, as
 // the packages install it, and is away once it cannot write. The host of a local data folder is left to checkDisk.
-func (d *diagnosis) checkDisks(survey inspect.Overview, local string) {
+func (d *diagnosis) checkDisks(overview inspect.Overview, local string) {
 	var ours string
 	if local != "" {
 		ours, _ = os.Hostname()
 	}
 	fullest := map[string]pipeline.Disk{}
-	for _, disk := range survey.Disks {
+	for _, disk := range overview.Disks {
 		if disk.Host != ours && disk.Used > max(nearlyFull, fullest[disk.Host].Used) {
 			fullest[disk.Host] = disk.Disk
 		}

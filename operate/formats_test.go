@@ -44,7 +44,7 @@ func TestNothingInEveryFormat(t *testing.T) {
 	} {
 		var out strings.Builder
 		c := terminal.New(&out, format)
-		if err := writeLetters(c, []letterView{}); err != nil {
+		if err := writeDeadLetters(c, []deadLetterView{}); err != nil {
 			t.Fatal(err)
 		}
 		if err := writeCommands(c, []pipeline.CommandStatus{}); err != nil {

@@ -277,17 +277,17 @@ func TestDoctorWeighsWhatItFinds(t *testing.T) {
 	now := time.Now()
 	old, due := now.Add(-time.Hour), now.Add(-time.Second)
 	worker := inspect.WorkerShare{Worker: "fe1"}
-	blind := inspect.WorkerShare{Worker: "fe2", OnedUnreachable: true}
+	unreachable := inspect.WorkerShare{Worker: "fe2", OnedUnreachable: true}
 	for name, test := range map[string]struct {
 		check func(*diagnosis)
 		want  string
 	}{
 		"no worker": {func(d *diagnosis) { d.checkWorkers(inspect.Overview{}) }, "problem workers"},
 		"no worker reaches oned": {func(d *diagnosis) {
-			d.checkWorkers(inspect.Overview{Status: inspect.Status{Workers: []inspect.WorkerShare{blind}}})
+			d.checkWorkers(inspect.Overview{Status: inspect.Status{Workers: []inspect.WorkerShare{unreachable}}})
 		}, "problem workers"},
 		"one worker does not": {func(d *diagnosis) {
-			d.checkWorkers(inspect.Overview{Status: inspect.Status{Workers: []inspect.WorkerShare{worker, blind}}})
+			d.checkWorkers(inspect.Overview{Status: inspect.Status{Workers: []inspect.WorkerShare{worker, unreachable}}})
 		}, "warning workers"},
 		"workers": {func(d *diagnosis) {
 			d.checkWorkers(inspect.Overview{Status: inspect.Status{Workers: []inspect.WorkerShare{worker}}})
@@ -311,9 +311,9 @@ func TestDoctorWeighsWhatItFinds(t *testing.T) {
 		}, "problem timers"},
 		"timers": {func(d *diagnosis) { d.checkTimers(inspect.Overview{Timers: inspect.TimerCount{Set: 2}}) }, "ok timers"},
 		"dead letters": {func(d *diagnosis) {
-			d.checkLetters(inspect.Overview{Status: inspect.Status{DeadLetters: map[string]uint64{"bridge": 1}}})
+			d.checkDeadLetters(inspect.Overview{Status: inspect.Status{DeadLetters: map[string]uint64{"bridge": 1}}})
 		}, "warning dead letters"},
-		"no dead letters":       {func(d *diagnosis) { d.checkLetters(inspect.Overview{}) }, "ok dead letters"},
+		"no dead letters":       {func(d *diagnosis) { d.checkDeadLetters(inspect.Overview{}) }, "ok dead letters"},
 		"a clock that is right": {func(d *diagnosis) { d.compareClocks("oned's clock", now, now.Add(time.Second), 2*time.Second) }, "ok oned's clock"},
 		"a clock told late": {func(d *diagnosis) {
 			d.compareClocks("NATS's clock", now, nearest(now, old, now.Add(time.Millisecond)), time.Second)

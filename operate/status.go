@@ -163,9 +163,9 @@ func counts[N int | uint64](many map[string]N, none string) string {
 }
 
 // readersOf returns the readers, and those of the partitions as one: sixteen say no more.
-func readersOf(survey inspect.Overview) (readers []inspect.ReaderStatus) {
+func readersOf(overview inspect.Overview) (readers []inspect.ReaderStatus) {
 	work := inspect.ReaderStatus{Reader: "workers"}
-	for _, reader := range survey.Readers {
+	for _, reader := range overview.Readers {
 		if !strings.HasPrefix(reader.Reader, pipeline.PartitionKeyPrefix) {
 			readers = append(readers, reader)
 			continue

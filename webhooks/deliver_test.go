@@ -123,7 +123,7 @@ func TestAUsersHangingReceiversHoldUpNobodyElse(t *testing.T) {
 	poll.Until(t, "alice's receivers to hang", func() bool {
 		d.mutex.Lock()
 		defer d.mutex.Unlock()
-		return len(d.lanes) == maxPosts
+		return len(d.loops) == maxPosts
 	})
 	poll.Until(t, "as many to hang as there are connections to a host", func() bool { return slow.total() == maxConnsPerHost })
 	owned(bobs, "bob")

@@ -44,8 +44,8 @@ const (
 	maxPosts           = 256
 	maxPostsOfReceiver = 8
 	maxPostsOfOwner    = 64
-	// maxLanes bounds the pairs of receiver and service that have something waiting here; more wait in the stream.
-	maxLanes = 20_000
+	// maxLoops bounds the pairs of receiver and service that have something waiting here; more wait in the stream.
+	maxLoops = 20_000
 )
 
 // Config is what a Deliverer needs to know.
@@ -74,7 +74,7 @@ type Deliverer struct {
 	toReceiver, forOwner *keyedSlots
 
 	mutex sync.Mutex
-	lanes map[string]*lane // by subject
+	loops map[string]*loop // by subject
 	room  *semaphore.Weighted
 
 	stop context.CancelFunc
@@ -88,7 +88,7 @@ func New(config Config, pipe *pipeline.Pipeline) *Deliverer {
 	}
 	d := &Deliverer{
 		config: config, pipe: newClients(pipe), logger: config.Logger,
-		metrics: newMetrics(config.Registerer), posts: semaphore.NewWeighted(maxPosts), room: semaphore.NewWeighted(maxLanes), lanes: map[string]*lane{},
+		metrics: newMetrics(config.Registerer), posts: semaphore.NewWeighted(maxPosts), room: semaphore.NewWeighted(maxLoops), loops: map[string]*loop{},
 		toReceiver: &keyedSlots{most: maxPostsOfReceiver, byKey: map[string]*usedSlots{}},
 		forOwner:   &keyedSlots{most: maxPostsOfOwner, byKey: map[string]*usedSlots{}},
 	}
@@ -177,7 +177,7 @@ func (d *Deliverer) owns(service int) bool {
 	return d.config.Owns(pipeline.PartitionKey(pipeline.Partition(service)))
 }
 
-// deliver hands every subject on which something waits to its lane.
+// deliver hands every subject on which something waits to its loop.
 func (d *Deliverer) deliver(ctx context.Context) (err error) {
 	defer func() { d.logUnlessOver(ctx, "delivering to webhooks", err) }()
 	reader, err := d.pipe.ReadDeliveries(ctx)
@@ -185,8 +185,8 @@ func (d *Deliverer) deliver(ctx context.Context) (err error) {
 		return err
 	}
 	defer reader.Stop()
-	var lanes sync.WaitGroup
-	defer lanes.Wait()
+	var loops sync.WaitGroup
+	defer loops.Wait()
 	life, cancel := context.WithCancel(ctx)
 	defer cancel()
 	for {
@@ -195,7 +195,7 @@ func (d *Deliverer) deliver(ctx context.Context) (err error) {
 			return err
 		}
 		if d.owns(service) {
-			if err := d.wake(life, &lanes, subject, service); err != nil {
+			if err := d.wake(life, &loops, subject, service); err != nil {
 				return err
 			}
 		}

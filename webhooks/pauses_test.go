@@ -14,7 +14,7 @@ func TestPausesGrow(t *testing.T) {
 	given.FirstPause, given.LongestPause = time.Minute, time.Hour
 	d := New(Config{Settings: given}, w.pipe.Pipeline)
 	subject := pipeline.HookSubject("ops", 7)
-	l := &lane{Deliverer: d, subject: subject, service: 7, receiver: "ops"}
+	l := &loop{Deliverer: d, subject: subject, service: 7, receiver: "ops"}
 	for before, test := range map[int]struct{ after, want time.Duration }{
 		0: {0, time.Minute}, 1: {0, 2 * time.Minute}, 4: {0, 16 * time.Minute}, 6: {0, time.Hour}, 29: {0, time.Hour}, 28: {0, time.Hour}, 30: {0, time.Hour}, 1000: {0, time.Hour},
 		2: {30 * time.Minute, 30 * time.Minute}, 3: {24 * time.Hour, time.Hour}, 5: {time.Second, 32 * time.Minute},

@@ -33,7 +33,7 @@ type failure struct {
 }
 
 // attempt posts a delivery once. The error is that of this process: it was cut off before it had asked.
-func (l *lane) attempt(ctx context.Context, delivery pipeline.Delivery, count int) (*failure, error) {
+func (l *loop) attempt(ctx context.Context, delivery pipeline.Delivery, count int) (*failure, error) {
 	// The receiver's own bound comes first, then its owner's: who waits behind one that hangs must not take the others' room.
 	leave, err := l.toReceiver.acquire(ctx, l.receiver)
 	if err != nil {
@@ -93,7 +93,7 @@ func (s Settings) targetOf(delivery pipeline.Delivery) (address, secretFile stri
 	return delivery.URL, s.Secrets[at].File, nil
 }
 
-func (l *lane) request(ctx context.Context, address, secretFile string, delivery pipeline.Delivery, count int) (*http.Request, error) {
+func (l *loop) request(ctx context.Context, address, secretFile string, delivery pipeline.Delivery, count int) (*http.Request, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(delivery.Body))
 	if err != nil {
 		return nil, errors.New("the URL cannot be posted to")
@@ -117,7 +117,7 @@ func (l *lane) request(ctx context.Context, address, secretFile string, delivery
 // maxAnswer is how much of an answer is read, to use the connection again.
 const maxAnswer = 4 << 10
 
-func (l *lane) post(request *http.Request) *failure {
+func (l *loop) post(request *http.Request) *failure {
 	response, err := l.client.Do(request)
 	var failed *url.Error
 	switch {

@@ -25,7 +25,7 @@ func (w *world) attempt(settings Settings, delivery pipeline.Delivery) *failure 
 	if delivery.Body == nil {
 		delivery.Body = []byte(`{}`)
 	}
-	l := &lane{Deliverer: d, subject: pipeline.HookSubject(delivery.Receiver, 7), service: 7, receiver: delivery.Receiver}
+	l := &loop{Deliverer: d, subject: pipeline.HookSubject(delivery.Receiver, 7), service: 7, receiver: delivery.Receiver}
 	failed, err := l.attempt(w.t.Context(), delivery, 3)
 	w.must(err)
 	return failed

@@ -100,7 +100,7 @@ func Validate(body spec.Body) Violations { return validate(body, nil, false) }
 func validate(body spec.Body, declared []string, open bool) Violations {
 	found := newFindings(spec.RoleNames(body.Roles))
 	policies := readPolicies(body.Roles)
-	checkShape(found, body, policies)
+	checkFields(found, body, policies)
 	first := map[string]int{}
 	for i, role := range body.Roles {
 		if earlier, taken := first[role.Name]; taken {

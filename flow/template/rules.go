@@ -126,8 +126,8 @@ func circles(roles []spec.Role, byName map[string]int) [][]int {
 }
 
 type rolePolicies struct {
-	elasticity []elasticityShape
-	scheduled  []scheduledShape
+	elasticity []elasticityFields
+	scheduled  []scheduledFields
 	broken     Violations // of attributes that are no arrays of policies
 }
 
@@ -186,28 +186,28 @@ func checkPolicies(f *findings, path string, policies rolePolicies) {
 	}
 }
 
-// The shapes carry the rules that need to look at one value only.
-type bodyShape struct {
-	Name           string      `json:"name" validate:"required,max=128,bytes,plain,bmp"`
-	Deployment     string      `json:"deployment" validate:"omitempty,oneof=none straight"`
-	ShutdownAction string      `json:"shutdown_action" validate:"omitempty,shutdown"`
-	Roles          []roleShape `json:"roles" validate:"present,max=1024,dive"`
+// These types carry the rules for which one value is enough.
+type bodyFields struct {
+	Name           string       `json:"name" validate:"required,max=128,bytes,plain,bmp"`
+	Deployment     string       `json:"deployment" validate:"omitempty,oneof=none straight"`
+	ShutdownAction string       `json:"shutdown_action" validate:"omitempty,shutdown"`
+	Roles          []roleFields `json:"roles" validate:"present,max=1024,dive"`
 }
 
-type roleShape struct {
-	Name           string            `json:"name" validate:"required,max=128,rolename"`
-	Type           string            `json:"type" validate:"required,oneof=vm vr"`
-	Cardinality    int               `json:"cardinality" validate:"gte=0"`
-	TemplateID     int               `json:"template_id" validate:"gte=0"`
-	ShutdownAction string            `json:"shutdown_action" validate:"omitempty,shutdown"`
-	MinVMs         *int              `json:"min_vms" validate:"omitempty,gte=0"`
-	MaxVMs         *int              `json:"max_vms" validate:"omitempty,gte=0"`
-	Cooldown       *int              `json:"cooldown" validate:"omitempty,gte=0"`
-	Elasticity     []elasticityShape `json:"elasticity_policies" validate:"dive"`
-	Scheduled      []scheduledShape  `json:"scheduled_policies" validate:"dive"`
+type roleFields struct {
+	Name           string             `json:"name" validate:"required,max=128,rolename"`
+	Type           string             `json:"type" validate:"required,oneof=vm vr"`
+	Cardinality    int                `json:"cardinality" validate:"gte=0"`
+	TemplateID     int                `json:"template_id" validate:"gte=0"`
+	ShutdownAction string             `json:"shutdown_action" validate:"omitempty,shutdown"`
+	MinVMs         *int               `json:"min_vms" validate:"omitempty,gte=0"`
+	MaxVMs         *int               `json:"max_vms" validate:"omitempty,gte=0"`
+	Cooldown       *int               `json:"cooldown" validate:"omitempty,gte=0"`
+	Elasticity     []elasticityFields `json:"elasticity_policies" validate:"dive"`
+	Scheduled      []scheduledFields  `json:"scheduled_policies" validate:"dive"`
 }
 
-type elasticityShape struct {
+type elasticityFields struct {
 	Type          string `json:"type" validate:"required,oneof=CHANGE CARDINALITY PERCENTAGE_CHANGE"`
 	Adjust        *int   `json:"adjust" validate:"required"`
 	MinAdjustStep *int   `json:"min_adjust_step" validate:"omitempty,gte=1"`
@@ -217,7 +217,7 @@ type elasticityShape struct {
 	Cooldown      *int   `json:"cooldown" validate:"omitempty,gte=0"`
 }
 
-type scheduledShape struct {
+type scheduledFields struct {
 	Type          string          `json:"type" validate:"required,oneof=CHANGE CARDINALITY PERCENTAGE_CHANGE"`
 	Adjust        *int            `json:"adjust" validate:"required"`
 	MinAdjustStep *int            `json:"min_adjust_step" validate:"omitempty,gte=1"`
@@ -227,13 +227,13 @@ type scheduledShape struct {
 
 var (
 	roleNamePattern = regexp.MustCompile(`^\w+$`)
-	shapes          = newShapes()
+	fieldRules      = newFieldRules()
 )
 
 // shutdownActions are the values of shutdown_action; the last two are what OneFlow before 5.0 called the first two.
 var shutdownActions = []string{"terminate", "terminate-hard", "shutdown", "shutdown-hard"}
 
-func newShapes() *validator.Validate {
+func newFieldRules() *validator.Validate {
 	v := validator.New(validator.WithRequiredStructEnabled())
 	v.RegisterTagNameFunc(func(field reflect.StructField) string { return field.Tag.Get("json") })
 	v.RegisterAlias("shutdown", "oneof="+strings.Join(shutdownActions, " "))
@@ -261,19 +261,19 @@ func register(v *validator.Validate, name string, holds func(reflect.Value) bool
 	}
 }
 
-func checkShape(f *findings, body spec.Body, policies []rolePolicies) {
-	shape := bodyShape{Name: body.Name, Deployment: body.Deployment, ShutdownAction: body.ShutdownAction}
+func checkFields(f *findings, body spec.Body, policies []rolePolicies) {
+	fields := bodyFields{Name: body.Name, Deployment: body.Deployment, ShutdownAction: body.ShutdownAction}
 	if body.Roles != nil {
-		shape.Roles = []roleShape{}
+		fields.Roles = []roleFields{}
 	}
 	for i, role := range body.Roles {
-		shape.Roles = append(shape.Roles, roleShape{
+		fields.Roles = append(fields.Roles, roleFields{
 			Name: role.Name, Type: role.Type, Cardinality: role.Cardinality, TemplateID: role.TemplateID,
 			ShutdownAction: role.ShutdownAction, MinVMs: role.MinVMs, MaxVMs: role.MaxVMs, Cooldown: role.Cooldown,
 			Elasticity: policies[i].elasticity, Scheduled: policies[i].scheduled,
 		})
 	}
-	wrong, _ := errors.AsType[validator.ValidationErrors](shapes.Struct(shape))
+	wrong, _ := errors.AsType[validator.ValidationErrors](fieldRules.Struct(fields))
 	for _, field := range wrong {
 		_, path, _ := strings.Cut(field.Namespace(), ".")
 		f.addWrong(path, complaint(field))

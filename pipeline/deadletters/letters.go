@@ -26,66 +26,66 @@ const (
 // that does not hold the whole message.
 var ErrNoOrigin = errors.New("it cannot be sent again: it does not have the original message")
 
-// Letters are the dead letters.
-type Letters struct{ core *js.Client }
+// Store keeps the dead letters.
+type Store struct{ core *js.Client }
 
 // New returns the dead letters of a pipeline.
-func New(p *pipeline.Pipeline) *Letters { return &Letters{p.Client} }
+func New(p *pipeline.Pipeline) *Store { return &Store{p.Client} }
 
 // DeadLetter keeps a dead letter. One with an origin can be sent there again. Data beyond 256 KiB is cut off.
-func (l *Letters) DeadLetter(ctx context.Context, letter pipeline.DeadLetter) (err error) {
-	defer errs.Wrap(&err, "store a dead letter of %s", letter.Where)
-	message := nats.NewMsg(pipeline.DeadSubject(letter.Where))
-	keepHeaders(message, letter)
-	message.Data = letter.Data[:min(len(letter.Data), maxData)]
-	reason := strings.ToValidUTF8(letter.Reason[:min(len(letter.Reason), maxReason)], "")
+func (s *Store) DeadLetter(ctx context.Context, dead pipeline.DeadLetter) (err error) {
+	defer errs.Wrap(&err, "store a dead letter of %s", dead.Where)
+	message := nats.NewMsg(pipeline.DeadSubject(dead.Where))
+	keepHeaders(message, dead)
+	message.Data = dead.Data[:min(len(dead.Data), maxData)]
+	reason := strings.ToValidUTF8(dead.Reason[:min(len(dead.Reason), maxReason)], "")
 	message.Header.Set(pipeline.HeaderReason, strings.Join(strings.Fields(reason), " ")) // one line
-	if letter.Origin != "" && len(letter.Data) < maxData {
-		message.Header.Set(pipeline.HeaderOrigin, letter.Origin)
+	if dead.Origin != "" && len(dead.Data) < maxData {
+		message.Header.Set(pipeline.HeaderOrigin, dead.Origin)
 	}
-	_, err = l.core.Publish(ctx, message)
+	_, err = s.core.Publish(ctx, message)
 	return err
 }
 
 // Unreadable makes a dead letter of a stored message that cannot be understood. It waits for a
 // missing server as long as ctx allows.
-func (l *Letters) Unreadable(ctx context.Context, where string, message js.Message, why error) error {
+func (s *Store) Unreadable(ctx context.Context, where string, message js.Message, why error) error {
 	reason := fmt.Sprintf("message %d on %s cannot be read: %v", message.Sequence, message.Subject, why)
-	l.core.Log().Warn("a message was dead-lettered", "where", where, "subject", message.Subject,
+	s.core.Log().Warn("a message was dead-lettered", "where", where, "subject", message.Subject,
 		"sequence", message.Sequence, "reason", why)
 	origin := message.Subject
 	if strings.HasPrefix(origin, "flow.work.") { // StreamWork has put the partition into it
 		origin = "flow.work." + origin[strings.LastIndexByte(origin, '.')+1:]
 	}
 	for {
-		err := l.DeadLetter(ctx, pipeline.DeadLetter{Where: where, Reason: reason, Data: message.Data, Origin: origin})
+		err := s.DeadLetter(ctx, pipeline.DeadLetter{Where: where, Reason: reason, Data: message.Data, Origin: origin})
 		switch {
-		case err == nil || ctx.Err() != nil || l.core.Conn().IsClosed():
+		case err == nil || ctx.Err() != nil || s.core.Conn().IsClosed():
 			return err
 		case !js.Transient(err):
 			// The stream can never take it; the log has its reason.
-			l.core.Log().Error("a dead letter is lost", "error", err)
+			s.core.Log().Error("a dead letter is lost", "error", err)
 			return nil
 		}
 	}
 }
 
 // DeadLetters are the last dead letters, at most so many, oldest first.
-func (l *Letters) DeadLetters(ctx context.Context, most int) (letters []pipeline.DeadLetter, err error) {
+func (s *Store) DeadLetters(ctx context.Context, most int) (found []pipeline.DeadLetter, err error) {
 	defer errs.Wrap(&err, "read the dead letters")
-	letters = []pipeline.DeadLetter{}
-	err = l.core.Stream(pipeline.StreamDead).Each(ctx, pipeline.SubjectsDead, 0, func(message js.Message) {
-		letters = append(letters, pipeline.ReadDeadLetter(message))
-		if len(letters) > 2*most {
-			letters = append(letters[:0], letters[len(letters)-most:]...)
+	found = []pipeline.DeadLetter{}
+	err = s.core.Stream(pipeline.StreamDead).Each(ctx, pipeline.SubjectsDead, 0, func(message js.Message) {
+		found = append(found, pipeline.ReadDeadLetter(message))
+		if len(found) > 2*most {
+			found = append(found[:0], found[len(found)-most:]...)
 		}
 	})
-	return letters[max(0, len(letters)-most):], err
+	return found[max(0, len(found)-most):], err
 }
 
 // DeadLetterAt is the dead letter of a number; pipeline.ErrNotFound if there is none.
-func (l *Letters) DeadLetterAt(ctx context.Context, sequence uint64) (pipeline.DeadLetter, error) {
-	message, err := l.core.Stream(pipeline.StreamDead).Get(ctx, sequence)
+func (s *Store) DeadLetterAt(ctx context.Context, sequence uint64) (pipeline.DeadLetter, error) {
+	message, err := s.core.Stream(pipeline.StreamDead).Get(ctx, sequence)
 	switch {
 	case err != nil:
 		return pipeline.DeadLetter{}, fmt.Errorf("read dead letter %d: %w", sequence, err)
@@ -97,22 +97,22 @@ func (l *Letters) DeadLetterAt(ctx context.Context, sequence uint64) (pipeline.D
 
 // Retry publishes a dead letter's message again where it came from and then drops the dead letter.
 // A crash in between leaves both: what a message asks for is harmless to repeat.
-func (l *Letters) Retry(ctx context.Context, letter pipeline.DeadLetter) error {
-	if letter.Origin == "" {
-		return fmt.Errorf("dead letter %d: %w", letter.Sequence, ErrNoOrigin)
+func (s *Store) Retry(ctx context.Context, dead pipeline.DeadLetter) error {
+	if dead.Origin == "" {
+		return fmt.Errorf("dead letter %d: %w", dead.Sequence, ErrNoOrigin)
 	}
-	message := nats.NewMsg(letter.Origin)
-	message.Data = letter.Data
-	keepHeaders(message, letter)
-	message.Header.Set(jetstream.MsgIDHeader, fmt.Sprintf("retry-%d", letter.Sequence))
-	if _, err := l.core.Publish(ctx, message); err != nil {
-		return fmt.Errorf("republish dead letter %d on %s: %w", letter.Sequence, letter.Origin, err)
+	message := nats.NewMsg(dead.Origin)
+	message.Data = dead.Data
+	keepHeaders(message, dead)
+	message.Header.Set(jetstream.MsgIDHeader, fmt.Sprintf("retry-%d", dead.Sequence))
+	if _, err := s.core.Publish(ctx, message); err != nil {
+		return fmt.Errorf("republish dead letter %d on %s: %w", dead.Sequence, dead.Origin, err)
 	}
-	return l.Drop(ctx, letter.Sequence)
+	return s.Drop(ctx, dead.Sequence)
 }
 
-func keepHeaders(message *nats.Msg, letter pipeline.DeadLetter) {
-	for name, values := range letter.Header {
+func keepHeaders(message *nats.Msg, dead pipeline.DeadLetter) {
+	for name, values := range dead.Header {
 		if pipeline.KeepsHeader(name) {
 			message.Header[name] = values
 		}
@@ -120,7 +120,7 @@ func keepHeaders(message *nats.Msg, letter pipeline.DeadLetter) {
 }
 
 // Drop deletes a dead letter. One that is gone is no error.
-func (l *Letters) Drop(ctx context.Context, sequence uint64) (err error) {
+func (s *Store) Drop(ctx context.Context, sequence uint64) (err error) {
 	defer errs.Wrap(&err, "drop dead letter %d", sequence)
-	return l.core.Stream(pipeline.StreamDead).Delete(ctx, sequence)
+	return s.core.Stream(pipeline.StreamDead).Delete(ctx, sequence)
 }

@@ -82,12 +82,12 @@ func TestADeadLetterIsSentAgain(t *testing.T) {
 }
 
 func TestWhatADeadLetterIsAbout(t *testing.T) {
-	for want, letter := range map[int]pipeline.DeadLetter{
+	for want, dead := range map[int]pipeline.DeadLetter{
 		42: {Data: []byte(`{"service":42}`), Origin: "flow.work.7"}, 7: {Data: []byte(`{`), Origin: "flow.work.7"},
 		-1: {Data: []byte(`[]`), Origin: "flow.work.x"},
 	} {
-		if got := letter.Service(); got != want {
-			t.Errorf("%+v is about %d, want %d", letter, got, want)
+		if got := dead.Service(); got != want {
+			t.Errorf("%+v is about %d, want %d", dead, got, want)
 		}
 	}
 	if got := (pipeline.DeadLetter{Data: []byte("<xml>"), Origin: "one.0.vm.1.DONE.LCM_INIT"}).Service(); got != -1 {

@@ -19,7 +19,7 @@ var (
 // clients are those that the tests use.
 type clients struct {
 	*pipeline.Pipeline
-	*Letters
+	*Store
 }
 
 func clientsOf(p *pipeline.Pipeline) clients { return clients{p, New(p)} }

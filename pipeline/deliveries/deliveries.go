@@ -22,9 +22,9 @@ const codeStoreFailed jetstream.ErrorCode = 10077
 
 // Deliveries are those that wait.
 type Deliveries struct {
-	core     *js.Client
-	attempts *js.Bucket
-	letters  *deadletters.Letters
+	core        *js.Client
+	attempts    *js.Bucket
+	deadLetters *deadletters.Store
 }
 
 // New returns the deliveries of a pipeline.
@@ -97,7 +97,7 @@ func (d *Deliveries) DropDelivery(ctx context.Context, sequence uint64) (err err
 
 // DeadLetterDelivery makes a dead letter of a delivery, from which it can be queued again.
 func (d *Deliveries) DeadLetterDelivery(ctx context.Context, subject, reason string, delivery pipeline.Delivery) error {
-	return d.letters.DeadLetter(ctx, pipeline.DeadLetter{Where: "webhook", Reason: reason, Origin: subject, Data: pipeline.Encode(delivery)})
+	return d.deadLetters.DeadLetter(ctx, pipeline.DeadLetter{Where: "webhook", Reason: reason, Origin: subject, Data: pipeline.Encode(delivery)})
 }
 
 // PendingDeliveries is how many deliveries wait.

@@ -21,11 +21,11 @@ import (
 
 // Inspector reads how Flowjet is doing.
 type Inspector struct {
-	pipe       *pipeline.Pipeline
-	core       *js.Client
-	records    *work.Records
-	letters    *deadletters.Letters
-	deliveries *deliveries.Deliveries
+	pipe        *pipeline.Pipeline
+	core        *js.Client
+	records     *work.Records
+	deadLetters *deadletters.Store
+	deliveries  *deliveries.Deliveries
 }
 
 // New returns an inspector of a pipeline.
@@ -167,8 +167,8 @@ var tails = map[string]struct {
 		return Entry{Time: message.Time, Delivery: &delivery}, err
 	}},
 	pipeline.StreamDead: {pipeline.SubjectsDead, func(message js.Message) (Entry, error) {
-		letter := pipeline.ReadDeadLetter(message)
-		return Entry{Time: message.Time, DeadLetter: &letter}, nil
+		deadLetter := pipeline.ReadDeadLetter(message)
+		return Entry{Time: message.Time, DeadLetter: &deadLetter}, nil
 	}},
 }
 

@@ -24,7 +24,7 @@ type clients struct {
 	*Inspector
 	*work.Queue
 	*work.Records
-	*deadletters.Letters
+	*deadletters.Store
 }
 
 func clientsOf(p *pipeline.Pipeline) clients {

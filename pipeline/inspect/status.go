@@ -200,8 +200,8 @@ func (o *Observer) deadLetters(ctx context.Context) (count map[string]uint64, se
 		return nil, nil, err
 	}
 	count = map[string]uint64{}
-	for subject, letters := range info.State.Subjects {
-		count[strings.TrimPrefix(subject, pipeline.DeadPrefix)] = letters
+	for subject, deadLetters := range info.State.Subjects {
+		count[strings.TrimPrefix(subject, pipeline.DeadPrefix)] = deadLetters
 	}
 	return count, withServers([]ServerStatus{}, info.Cluster), nil
 }

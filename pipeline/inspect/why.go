@@ -149,14 +149,14 @@ func (i *Inspector) addInputs(ctx context.Context, why *Why, applied uint64) (er
 		}
 		why.Next = append(why.Next, "`flowjet doctor` shows why the worker is blocked")
 	}
-	letters, err := i.letters.DeadLetters(ctx, maxDeadLetters)
+	deadLetters, err := i.deadLetters.DeadLetters(ctx, maxDeadLetters)
 	if err != nil {
 		return fmt.Errorf("look for dead letters of service %d: %w", why.Service, err)
 	}
-	letters = slices.DeleteFunc(letters, func(letter pipeline.DeadLetter) bool { return letter.Service() != why.Service })
-	if why.DeadLetters = len(letters); len(letters) > 0 {
-		last := letters[len(letters)-1]
-		why.Notes = append(why.Notes, flow.Finding{Kind: flow.FoundDead, Count: len(letters), Said: last.Reason, Since: &last.Time}.Written(now))
+	deadLetters = slices.DeleteFunc(deadLetters, func(deadLetter pipeline.DeadLetter) bool { return deadLetter.Service() != why.Service })
+	if why.DeadLetters = len(deadLetters); len(deadLetters) > 0 {
+		last := deadLetters[len(deadLetters)-1]
+		why.Notes = append(why.Notes, flow.Finding{Kind: flow.FoundDead, Count: len(deadLetters), Said: last.Reason, Since: &last.Time}.Written(now))
 		why.Next = append(why.Next, fmt.Sprintf("`flowjet dlq ls --service %d` lists inputs that could not be processed", why.Service))
 	}
 	return nil

@@ -22,10 +22,10 @@ import (
 
 // Queue is the work that wakes services.
 type Queue struct {
-	core    *js.Client
-	zone    int
-	schema  int
-	letters *deadletters.Letters
+	core        *js.Client
+	zone        int
+	schema      int
+	deadLetters *deadletters.Store
 }
 
 // NewQueue returns the work of a pipeline.
@@ -96,8 +96,8 @@ func (q *Queue) PublishWakesInOrder(ctx context.Context, wakes []pipeline.Wake, 
 // goroutine at a time; Stop may be called from any.
 type PartitionReader struct {
 	*js.Reader
-	letters *deadletters.Letters
-	schema  int
+	deadLetters *deadletters.Store
+	schema      int
 }
 
 // ReadPartition reads a partition's work behind the sequence after (0 reads
@@ -111,7 +111,7 @@ func (q *Queue) ReadPartition(ctx context.Context, partition int, after uint64) 
 	if err != nil {
 		return nil, err
 	}
-	return &PartitionReader{r, q.letters, q.schema}, nil
+	return &PartitionReader{r, q.deadLetters, q.schema}, nil
 }
 
 // Next waits for the next input. What cannot be understood goes to the dead-letter stream, and its
@@ -129,7 +129,7 @@ func (r *PartitionReader) Next(ctx context.Context) (pipeline.Input, error) {
 			Published: message.Time, Trace: message.Header.Get(pipeline.HeaderTrace),
 		}, nil
 	}
-	if err := r.letters.Unreadable(ctx, "work", message, err); err != nil {
+	if err := r.deadLetters.Unreadable(ctx, "work", message, err); err != nil {
 		r.Rewind(message) // neither returned nor a dead letter: read it again
 		return pipeline.Input{}, err
 	}
@@ -140,8 +140,8 @@ func (r *PartitionReader) Next(ctx context.Context) (pipeline.Input, error) {
 // time; Stop may be called from any.
 type EventReader struct {
 	*js.Reader
-	letters *deadletters.Letters
-	stream  *js.Stream
+	deadLetters *deadletters.Store
+	stream      *js.Stream
 	// last is the message read last, with the reader's opening at which it was.
 	last   js.Message
 	opened int
@@ -154,7 +154,7 @@ func (q *Queue) ReadEvents(ctx context.Context, after uint64) (*EventReader, err
 	if err != nil {
 		return nil, err
 	}
-	return &EventReader{Reader: r, letters: q.letters, stream: stream}, nil
+	return &EventReader{Reader: r, deadLetters: q.deadLetters, stream: stream}, nil
 }
 
 // EndOfEvents is the sequence of the last event that was stored.
@@ -178,7 +178,7 @@ func (r *EventReader) Next(ctx context.Context) (uint64, pipeline.Event, error) 
 		event.Trace = message.Header.Get(pipeline.HeaderTrace)
 		return message.Sequence, event, nil
 	}
-	if err := r.letters.Unreadable(ctx, "events", message, err); err != nil {
+	if err := r.deadLetters.Unreadable(ctx, "events", message, err); err != nil {
 		r.Rewind(message)
 		return 0, pipeline.Event{}, err
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// lane delivers what waits on one subject, about one service for one receiver, one after the other.
-type lane struct {
+// loop delivers what waits on one subject, about one service for one receiver, one after the other.
+type loop struct {
 	*Deliverer
 	subject  string
 	service  int
@@ -23,10 +23,10 @@ type lane struct {
 	again    bool // something came while it ran; the deliverer's mutex guards it
 }
 
-// wake has a subject's lane look what waits.
-func (d *Deliverer) wake(ctx context.Context, lanes *sync.WaitGroup, subject string, service int) error {
+// wake has a subject's loop look what waits.
+func (d *Deliverer) wake(ctx context.Context, loops *sync.WaitGroup, subject string, service int) error {
 	d.mutex.Lock()
-	if running := d.lanes[subject]; running != nil {
+	if running := d.loops[subject]; running != nil {
 		running.again = true
 		d.mutex.Unlock()
 		return nil
@@ -35,23 +35,23 @@ func (d *Deliverer) wake(ctx context.Context, lanes *sync.WaitGroup, subject str
 	if err := d.room.Acquire(ctx, 1); err != nil {
 		return err
 	}
-	l := &lane{Deliverer: d, subject: subject, service: service, receiver: strings.Split(subject, ".")[2]}
+	l := &loop{Deliverer: d, subject: subject, service: service, receiver: strings.Split(subject, ".")[2]}
 	d.mutex.Lock()
-	d.lanes[subject] = l
+	d.loops[subject] = l
 	d.mutex.Unlock()
-	lanes.Go(func() {
+	loops.Go(func() {
 		defer d.room.Release(1)
 		l.run(ctx)
 		d.mutex.Lock()
 		defer d.mutex.Unlock()
-		if d.lanes[subject] == l {
-			delete(d.lanes, subject)
+		if d.loops[subject] == l {
+			delete(d.loops, subject)
 		}
 	})
 	return nil
 }
 
-func (l *lane) run(ctx context.Context) {
+func (l *loop) run(ctx context.Context) {
 	pause := l.current().FirstPause
 	for ctx.Err() == nil && l.owns(l.service) {
 		delivery, found, err := l.pipe.NextDelivery(ctx, l.subject)
@@ -59,7 +59,7 @@ func (l *lane) run(ctx context.Context) {
 			l.mutex.Lock()
 			again := l.again // something came just now
 			if l.again = false; !again {
-				delete(l.lanes, l.subject)
+				delete(l.loops, l.subject)
 			}
 			l.mutex.Unlock()
 			if !again {
@@ -78,7 +78,7 @@ func (l *lane) run(ctx context.Context) {
 }
 
 // handle makes one attempt at a delivery, when its time has come, and keeps what came of it.
-func (l *lane) handle(ctx context.Context, delivery pipeline.Delivery) error {
+func (l *loop) handle(ctx context.Context, delivery pipeline.Delivery) error {
 	if len(delivery.Body) == 0 {
 		return l.giveUp(ctx, delivery, "the delivery cannot be read")
 	}
@@ -116,7 +116,7 @@ func (l *lane) handle(ctx context.Context, delivery pipeline.Delivery) error {
 }
 
 // failed keeps a failure and when to try again, or gives up.
-func (l *lane) failed(ctx context.Context, delivery pipeline.Delivery, attempts pipeline.Attempts, failure *failure) error {
+func (l *loop) failed(ctx context.Context, delivery pipeline.Delivery, attempts pipeline.Attempts, failure *failure) error {
 	l.metrics.outcome(delivery, "failed")
 	settings, now := l.current(), time.Now()
 	attempts.Count++
@@ -138,7 +138,7 @@ func (l *lane) failed(ctx context.Context, delivery pipeline.Delivery, attempts 
 	return l.pipe.SaveAttempts(ctx, l.subject, attempts)
 }
 
-func (l *lane) giveUp(ctx context.Context, delivery pipeline.Delivery, reason string) error {
+func (l *loop) giveUp(ctx context.Context, delivery pipeline.Delivery, reason string) error {
 	l.metrics.outcome(delivery, "dead")
 	l.logger.Warn("a webhook delivery failed permanently and is dead-lettered", "receiver", title(delivery), "id", delivery.ID, "reason", reason)
 	if err := l.pipe.DeadLetterDelivery(ctx, l.subject, fmt.Sprintf("%s for %s, %s", delivery.ID, title(delivery), reason), delivery); err != nil {

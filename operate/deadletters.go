@@ -15,36 +15,36 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// maxLetters is how many dead letters a command looks at.
-const maxLetters = 10_000
+// maxDeadLetters is how many dead letters a command looks at.
+const maxDeadLetters = 10_000
 
-// letterView is a dead letter in JSON. Data is text: what is kept of a letter is almost always JSON itself.
-type letterView struct {
+// deadLetterView is a dead letter in JSON. Data is text: what is kept of one is almost always JSON itself.
+type deadLetterView struct {
 	pipeline.DeadLetter
 	Service int    `json:"service"`
 	Data    string `json:"data,omitempty"`
 	Retry   bool   `json:"retry"` // reports whether it can be sent again
 }
 
-func viewOf(letter pipeline.DeadLetter) letterView {
-	return letterView{DeadLetter: letter, Service: letter.Service(), Retry: letter.Origin != ""}
+func viewOf(deadLetter pipeline.DeadLetter) deadLetterView {
+	return deadLetterView{DeadLetter: deadLetter, Service: deadLetter.Service(), Retry: deadLetter.Origin != ""}
 }
 
-func letterList(t tool) *cobra.Command {
+func deadLetterList(t tool) *cobra.Command {
 	var service serviceFlag
 	cmd := t.command(help{
 		"ls", "List the dead letters", "Messages that could not be processed, with the reason. They are kept for 30 days.",
 		"flowjet dlq ls --service 3",
 	}, terminal.ListFormats, cobra.NoArgs,
 		func(ctx context.Context, c *terminal.Console, pipe clients, _ []string) error {
-			letters, err := pipe.DeadLetters(ctx, maxLetters)
+			deadLetters, err := pipe.DeadLetters(ctx, maxDeadLetters)
 			if err != nil {
 				return err
 			}
-			views := []letterView{}
-			for _, letter := range letters {
-				if service.wants(letter.Service()) {
-					views = append(views, viewOf(letter))
+			views := []deadLetterView{}
+			for _, deadLetter := range deadLetters {
+				if service.wants(deadLetter.Service()) {
+					views = append(views, viewOf(deadLetter))
 				}
 			}
 			if len(views) == 0 {
@@ -52,13 +52,13 @@ func letterList(t tool) *cobra.Command {
 					return err
 				}
 			}
-			return writeLetters(c, views)
+			return writeDeadLetters(c, views)
 		})
 	t.addServiceFlag(cmd, &service, "only those about the service")
 	return cmd
 }
 
-func writeLetters(c *terminal.Console, views []letterView) error {
+func writeDeadLetters(c *terminal.Console, views []deadLetterView) error {
 	var rows [][]string
 	for _, view := range views {
 		service := "-"
@@ -77,15 +77,15 @@ func writeLetters(c *terminal.Console, views []letterView) error {
 	})
 }
 
-func letterShow(t tool) *cobra.Command {
+func deadLetterShow(t tool) *cobra.Command {
 	cmd := t.command(help{"show NUMBER", "Show a dead letter: its reason and the message", "", "flowjet dlq show 1"}, terminal.ShowFormats, cobra.ExactArgs(1),
 		func(ctx context.Context, c *terminal.Console, pipe clients, args []string) error {
-			letter, err := findLetter(ctx, pipe, args[0])
+			deadLetter, err := findDeadLetter(ctx, pipe, args[0])
 			if err != nil {
 				return err
 			}
-			view := viewOf(letter)
-			view.Data = string(letter.Data)
+			view := viewOf(deadLetter)
+			view.Data = string(deadLetter.Data)
 			if c.Structured() {
 				return c.Show(view)
 			}
@@ -101,26 +101,26 @@ func letterShow(t tool) *cobra.Command {
 			c.Say("")
 			text := view.Data
 			var compact bytes.Buffer
-			if json.Compact(&compact, letter.Data) == nil {
+			if json.Compact(&compact, deadLetter.Data) == nil {
 				text = compact.String()
 			}
 			c.Say("%s", terminal.Printable(text))
 			return nil
 		})
-	cmd.ValidArgsFunction = t.letterNumbers
+	cmd.ValidArgsFunction = t.deadLetterNumbers
 	return cmd
 }
 
-func findLetter(ctx context.Context, pipe clients, text string) (pipeline.DeadLetter, error) {
+func findDeadLetter(ctx context.Context, pipe clients, text string) (pipeline.DeadLetter, error) {
 	number, err := strconv.ParseUint(text, 10, 64)
 	if err != nil || number == 0 {
 		return pipeline.DeadLetter{}, terminal.ExitUsage.Because(fmt.Errorf("%q is not the number of a dead letter: `flowjet dlq ls` lists them", text))
 	}
-	letter, err := pipe.DeadLetterAt(ctx, number)
+	deadLetter, err := pipe.DeadLetterAt(ctx, number)
 	if errors.Is(err, pipeline.ErrNotFound) {
 		return pipeline.DeadLetter{}, terminal.ExitNotFound.Because(fmt.Errorf("there is no dead letter %d: `flowjet dlq ls` lists them", number))
 	}
-	return letter, err
+	return deadLetter, err
 }
 
 // outcome is what became of a dead letter.
@@ -130,8 +130,8 @@ type outcome struct {
 	Error    string `json:"error,omitempty"`
 }
 
-// letterChange makes a command that changes single letters, or all, and tells of each; it fails if one could not be changed.
-func letterChange(t tool, verb, short, long, done string, change func(context.Context, clients, pipeline.DeadLetter) error) *cobra.Command {
+// deadLetterChange makes a command that changes single dead letters, or all, and reports each; it fails if one could not be changed.
+func deadLetterChange(t tool, verb, short, long, done string, change func(context.Context, clients, pipeline.DeadLetter) error) *cobra.Command {
 	var all bool
 	cmd := t.command(help{verb + " NUMBER...", short, long, "flowjet dlq " + verb + " 1 2\nflowjet dlq " + verb + " --all"}, terminal.ShowFormats, func(_ *cobra.Command, args []string) error {
 		if all == (len(args) > 0) {
@@ -139,25 +139,25 @@ func letterChange(t tool, verb, short, long, done string, change func(context.Co
 		}
 		return nil
 	}, func(ctx context.Context, c *terminal.Console, pipe clients, args []string) error {
-		var letters []pipeline.DeadLetter
+		var deadLetters []pipeline.DeadLetter
 		if all {
 			var err error
-			if letters, err = pipe.DeadLetters(ctx, maxLetters); err != nil {
+			if deadLetters, err = pipe.DeadLetters(ctx, maxDeadLetters); err != nil {
 				return err
 			}
 		}
 		for _, text := range args {
-			letter, err := findLetter(ctx, pipe, text)
+			deadLetter, err := findDeadLetter(ctx, pipe, text)
 			if err != nil {
 				return err
 			}
-			letters = append(letters, letter)
+			deadLetters = append(deadLetters, deadLetter)
 		}
 		outcomes := []outcome{}
 		failed := 0
-		for _, letter := range letters {
-			result := outcome{Sequence: letter.Sequence, Done: true}
-			if err := change(ctx, pipe, letter); err != nil {
+		for _, deadLetter := range deadLetters {
+			result := outcome{Sequence: deadLetter.Sequence, Done: true}
+			if err := change(ctx, pipe, deadLetter); err != nil {
 				result.Done, result.Error = false, err.Error()
 				failed++
 			}
@@ -165,7 +165,7 @@ func letterChange(t tool, verb, short, long, done string, change func(context.Co
 			switch {
 			case c.Structured():
 			case result.Done:
-				c.Say("dead letter %d: %s", letter.Sequence, done)
+				c.Say("dead letter %d: %s", deadLetter.Sequence, done)
 			default:
 				c.Say("%s", result.Error)
 			}
@@ -176,25 +176,25 @@ func letterChange(t tool, verb, short, long, done string, change func(context.Co
 			}
 		}
 		if failed > 0 {
-			return fmt.Errorf("%d of %d dead letters could not be %s", failed, len(letters), done)
+			return fmt.Errorf("%d of %d dead letters could not be %s", failed, len(deadLetters), done)
 		}
 		return nil
 	})
 	cmd.Flags().BoolVar(&all, "all", false, "all dead letters")
-	cmd.ValidArgsFunction = t.letterNumbers
+	cmd.ValidArgsFunction = t.deadLetterNumbers
 	return cmd
 }
 
-func (t tool) letterNumbers(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+func (t tool) deadLetterNumbers(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	pipe, err := t.attach(cmd)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	defer pipe.Close()
-	letters, _ := pipe.DeadLetters(cmd.Context(), 100)
+	deadLetters, _ := pipe.DeadLetters(cmd.Context(), 100)
 	var numbers []cobra.Completion
-	for _, letter := range letters {
-		numbers = append(numbers, cobra.CompletionWithDesc(strconv.FormatUint(letter.Sequence, 10), abridged(letter.Reason, 60)))
+	for _, deadLetter := range deadLetters {
+		numbers = append(numbers, cobra.CompletionWithDesc(strconv.FormatUint(deadLetter.Sequence, 10), abridged(deadLetter.Reason, 60)))
 	}
 	return numbers, cobra.ShellCompDirectiveNoFileComp
 }
