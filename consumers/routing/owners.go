@@ -30,25 +30,33 @@ type ownerNote struct {
 	gone        bool
 }
 
-// note takes over what a batch of events says. A VM that was found by comparing is not noted: at a
-// first start these are all VMs, and rebuildOwners has them.
+// note takes over whose the VMs of a batch of events are, before these are given to their services: a later event of the batch may not
+// say so any more. A VM that was found by comparing is not noted: at a first start these are all VMs, and rebuildOwners has them.
 func (o *owners) note(batch []heard) {
 	for _, one := range batch {
 		vm := one.event.VM
-		if vm == nil {
+		if vm == nil || vm.Gone() || vm.Service < 0 { // nobody's, or one whose user template was replaced
 			continue
 		}
-		service, known := o.known[vm.ID]
-		switch {
-		case vm.Service < 0 && (!known || !vm.Gone()): // nobody's, or one whose user template was replaced
-		case vm.Gone():
-			delete(o.known, vm.ID)
-			o.later(ownerNote{vm: vm.ID, gone: true})
-		case !known || service != vm.Service:
+		if service, known := o.known[vm.ID]; !known || service != vm.Service {
 			o.remember(vm.ID, vm.Service)
 			if !one.event.Resync {
 				o.later(ownerNote{vm: vm.ID, service: vm.Service})
 			}
+		}
+	}
+}
+
+// forget forgets the VMs whose end, which has been given to their services, is in a batch of events.
+func (o *owners) forget(batch []heard) {
+	for _, one := range batch {
+		vm := one.event.VM
+		if vm == nil || !vm.Gone() {
+			continue
+		}
+		if _, known := o.known[vm.ID]; known || vm.Service >= 0 {
+			delete(o.known, vm.ID)
+			o.later(ownerNote{vm: vm.ID, gone: true})
 		}
 	}
 }

@@ -178,6 +178,7 @@ func (r *Router) passAll(ctx context.Context, batch []heard) error {
 	if len(batch) == 0 {
 		return nil
 	}
+	r.owners.note(batch)
 	wakes, routed, err := r.wakesOf(ctx, newestOfEach(batch))
 	if err != nil {
 		return err
@@ -186,7 +187,7 @@ func (r *Router) passAll(ctx context.Context, batch []heard) error {
 		return fmt.Errorf("route the events %d to %d: %w", batch[0].sequence, batch[len(batch)-1].sequence, err)
 	}
 	r.Routed.Add(float64(routed))
-	r.owners.note(batch)
+	r.owners.forget(batch)
 	return nil
 }
 

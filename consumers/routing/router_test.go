@@ -10,6 +10,7 @@ import (
 	"github.com/flowjet/flowjet/internal/natstest"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/work"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // TestRouterGathersTrouble: several VMs in trouble of one service are one wake-up,
@@ -54,6 +55,33 @@ func TestAPassingStateTakesNoOthersPlace(t *testing.T) {
 	}
 }
 
+// TestAVMThatIsHeardOfWithItsTrouble: its first event names the service, and the trouble that follows in the same batch, after its user
+// template was replaced, does not. FLOW_OWNERS does not know the VM yet.
+func TestAVMThatIsHeardOfWithItsTrouble(t *testing.T) {
+	pipe, err := pipeline.Open(t.Context(), pipeline.Config{URL: natstest.NewNode(t).URL(), Name: t.Name()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pipe.Close()
+	event := func(sequence uint64, vm, service int, lcm one.LCMState) heard {
+		return heard{sequence: sequence, event: pipeline.Event{Object: "vm", ID: vm, VM: &one.VM{ID: vm, Service: service, State: one.VMActive, LCMState: lcm}}}
+	}
+	router := &Router{
+		pipe: clients{Pipeline: pipe, Objects: work.NewObjects(pipe), Queue: work.NewQueue(pipe)}, order: &work.WakeOrder{},
+		owners: &owners{known: map[int]int{}, notes: make(chan ownerNote, maxNotes)}, Routed: prometheus.NewCounter(prometheus.CounterOpts{}),
+	}
+	if err := router.passAll(t.Context(), []heard{event(10, 1, 3, one.LCMRunning), event(11, 1, -1, one.LCMUnknown)}); err != nil {
+		t.Fatal(err)
+	}
+	waiting, err := pipe.JetStream().Stream(t.Context(), pipeline.StreamWork)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := waiting.Info(t.Context()); err != nil || info.State.Msgs != 1 {
+		t.Errorf("%d wake-ups wait for the service: %v", info.State.Msgs, err)
+	}
+}
+
 // vmsIn are the VMs that work tells of.
 func vmsIn(work pipeline.Work) []int {
 	if work.Event != nil {
@@ -92,7 +120,7 @@ func TestVMWithoutItsServiceID(t *testing.T) {
 		if got, err := router.serviceOf(t.Context(), ended); err != nil || got != want {
 			t.Errorf("the event of VM %d wakes service %d (%v), not %d", vm, got, err, want)
 		}
-		router.owners.note([]heard{{event: ended}})
+		router.owners.forget([]heard{{event: ended}})
 	}
 	if len(router.owners.known) != 0 || len(router.owners.notes) != 2 {
 		t.Errorf("%v is still known, and %d are forgotten", router.owners.known, len(router.owners.notes))
