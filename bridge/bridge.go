@@ -22,7 +22,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline/feeds"
 )
 
-// Bridge carries what the hook managers of one zone publish, a feed each. Several bridges can hear the same.
+// Bridge stores the events of one zone's hook managers, in a feed each. Several bridges can receive the same events.
 type Bridge struct {
 	config   Config
 	store    store
@@ -39,7 +39,7 @@ type Bridge struct {
 	ended                       chan struct{}
 }
 
-// New makes a bridge that is not running. Without oned nothing is compared, and what ZeroMQ loses stays lost.
+// New makes a bridge that is not running. Without oned nothing is compared, and events that ZeroMQ loses stay lost.
 func New(config Config, p *pipeline.Pipeline, oned *opennebula.Client) *Bridge {
 	if oned == nil {
 		return newBridge(config, newStore(p), nil, nil)
@@ -50,14 +50,14 @@ func New(config Config, p *pipeline.Pipeline, oned *opennebula.Client) *Bridge {
 func newBridge(config Config, s store, oned cloud, z zone) *Bridge {
 	config = config.withDefaults()
 	b := &Bridge{config: config, store: s, cloud: oned, zone: z, log: config.Logger, metrics: newMetrics(config.Registerer)}
-	b.filter, _ = newFilter(config) // Start tells what is wrong with it
+	b.filter, _ = newFilter(config) // Start returns its error
 	b.resyncer = &resyncer{Bridge: b, requests: make(chan struct{}, 1)}
 	return b
 }
 
-// Start begins to hear and to publish, and returns at once: the publishers need not be there yet.
-// ctx bounds only the start. Without endpoints in the configuration oned is asked for those of its
-// zone. The error is that of an address or a filter that is wrong, or that there is no endpoint.
+// Start begins to receive and to publish, and returns at once: the publishers need not be up yet.
+// ctx bounds only the start. Without endpoints in the configuration, oned is asked for those of its
+// zone. The error is about a wrong address or filter, or a missing endpoint.
 func (b *Bridge) Start(ctx context.Context) error {
 	if b.ended != nil {
 		return errors.New("the bridge is already running")
@@ -97,11 +97,11 @@ func (b *Bridge) Start(ctx context.Context) error {
 	return nil
 }
 
-// drainTime bounds how long Stop waits for JetStream to take what was heard.
+// drainTime bounds how long Stop waits for JetStream to store the received events.
 const drainTime = time.Second
 
-// Stop ends hearing at once, stores what was heard as far as JetStream takes it within a second and
-// ctx, and gives the feeds up. What was not stored the next bridge has heard, or finds by comparing.
+// Stop stops receiving at once, stores the received events as far as JetStream accepts them within a second and
+// ctx, and releases the feeds. Events that were not stored have reached the next bridge too, or a comparison finds them.
 func (b *Bridge) Stop(ctx context.Context) error {
 	if b.ended == nil {
 		return nil
@@ -142,38 +142,38 @@ func (b *Bridge) run() {
 	group.Wait()
 }
 
-// Config says what to hear and how to pass it on. Zero values mean the defaults named at each field.
+// Config sets what to receive and which events pass. Zero values mean the defaults named at each field.
 type Config struct {
-	// Zone is the OpenNebula zone's id; it stands in every subject.
+	// Zone is the OpenNebula zone's id, a part of every subject.
 	Zone int
 	// Endpoints are the hook managers' addresses, tcp://host:2101, one for each oned of the zone.
-	// Without any, oned is asked for the zone's servers, and the usual port of each is taken.
+	// Without any, oned is asked for the zone's servers, and the usual port of each is used.
 	Endpoints []string
 	// XMLRPC is the address at which oned answers. A zone that lists no servers has its hook manager there.
 	XMLRPC string
 	// Objects are the kinds of object whose state changes pass; nil is vm, net, host and image.
 	Objects []string
 	// States are the states that pass, as vm/DONE, vm/ACTIVE/RUNNING or
-	// host/ERROR. Of an object that none is given for all pass.
+	// host/ERROR. All states pass of an object for which none is given.
 	States []string
 	// Calls are the API calls that pass; nil is one.vm.update only. The bodies of API events hold
-	// what users sent, but no more than the id and READY is ever taken from one.
+	// what users sent, but only the id and READY are ever read from one.
 	Calls []string
-	// Holder names this bridge to people who look at a feed's lease; the host's name by default.
+	// Holder is this bridge's name in a feed's lease, for operators; the host's name by default.
 	Holder string
 	// MaxQueueBytes bounds the events of a feed in memory; 48 MiB, about 60,000 events. Messages
-	// not decoded yet take up to 16 MiB more, and 12 MiB of what these do not need.
+	// not decoded yet use up to 16 MiB more, and 12 MiB of the unused part of this.
 	MaxQueueBytes int64
-	// SpillDir is a folder for the events of a feed that find no room in memory while JetStream is
-	// away, MaxSpillBytes their bound; 1 GiB. Without a folder, and beyond the bound, events are
-	// dropped, and replaced by comparing oned with what is stored.
+	// SpillDir is a folder for the events of a feed that exceed the memory while JetStream is
+	// unreachable, MaxSpillBytes their bound; 1 GiB. Without a folder, and beyond the bound, events are
+	// dropped, and replaced by comparing oned with the stored events.
 	SpillDir      string
 	MaxSpillBytes int64
 	Resync        ResyncConfig
-	// Standby is the silence after which a bridge takes a feed over from the one that publishes it,
-	// which announces itself five times as often; 1 s.
+	// Standby is the silence after which a bridge takes a feed over from its holder,
+	// which sends heartbeats five times as often; 1 s.
 	Standby time.Duration
-	// Keep is how long a bridge on standby keeps what it hears; 30 s.
+	// Keep is how long a bridge on standby keeps events; 30 s.
 	Keep time.Duration
 	// Quiet is the silence of a publisher after which it is probed (see monitor); 30 s.
 	Quiet      time.Duration
@@ -181,12 +181,12 @@ type Config struct {
 	Registerer prometheus.Registerer
 }
 
-// ResyncConfig says when oned's VMs and networks are compared with the stored events.
+// ResyncConfig sets when oned's VMs and networks are compared with the stored events.
 type ResyncConfig struct {
 	// Every is the time between two comparisons; 5 min.
 	Every time.Duration
-	// Settle is the time after which the comparison that a connect or an overflow has caused is
-	// repeated, because a publisher may hear of a subscription late; 2 s.
+	// Settle is the time after which a comparison caused by a connect or an overflow is
+	// repeated, because a subscription may reach the publisher late; 2 s.
 	Settle time.Duration
 	// PageSize is the number of ids asked for at a time; 1000.
 	PageSize int
@@ -215,7 +215,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// feedName is the same for bridges that hear the same. A loopback address is another one on each host.
+// feedName is the same for bridges that receive the same events. A loopback address is a different feed on each host.
 func feedName(zone int, endpoint string) string {
 	name := strings.TrimPrefix(endpoint, "tcp://")
 	host, _, err := net.SplitHostPort(name)
@@ -256,7 +256,7 @@ type store interface {
 	DeadLetter(ctx context.Context, deadLetter pipeline.DeadLetter) error
 }
 
-// watch hears who publishes a feed.
+// watch receives the heartbeats of a feed's holder.
 type watch interface {
 	Changed() <-chan struct{}
 	Last() pipeline.FeedBeat
@@ -275,7 +275,7 @@ type lease interface {
 	Token() string
 }
 
-// index is what is stored of each VM, or of each network.
+// index is the stored state of each VM, or of each network.
 type index interface {
 	CatchUp(ctx context.Context) error
 	Forget()

@@ -23,8 +23,8 @@ const (
 	handshakeTimeout = 10 * time.Second
 )
 
-// connection is a SUB's to one publisher, one level below zmq4's sockets. Those report a lost
-// connection only after it has been made again, stop for good when a publisher accepts and then
+// connection is a SUB connection to one publisher, one level below zmq4's sockets. Those report a lost
+// connection only after they have reconnected, stop for good when a publisher accepts and then
 // fails the handshake, and allocate whatever size a frame claims to have.
 type connection struct {
 	net  net.Conn
@@ -39,7 +39,7 @@ type connection struct {
 func subscribe(ctx context.Context, address string, topics []string) (*connection, error) {
 	dialer := net.Dialer{
 		Timeout: dialTimeout,
-		// A publisher says nothing while nothing happens: only this finds out that its host has gone.
+		// An idle publisher sends nothing: only keep-alive detects that its host has gone.
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3},
 	}
 	raw, err := dialer.DialContext(ctx, "tcp", address)
@@ -119,7 +119,7 @@ func (c *connection) read() (item, error) {
 	return i, nil
 }
 
-// obey has zmq4 answer a command.
+// obey lets zmq4 answer a command.
 func (c *connection) obey() (err error) {
 	defer recoverTo(&err)
 	message, err := c.zmtp.RecvMsg()
@@ -129,7 +129,7 @@ func (c *connection) obey() (err error) {
 	return err
 }
 
-// recoverTo turns a panic into an error: zmq4 reads properties and commands without looking at their lengths.
+// recoverTo turns a panic into an error: zmq4 reads properties and commands without checking their lengths.
 func recoverTo(err *error) {
 	if cause := recover(); cause != nil {
 		*err = fmt.Errorf("the peer violates the protocol: %v", cause)
@@ -138,12 +138,12 @@ func recoverTo(err *error) {
 
 const (
 	greetingSize = 64
-	// maxMessageSize leaves a body that is too large just large enough to be told from one that is not.
+	// maxMessageSize leaves a body that is too large just large enough to be recognised as such.
 	maxMessageSize = opennebula.MaxEventSize/3*4 + 1024
 	// maxDiscard is the size of a frame that is not worth reading past.
 	maxDiscard = 1 << 30
 	maxFrames  = 64
-	// readAhead is what is asked of the system at a time.
+	// readAhead is how many bytes a read of the system asks for.
 	readAhead = 256 << 10
 
 	flagMore    = 1
@@ -153,16 +153,16 @@ const (
 
 var errFrame = errors.New("a frame has an invalid size")
 
-// boundedConn reads ahead, and cuts off what a message has above maxMessageSize.
+// boundedConn reads ahead, and cuts off the part of a message above maxMessageSize.
 type boundedConn struct {
 	net.Conn
 	reader *bufio.Reader
 	// greeted counts the greeting's bytes, which are not in frames.
 	greeted int
-	// header is what is left of the current frame's header, in space.
+	// header is the unread part of the current frame's header, in space.
 	header []byte
 	space  [9]byte
-	// body and discard are what is left of its body: for the reader, and not.
+	// body and discard are the rest of its body: for the reader, and to be discarded.
 	body, discard int64
 	// frames and room belong to the current message.
 	frames int
@@ -193,7 +193,7 @@ func (b *boundedConn) Read(data []byte) (int, error) {
 	return n, err
 }
 
-// nextFrame reads a frame's header and makes the one that the reader sees.
+// nextFrame reads a frame's header and makes the header that the reader sees.
 func (b *boundedConn) nextFrame() error {
 	if err := b.skip(); err != nil {
 		return err
@@ -254,8 +254,8 @@ func (b *boundedConn) skip() error {
 	return nil
 }
 
-// slabSize is the memory that messages are read into together: at full rate a
-// message each is what the garbage collector would spend most of its time on.
+// slabSize is the memory that messages are read into together: at full rate, an
+// allocation for each message would cost the garbage collector most of its time.
 const slabSize = 256 << 10
 
 // slab is the memory of some messages. It is used again when all of them have been decoded.
@@ -275,7 +275,7 @@ func newSlab() *slab {
 	return s
 }
 
-// release lets go of a slab. Who does not loses nothing but the memory's being used again.
+// release gives up a slab. Without it only the reuse of the memory is lost.
 func (s *slab) release() {
 	if s != nil && s.users.Add(-1) == 0 {
 		slabs.Put(s)

@@ -26,8 +26,8 @@ const (
 	maxDecoders  = 8
 )
 
-// decodeQueue decodes what the queue holds and passes it on in the order in which it
-// was heard. After ctx it finishes what is there. Half of the processors are left to
+// decodeQueue decodes the queue's messages and passes them on in the order in which they
+// were received. After ctx it finishes the queued ones. Half of the processors are left to
 // JetStream, which takes longer for an event and would only have to catch up.
 func decodeQueue(ctx context.Context, q *queue, newDecoder func() *decoder, pass func(entries []entry, messages int)) {
 	decoders := min(runtime.GOMAXPROCS(0)/2, maxDecoders)
@@ -81,7 +81,7 @@ func (d *decoder) decode(items []item) []entry {
 	return entries
 }
 
-// deadLetter is what is kept of a message that could not be understood. The body may hold secrets.
+// deadLetter describes a message that could not be parsed. It leaves out the body, which may hold secrets.
 type deadLetter struct {
 	Endpoint string    `json:"endpoint"`
 	Key      string    `json:"key"`
@@ -91,7 +91,7 @@ type deadLetter struct {
 	Heard    time.Time `json:"heard"`
 }
 
-// decoder makes events of what was heard at an endpoint, in memory of its own.
+// decoder makes events of an endpoint's messages, in memory of its own.
 type decoder struct {
 	zone     int
 	filter   filter
@@ -104,7 +104,7 @@ func newDecoder(zone int, filter filter, endpoint string) *decoder {
 	return &decoder{zone: zone, filter: filter, endpoint: endpoint, digest: xxhash.New()}
 }
 
-// translate makes an event or a dead dead of a message; one that nobody wants does not pass.
+// translate makes an event or a dead letter of a message; an unwanted message does not pass.
 func (d *decoder) translate(i item) translation {
 	if i.translation != nil {
 		return *i.translation
@@ -126,7 +126,7 @@ func (d *decoder) translate(i item) translation {
 		return d.dead(i, err)
 	}
 	if hook.Call == probeCall && hook.ID == probeID && !hook.OK {
-		return translation{} // a bridge has provoked it
+		return translation{} // the answer to a bridge's probe
 	}
 	event := pipeline.Event{
 		Version: pipeline.Version, Zone: d.zone, Object: hook.Object, ID: hook.ID, State: hook.State, LCMState: hook.LCMState,
@@ -149,8 +149,8 @@ func subject(event pipeline.Event) string {
 
 const hashLength = 16
 
-// hashOf is the frames' XXH64, in hex. It has to be the same in every bridge, and
-// nobody gains by two equal ones: each event has a number as well.
+// hashOf returns the frames' XXH64, in hex. It has to be the same in every bridge. An
+// attacker gains nothing by two equal ones: each event has a number as well.
 func hashOf(digest *xxhash.Digest, frames [][]byte) string {
 	digest.Reset()
 	var space [hashLength]byte
@@ -161,7 +161,7 @@ func hashOf(digest *xxhash.Digest, frames [][]byte) string {
 	return hex.EncodeToString(digest.Sum(space[:0]))
 }
 
-// dead is a dead dead's place among the events. It has no hash.
+// dead returns a dead letter as an entry among the events. It has no hash.
 func (d *decoder) dead(i item, reason error) translation {
 	dead := deadLetter{Endpoint: d.endpoint, Frames: len(i.frames), Heard: i.heard}
 	if len(i.frames) > 0 {
@@ -175,7 +175,7 @@ func (d *decoder) dead(i item, reason error) translation {
 	return translation{passes: true, entry: entry{subject: reason.Error(), data: pipeline.Encode(dead), heard: i.heard}}
 }
 
-// The kinds of object whose state changes can pass, and the call without which nobody hears of READY.
+// The kinds of object whose state changes can pass, and the call that reports READY.
 const (
 	objectVM  = "vm"
 	objectNet = "net"
@@ -184,12 +184,12 @@ const (
 
 var knownObjects = []string{objectVM, objectNet, "host", "image"}
 
-// filter says which events pass. What passes is the same few attributes
-// whatever it says: it can let more kinds of event through, and no secret.
+// filter selects the events that pass. Of each event the same few attributes pass,
+// whatever the filter: it can let more kinds of event through, and no secret.
 type filter struct {
 	objects []string
 	calls   []string
-	// states are those that pass of the objects named here, as STATE or STATE/LCM_STATE; of others all.
+	// states are the states that pass of the objects named here, as STATE or STATE/LCM_STATE; all pass of other objects.
 	states map[string][]string
 }
 
@@ -226,13 +226,13 @@ func (f filter) passes(key opennebula.HookKey) bool {
 	return false // another form of the same event
 }
 
-// passesCall reports whether a call is wanted, by its name or as one of all about an object.
+// passesCall reports whether a call is wanted, by its name or as one of all calls about an object.
 func (f filter) passesCall(call string) bool {
 	about := call[:strings.LastIndexByte(call, '.')+1]
 	return slices.Contains(f.calls, call) || slices.Contains(f.calls, about+"*")
 }
 
-// callsOfLists are the calls without which a list of documents that was kept may be outdated.
+// callsOfLists are the calls after which a kept list of documents may be outdated.
 var callsOfLists = []string{"one.document.*", "one.acl.*", "one.user.*", "one.group.*"}
 
 func (f filter) passesState(object, state, lcmState string) bool {
@@ -243,7 +243,7 @@ func (f filter) passesState(object, state, lcmState string) bool {
 	return !limited || slices.Contains(states, state) || slices.Contains(states, state+"/"+lcmState)
 }
 
-// warn tells of a filter that keeps from services what they wait for.
+// warn logs if the filter drops events that services wait for.
 func (f filter) warn(log *slog.Logger) {
 	var missing []string
 	for _, object := range []string{objectVM, objectNet} {

@@ -18,7 +18,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline/feeds"
 )
 
-// feed is what one publisher says. Every bridge hears it; one publishes it.
+// feed is the events of one publisher. Every bridge receives it; one publishes it.
 type feed struct {
 	*Bridge
 	name     string
@@ -26,19 +26,19 @@ type feed struct {
 	listener *listener
 	queue    *queue
 	buffer   *replayBuffer
-	// epoch tells this process's numbers from another's.
+	// epoch distinguishes this process's numbers from another's.
 	epoch string
-	// requestResync is called when events may be missing in what is stored.
+	// requestResync is called when events may be missing in the stream.
 	requestResync func(cause string)
 	// holding reports whether this bridge publishes the feed.
 	holding atomic.Bool
 
 	mu     sync.Mutex
-	status FeedStatus // what the feed and its listener count and note
+	status FeedStatus // as counted by the feed and its listener
 	meter  meter
 }
 
-// rawBytes bounds the messages that are heard and not yet decoded, besides what the buffer can spare.
+// rawBytes bounds the messages that are not decoded yet, besides the part that the buffer can spare.
 const rawBytes = 16 << 20
 
 func newFeed(b *Bridge, endpoint string) (*feed, error) {
@@ -62,8 +62,8 @@ func newFeed(b *Bridge, endpoint string) (*feed, error) {
 	return f, nil
 }
 
-// run hears until hearing ends, and publishes whenever it holds the feed until
-// publishing ends or all that was heard is stored.
+// run receives until hearing ends, and publishes whenever it holds the feed until
+// publishing ends or everything received is stored.
 func (f *feed) run(hearing, publishing context.Context) {
 	heardAll, all := context.WithCancel(publishing)
 	defer all()
@@ -79,7 +79,7 @@ func (f *feed) run(hearing, publishing context.Context) {
 	f.buffer.standBy()
 }
 
-// pass takes over what became of so many messages.
+// pass adds to the buffer the entries made of so many messages.
 func (f *feed) pass(entries []entry, messages int) {
 	if lost, err := f.buffer.add(entries, messages); lost {
 		f.log.Error("the buffer for hook events is full: events are dropped until JetStream has stored the buffered ones; a comparison with oned then replaces them",
@@ -87,7 +87,7 @@ func (f *feed) pass(entries []entry, messages int) {
 	}
 }
 
-// hold publishes the feed whenever it is this bridge's turn. heardAll ends when nothing more will be heard.
+// hold publishes the feed whenever this bridge has its lease. heardAll ends when nothing more will be received.
 func (f *feed) hold(hearing, heardAll, publishing context.Context) {
 	var watch watch
 	err := f.retry(hearing, func() (err error) {
@@ -112,8 +112,8 @@ func (f *feed) hold(hearing, heardAll, publishing context.Context) {
 	}
 }
 
-// serve goes on where the stream ends and publishes for as long as the lease
-// lasts. A bridge that stops lets another take the feed at once.
+// serve continues at the stream's end and publishes for as long as the lease
+// lasts. A bridge that stops releases the feed to another at once.
 func (f *feed) serve(heardAll, publishing context.Context, watch watch, l lease) error {
 	ctx, cancel := context.WithCancelCause(publishing)
 	defer cancel(nil)
@@ -123,7 +123,7 @@ func (f *feed) serve(heardAll, publishing context.Context, watch watch, l lease)
 	defer cancel(nil)
 	err := f.resume(ctx, l)
 	if err == nil {
-		// In this order: who does not hold a feed leaves comparing to the holder.
+		// In this order: a bridge that does not hold a feed leaves comparing to the holder.
 		f.holding.Store(true)
 		f.requestResync("the feed was acquired")
 		err = f.publish(ctx, heardAll, l)
@@ -144,7 +144,7 @@ func (f *feed) serve(heardAll, publishing context.Context, watch watch, l lease)
 	return nil
 }
 
-// resume finds the place behind the last stored event in what was heard.
+// resume finds the position behind the last stored event in the buffer.
 func (f *feed) resume(ctx context.Context, l lease) error {
 	return f.retry(ctx, func() error {
 		tail, err := l.Tail(ctx, tailLength)
@@ -156,7 +156,7 @@ func (f *feed) resume(ctx context.Context, l lease) error {
 	})
 }
 
-// retry repeats what JetStream does not do, until ctx ends or another bridge has the feed.
+// retry repeats an operation while JetStream fails, until ctx ends or another bridge has the feed.
 func (f *feed) retry(ctx context.Context, try func() error) error {
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		err := try()
@@ -170,7 +170,7 @@ func (f *feed) retry(ctx context.Context, try func() error) error {
 	}
 }
 
-// setRole notes what the endpoint's oned is in its zone.
+// setRole sets the role of the endpoint's oned in its zone.
 func (f *feed) setRole(role string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -184,7 +184,7 @@ const (
 	maxBatchBytes = 4 << 20
 )
 
-// worthPreparing is from how many events on a batch gets a goroutine: fewer are stored sooner than that has begun.
+// worthPreparing is the size from which a batch gets a goroutine: smaller ones are stored before that has started.
 const worthPreparing = 16
 
 // batch is some entries of the buffer on their way into the stream.
@@ -196,9 +196,9 @@ type batch struct {
 	commit func(context.Context) error
 }
 
-// newBatch begins to store entries, of which the first has a number. A message id is of the
-// hash, which tells what happened, and the number, which tells which time: storing it again
-// changes nothing, and the same thing happening again is stored.
+// newBatch begins to store entries, of which the first has a number. A message id consists of the
+// hash, which identifies the event, and the number, which identifies the occurrence: storing it again
+// changes nothing, and a repeated event is stored.
 func (f *feed) newBatch(l lease, entries []entry, number uint64) *batch {
 	b := &batch{entries: entries, events: make([]feeds.Event, 0, len(entries))}
 	for i, e := range entries {
@@ -215,7 +215,7 @@ func (f *feed) newBatch(l lease, entries []entry, number uint64) *batch {
 	return b
 }
 
-// publish stores what is in the buffer until ctx ends, another bridge takes the feed over, or
+// publish stores the buffer's entries until ctx ends, another bridge takes the feed over, or
 // heardAll has ended and nothing is left (nil). While one batch is being stored the next is sent.
 func (f *feed) publish(ctx, heardAll context.Context, l lease) error {
 	waiting, end := context.WithCancel(heardAll)
@@ -225,7 +225,7 @@ func (f *feed) publish(ctx, heardAll context.Context, l lease) error {
 	for {
 		current := next
 		if current == nil {
-			entries, number := f.buffer.take(waiting)
+			entries, number := f.buffer.read(waiting)
 			if len(entries) == 0 {
 				return ctx.Err()
 			}
@@ -239,7 +239,7 @@ func (f *feed) publish(ctx, heardAll context.Context, l lease) error {
 	}
 }
 
-// storeAndPrepare stores a batch. Where a whole further batch is heard before it is done, that is sent ahead.
+// storeAndPrepare stores a batch. If a whole further batch is ready before that is done, it is sent ahead.
 func (f *feed) storeAndPrepare(ctx context.Context, l lease, current *batch) (next *batch, err error) {
 	if len(current.events) < worthPreparing {
 		return nil, f.storeAll(ctx, l, current)
@@ -247,7 +247,7 @@ func (f *feed) storeAndPrepare(ctx context.Context, l lease, current *batch) (ne
 	stored, behind := make(chan error, 1), len(current.entries)
 	go func() { stored <- f.storeAll(ctx, l, current) }()
 	for {
-		if entries, number := f.buffer.takeNow(behind, maxBatch); len(entries) > 0 {
+		if entries, number := f.buffer.readNow(behind, maxBatch); len(entries) > 0 {
 			next = f.newBatch(l, entries, number)
 			return next, <-stored
 		}
@@ -276,7 +276,7 @@ func (f *feed) storeAll(ctx context.Context, l lease, b *batch) error {
 	return err
 }
 
-// storing notes whether JetStream takes events, and logs when that changes.
+// storing sets whether JetStream stores events, and logs when that changes.
 func (f *feed) storing(err error) {
 	f.mu.Lock()
 	before := f.status.StoreError
@@ -290,12 +290,12 @@ func (f *feed) storing(err error) {
 		f.log.Warn("JetStream does not accept events; they are buffered in order", "error", err)
 	case err == nil && before != "":
 		f.log.Info("JetStream accepts events again")
-		// What two feeds told of one VM meanwhile may be stored in either order.
+		// Events of two feeds about one VM may meanwhile be stored in either order.
 		f.requestResync("JetStream was unreachable")
 	}
 }
 
-// published lets go of a batch that is stored. Losing dead letters is logged and holds nothing up.
+// published releases a batch that is stored. Losing dead letters is logged and holds nothing up.
 func (f *feed) published(ctx context.Context, b *batch) {
 	f.metrics.deadLetters.Add(float64(len(b.deadLetters)))
 	f.mu.Lock()

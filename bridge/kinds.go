@@ -15,14 +15,14 @@ import (
 type kind struct {
 	object string
 	index  index
-	// list hands over what is not DONE, a page after the other, as events.
+	// list passes the objects that are not DONE to hand, a page after the other, as events.
 	list func(ctx context.Context, hand func([]pipeline.Event) error) error
 	one  func(ctx context.Context, id int) (pipeline.Event, error)
 	// gone is the event of an object that no longer exists; last may be empty.
 	gone func(id int, last pipeline.Event) pipeline.Event
 }
 
-// listVMs lists the VMs that are not DONE, and those that came and went unheard since the last comparison.
+// listVMs lists the VMs that are not DONE, and those that came and went unnoticed since the last comparison.
 func (r *resyncer) listVMs(ctx context.Context, hand func([]pipeline.Event) error) error {
 	compared, err := r.store.LoadCursor(ctx, pipeline.ComparedKey)
 	if err != nil {
@@ -48,7 +48,7 @@ func (r *resyncer) listVMs(ctx context.Context, hand func([]pipeline.Event) erro
 			return err
 		}
 	}
-	if next = max(next, 1); next == compared { // 0 is for a zone that was never compared, an empty one was
+	if next = max(next, 1); next == compared { // 0 is never compared; a compared empty zone has 1
 		return nil
 	}
 	return r.store.SaveCursor(ctx, pipeline.ComparedKey, next)
@@ -62,7 +62,7 @@ func (r *resyncer) vms() kind {
 			vm, err := r.cloud.VM(ctx, id)
 			return foundVM(vm, ""), err
 		},
-		// It is DONE, and otherwise what it was: its service learns of it.
+		// It is DONE, otherwise unchanged: its service is woken.
 		gone: func(id int, last pipeline.Event) pipeline.Event {
 			vm := one.VM{ID: id, Service: -1}
 			if last.VM != nil {
@@ -112,13 +112,13 @@ const lastID = 1<<31 - 1
 const longestThrottle = 2 * time.Second
 
 // pages lists all VMs in a state with ids from start on, in ranges of ids that hold about size VMs
-// each, and hands over one range after the other. The last one has what is newer than last, too.
+// each, and passes one range after the other to hand. The last range includes VMs newer than last.
 func pages(ctx context.Context, oned cloud, start, last, state, size int, hand func([]one.VM) error) error {
 	for width := size; start <= last; {
 		end, asked := min(start+width-1, last), time.Now()
 		bound := end
 		if end == last {
-			bound = -1 // and whatever came since
+			bound = -1 // and all VMs created since
 		}
 		vms, err := oned.VMs(ctx, opennebula.FilterAll, start, bound, state)
 		switch {

@@ -16,7 +16,7 @@ const (
 	steady = time.Second
 )
 
-// listener reads a feed's publisher, and connects anew.
+// listener reads a feed's publisher, and reconnects.
 type listener struct {
 	*feed
 	endpoint, address string
@@ -59,14 +59,14 @@ func (l *listener) hear(ctx context.Context, q *queue) error {
 	}
 }
 
-// pass queues a message. While it waits for room the publisher drops without a word what is above
-// its high-water mark: where room gets scarce, because nobody has the processor time to decode what
-// was heard, the listener does it.
+// pass queues a message. While it waits for room the publisher silently drops the messages above
+// its high-water mark: when room gets scarce, because there is no processor time for decoding,
+// the listener decodes the message itself.
 func (l *listener) pass(ctx context.Context, q *queue, message item) error {
 	now := time.Now().UTC()
 	message.heard = now
 	if q.almostFull() {
-		// What is left takes a tenth of the room.
+		// A translation needs a tenth of the room.
 		early := l.decoder.translate(message)
 		message = item{heard: now, translation: &early}
 	}
@@ -84,7 +84,7 @@ func (l *listener) pass(ctx context.Context, q *queue, message item) error {
 	return nil
 }
 
-// overflowed notes that a message had to wait for room. What follows within a second is the same overflow.
+// overflowed counts a message that had to wait for room. Any other within a second is the same overflow.
 func (l *listener) overflowed(now time.Time) {
 	l.mu.Lock()
 	again := now.Sub(l.status.overflowed) < steady
@@ -136,30 +136,30 @@ func (l *listener) disconnected(ctx context.Context, err error) {
 	}
 }
 
-// silence is how long nothing was heard over the connection, and how many messages were heard in all.
+// silence returns how long nothing was received over the connection, and how many messages were in all.
 func (l *listener) silence() (silence time.Duration, heard uint64, connected bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.status.SilentFor(time.Now()), l.status.Heard, l.status.Connected
 }
 
-// item is a message as heard, or as decoded already.
+// item is a message as received, or already decoded.
 type item struct {
 	heard  time.Time
 	frames [][]byte
 	// slab has the frames, if not nil.
 	slab *slab
-	// translation is there instead of the frames where the message was decoded before its turn.
+	// translation replaces the frames if the message was decoded early.
 	translation *translation
 }
 
-// translation is what a message became: an event or dead letter, if it passes.
+// translation is the result of a message: an event or dead letter, if it passes.
 type translation struct {
 	entry  entry
 	passes bool
 }
 
-// itemOverhead is about what an item takes besides its frames, in bytes.
+// itemOverhead is about the size of an item besides its frames, in bytes.
 const itemOverhead = 256
 
 func (i item) size() int64 {
@@ -173,20 +173,20 @@ func (i item) size() int64 {
 	return size
 }
 
-// queue keeps messages in order between hearing and decoding. While it is
-// full the listener does not read, and oned drops what it has no room for.
+// queue keeps messages in order between receiving and decoding. While it is
+// full the listener does not read, and oned drops messages for which it has no room.
 type queue struct {
 	limit int64
-	// spare is the room in bytes that it may take beyond limit: a VM's message is ten times as large as its event,
-	// and who has no processor time to decode needs room for a moment.
+	// spare is the room in bytes that it may use beyond limit: a VM's message is ten times as large as its event,
+	// and a process short of processor time for decoding needs room for a moment.
 	spare func() int64
 
 	mu    sync.Mutex
 	items []item
 	bytes int64
 
-	ready chan struct{} // capacity 1: something to take
-	room  chan struct{} // capacity 1: something was taken
+	ready chan struct{} // capacity 1: something to pop
+	room  chan struct{} // capacity 1: something was popped
 }
 
 func newQueue(limit int64, spare func() int64) *queue {
@@ -219,19 +219,19 @@ func (q *queue) offer(i item) bool {
 	return true
 }
 
-// almostFull reports whether more than half of the room is taken.
+// almostFull reports whether more than half of the room is used.
 func (q *queue) almostFull() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.bytes > q.limit && 2*q.bytes > q.limit+q.spare()
 }
 
-// next removes what goes to a decoder next and waits for the first of it. After ctx it
-// removes what is left; nothing is returned only when that was all.
+// next removes the messages for a decoder and waits for the first of them. After ctx it
+// removes the rest; it returns nothing only when nothing is left.
 func (q *queue) next(ctx context.Context) []item {
 	for {
 		ended := ctx.Err() != nil
-		if items := q.takeNow(decodeAtOnce); len(items) > 0 || ended {
+		if items := q.pop(decodeAtOnce); len(items) > 0 || ended {
 			return items
 		}
 		select {
@@ -241,12 +241,12 @@ func (q *queue) next(ctx context.Context) []item {
 	}
 }
 
-func (q *queue) takeNow(most int) []item {
+func (q *queue) pop(most int) []item {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	count := min(most, len(q.items))
 	items := append([]item(nil), q.items[:count]...)
-	clear(q.items[:count]) // lets go of the bodies
+	clear(q.items[:count]) // frees the bodies
 	q.items = q.items[count:]
 	if len(q.items) == 0 {
 		q.items = nil

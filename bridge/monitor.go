@@ -17,7 +17,7 @@ const (
 	// probeID is the largest id that oned can give: no VM has it.
 	probeID   = lastID
 	probeCall = callReady
-	// probeAnswer is how long a publisher has to tell of a probe.
+	// probeAnswer is how long a publisher has to publish a probe.
 	probeAnswer = 5 * time.Second
 	// checksPerQuiet is how many times within Config.Quiet a oned is asked for its role.
 	checksPerQuiet = 6
@@ -26,10 +26,10 @@ const (
 // monitor watches the oned beside a feed's endpoint: whether it leads, and whether its publisher
 // sends anything.
 //
-// A publisher that is silent may have nothing to send. It is then probed by an update of a VM that
-// cannot exist: oned refuses that to everybody with "no such VM" before it looks at rights, changes
-// nothing, and publishes the refusal, which bridges leave out. If that does not come either, the
-// connection is made anew.
+// A silent publisher may have nothing to send. It is then probed by an update of a VM that
+// cannot exist: oned refuses that with "no such VM" before it checks rights, changes
+// nothing, and publishes the refusal, which bridges leave out. If that does not arrive either, the
+// bridge reconnects.
 type monitor struct {
 	*feed
 	// before counts the endpoints of the same host that come before the feed's.
@@ -39,7 +39,7 @@ type monitor struct {
 	end    func() // of the connections to the server
 	last   opennebula.RaftStatus
 	asked  bool
-	// answered reports whether a probe was heard on the feed; unanswered counts those that were not.
+	// answered reports whether a probe arrived on the feed; unanswered counts those that did not.
 	answered   bool
 	unanswered int
 }
@@ -90,7 +90,7 @@ func (m *monitor) check(ctx context.Context) error {
 	return nil // a follower publishes nothing
 }
 
-// maxUnanswered is how many unanswered probes show that an oned does not tell of refused calls.
+// maxUnanswered is how many unanswered probes show that an oned does not publish refused calls.
 const maxUnanswered = 3
 
 // probe provokes an event when a connected publisher is silent for long.
@@ -126,14 +126,14 @@ func (m *monitor) probe(ctx context.Context) error {
 	return nil
 }
 
-// hookPort is where oned publishes unless it was told otherwise.
+// hookPort is the port on which oned publishes by default.
 const hookPort = "2101"
 
-// zone is what the bridge asks about the zone's oneds.
+// zone answers the bridge's questions about the zone's oneds.
 type zone interface {
-	// hookEndpoints are where the zone's oneds publish, if at the usual port.
+	// hookEndpoints returns the addresses on which the zone's oneds publish, if at the usual port.
 	hookEndpoints(ctx context.Context, zone int) ([]string, error)
-	// beside is the oned that publishes on an endpoint; before counts endpoints of the same host before it.
+	// beside returns the oned that publishes on an endpoint; before counts endpoints of the same host before it.
 	beside(ctx context.Context, zone int, endpoint string, before int) (server, func(), error)
 }
 
@@ -142,7 +142,7 @@ type server interface {
 	UpdateVM(ctx context.Context, id int, template string, appendTo bool) error
 }
 
-// onedZone asks the oned that the bridge knows, at xmlrpc.
+// onedZone asks the oned that the bridge is configured with, at xmlrpc.
 type onedZone struct {
 	client *opennebula.Client
 	xmlrpc string
@@ -155,7 +155,7 @@ func (z onedZone) hookEndpoints(ctx context.Context, id int) ([]string, error) {
 	}
 	servers := zone.Servers
 	if len(servers) == 0 {
-		// The zone's own endpoint is what users are told; oned was reached here.
+		// The zone's own endpoint is the public one; oned was reached here.
 		servers = []string{cmp.Or(z.xmlrpc, zone.Endpoint)}
 	}
 	var endpoints []string
@@ -169,7 +169,7 @@ func (z onedZone) hookEndpoints(ctx context.Context, id int) ([]string, error) {
 	return endpoints, nil
 }
 
-// beside goes by the host. Servers of one host belong to its endpoints in the order of both lists.
+// beside compares hosts. Servers of one host belong to its endpoints in the order of both lists.
 func (z onedZone) beside(ctx context.Context, id int, endpoint string, before int) (server, func(), error) {
 	zone, err := z.client.Server().Zone(ctx, id)
 	if err != nil {

@@ -29,12 +29,12 @@ func TestQueueBorrowsTheWindowsRoom(t *testing.T) {
 	if q.offer(sized(1000)) {
 		t.Error("a message found room beyond both")
 	}
-	q.takeNow(3)
+	q.pop(3)
 	buffer.add([]entry{{data: make([]byte, 3000-entryOverhead), heard: time.Now()}}, 1)
 	if q.offer(sized(1000)) {
 		t.Error("a message found room that the buffer has taken meanwhile")
 	}
-	q.takeNow(2)
+	q.pop(2)
 	if !q.offer(sized(1000)) {
 		t.Error("a message found no room within the queue's own bound")
 	}
@@ -55,7 +55,7 @@ func TestFullQueueWaits(t *testing.T) {
 		_, err := q.push(t.Context(), sized(300))
 		pushed <- err
 	}()
-	q.takeNow(1)
+	q.pop(1)
 	if err := <-pushed; err != nil {
 		t.Errorf("a queue with room again did not take a message: %v", err)
 	}

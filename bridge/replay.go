@@ -17,7 +17,7 @@ import (
 	"github.com/flowjet/flowjet/opennebula"
 )
 
-// ReplayConfig says what to replay, where and how fast.
+// ReplayConfig sets what to replay, where and how fast.
 type ReplayConfig struct {
 	// File has one hook event a line, as JSON: t in unix seconds, key, body_b64 (the second frame
 	// as it was) and, for messages that are not as they should be, more, a list of further frames.
@@ -26,7 +26,7 @@ type ReplayConfig struct {
 	Listen string
 	// Speed is 1 for the recorded pace, 10 for ten times that, and 0 for as fast as the subscribers read.
 	Speed float64
-	// Out is told what happens, in lines for people; nil tells nobody.
+	// Out receives progress messages for people; nil for none.
 	Out io.Writer
 }
 
@@ -40,7 +40,7 @@ type recorded struct {
 // maxLine bounds a recording's lines, in bytes.
 const maxLine = 64 << 20
 
-// Replay publishes a recording over a ZeroMQ PUB socket, once somebody has
+// Replay publishes a recording over a ZeroMQ PUB socket, once a client has
 // subscribed, and returns when the last event is written.
 func Replay(ctx context.Context, config ReplayConfig) error {
 	if config.Speed < 0 {
@@ -73,15 +73,15 @@ func Replay(ctx context.Context, config ReplayConfig) error {
 }
 
 const (
-	// writeTimeout is how long a subscriber may take no data before it is cut off.
+	// writeTimeout is how long a subscriber may read nothing before it is disconnected.
 	writeTimeout = 30 * time.Second
-	// settled is how long subscriptions must not have changed when not all that was hoped for is subscribed to.
+	// settled is how long subscriptions must not have changed if not all expected topics are subscribed to.
 	settled = time.Second
 	// ahead is how many events wait for a subscriber that reads more slowly than they are sent.
 	ahead = 64
 )
 
-// newPublisher waits for slow subscribers, where oned drops what it has for them.
+// newPublisher waits for slow subscribers, where oned drops their messages.
 func newPublisher(ctx context.Context, listen string) (*zmqpub.Publisher, error) {
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", listen)
@@ -91,7 +91,7 @@ func newPublisher(ctx context.Context, listen string) (*zmqpub.Publisher, error)
 	return zmqpub.New(listener, zmqpub.Config{HighWater: ahead, Patience: writeTimeout, Logger: slog.New(slog.DiscardHandler)}), nil
 }
 
-// replay sends a recording's events and counts them, and those that somebody had subscribed to.
+// replay sends a recording's events and counts them, and those with a subscriber.
 func replay(ctx context.Context, from io.Reader, to *zmqpub.Publisher, speed float64) (sent, wanted int, err error) {
 	lines := bufio.NewScanner(from)
 	lines.Buffer(nil, maxLine)

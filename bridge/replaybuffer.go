@@ -25,19 +25,19 @@ type objectID struct {
 
 func (e entry) isDeadLetter() bool { return e.hash == "" }
 
-// entryOverhead is about what an entry takes besides its texts, in bytes.
+// entryOverhead is about the size of an entry besides its texts, in bytes.
 const entryOverhead = 192
 
 func (e entry) size() int64 {
 	return int64(entryOverhead + len(e.subject) + len(e.hash) + len(e.data))
 }
 
-// tailLength is how many stored events are kept, and asked for at a take-over, to find the place to
-// go on from: a longer run of equal events is needed to be mistaken for another.
+// tailLength is how many stored events are kept, and fetched at a take-over, to find the position to
+// continue from: only a longer run of equal events can be mistaken for another.
 const tailLength = 256
 
-// replayBuffer is a feed's events in order, between hearing and storing. With the feed held, an
-// entry goes once it is stored, the last tailLength excepted; on standby the oldest go by age and size.
+// replayBuffer is a feed's events in order, between receiving and storing. While the feed is held, an
+// entry is removed once it is stored, the last tailLength excepted; on standby the oldest are removed by age and size.
 type replayBuffer struct {
 	limit int64
 	keep  time.Duration
@@ -60,7 +60,7 @@ type replayBuffer struct {
 	decoded uint64
 	// moved is closed and replaced when next or decoded has moved.
 	moved chan struct{}
-	ready chan struct{} // capacity 1: something to take
+	ready chan struct{} // capacity 1: something to read
 }
 
 func newReplayBuffer(limit int64, keep time.Duration, s *spill) *replayBuffer {
@@ -77,7 +77,7 @@ func signal(to chan struct{}) {
 	}
 }
 
-// add appends what became of so many messages. lost means that dropping has begun.
+// add appends the entries made of so many messages. lost means that dropping has begun.
 func (b *replayBuffer) add(entries []entry, messages int) (lost bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -106,7 +106,7 @@ func (b *replayBuffer) add(entries []entry, messages int) (lost bool, err error)
 
 func (b *replayBuffer) append(e entry) {
 	if len(b.entries) == cap(b.entries) {
-		// The first entries go all the time: with little room all are copied often.
+		// The first entries are removed all the time: with little room all are copied often.
 		b.entries = slices.Grow(b.entries, len(b.entries)+tailLength)
 	}
 	b.entries = append(b.entries, e)
@@ -114,7 +114,7 @@ func (b *replayBuffer) append(e entry) {
 	b.count(e, 1)
 }
 
-// count counts an entry among those that are not stored, or with -1 no more.
+// count counts an entry among those that are not stored, or with -1 no longer.
 func (b *replayBuffer) count(e entry, by int) {
 	b.waiting += int64(by) * e.size()
 	if e.object != objectVM && e.object != objectNet {
@@ -125,7 +125,7 @@ func (b *replayBuffer) count(e entry, by int) {
 	}
 }
 
-// spare is how many bytes of its room are free: three quarters at most, since what is decoded comes too.
+// spare returns how many bytes of its room are free: three quarters at most, since the decoded entries are added too.
 func (b *replayBuffer) spare() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -134,7 +134,7 @@ func (b *replayBuffer) spare() int64 {
 
 func (b *replayBuffer) unstored() int { return len(b.entries) - int(b.next-b.first) }
 
-// shrink lets the oldest go while on standby.
+// shrink removes the oldest entries while on standby.
 func (b *replayBuffer) shrink() {
 	oldest, left := time.Now().Add(-b.keep), b.bytes
 	count := 0
@@ -164,20 +164,20 @@ func (b *replayBuffer) hold(tail []feeds.StoredEvent) (exact bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.shrink()
-	place, exact := placeBehind(b.entries, tail)
+	position, exact := resumePosition(b.entries, tail)
 	clear(b.pending)
 	b.waiting = 0
-	for _, e := range b.entries[place:] {
+	for _, e := range b.entries[position:] {
 		b.count(e, 1)
 	}
-	b.next = b.first + uint64(place)
+	b.next = b.first + uint64(position)
 	b.holding = true
 	b.drop(max(0, int(b.next-b.first)-tailLength))
 	signal(b.ready)
 	return exact
 }
 
-// standBy ends holding. What is in the spill file is given up: the next holder has heard it too, or compares.
+// standBy ends holding. The spill file is discarded: the next holder has received its events too, or compares.
 func (b *replayBuffer) standBy() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -187,12 +187,12 @@ func (b *replayBuffer) standBy() {
 	b.move()
 }
 
-// take waits for entries that are not stored and returns them with the number of the
-// first: none only when ctx has ended and nothing is left. They stay until stored is called.
-func (b *replayBuffer) take(ctx context.Context) ([]entry, uint64) {
+// read waits for entries that are not stored and returns them with the number of the first: none only when
+// ctx has ended and nothing is left. They stay in the buffer until stored is called.
+func (b *replayBuffer) read(ctx context.Context) ([]entry, uint64) {
 	for {
 		ended := ctx.Err() != nil
-		if entries, number := b.takeNow(0, 1); len(entries) > 0 || ended {
+		if entries, number := b.readNow(0, 1); len(entries) > 0 || ended {
 			return entries, number
 		}
 		select {
@@ -202,8 +202,8 @@ func (b *replayBuffer) take(ctx context.Context) ([]entry, uint64) {
 	}
 }
 
-// takeNow is take without waiting, of at least some entries behind those that are on their way already.
-func (b *replayBuffer) takeNow(behind, least int) ([]entry, uint64) {
+// readNow is read without waiting, of at least some entries behind those that are already being stored.
+func (b *replayBuffer) readNow(behind, least int) ([]entry, uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	first := int(b.next-b.first) + behind //nolint:gosec // an index
@@ -219,8 +219,8 @@ func (b *replayBuffer) takeNow(behind, least int) ([]entry, uint64) {
 	return append([]entry(nil), waiting[:count]...), b.next + uint64(behind) //nolint:gosec // not negative
 }
 
-// stored lets go of the next entries, which are in JetStream, and takes back from the spill file
-// what there is room for. relieved reports whether dropping has ended with it, left counts bytes.
+// stored removes the next entries, which are in JetStream, and reads entries back from the spill file
+// as far as there is room. relieved reports whether dropping has ended with it, left counts bytes.
 func (b *replayBuffer) stored(count int) (relieved bool, left int64, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -234,7 +234,7 @@ func (b *replayBuffer) stored(count int) (relieved bool, left int64, err error) 
 		e, failure := b.spill.read()
 		if failure != nil {
 			b.spill.reset()
-			b.full, err = true, failure // until what is here is stored; then it is compared
+			b.full, err = true, failure // until these entries are stored; a comparison follows
 			break
 		}
 		b.append(e)
@@ -251,7 +251,7 @@ func (b *replayBuffer) move() {
 	b.moved = make(chan struct{})
 }
 
-// allStored waits until everything heard before is stored, or the feed is no longer held.
+// allStored waits until everything received before is stored, or the feed is no longer held.
 func (b *replayBuffer) allStored(ctx context.Context) error {
 	b.mu.Lock()
 	end := b.first + uint64(len(b.entries)) + uint64(b.spill.length())
@@ -259,7 +259,7 @@ func (b *replayBuffer) allStored(ctx context.Context) error {
 	return b.waitUntil(ctx, func() bool { return b.next >= end || !b.holding })
 }
 
-// waitUntil waits for a condition, which is asked under the lock.
+// waitUntil waits for a condition, which is evaluated under the lock.
 func (b *replayBuffer) waitUntil(ctx context.Context, condition func() bool) error {
 	for {
 		b.mu.Lock()
@@ -283,7 +283,7 @@ func (b *replayBuffer) awaits(object objectID) bool {
 	return b.holding && (b.pending[object] > 0 || b.full || b.spill.length() > 0)
 }
 
-// report fills in what a feed's status tells of the buffer, and of what goes through it.
+// report sets the buffer's part of a feed's status.
 func (b *replayBuffer) report(status *FeedStatus) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -16,7 +16,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline/feeds"
 )
 
-// cloud is the part of oned that a resync asks.
+// cloud is the part of oned that a resync uses.
 type cloud interface {
 	VMs(ctx context.Context, filter, start, end, state int) ([]one.VM, error)
 	VM(ctx context.Context, id int) (one.VM, error)
@@ -24,20 +24,20 @@ type cloud interface {
 	Network(ctx context.Context, id int) (opennebula.Network, error)
 }
 
-// comparison compares oned's VMs and networks with what is stored. Its memory is the
+// comparison compares oned's VMs and networks with the stored events. Its memory is the
 // indexes, about 100 bytes an object, one page of VMs and the list of networks.
 type comparison struct {
 	*resyncer
 	kinds []kind
 
 	began time.Time
-	// listed are the objects that oned has listed, unsure those that it may have listed as before their newest event.
+	// listed are the objects that oned has listed, unsure those that it may have listed as they were before their newest event.
 	listed map[int]bool
 	unsure []int
 	// differences wait to be stored, at most a page of them; stored counts.
 	differences []feeds.FoundEvent
 	stored      int
-	// overtaken reports whether news of an object that differs was on its way, or was stored first.
+	// overtaken reports whether an event of an object that differs was on its way, or was stored first.
 	overtaken bool
 }
 
@@ -52,8 +52,8 @@ func (r *resyncer) newComparison() *comparison {
 	return c
 }
 
-// run compares once and publishes the differences. Everything heard before is stored first, the list
-// is asked for next, and then what is stored, so that whatever was heard meanwhile is seen to be newer.
+// run compares once and publishes the differences. Everything received before is stored first, then the
+// list is fetched, and then the stored state, so that all events received meanwhile prove to be newer.
 func (c *comparison) run(ctx context.Context) error {
 	c.stored = 0
 	for _, k := range c.kinds {
@@ -93,7 +93,7 @@ func (c *comparison) compare(ctx context.Context, k kind) error {
 	return nil
 }
 
-// awaitDecoded waits until it is known what was heard so far.
+// awaitDecoded waits until all messages received so far are decoded.
 func (c *comparison) awaitDecoded(ctx context.Context) error {
 	for _, f := range c.feeds {
 		_, heard, _ := f.listener.silence()
@@ -105,7 +105,7 @@ func (c *comparison) awaitDecoded(ctx context.Context) error {
 }
 
 // page compares a page of objects. VMs of no service count only when they have
-// been stored before. Stored news from after the beginning is newer than the list.
+// been stored before. An event stored after the beginning is newer than the list.
 func (c *comparison) page(ctx context.Context, k kind, page []pipeline.Event) error {
 	if err := c.awaitDecoded(ctx); err != nil {
 		return err
@@ -129,10 +129,10 @@ func (c *comparison) page(ctx context.Context, k kind, page []pipeline.Event) er
 	return c.flush(ctx)
 }
 
-// recheck asks for the objects that the list leaves in doubt. Those that are stored and not listed
-// should be DONE, but absence alone is no proof: the server user may be kept from seeing them. Those
-// that may have been listed as before their newest stored event are asked for once oned has written
-// that; where news came meanwhile it is newer than the list.
+// recheck fetches the objects that the list leaves in doubt. Those that are stored and not listed
+// should be DONE, but absence alone is no proof: the server user may lack the right to see them. Those
+// that may have been listed as they were before their newest stored event are fetched once oned has written
+// that; an event that arrived meanwhile is newer than the list.
 func (c *comparison) recheck(ctx context.Context, k kind) error {
 	if err := k.index.CatchUp(ctx); err != nil {
 		return err
@@ -160,7 +160,7 @@ func (c *comparison) recheck(ctx context.Context, k kind) error {
 	return c.fetch(ctx, k, slices.DeleteFunc(c.unsure, newer))
 }
 
-// fetch asks for objects one by one, at most half of the time.
+// fetch fetches objects one by one, at most half of the time.
 func (c *comparison) fetch(ctx context.Context, k kind, ids []int) error {
 	for _, id := range ids {
 		stored, _ := k.index.Of(id)
@@ -170,7 +170,7 @@ func (c *comparison) fetch(ctx context.Context, k kind, ids []int) error {
 		case err == nil && k.index.Same(stored, event):
 			continue
 		case opennebula.IsCode(err, opennebula.CodeNoExists):
-			// What was known of an object that is gone without a trace is kept.
+			// The known state of an object that is gone without a trace is kept.
 			if event, _, err = k.index.Event(ctx, id); err == nil {
 				event = k.gone(id, event)
 			}
@@ -193,7 +193,7 @@ func (c *comparison) fetch(ctx context.Context, k kind, ids []int) error {
 	return nil
 }
 
-// differs notes a difference as found, unless news of the object is on its way: the next comparison sees that.
+// differs adds a difference, unless an event of the object is on its way: the next comparison sees that.
 func (c *comparison) differs(ctx context.Context, event pipeline.Event, after uint64) error {
 	if !c.filter.passesState(event.Object, event.State, event.LCMState) {
 		return nil
@@ -220,7 +220,7 @@ func (c *comparison) differs(ctx context.Context, event pipeline.Event, after ui
 	return nil
 }
 
-// flush stores what was found.
+// flush stores the differences.
 func (c *comparison) flush(ctx context.Context) error {
 	if len(c.differences) == 0 {
 		return nil
@@ -241,7 +241,7 @@ const (
 	longestResyncPause = 30 * time.Second
 )
 
-// resyncer has oned compared, by one comparison at a time. A bridge on standby leaves that to who publishes.
+// resyncer runs one comparison at a time. A bridge on standby leaves that to the holder.
 type resyncer struct {
 	*Bridge
 	// requests has room for one.
@@ -249,17 +249,17 @@ type resyncer struct {
 
 	mu          sync.Mutex
 	last        time.Time // when a comparison succeeded
-	failed      string    // why the latest did not
+	failed      string    // why the latest failed
 	differences uint64
 }
 
-// request has a comparison made soon.
+// request requests a comparison soon.
 func (r *resyncer) request(cause string) {
 	r.log.Debug("a comparison with oned was requested", "cause", cause)
 	signal(r.requests)
 }
 
-// run compares, when asked to and from time to time, until ctx ends.
+// run compares, on request and periodically, until ctx ends.
 func (r *resyncer) run(ctx context.Context) {
 	timer := time.NewTimer(r.config.Resync.Every)
 	defer timer.Stop()
@@ -273,7 +273,7 @@ func (r *resyncer) run(ctx context.Context) {
 		case <-r.requests:
 			next, wanted = r.config.Resync.Settle, r.holdsAny()
 		case <-timer.C:
-			// The bridge that publishes the first feed by name compares from time to time for all.
+			// The bridge that publishes the first feed by name makes the periodic comparison for all.
 			wanted = slices.MinFunc(r.feeds, func(a, b *feed) int { return strings.Compare(a.name, b.name) }).holding.Load()
 		}
 		if wanted && r.compareUntilDone(ctx, comparison) != nil {
@@ -283,7 +283,7 @@ func (r *resyncer) run(ctx context.Context) {
 	}
 }
 
-// compareUntilDone tries a comparison until it succeeds, ctx ends or this bridge publishes no more.
+// compareUntilDone retries a comparison until it succeeds, ctx ends or this bridge publishes no more.
 func (r *resyncer) compareUntilDone(ctx context.Context, c *comparison) error {
 	for pause := firstResyncPause; r.holdsAny(); pause = min(2*pause, longestResyncPause) {
 		err := c.run(ctx)

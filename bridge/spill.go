@@ -13,10 +13,10 @@ import (
 )
 
 // spill is a file that holds, in order, the events for which there is no room in
-// memory while JetStream is away. It does not outlive the process: after a
-// restart the comparison with oned tells the same in fewer events.
+// memory while JetStream is unreachable. It does not outlive the process: after a
+// restart the comparison with oned finds the same in fewer events.
 //
-// A nil spill is one that is full.
+// A nil spill is always full.
 type spill struct {
 	folder string
 	limit  int64
@@ -77,7 +77,7 @@ func (s *spill) write(e entry) error {
 	return nil
 }
 
-// open makes the file. It has no name from then on: whatever ends the process removes it too.
+// open makes the file and removes its name at once: it is gone whenever the process ends.
 func (s *spill) open() error {
 	if err := os.MkdirAll(s.folder, 0o700); err != nil {
 		return fmt.Errorf("create the folder for the spill file: %w", err)
@@ -110,7 +110,7 @@ func (f *following) Read(data []byte) (int, error) {
 	return 0, err
 }
 
-// read takes the oldest entry out. With the last one the file goes.
+// read removes and returns the oldest entry. With the last one the file is closed.
 func (s *spill) read() (entry, error) {
 	if err := s.writer.Flush(); err != nil {
 		return entry{}, fmt.Errorf("write to the spill file: %w", err)
@@ -134,7 +134,7 @@ func (s *spill) read() (entry, error) {
 	return entry{e.Subject, e.Hash, objectID{e.Object, e.ID}, e.Data, e.Heard}, nil
 }
 
-// reset gives up what is in the file.
+// reset discards the file.
 func (s *spill) reset() {
 	if s == nil || s.file == nil {
 		return

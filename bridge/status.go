@@ -8,10 +8,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Leads reports whether the endpoint's oned is the one that publishes.
+// Leads reports whether the endpoint's oned is the publishing one.
 func (s FeedStatus) Leads() bool { return s.Role == "leader" || s.Role == "solo" }
 
-// SilentFor is how long nothing was heard: since the last message, or since the connection was made or lost.
+// SilentFor returns how long nothing was received: since the last message, or since the connection was made or lost.
 func (s FeedStatus) SilentFor(now time.Time) time.Duration {
 	since := s.Since
 	if s.LastHeard.After(since) {
@@ -23,7 +23,7 @@ func (s FeedStatus) SilentFor(now time.Time) time.Duration {
 	return max(now.Sub(since), 0)
 }
 
-// FeedStatus is what is known of one endpoint, which is a feed of its own.
+// FeedStatus is the status of one endpoint, which is a feed of its own.
 type FeedStatus struct {
 	// Endpoint is the publisher's address, Feed the name of its lease.
 	Endpoint, Feed string
@@ -31,14 +31,14 @@ type FeedStatus struct {
 	Connected bool
 	Since     time.Time
 	Error     string
-	// Role is what the endpoint's oned is in its zone: leader, follower, solo, candidate; empty for unknown.
+	// Role is the role of the endpoint's oned in its zone: leader, follower, solo, candidate; empty if unknown.
 	Role string
 	// Heard counts the messages of this endpoint.
 	Heard     uint64
 	LastHeard time.Time
 	// Rate is the number of messages a second, over the last seconds.
 	Rate float64
-	// Gaps counts the times in which events may have been lost: the connection was lost, or the queue full.
+	// Gaps counts the times when events may have been lost: the connection was lost, or the queue full.
 	Gaps uint64
 	// Overflows counts the messages that found the queue full: oned may have dropped others meanwhile.
 	Overflows uint64
@@ -46,13 +46,13 @@ type FeedStatus struct {
 	Holding bool
 	// Published counts the stored events.
 	Published uint64
-	// StoreError says why JetStream takes no events; empty when it does.
+	// StoreError is the reason why JetStream stores no events; empty when it does.
 	StoreError string
-	// QueueLength and QueueBytes are what waits to be stored; of Spilled events, in the file, no bytes count.
+	// QueueLength and QueueBytes are the events that wait to be stored; QueueBytes leaves out the Spilled ones, in the file.
 	QueueLength int
 	QueueBytes  int64
 	Spilled     int
-	// Kept is how many events are kept for a take-over.
+	// Kept is the number of events that are kept for a take-over.
 	Kept int
 	// Dropped counts the events for which there was no room anywhere.
 	Dropped     uint64
@@ -60,7 +60,7 @@ type FeedStatus struct {
 
 	// The rest is the bridge's, the same for all its feeds.
 
-	// LastResync is when the last comparison with oned succeeded, and ResyncError why the latest did not.
+	// LastResync is when the last comparison with oned succeeded, and ResyncError the reason why the latest failed.
 	LastResync        time.Time
 	ResyncError       string
 	ResyncDifferences uint64
@@ -68,7 +68,7 @@ type FeedStatus struct {
 	overflowed time.Time // the last time
 }
 
-// meter measures a rate over the seconds between two looks, or longer.
+// meter measures a rate over the seconds between two reads, or longer.
 type meter struct {
 	at    time.Time
 	count uint64
@@ -89,7 +89,7 @@ func (m *meter) measure(now time.Time, count uint64) float64 {
 	return m.rate
 }
 
-// Status tells how each feed is doing. It is safe to call at any time after Start.
+// Status returns the status of each feed. It is safe to call at any time after Start.
 func (b *Bridge) Status() []FeedStatus {
 	all := make([]FeedStatus, 0, len(b.feeds))
 	for _, f := range b.feeds {
@@ -107,8 +107,8 @@ func (b *Bridge) Status() []FeedStatus {
 	return all
 }
 
-// Hears reports whether this bridge passes on what the oned that leads publishes, and has
-// compared since the connection was made: what was lost before is made up for.
+// Hears reports whether this bridge passes on the events of the oned that leads, and has
+// compared since it connected: events lost before are made up for.
 func (b *Bridge) Hears() bool { return slices.ContainsFunc(b.Status(), FeedStatus.complete) }
 
 // complete is Hears, for one feed.
@@ -117,8 +117,8 @@ func (s FeedStatus) complete() bool {
 }
 
 // HearsCalls identifies the connection on which this bridge passes on all calls that change
-// documents or who may see them; empty while it does not. No comparison makes up for a call
-// that was lost: behind another connection, or a gap, something may have changed unheard.
+// documents or who may see them; empty while it does not. No comparison makes up for a lost
+// call: after a reconnect, or a gap, something may have changed unnoticed.
 func (b *Bridge) HearsCalls() string {
 	if slices.ContainsFunc(callsOfLists, func(call string) bool { return !slices.Contains(b.config.Calls, call) }) {
 		return ""
@@ -131,7 +131,7 @@ func (b *Bridge) HearsCalls() string {
 	return ""
 }
 
-// unbroken identifies what was heard without a gap, for which no event was dropped or could not be read.
+// unbroken identifies a connection without a gap, of which no event was dropped or unreadable.
 func (s FeedStatus) unbroken() string {
 	return fmt.Sprintf("%s %d %d", s.Feed, s.Since.UnixNano(), s.Gaps+s.Dropped+s.DeadLetters)
 }
@@ -167,7 +167,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	}
 }
 
-// register gives back the collector that an earlier bridge of this process has registered.
+// register returns the collector that an earlier bridge of this process has registered, if any.
 func register[C prometheus.Collector](registerer prometheus.Registerer, collector C) C {
 	err := registerer.Register(collector)
 	if known, is := err.(prometheus.AlreadyRegisteredError); is { //nolint:errorlint // returned as it is
@@ -178,7 +178,7 @@ func register[C prometheus.Collector](registerer prometheus.Registerer, collecto
 	return collector
 }
 
-// statusCollector tells Prometheus what Status tells, one series a feed.
+// statusCollector exports Status to Prometheus, one series a feed.
 type statusCollector struct{ bridge *Bridge }
 
 type feedGauge struct {

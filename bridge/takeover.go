@@ -11,28 +11,28 @@ import (
 	"github.com/flowjet/flowjet/pipeline/feeds"
 )
 
-// placeBehind is where in what was heard the events begin that are not stored. Equal events (READY,
-// mostly: bodies of VM events hold times) are told apart by what was stored before them, and where
-// even that is equal by when they were heard. When the newest stored event is not among those heard,
-// the newest that is counts; without any, all that was heard is new. Of what an earlier version
-// stored only the time is known. exact means that nothing of that had to be assumed.
-func placeBehind(heard []entry, stored []feeds.StoredEvent) (place int, exact bool) {
+// resumePosition returns the position in heard at which the events begin that are not stored. Equal events
+// (READY, mostly: bodies of VM events hold times) are told apart by the events stored before them, and if
+// those are equal too, by the time at which they were received. If heard lacks the newest stored event, the newest one
+// that it has counts; without any, all of heard is new. Of events that an earlier version stored only
+// the time is known. exact means that nothing had to be assumed.
+func resumePosition(heard []entry, stored []feeds.StoredEvent) (position int, exact bool) {
 	if last := len(stored) - 1; last >= 0 && stored[last].Hash == "" {
-		place := slices.IndexFunc(heard, func(e entry) bool { return e.heard.After(stored[last].Heard) })
-		if place < 0 {
-			place = len(heard)
+		position := slices.IndexFunc(heard, func(e entry) bool { return e.heard.After(stored[last].Heard) })
+		if position < 0 {
+			position = len(heard)
 		}
-		return place, false
+		return position, false
 	}
-	places := map[string][]int{}
+	positions := map[string][]int{}
 	for i, e := range heard {
 		if !e.isDeadLetter() {
-			places[e.hash] = append(places[e.hash], i)
+			positions[e.hash] = append(positions[e.hash], i)
 		}
 	}
-	least := earliest(heard, places, stored)
+	least := earliest(heard, positions, stored)
 	for last := len(stored) - 1; last >= 0; last-- {
-		candidates := places[stored[last].Hash]
+		candidates := positions[stored[last].Hash]
 		first, _ := slices.BinarySearch(candidates, least[last])
 		if candidates = candidates[first:]; len(candidates) == 0 {
 			continue
@@ -48,12 +48,12 @@ func placeBehind(heard []entry, stored []feeds.StoredEvent) (place int, exact bo
 	return 0, len(stored) == 0
 }
 
-// sameMoment is how far apart two bridges may have heard an event for that to tell it from an equal one.
+// sameMoment is the difference in time within which two bridges receive the same event.
 const sameMoment = time.Second
 
-// earliest is for each stored event the place before which it cannot have been heard: behind those
-// that were stored before it and are not to be mistaken. An equal event before that is another one.
-func earliest(heard []entry, places map[string][]int, stored []feeds.StoredEvent) []int {
+// earliest returns for each stored event the lowest position that it can have: behind the unmistakable
+// events that were stored before it. An equal event before that is another one.
+func earliest(heard []entry, positions map[string][]int, stored []feeds.StoredEvent) []int {
 	times := map[string]int{}
 	for _, event := range stored {
 		times[event.Hash]++
@@ -61,7 +61,7 @@ func earliest(heard []entry, places map[string][]int, stored []feeds.StoredEvent
 	least, reached := make([]int, len(stored)), 0
 	for i, event := range stored {
 		least[i] = reached
-		at := places[event.Hash]
+		at := positions[event.Hash]
 		if len(at) == 1 && times[event.Hash] == 1 && heard[at[0]].heard.Sub(event.Heard).Abs() < sameMoment {
 			reached = max(reached, at[0])
 		}
@@ -69,7 +69,7 @@ func earliest(heard []entry, places map[string][]int, stored []feeds.StoredEvent
 	return least
 }
 
-// closer reports whether the stored event is rather the one heard at a than at b.
+// closer reports whether the stored event is rather the one at a than the one at b.
 func closer(heard []entry, stored []feeds.StoredEvent, last, a, b int) bool {
 	runA, fitsA := commonRun(heard[:a+1], stored[:last+1])
 	runB, fitsB := commonRun(heard[:b+1], stored[:last+1])
@@ -82,8 +82,8 @@ func closer(heard []entry, stored []feeds.StoredEvent, last, a, b int) bool {
 	return heard[a].heard.Sub(stored[last].Heard).Abs() < heard[b].heard.Sub(stored[last].Heard).Abs()
 }
 
-// commonRun is how many events at the end of both are the same. They fit when that is all there is
-// of one of them: what was heard begins somewhere, and so does what was read of the stream.
+// commonRun returns how many events at the end of both are the same. They fit if that is all there is
+// of one of them: both are cut off at some beginning.
 func commonRun(heard []entry, stored []feeds.StoredEvent) (run int, fits bool) {
 	for i := len(heard) - 1; i >= 0 && run < len(stored); i-- {
 		if heard[i].isDeadLetter() {
@@ -100,13 +100,13 @@ func commonRun(heard []entry, stored []feeds.StoredEvent) (run int, fits bool) {
 // heartbeatsPerStandby is how many times within Config.Standby a holder announces itself.
 const heartbeatsPerStandby = 5
 
-// acquire stands by until the feed is this bridge's: nobody had it, or its holder gave it up or fell
-// silent. Of several that take it at once JetStream lets one. An error is ctx's.
+// acquire stands by until this bridge has the feed's lease: nobody had it, or its holder released it or fell
+// silent. If several bridges try at once, JetStream lets one succeed. An error is ctx's.
 func (f *feed) acquire(ctx context.Context, watch watch) (lease, error) {
-	// Not all bridges find the silence in the same instant.
+	// Not all bridges detect the silence at the same instant.
 	patience := f.config.Standby + rand.N(f.config.Standby/heartbeatsPerStandby+1)
 	interval := max(f.config.Standby/heartbeatsPerStandby, time.Millisecond)
-	silent := true // at first, the lease itself is asked
+	silent := true // at first, the lease itself is checked
 	for {
 		if silent {
 			dead := watch.Silence() > patience
@@ -142,12 +142,12 @@ func waitFor(ctx context.Context, changed <-chan struct{}, wait time.Duration) e
 	return nil
 }
 
-// confirmLease is how often a holder looks whether the feed still is its own.
+// confirmLease is how often a holder checks that it still has the lease.
 const confirmLease = 5 * time.Second
 
-// sendHeartbeats announces that the holder lives, until ctx ends or there is a newer holder, which
-// JetStream has let in. One that was not heard, because it ended at once, is found in the stream: in
-// a feed without events this one would announce itself for ever and keep all others from taking over.
+// sendHeartbeats sends heartbeats until ctx ends or JetStream has let a newer holder in. A holder that ended
+// before its first heartbeat is found in the stream: in a feed without events this one would otherwise
+// send heartbeats for ever and keep all others from taking over.
 func (f *feed) sendHeartbeats(ctx context.Context, watch watch, l lease, over context.CancelCauseFunc) {
 	interval := max(f.config.Standby/heartbeatsPerStandby, time.Millisecond)
 	for confirmed := time.Now(); ; {
@@ -166,7 +166,7 @@ func (f *feed) sendHeartbeats(ctx context.Context, watch watch, l lease, over co
 			continue
 		}
 		confirmed = time.Now()
-		// While JetStream does not answer, as in an election, the holder still has to be heard.
+		// While JetStream does not answer, as in an election, heartbeats still have to be sent.
 		asking, cancel := context.WithTimeout(ctx, f.config.Standby/2)
 		last, sequence, err := f.store.LastLease(asking, f.name)
 		cancel()

@@ -59,7 +59,7 @@ func TestPlaceBehindWhatIsStored(t *testing.T) {
 		"something before was heard here":             {heard: "abxcd", stored: "abc", place: 4, exact: true},
 	}
 	for name, c := range cases {
-		place, exact := placeBehind(heardAs(c.heard), storedTail(c.stored, c.first))
+		place, exact := resumePosition(heardAs(c.heard), storedTail(c.stored, c.first))
 		if place != c.place || exact != c.exact {
 			t.Errorf("%s: %d, %t", name, place, exact)
 		}
@@ -69,14 +69,14 @@ func TestPlaceBehindWhatIsStored(t *testing.T) {
 // What an earlier version stored is told by its time only.
 func TestPlaceBehindWhatAnEarlierVersionStored(t *testing.T) {
 	stored := []feeds.StoredEvent{{Heard: noon}, {Heard: noon.Add(time.Second)}}
-	if place, exact := placeBehind(heardAs("abcd"), stored); place != 2 || exact {
+	if place, exact := resumePosition(heardAs("abcd"), stored); place != 2 || exact {
 		t.Errorf("%d, %t", place, exact)
 	}
-	if place, exact := placeBehind(heardAs("ab"), stored); place != 2 || exact {
+	if place, exact := resumePosition(heardAs("ab"), stored); place != 2 || exact {
 		t.Errorf("%d, %t where nothing is newer", place, exact)
 	}
 	stored = append(stored, storedTail("c", 2)...)
-	if place, exact := placeBehind(heardAs("abcd"), stored); place != 3 || !exact {
+	if place, exact := resumePosition(heardAs("abcd"), stored); place != 3 || !exact {
 		t.Errorf("%d, %t behind an event of this version", place, exact)
 	}
 }
@@ -92,7 +92,7 @@ func TestEveryPlaceIsFoundAgain(t *testing.T) {
 		cut, from := random.IntN(len(text)), random.IntN(len(text))
 		from = min(from, cut)
 		stored := storedTail(string(text[:cut+1]), 0)
-		place, exact := placeBehind(heardAs(string(text))[from:], stored)
+		place, exact := resumePosition(heardAs(string(text))[from:], stored)
 		if place != cut+1-from || !exact {
 			t.Fatalf("%s from %d, cut behind %d: %d, %t", text, from, cut, place, exact)
 		}
