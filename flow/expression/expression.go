@@ -1,5 +1,5 @@
-// Package expression reads and evaluates the conditions of elasticity policies, such as
-// CPU > 80 && (MEMORY > 512 || !(LOAD < 2)), as OneFlow writes them.
+// Package expression parses and evaluates the conditions of elasticity policies, such as CPU > 80 && (MEMORY > 512 || !(LOAD < 2)), as
+// OneFlow writes them.
 package expression
 
 import (
@@ -11,14 +11,14 @@ import (
 
 // Expression is an elasticity policy's condition as a tree.
 type Expression struct {
-	// operator is && or || between two parts, ! or ( before one, or one of == != >= > <= < between operands, whatever was written for it.
+	// operator is && or || between two parts, ! or ( before one, or one of == != >= > <= < between operands, whatever the text has for it.
 	operator    string
 	parts       []Expression
 	left, right operand
 }
 
-// Evaluate reports whether the condition holds for the attributes' values, by name in
-// upper case, and writes it with them. One that lacks a value does not hold.
+// Evaluate reports whether the condition holds for the attributes' values, by name in upper case, and writes it with them. A condition that
+// lacks a value does not hold.
 func (e Expression) Evaluate(values map[string]float64) (holds bool, written string) {
 	var text strings.Builder
 	holds = e.evaluate(values, &text)
@@ -65,7 +65,7 @@ func (e *Expression) evaluate(values map[string]float64, text *strings.Builder) 
 	return left < right
 }
 
-// Attributes returns the names, in upper case and each once, of the attributes in the condition.
+// Attributes returns the names of the attributes in the condition, in upper case and each once.
 func (e Expression) Attributes() []string {
 	var names []string
 	for rest := []Expression{e}; len(rest) > 0; {
@@ -87,7 +87,7 @@ type operand struct {
 	number    float64
 }
 
-// value is written as OneFlow writes it: CPU[12.5], and CPU[--] without a value.
+// value returns the operand's value, and its text as OneFlow writes it: CPU[12.5], and CPU[--] without a value.
 func (o operand) value(means map[string]float64) (value float64, known bool, text string) {
 	if o.attribute == "" {
 		return o.number, true, strconv.FormatFloat(o.number, 'f', -1, 64) // an exponent could not be read again
@@ -132,7 +132,7 @@ type parser struct {
 	depth    int
 }
 
-// peek is the next character that is not blank, 0 at the end.
+// peek returns the next character that is not blank, 0 at the end.
 func (p *parser) peek() byte {
 	for p.position < len(p.text) && strings.IndexByte(" \t\r\n", p.text[p.position]) >= 0 {
 		p.position++

@@ -5,18 +5,17 @@ import (
 	"strings"
 )
 
-// CheckTemplate returns an error where a text in OpenNebula's template language is not
-// one. It follows oned's scanner (template_parser.l) and grammar (template_syntax.y), which are
-// stricter than ParseTemplate: a value with a blank or "=" in it needs quotation marks. Commas between attributes,
-// which oned refuses, are left to it: Sunstone's form writes them, and OneFlow takes such templates.
+// CheckTemplate returns an error unless the text is valid in OpenNebula's template language. It follows oned's scanner (template_parser.l)
+// and grammar (template_syntax.y), which are stricter than ParseTemplate: a value with a blank or "=" in it needs quotation marks. Commas
+// between attributes, which oned refuses, are left to it: Sunstone's form writes them, and OneFlow accepts such templates.
 func CheckTemplate(text string) error {
 	if wrong := Unstorable(text); wrong != "" {
 		return fmt.Errorf("cannot be read: it %s", wrong)
 	}
-	if _, err := ParseTemplate(strings.ReplaceAll(text, "'", "")); err != nil { // to oned ' is a character like others
+	if _, err := ParseTemplate(strings.ReplaceAll(text, "'", "")); err != nil { // to oned ' is an ordinary character
 		return err
 	}
-	l := lexer{text: text + "\n"} // a reservation goes on with the network's name
+	l := lexer{text: text + "\n"} // the network's name is appended to a reservation
 	for l.next(); l.token != tokenEnd; l.next() {
 		if l.token == tokenComma {
 			continue
@@ -41,7 +40,7 @@ const (
 	tokenValue
 )
 
-// lexer reads a template's text token by token, as oned does. What fits nowhere is skipped.
+// lexer reads a template's text token by token, as oned does. It skips characters that fit nowhere.
 type lexer struct {
 	text     string
 	position int
@@ -100,7 +99,7 @@ func (l *lexer) vector() error {
 	}
 }
 
-// next reads a token, unless it is a value.
+// next reads a token other than a value.
 func (l *lexer) next() {
 	for l.position < len(l.text) {
 		rest := l.text[l.position:]
@@ -156,8 +155,8 @@ func (l *lexer) nextValue() {
 	l.token = tokenEnd
 }
 
-// quoted is the length of the quoted value that a text begins with, 0 if there is none: a \" belongs to it
-// unless no further " follows.
+// quoted returns the length of the quoted value that a text begins with, 0 if there is none: a \" belongs to it unless no further "
+// follows.
 func quoted(text string) (size int) {
 	if !strings.HasPrefix(text, `"`) {
 		return 0

@@ -2,7 +2,7 @@ package one
 
 import "strings"
 
-// Unstorable is why oned cannot take a text as a value or name, empty if it can.
+// Unstorable returns why oned cannot store a text as a value or name, empty if it can.
 func Unstorable(text string) string {
 	switch {
 	case strings.Contains(text, "]]>"):

@@ -7,7 +7,7 @@ import (
 	"unicode"
 )
 
-// Template is a template of OpenNebula's: attributes in their order, the same name possibly several times.
+// Template is an OpenNebula template: attributes in their order, the same name possibly several times.
 type Template []Attribute
 
 // Attribute is one entry of a Template: a text, or a vector of attributes.
@@ -18,8 +18,8 @@ type Attribute struct {
 	Vector Template
 }
 
-// Lookup finds a text by its path, TEMPLATE, CONTEXT, ETH0_IP. Names are compared without regard to case; of several
-// vectors of one name the first that has what is looked for counts.
+// Lookup finds a text by its path, such as TEMPLATE, CONTEXT, ETH0_IP. Names are compared without regard to case; of several vectors of one
+// name the first that has the text counts.
 func (t Template) Lookup(path ...string) (string, bool) {
 	if len(path) == 0 {
 		return "", false
@@ -38,8 +38,8 @@ func (t Template) Lookup(path ...string) (string, bool) {
 	return "", false
 }
 
-// Without is the template without the attributes that oned takes for those of the names: it
-// drops what else than letters, digits and _ stands before or behind a name.
+// Without returns the template without the attributes that oned reads as one of the names: it drops all characters other than letters,
+// digits and _ before or behind a name.
 func (t Template) Without(names ...string) Template {
 	return slices.DeleteFunc(slices.Clone(t), func(a Attribute) bool {
 		known := strings.TrimFunc(a.Name, func(r rune) bool {
@@ -49,8 +49,8 @@ func (t Template) Without(names ...string) Template {
 	})
 }
 
-// Text is the template in OpenNebula's template language, in the form in which
-// OneFlow writes it. An empty vector cannot be written and is left out.
+// Text returns the template in OpenNebula's template language, formatted as OneFlow does. An empty vector cannot be written and is left
+// out.
 func (t Template) Text() string {
 	var text strings.Builder
 	for _, attribute := range t {
@@ -68,8 +68,8 @@ func (t Template) Text() string {
 	return text.String()
 }
 
-// Escape escapes what would end a quoted value of a template. oned takes a backslash for itself unless a quote follows
-// it, so one at the end of a value, which cannot be written, is kept apart from the closing quote.
+// Escape escapes what would end a quoted value of a template. oned keeps a backslash unless a quote follows it, so a backslash at the end
+// of a value, which cannot be written, is kept apart from the closing quote.
 func Escape(value string) string {
 	value = strings.ReplaceAll(value, `"`, `\"`)
 	if strings.HasSuffix(value, `\`) {
@@ -83,12 +83,12 @@ var listAttributes = map[string]bool{
 	"DISK": true, "NIC": true, "NIC_ALIAS": true, "PCI": true, "INPUT": true, "SCHED_ACTION": true,
 }
 
-// ParseTemplate reads OpenNebula's template language, as far as templates of VMs go: NAME = value, NAME = "value", NAME = [ KEY = "value",
-// ... ], and comments. Vectors become objects; what is there several times becomes an array, in order.
+// ParseTemplate parses OpenNebula's template language, as far as templates of VMs use it: NAME = value, NAME = "value", NAME = [ KEY =
+// "value", ... ], and comments. Vectors become objects; repeated attributes become an array, in order.
 func ParseTemplate(text string) (map[string]any, error) {
 	parser := templateParser{text: text}
 	attributes := map[string]any{}
-	const between = " \t\r\n;," // oned takes no comma there, but forms have written them
+	const between = " \t\r\n;," // oned refuses a comma there, but forms have written them
 	for parser.skip(between); !parser.done(); parser.skip(between) {
 		name, value, err := parser.attribute("\n")
 		if err != nil {
@@ -140,7 +140,7 @@ func (p *templateParser) until(characters string) string {
 	return rest
 }
 
-// attribute reads NAME = value; a bare value ends at one of the characters.
+// attribute reads NAME = value; a bare value ends at any of the characters in end.
 func (p *templateParser) attribute(end string) (string, any, error) {
 	if p.read++; p.read > MaxAttributes {
 		return "", nil, fmt.Errorf("has more than %d attributes", MaxAttributes)
@@ -205,5 +205,5 @@ func (p *templateParser) wrong(position int, expected string) error {
 	return fmt.Errorf("cannot be read: line %d: %s was expected", line, expected)
 }
 
-// MaxAttributes is for a text in OpenNebula's template language, those in vectors included: one takes 4 bytes.
+// MaxAttributes limits a text in OpenNebula's template language, attributes in vectors included: one takes 4 bytes.
 const MaxAttributes = 10_000

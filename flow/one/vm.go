@@ -1,5 +1,5 @@
-// Package one has OpenNebula's objects as decisions see them: a VM with its states and what they mean for a service,
-// the states of virtual networks, users, and templates in OpenNebula's language. Numbers and names are oned's.
+// Package one has OpenNebula's objects as decisions need them: a VM with its states and what they mean for a service, the states of virtual
+// networks, users, and templates in OpenNebula's language. Numbers and names are oned's.
 package one
 
 import (
@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Identity is a user of OpenNebula as it stands in documents and VMs.
+// Identity is a user of OpenNebula as documents and VMs name it.
 type Identity struct {
 	UID   int    `json:"uid"`
 	GID   int    `json:"gid"`
@@ -18,7 +18,7 @@ type Identity struct {
 	GName string `json:"gname"`
 }
 
-// VM is what the domain knows of one VM of a service.
+// VM is what the domain knows of a service's VM.
 type VM struct {
 	ID       int      `json:"id"`
 	Name     string   `json:"name,omitempty"`
@@ -29,9 +29,9 @@ type VM struct {
 	Ready bool `json:"ready,omitempty"`
 	// Protected reports whether USER_TEMPLATE/FLOWJET_PROTECT is YES.
 	Protected bool `json:"protected,omitempty"`
-	// Seen is what the VM's whole XML tells; nil where it was not read.
+	// Seen is what the VM's whole XML says; nil if it was not read.
 	Seen *Inspection `json:"-"`
-	// Host is the name of the host that the VM is, or was last, on; it is not always known.
+	// Host is the name of the VM's current or last host; it is not always known.
 	Host string `json:"-"`
 	// Service is USER_TEMPLATE/SERVICE_ID, -1 without one.
 	Service int `json:"service"`
@@ -57,7 +57,7 @@ func (v VM) Ending() bool {
 	return v.Gone() || v.State == VMActive && endingLCMStates[v.LCMState]
 }
 
-// Arrived reports whether somebody stopped the VM on purpose, so that a role need not wait for it to run.
+// Arrived reports whether the VM was stopped on purpose, so that a role need not wait for it to run.
 func (v VM) Arrived() bool {
 	return v.State == VMStopped || v.State == VMSuspended || v.State == VMPoweroff || v.State == VMUndeployed
 }
@@ -68,13 +68,12 @@ func (v VM) Lost() bool { return v.State == VMActive && v.LCMState == LCMUnknown
 // Troubled reports whether the VM puts a running service into WARNING.
 func (v VM) Troubled() bool { return v.Failed() || v.State == VMPoweroff || v.Lost() }
 
-// Decisive reports whether the VM's state can change a decision. On its way from one
-// such state to the next a VM passes others, which wake nobody.
+// Decisive reports whether the VM's state can change a decision. The states in between wake no service.
 func (v VM) Decisive() bool {
 	return v.State != VMActive || v.Running() || v.Lost() || v.Failed()
 }
 
-// StateText is STATE, or in ACTIVE the LCM_STATE, which says more.
+// StateText returns STATE, or in ACTIVE the more specific LCM_STATE.
 func (v VM) StateText() string {
 	if v.State == VMActive {
 		return v.LCMState.String()
@@ -82,7 +81,8 @@ func (v VM) StateText() string {
 	return v.State.String()
 }
 
-// NeedsHealing reports whether the VM will not come back by itself, or its host does not say. One that was powered off was so on purpose.
+// NeedsHealing reports whether the VM will not come back by itself, or its host does not say. A VM that is powered off was stopped on
+// purpose.
 func (v VM) NeedsHealing() bool { return v.Failed() || v.Lost() }
 
 // Underway reports whether the VM is between states. It does not put a role into
@@ -94,7 +94,7 @@ func (v VM) Underway() bool {
 // KeyAttribute is the user-template attribute that carries an intent's key.
 const KeyAttribute = "FLOWJET_KEY"
 
-// ProtectAttribute is the attribute of a VM's user template by which its owner keeps it from being ended by a scaling: FLOWJET_PROTECT=YES.
+// ProtectAttribute is the user-template attribute by which a VM's owner keeps it from being ended by a scaling: FLOWJET_PROTECT=YES.
 const ProtectAttribute = "FLOWJET_PROTECT"
 
 // FloatingIP is an address that the VMs of a virtual router share, as OneFlow writes it into vrouter_ips.
@@ -106,7 +106,7 @@ type FloatingIP struct {
 // Stage is what oned does with a VM in a state that it should leave by itself.
 type Stage int
 
-// The stages. StageReady is that of a VM which is up, while its role waits for READY=YES.
+// The stages. StageReady is the stage of a VM that is up while its role waits for READY=YES.
 const (
 	StageNone Stage = iota // it stays
 	StagePending
@@ -118,8 +118,8 @@ const (
 	StageOther
 )
 
-// stages are those of the life-cycle states that have one of their own: STATE ACTIVE
-// with LCM_STATE LCM_INIT is the beginning of a deployment.
+// stages are those of the life-cycle states that have a stage of their own: STATE ACTIVE with LCM_STATE LCM_INIT is the beginning of a
+// deployment.
 var stages = map[LCMState]Stage{
 	LCMProlog: StageProlog, 8: StageProlog, 9: StageProlog, 31: StageProlog, 43: StageProlog, 45: StageProlog, 60: StageProlog,
 	LCMInit: StageBoot, LCMBoot: StageBoot, LCMBootUnknown: StageBoot, LCMBootPoweroff: StageBoot, LCMBootSuspended: StageBoot, 22: StageBoot, 32: StageBoot, 35: StageBoot,
@@ -127,7 +127,7 @@ var stages = map[LCMState]Stage{
 	LCMEpilog: StageEpilog, 10: StageEpilog, LCMFailure: StageEpilog, 15: StageEpilog, LCMCleanupDelete: StageEpilog, 30: StageEpilog,
 }
 
-// Stage is what oned does with the VM.
+// Stage returns what oned does with the VM.
 func (v VM) Stage() Stage {
 	switch v.State {
 	case VMInit, VMPending:
@@ -147,14 +147,14 @@ func (v VM) Stage() Stage {
 	return StageOther
 }
 
-// Changing reports whether drivers are at work on a VM that has been up. A leader that comes after does not know of
-// that; what it knows by itself is that a guest has shut down.
+// Changing reports whether drivers work on a VM that has been up. A new leader of oned does not know of that; it only notices by itself
+// that a guest has shut down.
 func (v VM) Changing() bool {
 	stage := v.Stage()
 	return stage != StageNone && stage != StageShutdown && !v.IsNew()
 }
 
-// IsNew reports whether the VM has never been up: another may be made in its place.
+// IsNew reports whether the VM has never been up, so that another may be made instead.
 func (v VM) IsNew() bool {
 	switch v.State {
 	case VMInit, VMPending, VMCloning:
@@ -163,15 +163,15 @@ func (v VM) IsNew() bool {
 	return v.State == VMActive && (v.LCMState == LCMInit || v.LCMState == LCMProlog || v.LCMState == LCMBoot)
 }
 
-// Inspection is what a VM's whole XML tells besides its state.
+// Inspection is what a VM's whole XML says besides its state.
 type Inspection struct {
-	// Since is when the VM came to its state; zero where nobody knows.
+	// Since is when the VM entered its state; zero if unknown.
 	Since time.Time
 	// Scheduler is USER_TEMPLATE/SCHED_MESSAGE, and Error USER_TEMPLATE/ERROR.
 	Scheduler, Error string
 }
 
-// Inspect reads an Inspection of the VM from its XML; nil where it has moved on since.
+// Inspect reads an Inspection of the VM from its XML; nil if the VM has changed its state since.
 func Inspect(vm VM, tree Template) *Inspection {
 	state, _ := tree.Lookup("STATE")
 	lcmState, _ := tree.Lookup("LCM_STATE")
@@ -202,7 +202,7 @@ func Inspect(vm VM, tree Template) *Inspection {
 // VMState is oned's STATE of a VM.
 type VMState int
 
-// The states of a VM that the domain tells apart; the others have numbers and names only.
+// The states of a VM that the domain distinguishes; the others have numbers and names only.
 const (
 	VMInit           VMState = 0
 	VMPending        VMState = 1
@@ -223,13 +223,13 @@ var vmStateNames = [...]string{
 	"CLONING", "CLONING_FAILURE",
 }
 
-// String is the state's name as it stands in hook events.
+// String returns the state's name as hook events have it.
 func (s VMState) String() string { return NameOf(int(s), vmStateNames[:]) }
 
-// LCMState is oned's LCM_STATE of a VM; it means something only in ACTIVE.
+// LCMState is oned's LCM_STATE of a VM; it has a meaning only in ACTIVE.
 type LCMState int
 
-// The life-cycle states that the domain or the simulator tells apart.
+// The life-cycle states that the domain or the simulator distinguishes.
 const (
 	LCMInit                  LCMState = 0
 	LCMProlog                LCMState = 1
@@ -288,16 +288,16 @@ var lcmStateNames = [...]string{
 	"BACKUP_POWEROFF", "RESTORE",
 }
 
-// String is the state's name as it stands in hook events.
+// String returns the state's name as hook events have it.
 func (s LCMState) String() string { return NameOf(int(s), lcmStateNames[:]) }
 
-// ParseLCMState is the reverse of String; false for a name that oned 7.4 does not have.
+// ParseLCMState is the reverse of String. It returns false for a name that oned 7.4 does not have.
 func ParseLCMState(name string) (LCMState, bool) {
 	n := slices.Index(lcmStateNames[:], name)
 	return LCMState(max(n, 0)), n >= 0
 }
 
-// failedLCMStates are the life-cycle states in which OneFlow calls a VM failed.
+// failedLCMStates are the life-cycle states that OneFlow calls failed.
 var failedLCMStates = map[LCMState]bool{
 	36: true, 37: true, 38: true, 39: true, 40: true, 41: true, 42: true, 44: true, 46: true,
 	47: true, 48: true, 49: true, 50: true, 61: true,
@@ -321,17 +321,17 @@ const (
 	NetworkUpdateFailure
 )
 
-// Failed reports whether the network goes no further by itself.
+// Failed reports whether the network cannot leave its state by itself.
 func (s NetworkState) Failed() bool { return s == NetworkError || s == NetworkUpdateFailure }
 
 var networkStateNames = [...]string{
 	"INIT", "READY", "LOCK_CREATE", "LOCK_DELETE", "DONE", "ERROR", "UPDATE_FAILURE",
 }
 
-// String is the state's name as it stands in hook events.
+// String returns the state's name as hook events have it.
 func (s NetworkState) String() string { return NameOf(int(s), networkStateNames[:]) }
 
-// NameOf is the name of a state by its number; that of a state which has none shows the number.
+// NameOf returns the name of a state by its number, and the number for a state without a name.
 func NameOf(n int, names []string) string {
 	if n < 0 || n >= len(names) {
 		return fmt.Sprintf("UNKNOWN_%d", n)

@@ -13,20 +13,20 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
-// The ways to heal.
+// The modes of healing.
 const (
 	HealRecreate = "recreate"
 	HealRecover  = "recover"
 )
 
-// HealRule is a role's attribute heal, read.
+// HealRule is a role's parsed attribute heal.
 type HealRule struct {
 	Action string
 	After  time.Duration
 	Max    int
 }
 
-// HealText describes the role's attribute heal for people; empty without one that can be used.
+// HealText describes the role's attribute heal for people. It is empty if the role has no valid one.
 func HealText(role *spec.Role) string {
 	rule, has, _ := HealRuleOf(role)
 	if !has {
@@ -35,7 +35,7 @@ func HealText(role *spec.Role) string {
 	return fmt.Sprintf("%s after %s, at most %d an hour", rule.Action, rule.After, rule.Max)
 }
 
-// HealRuleOf reads a role's attribute heal. It has none where it has no attribute, or one with which something is wrong.
+// HealRuleOf parses a role's attribute heal. has is false if the attribute is absent or invalid; wrong is why it is invalid.
 func HealRuleOf(role *spec.Role) (rule HealRule, has bool, wrong string) {
 	switch raw.KindOf(role.Heal) {
 	case raw.KindNull:
@@ -70,8 +70,8 @@ func HealRuleOf(role *spec.Role) (rule HealRule, has bool, wrong string) {
 	return rule, true, ""
 }
 
-// The orders in which a role that scales down loses VMs, which its attribute "victims"
-// names. In each of them VMs in trouble come first, then those that have not come up.
+// The orders in which a role that scales down loses VMs, as its attribute "victims" names them. In each order VMs in trouble come first,
+// then VMs that have not come up.
 const (
 	victimsOldest   = "oldest"
 	VictimsNewest   = "newest"
@@ -80,7 +80,7 @@ const (
 
 var victimOrders = []string{victimsOldest, VictimsNewest, VictimsNotReady}
 
-// VictimOrder is the role's order; the oldest first where it names none that can be used.
+// VictimOrder returns the order in which the role loses VMs: oldest first if it names no valid one.
 func VictimOrder(role *spec.Role) string {
 	if order := raw.Text(role.Victims); slices.Contains(victimOrders, order) {
 		return order
@@ -98,15 +98,15 @@ func CheckVictims(text json.RawMessage) string {
 
 // What happens when a deadline has passed.
 const (
-	// ThenFail has the role or service fail with what it waited for as the reason.
+	// ThenFail lets the role or service fail; the reason names what it waited for.
 	ThenFail = "fail"
-	// ThenShrink takes back what did not come in a scaling; anything else fails.
+	// ThenShrink takes back the VMs of a scaling that did not come; anything else fails.
 	ThenShrink = "shrink"
 	// ThenUndeploy ends the service.
 	ThenUndeploy = "undeploy"
 )
 
-// The deadlines' names: of a VM that no host takes, and of the states of that name.
+// The names of the deadlines: of a VM that no host accepts, and of the states of that name.
 const (
 	WaitPending     = "pending"
 	WaitDeploying   = "deploying"
@@ -117,18 +117,18 @@ const (
 // maxDeadline is in seconds: 30 days.
 const maxDeadline = 30 * 24 * 3600
 
-// Deadlines are for how long a service or role may wait; 0 is for any length of time. In
-// a template they are the attribute "deadlines" of the service and of roles, in seconds.
+// Deadlines limit how long a service or role may wait; 0 means no limit. In a template they are the attribute "deadlines" of the service
+// and of roles, in seconds.
 type Deadlines struct {
-	// Pending is for a VM that no host takes.
+	// Pending is for a VM that no host accepts.
 	Pending time.Duration
 	// Deploying, Scaling and Undeploying are for the state of that name.
 	Deploying, Scaling, Undeploying time.Duration
-	// Then is what happens then: ThenFail, which an empty text is too, ThenShrink or ThenUndeploy.
+	// Then is what happens when a deadline has passed: ThenFail, also if it is empty, ThenShrink or ThenUndeploy.
 	Then string
 }
 
-// For is the deadline of a name.
+// For returns the deadline with the name.
 func (d *Deadlines) For(name string) *time.Duration {
 	switch name {
 	case WaitPending:
@@ -143,8 +143,8 @@ func (d *Deadlines) For(name string) *time.Duration {
 	return new(time.Duration)
 }
 
-// ReadDeadlines reads an attribute over those that hold for what it does not name: the service's for a role, the
-// configuration's for a service. One that is wrong, and tells why, says nothing.
+// ReadDeadlines parses the attribute deadlines. A deadline that it does not name is taken from over: the service's for a role, the
+// configuration's for a service. An invalid attribute is ignored; wrong is why it is invalid.
 func ReadDeadlines(text json.RawMessage, over Deadlines) (deadlines Deadlines, wrong string) {
 	switch {
 	case raw.KindOf(text) == raw.KindNull:
@@ -175,7 +175,7 @@ func ReadDeadlines(text json.RawMessage, over Deadlines) (deadlines Deadlines, w
 	return deadlines, ""
 }
 
-// ParseDeadlines reads deadlines as a configuration says them: "scaling=600", "then=fail".
+// ParseDeadlines parses the deadlines of a configuration: "scaling=600", "then=fail".
 func ParseDeadlines(list []string) (Deadlines, error) {
 	given := raw.Object{}
 	for _, one := range list {

@@ -1,5 +1,6 @@
 // Package policy reads what users set for roles and services beside their size: when they scale, how they are healed, how long they may
-// wait, and which VMs they lose. It reads leniently, because other servers write documents too, and tells package template what is wrong.
+// wait, and which VMs they lose. It reads leniently, because other servers write documents too, and returns what is wrong to package
+// template.
 package policy
 
 import (
@@ -21,15 +22,14 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
-// Adjustment is an elasticity or scheduled policy as far as decisions need it. What
-// another server wrote is read as leniently as it may have been written.
+// Adjustment is an elasticity or scheduled policy as far as decisions need it. The documents of other servers are read leniently.
 type Adjustment struct {
 	Type          string
 	Adjust        int
 	MinAdjustStep int
 	// Cooldown is in seconds; nil means the role's.
 	Cooldown *int
-	// LastEval is when the policy was last looked at, in unix seconds; 0 for never.
+	// LastEval is when the policy was last evaluated, in unix seconds; 0 for never.
 	LastEval int64
 
 	// Expression, Period (seconds), PeriodNumber and TrueEvals are an elasticity policy's.
@@ -43,15 +43,15 @@ type Adjustment struct {
 	StartTime  json.RawMessage
 }
 
-// The types of policy: by how much a cardinality is changed.
+// The types of policy: how a cardinality is changed.
 const (
 	changeBy        = "CHANGE"
 	changeTo        = "CARDINALITY"
 	changeByPercent = "PERCENTAGE_CHANGE"
 )
 
-// Adjustments reads a role's policies; what is none is an empty one, which never asks for anything. Of more than
-// MaxPolicies, which only another writer of the document can have put there, those at the end are left out.
+// Adjustments reads a role's policies. An element that is no policy becomes an empty one, which never asks for anything. Policies beyond
+// MaxPolicies, which only another writer of the document can have added, are left out.
 func Adjustments(text json.RawMessage) []Adjustment {
 	elements := raw.Elements(text)
 	elements = elements[:min(len(elements), spec.MaxPolicies)]
@@ -75,7 +75,7 @@ func Adjustments(text json.RawMessage) []Adjustment {
 	return policies
 }
 
-// With is a role's policies with attributes of some of them set.
+// With returns a role's policies, with attributes set in those at the indexes.
 func With(text json.RawMessage, indexes []int, set map[string]any) json.RawMessage {
 	return raw.Changed(text, func(i int, policy raw.Object) bool {
 		for name, value := range set {
@@ -85,7 +85,7 @@ func With(text json.RawMessage, indexes []int, set map[string]any) json.RawMessa
 	})
 }
 
-// ForgetTrueEvals has the role's elasticity policies start to count anew, as OneFlow does when a role begins to scale.
+// ForgetTrueEvals resets the counters of the role's elasticity policies, as OneFlow does when a role begins to scale.
 func ForgetTrueEvals(role *spec.Role) {
 	role.ElasticityPolicies = raw.Changed(role.ElasticityPolicies, func(_ int, policy raw.Object) bool {
 		_, counted := policy["true_evals"]
@@ -94,8 +94,8 @@ func ForgetTrueEvals(role *spec.Role) {
 	})
 }
 
-// Cardinality is the cardinality that the policy asks of the role, within the role's limits. A role that was forced
-// beyond a limit is not taken further out, and comes back by the policy's steps.
+// Cardinality returns the cardinality that the policy asks for, within the role's limits. A role that was forced beyond a limit is not
+// taken further out, and comes back by the policy's steps.
 func (by Adjustment) Cardinality(role *spec.Role) int {
 	wanted := role.Cardinality
 	switch by.Type {
@@ -124,21 +124,21 @@ func (by Adjustment) Cardinality(role *spec.Role) int {
 
 // Measures are what was measured of one service's VMs in one pass of the autoscaler.
 type Measures struct {
-	// At is the pass; policies that were evaluated at it, or later, are not again.
+	// At is when the pass ran; policies that were evaluated then, or later, are not evaluated again.
 	At time.Time `json:"at"`
-	// Until is when it is too late to decide by them.
+	// Until is when the measures are too old to decide by.
 	Until time.Time `json:"until"`
 	// Roles holds, by role and attribute in upper case, the means over the role's running VMs. An attribute that no VM has is missing.
 	Roles map[string]map[string]float64 `json:"roles"`
 }
 
-// Sample is one running VM's attributes, by name in upper case, each taken from
-// the first place that has it: the user template, monitoring, the template, the VM.
+// Sample is one running VM's attributes, by name in upper case. Each value is from the first of these that has it: the user template,
+// monitoring, the template, the VM.
 type Sample map[string]float64
 
-// MeasuredAttributes are the names, in upper case and each once, of what the elasticity policies of a service's roles
-// ask for, by role; nil if no policy can be evaluated in the service's state. A document that was written past the API
-// may ask for more than MaxMeasured: the rest is not measured.
+// MeasuredAttributes returns, by role, the attributes that the elasticity policies of a service refer to, in upper case and each once. It
+// returns nil if no policy can be evaluated in the service's state. A document that was written past the API may refer to more than
+// MaxMeasured: the rest is not measured.
 func MeasuredAttributes(service spec.Service) map[string][]string {
 	if state := service.State(); state != spec.ServiceRunning && state != spec.ServiceWarning {
 		return nil
@@ -165,8 +165,8 @@ func MeasuredAttributes(service spec.Service) map[string][]string {
 	return wanted
 }
 
-// Measure takes the means of what the service's policies ask for over its VMs
-// for which there are samples: those that run. They are rounded to two digits.
+// Measure computes the means of the attributes that the service's policies refer to, over its VMs with samples: the running ones. They are
+// rounded to two digits.
 func Measure(service spec.Service, samples map[int]Sample, at, until time.Time) Measures {
 	measured := Measures{At: at, Until: until, Roles: map[string]map[string]float64{}}
 	for role, names := range MeasuredAttributes(service) {
@@ -179,7 +179,7 @@ func Measure(service spec.Service, samples map[int]Sample, at, until time.Time) 
 					count++
 				}
 			}
-			if mean := math.Round(total/count*100) / 100; math.Abs(mean) <= maxMean { // and not NaN, as that of none
+			if mean := math.Round(total/count*100) / 100; math.Abs(mean) <= maxMean { // and not NaN, the mean of no values
 				means[name] = mean
 			}
 		}
@@ -188,18 +188,17 @@ func Measure(service spec.Service, samples map[int]Sample, at, until time.Time) 
 	return measured
 }
 
-// maxMean bounds what is taken for a measurement. A VM's owner writes what he likes into its
-// user template: a sum of his figures may be infinite, which JSON does not have.
+// maxMean bounds a mean. A VM's owner may write any figures into its user template: their sum may be infinite, which JSON does not have.
 const maxMean = 1e18
 
-// MaxRecurrence is in characters: each decision holds a recurrence against every minute up to its next one.
+// MaxRecurrence is in characters: each decision compares a recurrence with every minute up to its next one.
 const MaxRecurrence = 256
 
-// noWeekday is in a recurrence for a weekday that no month has so many of. gronx looks through hundreds of years for one.
+// noWeekday matches a recurrence with a weekday that no month has so many of. gronx searches hundreds of years for one.
 var noWeekday = regexp.MustCompile(`#[^1-5]`)
 
-// ticks remembers when recurrences come next, and that some never do: to find that out takes
-// gronx milliseconds, and the same is asked at each decision.
+// ticks caches the next times of recurrences, and which of them have none: gronx needs milliseconds to find out, and each decision asks for
+// it.
 var ticks = struct {
 	sync.Mutex
 	known map[string]tick
@@ -212,17 +211,17 @@ type tick struct {
 
 const maxTicks = 4096
 
-// nicknames are cron's names for whole recurrences, which OneFlow takes, too.
+// nicknames are cron's names for whole recurrences, which OneFlow accepts too.
 var nicknames = map[string]string{
 	"@yearly": "0 0 1 1 *", "@annually": "0 0 1 1 *", "@monthly": "0 0 1 * *", "@weekly": "0 0 * * 0",
 	"@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@hourly": "0 * * * *",
 }
 
-// Fields are the fields of a recurrence, which may be given by its nickname.
+// Fields returns the fields of a recurrence, which may be given by its nickname.
 func Fields(recurrence string) string { return cmp.Or(nicknames[recurrence], recurrence) }
 
-// NextStart is the policy's first start behind the time that it was last looked at; false if there is none. Times
-// without a zone are the server's, as are cron's: now carries it.
+// NextStart returns the policy's first start after its last evaluation; false if there is none. Times without a zone are the server's, as
+// are cron's: now carries it.
 func (by Adjustment) NextStart(now time.Time) (time.Time, bool) {
 	last := time.Unix(by.LastEval, 0).In(now.Location())
 	if len(by.Recurrence) > MaxRecurrence || noWeekday.MatchString(by.Recurrence) {
@@ -249,7 +248,7 @@ func (by Adjustment) NextStart(now time.Time) (time.Time, bool) {
 	return next, err == nil
 }
 
-// NextSchedule is when the next scheduled policy of the service is due.
+// NextSchedule returns when the next scheduled policy of the service is due.
 func NextSchedule(service spec.Service, now time.Time) (next time.Time, has bool) {
 	left := spec.MaxSchedules
 	for _, role := range service.Body.Roles {
@@ -268,8 +267,8 @@ func NextSchedule(service spec.Service, now time.Time) (next time.Time, has bool
 	return next, has
 }
 
-// Overdue reports whether a service that rests should have done something by now: a schedule was missed, or a role has
-// stayed below its minimum. Its timer has been lost, or another server has left it so.
+// Overdue reports whether an idle service should have done something by now: it missed a schedule, or a role has stayed below its minimum.
+// Its timer has been lost, or another server has left it so.
 func Overdue(service spec.Service, now time.Time) bool {
 	if state := service.State(); state != spec.ServiceRunning && state != spec.ServiceWarning {
 		return false
@@ -288,7 +287,7 @@ func Overdue(service spec.Service, now time.Time) bool {
 	return has && next.Before(now)
 }
 
-// startTimeLayouts are the ways in which a time can be written. Without a zone it is in the server's, as in OneFlow.
+// startTimeLayouts are the accepted forms of a time. Without a zone it is in the server's, as in OneFlow.
 var startTimeLayouts = []string{
 	time.RFC3339Nano, "2006-01-02 15:04:05 -0700", "2006-01-02 15:04:05 MST", "2006-01-02 15:04:05", "2006-01-02T15:04:05",
 	"2006-01-02 15:04", "2006-01-02", time.RFC1123Z, time.RFC1123, time.ANSIC, "2006-01-02 15:04:05 -07:00", "2006-01-02 15:04:05Z07:00",
@@ -300,11 +299,11 @@ var digits = regexp.MustCompile(`^[0-9]+$`)
 // latestStart bounds a start_time: later ones cannot be written in RFC 3339 in every zone.
 var latestStart = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// ParseStartTime reads a scheduled policy's start_time: unix seconds as a number or a text, or a date with time such as
-// "2030-01-31 09:00:00", which without a zone of its own is in the one given.
+// ParseStartTime parses a scheduled policy's start_time: unix seconds as a number or a text, or a date with time such as "2030-01-31
+// 09:00:00", which without a zone of its own is in the given one.
 func ParseStartTime(value json.RawMessage, zone *time.Location) (time.Time, error) {
 	text := string(value)
-	_ = json.Unmarshal(value, &text) // a number stays as it is
+	_ = json.Unmarshal(value, &text) // a number is no text
 	if seconds, err := strconv.ParseInt(text, 10, 64); err == nil && digits.MatchString(text) && seconds < latestStart.Unix() {
 		return time.Unix(seconds, 0).In(zone), nil
 	}

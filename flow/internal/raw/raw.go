@@ -1,4 +1,4 @@
-// Package raw reads JSON values that documents keep as they came, and has texts about them for messages.
+// Package raw reads JSON values that documents keep unchanged, and formats them for messages.
 package raw
 
 import (
@@ -15,10 +15,10 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Object is a JSON object whose values have not been read.
+// Object is a JSON object whose values have not been parsed.
 type Object map[string]json.RawMessage
 
-// JSON is the object as JSON.
+// JSON returns the object as JSON.
 func (o Object) JSON() json.RawMessage { return Marshal(o) }
 
 // HasOne reports whether the object has exactly one of the attributes.
@@ -39,7 +39,7 @@ func SetDefault(o Object, attribute, value string) {
 	}
 }
 
-// Kind is a kind of JSON value, as it is named to people.
+// Kind is a kind of JSON value, as messages name it.
 type Kind string
 
 // The kinds of JSON value.
@@ -52,7 +52,7 @@ const (
 	KindNumber  Kind = "a number"
 )
 
-// KindOf tells a valid JSON value's kind by its first byte.
+// KindOf returns a valid JSON value's kind, by its first byte.
 func KindOf(value []byte) Kind {
 	value = bytes.TrimLeft(value, " \t\r\n")
 	if len(value) == 0 {
@@ -73,7 +73,7 @@ func KindOf(value []byte) Kind {
 	return KindNumber
 }
 
-// Text is a JSON text's value; empty if it is something else.
+// Text returns a JSON text's value; empty for anything else.
 func Text(value json.RawMessage) string {
 	var text string
 	if json.Unmarshal(value, &text) != nil {
@@ -82,7 +82,7 @@ func Text(value json.RawMessage) string {
 	return text
 }
 
-// Plain is a text itself, and of any other value its JSON.
+// Plain returns a text itself, and any other value as JSON.
 func Plain(value json.RawMessage) string {
 	switch KindOf(value) {
 	case KindText:
@@ -93,13 +93,13 @@ func Plain(value json.RawMessage) string {
 	return string(value)
 }
 
-// Whole reads a whole number, which clients write as a text too.
+// Whole parses a whole number, which clients write as a text too.
 func Whole(value json.RawMessage) (int, bool) {
 	number, err := strconv.Atoi(Plain(value))
 	return number, err == nil
 }
 
-// Elements are the elements of an array; nil if it is something else.
+// Elements returns the elements of an array; nil for anything else.
 func Elements(array json.RawMessage) []json.RawMessage {
 	elements := []json.RawMessage{}
 	if KindOf(array) != KindArray || json.Unmarshal(array, &elements) != nil {
@@ -108,7 +108,7 @@ func Elements(array json.RawMessage) []json.RawMessage {
 	return elements
 }
 
-// List are the elements of an array, or another value by itself, as OpenNebula writes what is there once.
+// List returns the elements of an array, or another value as the only element: OpenNebula writes lists of one so.
 func List(value json.RawMessage) []json.RawMessage {
 	if KindOf(value) == KindArray {
 		return Elements(value)
@@ -116,7 +116,7 @@ func List(value json.RawMessage) []json.RawMessage {
 	return []json.RawMessage{value}
 }
 
-// Objects are the elements of an array of objects; nil if it is something else.
+// Objects returns the elements of an array of objects; nil for anything else.
 func Objects(array json.RawMessage) []Object {
 	var elements []Object
 	if len(array) == 0 || json.Unmarshal(array, &elements) != nil {
@@ -125,7 +125,8 @@ func Objects(array json.RawMessage) []Object {
 	return elements
 }
 
-// Changed is an array with its objects as change makes them, which reports whether it did; anything else stays as it is written.
+// Changed returns an array after change was called for each of its objects; change reports whether it changed one. Anything else is
+// returned as it is written.
 func Changed(array json.RawMessage, change func(i int, element Object) bool) json.RawMessage {
 	elements, changed := Elements(array), false
 	for i, element := range elements {
@@ -139,7 +140,7 @@ func Changed(array json.RawMessage, change func(i int, element Object) bool) jso
 	return Marshal(elements)
 }
 
-// Attributes are the attributes of an object; nil if it is something else.
+// Attributes returns the attributes of an object; nil for anything else.
 func Attributes(value json.RawMessage) Object {
 	var attributes Object
 	if KindOf(value) != KindObject || json.Unmarshal(value, &attributes) != nil {
@@ -148,7 +149,7 @@ func Attributes(value json.RawMessage) Object {
 	return attributes
 }
 
-// Count is how many elements or attributes a valid array or object has, without keeping them.
+// Count returns how many elements or attributes a valid array or object has, without keeping them.
 func Count(value json.RawMessage) int {
 	reader := jsontext.NewDecoder(bytes.NewReader(value), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	count := 0
@@ -167,7 +168,7 @@ func Equal(a, b json.RawMessage) bool {
 	return json.Unmarshal(a, &first) == nil && json.Unmarshal(b, &second) == nil && reflect.DeepEqual(first, second)
 }
 
-// Marshal writes what was read from JSON before, which cannot fail.
+// Marshal encodes a value that was read from JSON before, which cannot fail.
 func Marshal(value any) json.RawMessage {
 	text, err := json.Marshal(value)
 	if err != nil {
@@ -176,7 +177,7 @@ func Marshal(value any) json.RawMessage {
 	return text
 }
 
-// Short is a value for a message: as it is, or its kind if it is long.
+// Short returns a value for a message, or its kind if it is long.
 func Short(value json.RawMessage) string {
 	if len(value) <= 40 {
 		return string(value)
@@ -186,7 +187,7 @@ func Short(value json.RawMessage) string {
 
 const maxShown = 80
 
-// Shown is a text for a message, cut where it is long: what is told of a mistake must not hold a whole body.
+// Shown returns a text for a message, cut where it is long: a message about a mistake must not hold a whole body.
 func Shown(text string) string {
 	if len(text) <= maxShown {
 		return text
@@ -201,7 +202,7 @@ func Shown(text string) string {
 // MaxListed bounds how many names a message lists.
 const MaxListed = 20
 
-// Listed are names for a message, the first of them if they are many.
+// Listed formats names for a message, only the first of them if they are many.
 func Listed(names []string) string {
 	if len(names) > MaxListed {
 		names = append(slices.Clone(names[:MaxListed]), "…")
@@ -209,7 +210,7 @@ func Listed(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// Choices writes a list for people: a, b or c.
+// Choices formats a list for people: a, b or c.
 func Choices(values []string) string {
 	last := len(values) - 1
 	if last < 1 {
@@ -218,7 +219,7 @@ func Choices(values []string) string {
 	return strings.Join(values[:last], ", ") + " or " + values[last]
 }
 
-// EscapeBeyondBMP is a JSON text with its characters above U+FFFF as \uD83D\uDE00 and the like.
+// EscapeBeyondBMP returns a JSON text with its characters above U+FFFF as \uD83D\uDE00 and the like.
 func EscapeBeyondBMP(text []byte) []byte {
 	if !bytes.ContainsFunc(text, func(r rune) bool { return r > 0xFFFF }) {
 		return text
