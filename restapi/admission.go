@@ -15,8 +15,8 @@ import (
 type admission struct {
 	limits   Limits
 	throttle *throttle
-	// working, receiving and streams are the slots of requests that are worked on, of
-	// bodies that are received, and of clients that follow events.
+	// // working, receiving and streams are the slots of requests in progress, of bodies being received, and of clients
+	// that follow events.
 	working, receiving, streams *slots
 }
 
@@ -27,13 +27,13 @@ func newAdmission(limits Limits) *admission {
 	}
 }
 
-// admit reads a request's body into memory, within the limit of a body and of what the user may send: commands are kept
-// in NATS for days, and answers for one. Then it gives the request a slot among those that are worked on. While it is
-// received it has a slot of another kind: a client that sends slowly holds up nobody but the same user.
+// admit reads a request's body into memory, within the limits of a body and of the user's rate: commands stay in NATS for
+// days, and answers for one. Then it gives the request one of the slots of requests in progress. Receiving needs a slot of
+// another kind, so that a client that sends slowly delays only its own user.
 func (a *admission) admit(w http.ResponseWriter, r *request) (release func(), err error) {
 	uid := r.caller.Identity.UID
 	if r.ContentLength != 0 {
-		received, ok := a.receiving.take(uid)
+		received, ok := a.receiving.acquire(uid)
 		if !ok {
 			return nil, &busyError{http.StatusServiceUnavailable, time.Second, "too many requests are being received, of this user or of all users; try again"}
 		}
@@ -49,15 +49,15 @@ func (a *admission) admit(w http.ResponseWriter, r *request) (release func(), er
 			return nil, &busyError{http.StatusTooManyRequests, wait, fmt.Sprintf("more than %d bytes a second of changes, and %d at once; try again in a moment", a.limits.Bytes, a.limits.BytesAtOnce)}
 		}
 	}
-	release, ok := a.working.take(uid)
+	release, ok := a.working.acquire(uid)
 	if !ok {
 		return nil, &busyError{http.StatusServiceUnavailable, time.Second, "too many requests are in progress, of this user or of all users; try again"}
 	}
 	return release, nil
 }
 
-// slots are shared fairly among users: of n users that have some, none gets more than an (n+1)th part, so that there is
-// room for another one.
+// slots are shared fairly among users: when n users have slots, none gets more than an (n+1)th part, which leaves room for
+// one more user.
 type slots struct {
 	most int
 	// mostOfUser bounds a user's slots however few others there are; 0 is no bound.
@@ -72,8 +72,8 @@ func newSlots(most, mostOfUser int) *slots {
 	return &slots{most: most, mostOfUser: mostOfUser, byUser: map[int]int{}}
 }
 
-// take gives the user a slot until release is called; ok reports whether there was one.
-func (s *slots) take(uid int) (release func(), ok bool) {
+// acquire gives the user a slot until release is called; ok reports whether one was free.
+func (s *slots) acquire(uid int) (release func(), ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	users, own := len(s.byUser), s.byUser[uid]
@@ -107,14 +107,14 @@ type throttle struct {
 	buckets map[bucketKey]*rate.Limiter
 }
 
-// bucketKey is a user's reads, changes, or bytes of changes, which count apart.
+// bucketKey is a user's reads, changes, or bytes of changes, which are limited separately.
 type bucketKey struct {
 	uid            int
 	changes, bytes bool
 }
 
-// take takes as many as count, of a rate a second and burst at once, out of the user's bucket, or returns how long to
-// wait for them.
+// take removes count tokens from the user's bucket, which fills at aSecond and holds burst, or returns how long to wait for
+// them.
 func (t *throttle) take(key bucketKey, count int, aSecond float64, burst int) (wait time.Duration, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -131,8 +131,8 @@ func (t *throttle) take(key bucketKey, count int, aSecond float64, burst int) (w
 	return time.Duration((float64(count) - bucket.TokensAt(now)) / aSecond * float64(time.Second)), false
 }
 
-// makeRoom has a map hold less than most entries: it drops those of the first kind, those of the next while it is full,
-// and in the end any.
+// makeRoom shrinks a map to less than most entries: it drops those of the first kind, then those of the next while the map
+// is full, and at last any.
 func makeRoom[K comparable, V any](entries map[K]V, most int, kinds ...func(V) bool) {
 	for _, drop := range kinds {
 		if len(entries) >= most {

@@ -33,9 +33,9 @@ type answer struct {
 	contentType string
 	location    string
 	etag        string
-	// replayed reports whether it was given before, to a request with the same key.
+	// replayed reports whether the answer was given before, to a request with the same key.
 	replayed bool
-	// warning is what the client may not have meant to do.
+	// warning is about a side effect that the client may not have intended.
 	warning string
 	body    []byte
 	cookie  *http.Cookie
@@ -96,8 +96,8 @@ func pretty(status int, value any) (answer, error) {
 	return answer{status: status, contentType: jsonType, body: bytes.TrimSpace(text.Bytes())}, err
 }
 
-// statusError is an error with its status, which below ownPrefix may be another one: OneFlow
-// answers 500 where it means a conflict, and its clients know it so.
+// statusError is an error with its status, which may differ below ownPrefix: OneFlow answers 500 for a conflict, and its
+// clients rely on it.
 type statusError struct {
 	status, own int
 	message     string
@@ -136,7 +136,7 @@ func (e *busyError) Error() string { return e.message }
 // queueError is a failure of JetStream to store or return something.
 type queueError struct{ error }
 
-// Error tells what may be the matter where NATS gave no reason: a server whose disk is full does not answer.
+// Error adds the likely cause where NATS gave none: a server whose disk is full does not answer.
 func (e *queueError) Error() string {
 	if errors.Is(e.error, context.DeadlineExceeded) {
 		return fmt.Sprintf("%v: NATS does not answer in time, as when its disk is full", e.error)
@@ -153,8 +153,8 @@ func asQueueError(err error) error {
 	return &queueError{err}
 }
 
-// pendingError is a service that was made and whose command was not stored.
-// Unlike with other failures, trying again would make a second one.
+// pendingError is returned when a service was created and its command was not stored. Unlike after other failures, a retry
+// would create a second service.
 type pendingError struct {
 	service int
 	err     error
@@ -182,8 +182,8 @@ func fail(w http.ResponseWriter, r *http.Request, err error) {
 	reply.write(w, r)
 }
 
-// statusOf maps errors to statuses as OneFlow does, or as below ownPrefix. There a missing right is 403, because 401 is
-// for credentials that are not accepted; OneFlow's clients know it as 401.
+// statusOf maps errors to statuses as OneFlow does, or as below ownPrefix. There a missing right is 403, because 401 means
+// that credentials are not accepted; OneFlow's clients expect 401.
 func statusOf(err error, own bool) int {
 	var known *statusError
 	var refusal *opennebula.Error
@@ -203,7 +203,7 @@ func statusOf(err error, own bool) int {
 	case errors.As(err, &wrong), errors.As(err, &syntax), errors.As(err, &immutable):
 		return http.StatusBadRequest
 	case opennebula.NotBegun(err), opennebula.IsCode(err, opennebula.CodeReplication):
-		// The zone has no leader, or oned is not reached: it will be there again.
+		// The zone has no leader, or oned is unreachable: both pass.
 		return http.StatusServiceUnavailable
 	case errors.As(err, &refusal):
 		switch {
@@ -222,7 +222,7 @@ func statusOf(err error, own bool) int {
 
 const maxListed = 10
 
-// joinedError joins errors in one line: clients show it as it is.
+// joinedError joins errors on one line: clients show it as it is.
 type joinedError []error
 
 // together joins the errors that are not nil.

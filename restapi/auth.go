@@ -19,14 +19,14 @@ import (
 )
 
 const (
-	// refusedTTL is for how long a refusal is remembered: long enough to take
-	// the weight off oned, short enough for a user who corrects a password.
+	// refusedTTL is how long a refusal is remembered: long enough to relieve oned, short enough for a user who corrects a
+	// password.
 	refusedTTL = time.Second
-	// maxChecks is how many requests may wait at once for checks of credentials that were not
-	// accepted before, and as many of those that were. Those with remembered credentials do not wait.
+	// maxChecks is how many requests may wait at once for checks of credentials that were not accepted before, and how many
+	// for checks of those that were. Remembered credentials do not wait.
 	maxChecks = 256
-	// guessesAtOnce is how many of the former oned is asked about at once: whoever guesses
-	// passwords leaves connections to those whose verdicts have expired.
+	// guessesAtOnce is how many of the former are checked at once, so that guessing passwords leaves connections to users
+	// whose verdicts have expired.
 	guessesAtOnce = 4
 	// checkTimeout bounds a check with oned.
 	checkTimeout = 15 * time.Second
@@ -39,7 +39,7 @@ var (
 
 type caller struct{ opennebula.User }
 
-// target is how the server user names the caller in its sessions. A token that is scoped to a group keeps that group.
+// target is the user as the server user names it in its sessions. A token that is scoped to a group keeps that group.
 func (c caller) target() string {
 	if c.Scoped {
 		return c.Identity.UName + ":" + strconv.Itoa(c.EffectiveGID)
@@ -59,16 +59,16 @@ type authenticator struct {
 	now     func() time.Time
 
 	checks singleflight.Group
-	// asking and renewing bound the checks of credentials that were not, and that were
-	// accepted before; guessing is had while oned is asked about one of the former.
+	// asking and renewing bound the checks of credentials that were never accepted, and that were accepted before; guessing
+	// is held while one of the former is checked.
 	asking, renewing, guessing chan struct{}
 
 	mu       sync.Mutex
 	verdicts map[fingerprint]verdict
 }
 
-// fingerprint stands for a name and a secret. Without this process's key it
-// cannot be made, so that guesses cannot be tried on a memory image.
+// fingerprint is a digest of a name and a secret. It needs this process's key, so that passwords cannot be guessed from a
+// memory image.
 type fingerprint [sha256.Size]byte
 
 type verdict struct {
@@ -124,7 +124,7 @@ func (a *authenticator) fingerprint(name, secret string) fingerprint {
 	return fingerprint(mac.Sum(nil))
 }
 
-// recall returns the last verdict, zero if there was none, and whether it still stands.
+// recall returns the last verdict, zero if there was none, and whether it is still valid.
 func (a *authenticator) recall(print fingerprint) (found verdict, fresh bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -132,8 +132,8 @@ func (a *authenticator) recall(print fingerprint) (found verdict, fresh bool) {
 	return found, a.now().Before(found.expires)
 }
 
-// ask has oned check the credentials, once for all requests that wait for the same verdict. It goes on when
-// the client that asked first has gone. Credentials that were accepted not long ago do not wait behind others.
+// ask has oned check the credentials, once for all requests that wait for the same verdict. It continues when the client
+// that asked first disconnects. Credentials that were accepted recently do not wait behind others.
 func (a *authenticator) ask(ctx context.Context, print fingerprint, accepted bool, check func(context.Context) (opennebula.User, time.Time, error)) (verdict, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkTimeout)
 	defer cancel()
@@ -148,7 +148,7 @@ func (a *authenticator) ask(ctx context.Context, print fingerprint, accepted boo
 		return verdict{}, errManyChecks
 	}
 	found, err, _ := a.checks.Do(string(print[:]), func() (any, error) {
-		// A verdict may have come in since it was looked for.
+		// Another request may have stored a verdict in the meantime.
 		if found, fresh := a.recall(print); fresh {
 			return found, nil
 		}
@@ -169,10 +169,10 @@ func (a *authenticator) ask(ctx context.Context, print fingerprint, accepted boo
 	return found.(verdict), nil
 }
 
-// errManyChecks turns away a request whose credentials cannot be checked now.
+// errManyChecks is returned when credentials cannot be checked now.
 var errManyChecks = &busyError{http.StatusServiceUnavailable, time.Second, "too many credentials are being checked; try again"}
 
-// judge makes a verdict of oned's answer, and keeps it no longer than the credentials are valid.
+// judge turns oned's answer into a verdict, and keeps it no longer than the credentials are valid.
 func (a *authenticator) judge(print fingerprint, user opennebula.User, ends time.Time, err error) (verdict, error) {
 	made := verdict{caller: caller{user}, expires: a.now().Add(a.ttl)}
 	if !ends.IsZero() && ends.Before(made.expires) {
@@ -202,7 +202,8 @@ const (
 	loginLife = 8 * time.Hour
 )
 
-// login is what a session's cookie holds, sealed: no password and no token, but a digest by which it ends with them.
+// login is the content of a session's cookie, sealed: no password and no token, but a digest by which the session ends with
+// them.
 type login struct {
 	// User is the user's name, with the group of a scoped token.
 	User  string    `json:"user"`
@@ -210,17 +211,17 @@ type login struct {
 	Ends  time.Time `json:"ends"`
 }
 
-// logins are the page's sessions. They are kept in the browsers' cookies alone, sealed with
-// a key that all APIs of a zone share.
+// logins are the page's sessions. They exist only in the browsers' cookies, sealed with a key that all APIs of a zone
+// share.
 type logins struct {
 	oned sessions
 	box  *seal.Box
-	// sameOrigin refuses changes that other sites have a browser send with its cookie.
+	// sameOrigin refuses changes that other sites make a browser send with its cookie.
 	sameOrigin *http.CrossOriginProtection
 }
 
-// check returns the user of a cookie's value, and when the login ends. Like refused credentials a
-// login that has ended gives an error with CodeAuthentication.
+// check returns the user of a cookie's value, and when the login ends. A login that has ended gives an error with
+// CodeAuthentication, as refused credentials do.
 func (l *logins) check(ctx context.Context, _, cookie string) (opennebula.User, time.Time, error) {
 	ended := &opennebula.Error{Method: "login", Code: opennebula.CodeAuthentication, Message: "the session has ended"}
 	var held login
@@ -253,7 +254,7 @@ func showLogin(_ context.Context, r *request) (answer, error) {
 	return pretty(http.StatusOK, loginView{who.Identity.UName, who.Identity.UID, who.Identity.GName, who.isAdmin()})
 }
 
-// begin makes a session of Basic authentication, for users who log in by themselves.
+// begin starts a session from Basic authentication, for users who log in as themselves.
 func (l *logins) begin(ctx context.Context, r *request) (answer, error) {
 	name, secret, given := r.BasicAuth()
 	if !given || name != r.caller.Identity.UName {
@@ -283,7 +284,7 @@ func (l *logins) end(w http.ResponseWriter, r *http.Request) error {
 func (l *logins) cookie(r *http.Request, value string, life time.Duration) *http.Cookie {
 	return &http.Cookie{
 		Name: loginCookie, Value: value, Path: "/flowjet", MaxAge: int(life / time.Second), HttpOnly: true, SameSite: http.SameSiteStrictMode,
-		// A balancer in front may end TLS.
+		// A load balancer in front may terminate TLS.
 		Secure: r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https",
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/flowjet/flowjet/opennebula"
 )
 
-// documentView is a document as OneFlow shows it, with ids as texts outside of BODY.
+// documentView is a document as OneFlow shows it, with ids outside of BODY as texts.
 type documentView struct {
 	ID          int                    `json:"ID,string"`
 	UID         int                    `json:"UID,string"`
@@ -37,12 +37,12 @@ const (
 	poolEnd   = "\n    ]\n  }\n}"
 	// poolIndent is in front of each line of a document in a list.
 	poolIndent = "      "
-	// documentFrame is about what a document takes beside its body.
+	// documentFrame is about the size of a document without its body.
 	documentFrame = 640
 )
 
-// render writes a document as OneFlow lays it out. A body that is not a JSON object is replaced by
-// one that says so in its log: a client that lists a thousand services must not fail because of one.
+// render writes a document as OneFlow lays it out. A body that is not a JSON object is replaced by one whose log reports
+// that: a client that lists a thousand services must not fail because of one.
 func render(document opennebula.Document, prefix string) []byte {
 	owner := document.Owner
 	view := documentView{
@@ -72,7 +72,7 @@ func unreadable(document opennebula.Document) []byte {
 	switch {
 	case len(document.Body) == 0:
 		message = "the list is too long to show the body of document %[1]d, which is empty or long; read it by itself"
-	case isService: // of which the record is left
+	case isService: // its record exists
 		message = "the body of document %[1]d in OpenNebula is not valid JSON; `oneflow recover %[1]d` writes it as Flowjet has it; else repair it with onedb or delete the document"
 	}
 	body := spec.Body{
@@ -95,8 +95,8 @@ func encodeBody(body spec.Body) []byte {
 	return readable(text)
 }
 
-// readable is a JSON text with <, > and & as themselves, where they were
-// written as \u003c and the like: an elasticity expression should look like one.
+// readable returns a JSON text with \u003c and the like as <, > and & where they were written so: it keeps an elasticity
+// expression readable.
 func readable(text []byte) []byte {
 	if !bytes.Contains(text, []byte(`\u00`)) {
 		return text
@@ -104,7 +104,7 @@ func readable(text []byte) []byte {
 	return []byte(htmlEscapes.Replace(string(text)))
 }
 
-// htmlEscapes takes \\ for itself: what follows it is no escape.
+// htmlEscapes consumes \\ first: the text behind it is no escape.
 var htmlEscapes = strings.NewReplacer(`\\`, `\\`, `\u003c`, "<", `\u003C`, "<", `\u003e`, ">", `\u003E`, ">", `\u0026`, "&")
 
 func show(status int, document opennebula.Document) (answer, error) {
@@ -148,7 +148,7 @@ func listDocuments(documentType int, rendered *memo[[]byte]) endpoint {
 	}
 }
 
-// showDocument answers with the document that the path names: 304 if the client has it already.
+// showDocument answers with the document that the path names, or 304 if the client has it already.
 func showDocument(documentType int) endpoint {
 	return func(ctx context.Context, r *request) (answer, error) {
 		document, err := r.document(ctx, documentType)
@@ -167,16 +167,16 @@ func showDocument(documentType int) endpoint {
 
 const maxMemoBytes = 64 << 20
 
-// memo keeps what was made of documents: of thousands in a list, few have changed since it was
-// read last. It gives back only what was made of the very same document.
+// memo keeps values made of documents: of thousands in a list, few have changed since the last read. It returns a value
+// only for the very same document.
 type memo[T any] struct {
 	make func(opennebula.Document) T
-	// size is about how many bytes a T takes, with its document.
+	// size returns about how many bytes a T takes, with its document.
 	size func(opennebula.Document, T) int
 
 	mu sync.Mutex
-	// made are by the document's id; when they take half of the room they become former, and
-	// what nobody has wanted since they became it is forgotten.
+	// made are by the document's id; when they take half of the limit they become former, and former entries that were not
+	// used meanwhile are dropped.
 	made, former map[int]madeOf[T]
 	bytes        int
 }

@@ -17,9 +17,9 @@ import (
 const (
 	// aliveEvery is the time between the comments that keep a quiet stream open.
 	aliveEvery = 15 * time.Second
-	// eventPatience is how long a client may take to take an event.
+	// eventPatience is how long a client may take to receive an event.
 	eventPatience = 20 * time.Second
-	// rightsTTL is for how long a right to see a service stands.
+	// rightsTTL is how long a right to see a service is remembered.
 	rightsTTL = 5 * time.Second
 	// maxRights bounds how many services' rights a stream remembers.
 	maxRights = 10_000
@@ -50,14 +50,15 @@ type right struct {
 	until   time.Time
 }
 
-// stream streams changes as server-sent events, of the services that the caller may USE: ?service=N for one, ?since=SEQ
-// or Last-Event-ID for those after that event; else those from now on. An event's id is its sequence in the stream FLOW.
+// stream sends changes of the services that the caller may USE as server-sent events: ?service=N for one service,
+// ?since=SEQ or Last-Event-ID for the events after that one; else from now on. An event's id is its sequence in the stream
+// FLOW.
 func (e *events) stream(w http.ResponseWriter, r *http.Request) error {
 	asked, err := e.identify(r)
 	if err != nil {
 		return err
 	}
-	release, ok := e.admission.streams.take(asked.caller.Identity.UID)
+	release, ok := e.admission.streams.acquire(asked.caller.Identity.UID)
 	if !ok {
 		limits := e.admission.limits
 		return &busyError{http.StatusTooManyRequests, 5 * time.Second,
@@ -136,8 +137,8 @@ func (f *follower) send(ctx context.Context, reader *history.Reader) {
 	}
 }
 
-// mayUse reports whether the caller may see a service: oned's answer to one.document.info is the right to USE. A service
-// whose document has gone stays visible to a client that saw it before, and to its owner, whom its record names.
+// mayUse reports whether the caller may see a service: oned's answer to one.document.info is the right to USE. A deleted
+// service stays visible to a client that saw it before, and to its owner, whom its record names.
 func (f *follower) mayUse(ctx context.Context, service int) bool {
 	if f.caller.isAdmin() {
 		return true
@@ -160,8 +161,8 @@ func (f *follower) mayUse(ctx context.Context, service int) bool {
 	return granted
 }
 
-// vouched reports whether the caller's credentials are still accepted: a stream may
-// last for weeks, and a changed password must end it.
+// vouched reports whether the caller's credentials are still accepted: a stream may last for weeks, and a changed password
+// must end it.
 func (f *follower) vouched() bool {
 	now := time.Now()
 	if now.Before(f.recheck) {

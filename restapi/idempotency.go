@@ -27,10 +27,10 @@ const (
 	// keyedTimeout bounds a request with a key.
 	keyedTimeout = 30 * time.Second
 	maxKey       = 255
-	// maxKeptBody is the largest answer that is kept, for a day: a short request may have a
-	// long one. A larger one is made anew.
+	// maxKeptBody is the largest answer that is kept, for a day: a short request may have a long answer. Larger ones are
+	// made anew.
 	maxKeptBody = 16 << 10
-	// madeBy is the attribute by which what a request with a key has made is found again.
+	// madeBy is the attribute that identifies the objects which a request with a key has made.
 	madeBy = spec.CommandAttribute
 	// ownOnly is the pool filter for the caller's own documents.
 	ownOnly = -3
@@ -40,7 +40,7 @@ const (
 type keyed struct {
 	// command is the id of the command that it leads to.
 	command string
-	// again is true if another attempt has not finished: what it made has to be looked for.
+	// again is true if another attempt has not finished: then the objects that it made are searched for.
 	again bool
 	// began is when the first attempt was.
 	began time.Time
@@ -58,12 +58,12 @@ type idempotency struct {
 	now func() time.Time
 }
 
-// once serves a request. One with an Idempotency-Key acts once, whichever API it comes
-// to and however often; all get the first one's answer, for 24 hours.
+// once serves a request. A request with an Idempotency-Key acts once, whichever API receives it and however often; all
+// attempts get the first one's answer, for 24 hours.
 //
-// The key is reserved before anything is done, with the id of the command that the request will lead to.
-// What a request makes carries that id. So an API that finds a reservation without a live holder can go
-// on from where it stopped. Refusals are answers; failures that may pass are not, and free the key.
+// The key is reserved before anything is done, with the id of the command that the request will lead to. The objects that a
+// request makes carry that id. So an API that finds a reservation without a live holder can resume the request. Refusals
+// are stored as answers; failures that may pass are not, and free the key.
 func (s *idempotency) once(ctx context.Context, r *request, serve endpoint) (answer, error) {
 	key := r.Header.Get("Idempotency-Key")
 	if key == "" || r.Method == http.MethodGet || r.dryRun {
@@ -73,12 +73,12 @@ func (s *idempotency) once(ctx context.Context, r *request, serve endpoint) (ans
 	if err != nil {
 		return answer{}, err
 	}
-	// A client that goes away must not stop what it will ask for again.
+	// A client that disconnects must not stop the work: it will ask for the result again.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keyedTimeout)
 	defer cancel()
 	name := keyName(r.caller, key)
 	mine := pipeline.Reservation{Command: rand.Text(), Request: digest, Taken: time.Now().UTC(), Began: s.now().UTC()}
-	held, revision, err := s.take(ctx, name, mine, errKeyBusy)
+	held, revision, err := s.acquire(ctx, name, mine, errKeyBusy)
 	if err != nil {
 		return answer{}, err
 	}
@@ -88,8 +88,8 @@ func (s *idempotency) once(ctx context.Context, r *request, serve endpoint) (ans
 	lease := s.hold(name, held, revision, cancel)
 	r.keyed = &keyed{command: held.Command, again: held.Command != mine.Command, began: held.Began, lease: lease}
 	reply, err := s.carryOut(ctx, r, serve)
-	// Without an answer to keep the key is free again. It is sealed: documents are in it,
-	// with what users have put into them.
+	// Without an answer to keep the key is free again. The answer is sealed: it holds documents, with secrets that users
+	// may have put into them.
 	keep := kept(r, reply, err)
 	if keep != nil && len(keep.Body) > 0 {
 		keep.Body = []byte(s.box.Seal(keep.Body))
@@ -117,11 +117,11 @@ func digestOf(r *request, key string) (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// errKeyBusy asks to come again for the answer of another request with the same key.
+// errKeyBusy is returned while another request with the same key is in progress.
 var errKeyBusy = &busyError{http.StatusConflict, time.Second, "the first request with this Idempotency-Key is still in progress; try again"}
 
-// carryOut serves a request, unless its command has been carried out already:
-// then what it was for may be gone, and only its reply is left.
+// carryOut serves a request, unless its command has been carried out already: then the service may be gone, and only the
+// reply is left.
 func (s *idempotency) carryOut(ctx context.Context, r *request, serve endpoint) (answer, error) {
 	if !r.keyed.again {
 		return serve(ctx, r)
@@ -140,7 +140,7 @@ func (s *idempotency) carryOut(ctx context.Context, r *request, serve endpoint) 
 	return reply, err
 }
 
-// kept is the answer to be given from now on; nil if the request may come again and act.
+// kept returns the answer to be given from now on, or nil if the request may be sent again and act.
 func kept(r *request, reply answer, err error) *pipeline.KeptAnswer {
 	if err != nil {
 		status := statusOf(err, r.own)
@@ -186,7 +186,7 @@ func (k *keyed) allocate(ctx context.Context, oned session, documentType int, na
 	if err != nil || !k.repeated() {
 		return id, err
 	}
-	// A oned that cannot replicate a call executes it when it can again, maybe after the caller has looked for its result.
+	// If oned cannot replicate a call, it executes the call later, maybe after the caller has searched for its result.
 	first, found, err := k.made(ctx, oned, documentType)
 	if err != nil || !found || first == id {
 		return id, err
@@ -223,12 +223,12 @@ func (k *keyed) made(ctx context.Context, oned session, documentType int) (id in
 }
 
 const (
-	// keyLeaseLength is for how long a reservation has to be seen unchanged until another API takes over a request
-	// from one that has died. It is counted by the other's clock, so that the clocks of two hosts need not agree.
+	// keyLeaseLength is how long a reservation has to stay unchanged before another API takes over the request from a dead
+	// one. The other API's clock counts it, so that the clocks of two hosts need not agree.
 	keyLeaseLength = 3 * time.Second
 	// keyRenewal is how often the reservation is renewed while a request is being worked on.
 	keyRenewal = 750 * time.Millisecond
-	// longDead is after how long, by the clocks of both, nobody needs to be waited for.
+	// longDead is the age, by the clocks of both, after which a holder is not waited for.
 	longDead = time.Minute
 	// keyPoll is how often a waiting request reads the reservation.
 	keyPoll = 50 * time.Millisecond
@@ -242,8 +242,9 @@ type reservations struct {
 	logger *slog.Logger
 }
 
-// take reserves a name, or waits until it has an answer, or is held by nobody any more and has been taken over as it was.
-func (s *reservations) take(ctx context.Context, name string, mine pipeline.Reservation, busy error) (held pipeline.Reservation, revision uint64, err error) {
+// acquire reserves a name. While another request holds it, acquire waits for its answer, or until the holder is dead, whose
+// reservation it takes over as it is.
+func (s *reservations) acquire(ctx context.Context, name string, mine pipeline.Reservation, busy error) (held pipeline.Reservation, revision uint64, err error) {
 	held, revision, err = s.queue.Reserve(ctx, name, mine)
 	if err != nil {
 		return held, 0, &queueError{err}
@@ -279,9 +280,9 @@ func (s *reservations) take(ctx context.Context, name string, mine pipeline.Rese
 	return held, revision, nil
 }
 
-// alone makes a change that goes to oned directly, and not through a worker, safe for requests
-// with If-Match: oned has no compare-and-set on documents, so of those requests, whichever API
-// they come to, one is worked on at a time, and the document is held against the tag in that time.
+// alone makes a change that goes to oned directly, and not through a worker, safe for requests with If-Match: oned has no
+// compare-and-set on documents, so one such request is served at a time, whichever API receives it, and the document is
+// compared with the tag in that time.
 func (s *reservations) alone(act documentAction) documentAction {
 	return func(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error) {
 		tags, err := r.tags(ifMatch)
@@ -295,7 +296,7 @@ func (s *reservations) alone(act documentAction) documentAction {
 		defer cancel()
 		name := fmt.Sprintf("lock-%d", document.ID)
 		busy := &busyError{http.StatusConflict, time.Second, fmt.Sprintf("another request with If-Match is changing %s %d; try again", kindNames[document.Type], document.ID)}
-		held, revision, err := s.take(ctx, name, pipeline.Reservation{Command: rand.Text(), Taken: time.Now().UTC()}, busy)
+		held, revision, err := s.acquire(ctx, name, pipeline.Reservation{Command: rand.Text(), Taken: time.Now().UTC()}, busy)
 		if err != nil {
 			return answer{}, err
 		}
@@ -311,13 +312,13 @@ func (s *reservations) alone(act documentAction) documentAction {
 	}
 }
 
-// watchedHolder is what a waiting request has observed of a reservation's holder.
+// watchedHolder is the last state of a reservation that a waiting request has read.
 type watchedHolder struct {
 	revision uint64
 	since    time.Time
 }
 
-// dead reports whether nobody works on what the reservation is for.
+// dead reports whether the reservation's holder has stopped.
 func (w *watchedHolder) dead(held pipeline.Reservation, revision uint64) bool {
 	if revision != w.revision {
 		w.revision, w.since = revision, time.Now()
@@ -325,8 +326,8 @@ func (w *watchedHolder) dead(held pipeline.Reservation, revision uint64) bool {
 	return held.Taken.IsZero() || time.Since(w.since) > keyLeaseLength || time.Since(held.Taken) > longDead
 }
 
-// keyLease is the right to carry out a request with a key. It is renewed until it ends, and
-// lost to another API that has not seen it renewed.
+// keyLease is the right to carry out a request with a key. It is renewed until it ends, and lost to another API if renewals
+// fail for too long.
 type keyLease struct {
 	*reservations
 	name       string
@@ -340,21 +341,20 @@ type keyLease struct {
 	superseded bool
 }
 
-// hold renews a reservation until the lease ends; lost is called if another API takes it.
+// hold renews a reservation until the lease ends; lost is called if another API takes it over.
 func (s *reservations) hold(name string, held pipeline.Reservation, revision uint64, lost context.CancelFunc) *keyLease {
 	life, stop := context.WithCancel(context.Background())
 	l := &keyLease{reservations: s, name: name, lost: lost, stop: stop, held: held, revision: revision, confirmed: time.Now()}
 	l.renewing.Go(func() {
 		for idle.For(life, keyRenewal) == nil {
-			_ = l.confirm(life, 0) // what fails is tried again
+			_ = l.confirm(life, 0) // failures are retried
 		}
 	})
 	return l
 }
 
-// confirm shows the others that the request is being worked on, if that was longer ago than since. It returns errKeyBusy
-// if another API carries the request out. It is also called before something is made: a process that was suspended finds
-// out here.
+// confirm renews the reservation if the last renewal is older than since. It returns errKeyBusy if another API carries the
+// request out. It is also called before anything is made: a process that was suspended finds out here.
 func (l *keyLease) confirm(ctx context.Context, since time.Duration) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -379,8 +379,8 @@ func (l *keyLease) confirm(ctx context.Context, since time.Duration) error {
 	return nil
 }
 
-// end gives the reservation up, with the answer that is kept, even if the client has gone, unless another API has taken
-// it. Where that fails the lease ends by itself.
+// end releases the reservation, with the answer that is kept, even if the client has disconnected, unless another API has
+// taken it over. If that fails the lease expires.
 func (l *keyLease) end(ctx context.Context, kept *pipeline.KeptAnswer) (superseded bool) {
 	l.stop()
 	l.renewing.Wait()

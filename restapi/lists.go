@@ -16,23 +16,24 @@ import (
 )
 
 const (
-	// listLife is for how long a list is kept. It bounds for how long somebody is shown what oned would not show
-	// any more, where no event told: a publisher of events may drop some, and a oned of another zone changes
-	// users without telling. oned itself reads the rules of a federation anew that often (MANAGER_TIMER).
+	// listLife is how long a list is kept. It bounds for how long a document is still shown that oned would not show any
+	// more, where no event reported the change: a publisher of events may drop some, and a oned of another zone changes
+	// users without an event. oned itself reads the rules of a federation anew that often (MANAGER_TIMER).
 	listLife = 15 * time.Second
 	// maxKeptBytes bounds the texts that are kept, maxKeptLists the lists.
 	maxKeptBytes = 64 << 20
 	maxKeptLists = 500
-	// mostChanges bounds the changes that are read of a list, and mostRefreshed the documents
-	// that are read one by one: beyond that, oned's list costs less.
+	// mostChanges bounds the changes that are read for a list, and mostRefreshed the documents that are read one by one:
+	// beyond that, oned's list costs less.
 	mostChanges, mostRefreshed = 100, 10
 	refreshedAtOnce            = 4
 )
 
-// lists keeps what oned has listed for users, as long as bridges hear everything that could change it: what has changed
-// since is read anew. Who may see what is oned's decision alone: each user's list is what oned answered to that user.
+// lists keeps oned's lists of documents for users, as long as bridges hear every call that could change them: documents
+// that changed since are read anew. Who may see a document is oned's decision alone: each user's list is oned's answer to
+// that user.
 type lists struct {
-	// own is what this API has written, of which its next answer has to know.
+	// own are this API's own writes, which its next answer has to include.
 	own     *writes
 	queue   queue
 	hearing func() string
@@ -54,30 +55,30 @@ func newLists(own *writes, q queue, hearing func() string) *lists {
 }
 
 type list struct {
-	// turn is taken by whoever reads or replaces what is listed.
-	turn chan struct{}
+	// lock is held by the request that reads or replaces the list.
+	lock chan struct{}
 	listed
 }
 
 type listed struct {
-	// asked is when oned listed it, heard what bridges heard calls on; point and wrote are up to where it is up to date.
+	// asked is when oned listed it, heard the connection on which bridges heard calls; the list is up to date up to point
+	// and wrote.
 	asked time.Time
 	heard string
 	point changes.Point
 	wrote int
-	// documents and decided are replaced, never changed: others may be reading them. decided
-	// are services whose records have changed since oned listed them.
+	// documents and decided are replaced, never changed: other requests may be reading them. decided are services whose
+	// records have changed since oned listed them.
 	documents []opennebula.Document
 	decided   map[int]bool
 }
 
-// documents lists all documents of a type that a user may see. Those of services that are
-// decided may be behind their records.
+// documents lists all documents of a type that a user may see. Those of services in decided may be behind their records.
 func (l *lists) documents(ctx context.Context, key listKey) (found []opennebula.Document, decided map[int]bool, err error) {
 	if heard := l.hearing(); heard != "" && l.queue.State().Connected && ctx.Value(uncached{}) == nil {
 		kept := l.of(key)
 		select {
-		case kept.turn <- struct{}{}:
+		case kept.lock <- struct{}{}:
 		case <-ctx.Done():
 			return nil, nil, ctx.Err()
 		}
@@ -93,8 +94,8 @@ func (l *lists) documents(ctx context.Context, key listKey) (found []opennebula.
 // uncached is in the context of requests that ask for what oned lists now.
 type uncached struct{}
 
-// errNotKept is returned where oned has to be asked as if nothing was kept: NATS does not
-// answer, or it is not certain who leads the zone.
+// errNotKept is returned when oned has to be asked as if nothing was kept: NATS does not answer, or it is not certain which
+// server leads the zone.
 var errNotKept = errors.New("lists are not kept now")
 
 func (l *lists) of(key listKey) *list {
@@ -104,7 +105,7 @@ func (l *lists) of(key listKey) *list {
 		if len(l.kept) >= maxKeptLists {
 			l.forget()
 		}
-		l.kept[key] = &list{turn: make(chan struct{}, 1)}
+		l.kept[key] = &list{lock: make(chan struct{}, 1)}
 	}
 	return l.kept[key]
 }
@@ -115,11 +116,11 @@ func (l *lists) forget() {
 	l.bytes = 0
 }
 
-// keep brings a list up to date, or replaces it, and ends the caller's turn.
+// keep brings a list up to date, or replaces it, and releases its lock.
 func (l *lists) keep(ctx context.Context, key listKey, kept *list, heard string) ([]opennebula.Document, map[int]bool, error) {
-	defer func() { <-kept.turn }()
+	defer func() { <-kept.lock }()
 	wrote := l.own.position()
-	limited, cancel := context.WithTimeout(ctx, readRecord)
+	limited, cancel := context.WithTimeout(ctx, recordPatience)
 	defer cancel()
 	point, err := l.queue.LastChange(limited)
 	if err != nil {
@@ -152,7 +153,7 @@ func sizeOfAll(documents []opennebula.Document) (size int) {
 	return size
 }
 
-// admit makes room for a list of so many bytes, and reports whether there is any.
+// admit makes room for a list of so many bytes, and reports whether it succeeded.
 func (l *lists) admit(key listKey, kept *list, size int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -170,8 +171,8 @@ func (l *lists) admit(key listKey, kept *list, size int) bool {
 	return true
 }
 
-// follow brings a list up to date with what has changed up to a point, and reports whether
-// it has: not where anything may have changed, or so much that oned's list costs less.
+// follow applies the changes up to a point to a list, and reports whether it could: not where anything may have changed, or
+// so much that oned's list costs less.
 func (l *lists) follow(ctx context.Context, oned session, documentType int, kept *listed, point changes.Point) bool {
 	changed, known, err := l.queue.ChangedBetween(ctx, kept.point, point, mostChanges)
 	own, complete := l.own.since(kept.wrote)
@@ -224,9 +225,9 @@ func (k *listed) refresh(ctx context.Context, oned session, documentType int, id
 			documents[at] = found[i]
 		case err == nil:
 			if len(documents) < 2 {
-				return false // in which order oned lists them is not known
+				return false // oned's order of them is not known
 			}
-			documents = slices.Insert(documents, placeOf(documents, id), found[i])
+			documents = slices.Insert(documents, indexOf(documents, id), found[i])
 		case opennebula.IsCode(err, opennebula.CodeNoExists) && at >= 0:
 			documents = slices.Delete(documents, at, at+1)
 		case opennebula.IsCode(err, opennebula.CodeNoExists), opennebula.IsCode(err, opennebula.CodeAuthorization) && at < 0:
@@ -238,8 +239,8 @@ func (k *listed) refresh(ctx context.Context, oned session, documentType int, id
 	return true
 }
 
-// placeOf is where a list, in the order of ids or against it, has a new document.
-func placeOf(documents []opennebula.Document, id int) int {
+// indexOf returns the index of a new document in a list, which is in ascending or descending order of ids.
+func indexOf(documents []opennebula.Document, id int) int {
 	descending := documents[0].ID > documents[1].ID
 	at, _ := slices.BinarySearchFunc(documents, id, func(d opennebula.Document, id int) int {
 		if descending {

@@ -222,7 +222,7 @@ func TestNewDocumentsAreListedWhereOnedListsThem(t *testing.T) {
 		ids      []int
 		id, want int
 	}{{[]int{1, 3}, 5, 2}, {[]int{1, 3}, 2, 1}, {[]int{3, 1}, 5, 0}, {[]int{3, 1}, 2, 1}, {[]int{3, 1}, 0, 2}} {
-		if at := placeOf(of(c.ids...), c.id); at != c.want {
+		if at := indexOf(of(c.ids...), c.id); at != c.want {
 			t.Errorf("%d in %v: at %d, want %d", c.id, c.ids, at, c.want)
 		}
 	}

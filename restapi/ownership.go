@@ -27,7 +27,7 @@ type ownership struct {
 // changeOwner gives a document to another user or group; unchanged leaves one as it is.
 type changeOwner func(ctx context.Context, r *request, document opennebula.Document, uid, gid int) error
 
-// giving reads owner_id and, if it is there, group_id; for a change of the group only group_id.
+// giving reads owner_id and, if present, group_id; for a change of the group only group_id.
 func giving(change changeOwner, owner bool) documentAction {
 	return func(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error) {
 		uid, gid, what := unchanged, unchanged, "change the group of"
@@ -46,7 +46,7 @@ func giving(change changeOwner, owner bool) documentAction {
 	}
 }
 
-// ownerID is the id of a user or a group, which may be given by its name in a list of oned's: the user only finds
+// ownerID returns the id of a user or a group, which may be given by its name in a list of oned's: a user finds only those
 // whom he may see there.
 func ownerID(ctx context.Context, params attributes, parameter string, list func(context.Context) ([]opennebula.PoolEntry, error)) (int, error) {
 	id, err := params.owner(parameter)
@@ -65,11 +65,11 @@ func ownerID(ctx context.Context, params attributes, parameter string, list func
 	return entries[at].ID, nil
 }
 
-// change gives a service's document, its VMs, virtual routers and own networks to another user or group, as the caller. If one
-// of them cannot be moved, those that were are moved back.
+// change gives a service's document, its VMs, virtual routers and own networks to another user or group, as the caller. If
+// one of them cannot be moved, those that were are moved back.
 //
-// The document goes first. Then the worker's answer is waited for: what it was making for the former owner is in the document
-// by then, and what it makes afterwards is the new owner's. So all VMs of a service that is being deployed are moved.
+// The document goes first. Then change waits for the worker's answer: the document names everything made for the former
+// owner by then, and anything made afterwards is the new owner's. So all VMs of a service that is being deployed are moved.
 func (o *ownership) change(ctx context.Context, r *request, service opennebula.Document, uid, gid int) error {
 	var undo []func(context.Context) error
 	move := func(do func(ctx context.Context, uid, gid int) error, was one.Identity) error {
@@ -100,8 +100,8 @@ func (o *ownership) change(ctx context.Context, r *request, service opennebula.D
 	return nil
 }
 
-// ownerPatience is the factor by which the wait for a worker that may be making VMs is
-// longer than that for a command's answer: an instantiate takes its time.
+// ownerPatience is the factor by which the wait for a worker that may be making VMs is longer than the wait for a command's
+// answer: an instantiate takes time.
 const ownerPatience = 6
 
 type possession struct {
@@ -110,8 +110,8 @@ type possession struct {
 	chown func(ctx context.Context, uid, gid int) error
 }
 
-// possessions returns what a service has once its worker knows of the new owner: its virtual
-// routers, which take their VMs along, the VMs of its other roles, and the networks that it has made, as far as they still exist.
+// possessions returns the objects of a service once its worker knows of the new owner: its virtual routers, which take
+// their VMs along, the VMs of its other roles, and the networks that it has made, as far as they still exist.
 //
 // A VM, router or network that somebody has written into the document and that is not the service's keeps its owner.
 func (o *ownership) possessions(ctx context.Context, r *request, service opennebula.Document) ([]possession, error) {
@@ -149,8 +149,8 @@ func (o *ownership) possessions(ctx context.Context, r *request, service openneb
 	return append(all, networks...), err
 }
 
-// networksOf returns the networks that the service has made for itself: only their owner's service can delete them. They are
-// read by the server, for their owner gives others no right to them.
+// networksOf returns the networks that the service has made for itself: only their owner's service can delete them. The
+// server user reads them, because their owner gives others no right to them.
 func networksOf(ctx context.Context, server, caller session, service spec.Service) ([]possession, error) {
 	var networks []possession
 	for _, own := range flow.OwnNetworks(service) {
@@ -170,8 +170,8 @@ func networksOf(ctx context.Context, server, caller session, service spec.Servic
 	return networks, nil
 }
 
-// awaitWorker has the service's worker carry out an update that changes nothing: it does so after everything queued before, and
-// with the document read again. Without an answer in time the change goes on with what is known so far.
+// awaitWorker has the service's worker carry out an update that changes nothing: the worker does so after everything queued
+// before, and with the document read again. Without an answer in time the change continues with what is known so far.
 func (o *ownership) awaitWorker(ctx context.Context, r *request, service int) error {
 	if err := o.commands.available(); err != nil {
 		return err
@@ -187,7 +187,7 @@ func (o *ownership) awaitWorker(ctx context.Context, r *request, service int) er
 	return err
 }
 
-// putBack undoes in reverse order, even if the client has gone.
+// putBack undoes the changes in reverse order, even if the client has disconnected.
 func putBack(ctx context.Context, undo []func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
@@ -213,7 +213,7 @@ func routerOf(ctx context.Context, oned session, id int, service spec.Service) (
 		facts[vm], err = oned.VM(ctx, vm)
 		switch {
 		case opennebula.IsCode(err, opennebula.CodeNoExists):
-			facts[vm] = one.VM{ID: vm, State: one.VMDone} // it does not tell whose the router is, as one that oned still shows
+			facts[vm] = one.VM{ID: vm, State: one.VMDone} // like a VM that oned still shows, it does not name its router's owner
 		case err != nil:
 			return nil, fmt.Errorf("read VM %d of virtual router %d: %w", vm, id, err)
 		}
@@ -251,8 +251,8 @@ func (o *ownership) nodesOf(ctx context.Context, oned session, role spec.Role, s
 	return vms, nil
 }
 
-// owns reports whether a node's VM is the service's. The record, which tells of a VM whose user template was replaced that
-// it is, is read once, and only where the VM itself does not tell.
+// owns reports whether a node's VM is the service's. The record, which identifies a VM whose user template was replaced, is
+// read once, and only if the VM does not name its service.
 func (c *commands) owns(ctx context.Context, service *spec.Service, vm one.VM) (bool, error) {
 	if service.Owns(vm) || service.Made != nil {
 		return service.Owns(vm), nil

@@ -38,7 +38,7 @@ func servePage(w http.ResponseWriter, r *http.Request) {
 	header.Set("Content-Security-Policy", pagePolicy)
 	header.Set("Referrer-Policy", "no-referrer")
 	header.Set("Cross-Origin-Opener-Policy", "same-origin")
-	_, _ = w.Write(text) // an error means that the client has gone
+	_, _ = w.Write(text) // an error means that the client has disconnected
 }
 
 // openAPI describes both APIs; a test holds it against the routes.

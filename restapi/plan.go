@@ -28,7 +28,7 @@ type planner struct {
 	settings flow.Settings
 }
 
-// plan answers what a command would do, and changes nothing.
+// plan returns what a command would do, and changes nothing.
 func (p *planner) plan(ctx context.Context, r *request, service opennebula.Document, command flow.Command) (answer, error) {
 	body, _, err := spec.ReadService(service.Body)
 	if err != nil {
@@ -50,12 +50,12 @@ func (p *planner) plan(ctx context.Context, r *request, service opennebula.Docum
 	if err != nil {
 		return answer{}, fmt.Errorf("plan for service %d: %w", service.ID, err)
 	}
-	view := foretell(first, facts, input.Now, p.settings)
+	view := predict(first, facts, input.Now, p.settings)
 	view.Verb, view.Service = command.Verb, service.ID
 	return pretty(http.StatusOK, view)
 }
 
-// input is what a decision about a service as it is now depends on.
+// input returns the planner's input for a decision about a service as it is now.
 func (p *planner) input(ctx context.Context, service opennebula.Document, body spec.Body, facts flow.Facts) (flow.Input, error) {
 	var record pipeline.Record
 	if service.ID > 0 {
@@ -98,7 +98,7 @@ func readFacts(ctx context.Context, oned session, body spec.Body) (flow.Facts, e
 }
 
 const (
-	// maxPlanned bounds the work for a plan: the roles and VMs that all its steps look at, and stepCost for each step.
+	// maxPlanned bounds the work for a plan: the roles and VMs that all its steps visit, and stepCost for each step.
 	maxPlanned = 60_000
 	stepCost   = 200
 	// firstSimulated is the id of the first VM that a plan makes up.
@@ -110,14 +110,14 @@ type simulation struct {
 	next  int
 }
 
-// foretell returns what a decision leads to if everything goes well. It plays it, and all decisions that follow, in a world
-// in which every call to oned succeeds, until nothing can follow, the outcome of a step cannot be known or maxPlanned is reached. It
-// changes facts.
-func foretell(decision flow.Decision, facts flow.Facts, now time.Time, settings flow.Settings) schema.Plan {
+// predict returns the outcome of a decision if everything goes well. It simulates the decision, and all that follow, in a
+// world in which every call to oned succeeds, until nothing can follow, the outcome of a step cannot be known or maxPlanned
+// is reached. It changes facts.
+func predict(decision flow.Decision, facts flow.Facts, now time.Time, settings flow.Settings) schema.Plan {
 	w := simulation{facts: facts, next: firstSimulated}
 	view := schema.Plan{Steps: []schema.PlanStep{}}
 	waits := ""
-	for looked := 0; looked < maxPlanned; looked += stepCost + len(w.facts) + len(decision.State.Service.Body.Roles) {
+	for visited := 0; visited < maxPlanned; visited += stepCost + len(w.facts) + len(decision.State.Service.Body.Roles) {
 		step := schema.PlanStep{WaitsFor: waits, Changes: append([]flow.Change{}, decision.Changes...), Actions: []schema.PlanAction{}}
 		for i, change := range step.Changes {
 			if change.VM != nil && *change.VM >= firstSimulated {
@@ -178,7 +178,8 @@ func waitsFor(step schema.PlanStep) string {
 	return strings.Join(parts, ", ")
 }
 
-// apply has an action succeed, and returns the state that follows; false for an action whose outcome cannot be known.
+// apply simulates an action's success, and returns the state that follows; false for an action whose outcome cannot be
+// known.
 func (w *simulation) apply(state flow.State, action flow.Action) (flow.State, bool) {
 	service := state.Service
 	switch action.Kind {
@@ -222,7 +223,7 @@ func (w *simulation) apply(state flow.State, action flow.Action) (flow.State, bo
 	return state, true
 }
 
-// present is an action as it is shown: VMs that exist in the plan only by their names.
+// present returns an action as it is shown: VMs that exist in the plan only by their names.
 func (w *simulation) present(action flow.Action) schema.PlanAction {
 	shown := schema.PlanAction{Do: action.Kind, Role: cmp.Or(action.Role, action.Intent.Role, action.Router.Role), Call: action.Call, Name: action.Intent.Name, OnHold: action.Intent.Hold, Network: action.Network.Called}
 	switch {

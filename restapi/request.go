@@ -28,7 +28,7 @@ type request struct {
 	keyed *keyed
 	// own is true below ownPrefix.
 	own, dryRun bool
-	// text is the body as far as it was received, and textErr why it was not received as a whole.
+	// text is the body as far as it was received, and textErr the reason why the rest was not.
 	text    []byte
 	textErr error
 }
@@ -37,7 +37,7 @@ type endpoint func(ctx context.Context, r *request) (answer, error)
 
 func isOwn(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, ownPrefix+"/") }
 
-// id returns an id in the path. What is not a number is the id of nothing.
+// id returns an id in the path. A text that is not a number is the id of nothing.
 func (r *request) id(wildcard, what string) (int, error) {
 	text := r.PathValue(wildcard)
 	id, err := strconv.ParseInt(text, 10, 32)
@@ -47,8 +47,8 @@ func (r *request) id(wildcard, what string) (int, error) {
 	return int(id), nil
 }
 
-// newCommand returns a command of the request's caller. Its id cannot be guessed, and is the
-// same again for a request with a key.
+// newCommand returns a command of the request's caller. Its id cannot be guessed, and stays the same when a request with a
+// key is repeated.
 func (r *request) newCommand(service int, verb flow.Verb, arguments any) (flow.Command, error) {
 	command := flow.Command{ID: rand.Text(), Verb: verb, Service: service, User: r.caller.Identity}
 	if r.keyed != nil {
@@ -69,8 +69,8 @@ var kindNames = map[int]string{
 	spec.DocumentTypeServiceTemplate: "service template",
 }
 
-// document reads the document that the path names, as the caller, and holds it against a changing
-// request's If-Match. A document of another type is not found: its id must not open it by the wrong path.
+// document reads the document that the path names, as the caller, and compares it with a changing request's If-Match. A
+// document of another type is not found: its id must not open it by the wrong path.
 func (r *request) document(ctx context.Context, documentType int) (opennebula.Document, error) {
 	id, err := r.id("id", kindNames[documentType])
 	if err != nil {
@@ -80,9 +80,8 @@ func (r *request) document(ctx context.Context, documentType int) (opennebula.Do
 	if err != nil {
 		return found, err
 	}
-	// To refuse here spares others the wait. What counts is the second check: the worker's
-	// when it carries the command out, or that of reservations.alone. It is the only one
-	// where an earlier attempt at the request may have changed the document.
+	// A refusal here spares the others the wait. The second check decides: the worker's when it carries the command out, or
+	// that of reservations.alone. It is the only one where an earlier attempt at the request may have changed the document.
 	tags, err := r.tags(ifMatch)
 	if err == nil && !found.Matches(tags) && !r.keyed.repeated() {
 		err = changed(found)
@@ -106,15 +105,15 @@ func (r *request) read(ctx context.Context, documentType, id int) (opennebula.Do
 	return found, nil
 }
 
-// mayManage returns an error unless the caller has MANAGE on a document. It is called before
-// a change is queued: the worker acts as the service's owner and cannot check it any more.
+// mayManage returns an error unless the caller has MANAGE on a document. It is called before a change is queued: the worker
+// acts as the service's owner and cannot check the right any more.
 //
-// Where the permission bits grant it that is the answer, because OpenNebula's ACL rules only ever add
-// rights. Only the group that certainly counts is compared: a scoped token takes all others away. Where
-// they do not, an ACL rule may, and where the document is locked, nobody may but the lock's owner and
-// administrators: oned is asked through one.document.chown with -1 for user and group, for which it demands
-// MANAGE and then sets nothing. Renaming a document to its own name would not do: oned answers that with
-// success before it looks at the caller's rights, and a rename by somebody else in between would be undone.
+// Where the permission bits grant MANAGE they suffice, because OpenNebula's ACL rules only ever add rights. Only the group
+// that certainly counts is compared: a scoped token removes all others. Where the bits do not grant it, an ACL rule may,
+// and a locked document can be managed only by the lock's owner and administrators: oned is asked through
+// one.document.chown with -1 for user and group, for which it demands MANAGE and then sets nothing. Renaming a document to
+// its own name would not do: oned reports success before it checks the caller's rights, and a rename by somebody else in
+// between would be undone.
 func (r *request) mayManage(ctx context.Context, document opennebula.Document) error {
 	bits := document.Permissions
 	granted := r.caller.isAdmin() ||
@@ -130,7 +129,7 @@ func (r *request) mayManage(ctx context.Context, document opennebula.Document) e
 	return nil
 }
 
-// granting adds to a refusal for a missing right who can grant it.
+// granting adds to a refusal for a missing right which users can grant it.
 func granting(err error) error {
 	if opennebula.IsCode(err, opennebula.CodeAuthorization) {
 		return fmt.Errorf("%w; its owner or an administrator can grant the right", err)
@@ -145,11 +144,11 @@ func changed(document opennebula.Document) error {
 
 const (
 	ifMatch = "If-Match"
-	// maxTags bounds how many entity tags it may have.
+	// maxTags bounds how many entity tags the header may have.
 	maxTags = 32
 )
 
-// tags are the entity tags of a header. If-Match is for changing requests.
+// tags returns the entity tags of a header. If-Match is for changing requests.
 func (r *request) tags(header string) (tags []string, err error) {
 	for tag := range strings.SplitSeq(strings.Join(r.Header.Values(header), ","), ",") {
 		if tag = strings.TrimSpace(tag); tag != "" {
@@ -224,9 +223,9 @@ func (r *request) action() (action, error) {
 	return read, err
 }
 
-// What the values of parameters mean is decided here, once for each type of parameter, by what OneFlow's clients
-// mean: Sunstone writes numbers as texts and sends what was not filled in as an empty text, goca sends -1 for what is to
-// stay and null for what is not there. docs/api.md has the table.
+// The meaning of parameters' values is decided here, once for each type of parameter, by OneFlow's clients: Sunstone writes
+// numbers as texts and sends an empty text for an empty field, goca sends -1 for a value that is to stay and null for one
+// that is missing. docs/api.md has the table.
 
 func (a attributes) has(name string) bool {
 	value, found := a[name]
@@ -240,7 +239,7 @@ func (a attributes) wrong(name, must string) error {
 	return badRequest("%q must be %s", name, must)
 }
 
-// scalar is the text of a text, number or boolean; not ok for an object or an array, and for what is not there.
+// scalar returns the text of a text, number or boolean; ok is false for an object, an array and a missing attribute.
 func (a attributes) scalar(name string) (text string, ok bool) {
 	value := bytes.TrimSpace(a[name])
 	if !a.has(name) || value[0] == '{' || value[0] == '[' {
@@ -252,7 +251,7 @@ func (a attributes) scalar(name string) (text string, ok bool) {
 	return string(value), true
 }
 
-// text is an attribute that has to be a text, and not an empty one.
+// text returns an attribute that has to be a text, and not an empty one.
 func (a attributes) text(name string) (string, error) {
 	var value string
 	if !a.has(name) || json.Unmarshal(a[name], &value) != nil {
@@ -264,7 +263,7 @@ func (a attributes) text(name string) (string, error) {
 	return value, nil
 }
 
-// name is a text that oned can take as a name.
+// name returns a text that oned accepts as a name.
 func (a attributes) name(name string) (string, error) {
 	value, err := a.text(name)
 	if err == nil && one.BeyondBMP(value) {
@@ -273,7 +272,7 @@ func (a attributes) name(name string) (string, error) {
 	return value, err
 }
 
-// note is a text that may be left out or empty, or be written as a number.
+// note returns a text that may be missing or empty, or be written as a number.
 func (a attributes) note(name string) (string, error) {
 	text, ok := a.scalar(name)
 	if !ok && a.has(name) {
@@ -282,7 +281,7 @@ func (a attributes) note(name string) (string, error) {
 	return text, nil
 }
 
-// number is a whole number, or a text of one: 2, "2", " 2 " and 2.0. blank reports whether it is an empty text.
+// number returns a whole number, or a text of one: 2, "2", " 2 " and 2.0. blank reports whether it is an empty text.
 func (a attributes) number(name string) (number int, blank, ok bool) {
 	text, ok := a.scalar(name)
 	text = strings.TrimSpace(text)
@@ -298,10 +297,10 @@ func (a attributes) whole(name string) (int, error) {
 	return number, nil
 }
 
-// unchanged stands for a user or a group that is to stay as it is, for oned too.
+// unchanged leaves a user or a group as it is, for oned too.
 const unchanged = -1
 
-// owner is the id of a user or a group. -1 and an empty text leave it as it is.
+// owner returns the id of a user or a group. -1 and an empty text leave it as it is.
 func (a attributes) owner(name string) (int, error) {
 	id, blank, ok := a.number(name)
 	switch {
@@ -313,7 +312,7 @@ func (a attributes) owner(name string) (int, error) {
 	return id, nil
 }
 
-// spacing is a number that spreads actions over VMs: as configured if it is not there; 0, what is below and an empty
+// spacing returns a number that spreads actions over VMs: as configured if it is missing; 0, negative numbers and an empty
 // text switch it off.
 func (a attributes) spacing(name string, configured int) (int, error) {
 	number, blank, ok := a.number(name)
@@ -328,7 +327,7 @@ func (a attributes) spacing(name string, configured int) (int, error) {
 	return max(number, 0), nil
 }
 
-// flag is true or false, or a text or number that stands for it; false if it is not there or empty.
+// flag returns true or false, also from a text or number for it; false if it is missing or empty.
 func (a attributes) flag(name string) (bool, error) {
 	if !a.has(name) {
 		return false, nil
@@ -352,7 +351,7 @@ func readFlag(text string) (set, known bool) {
 	return false, false
 }
 
-// octet is three octal digits, as a text or a number. Leading zeros may be missing: goca drops them.
+// octet returns three octal digits, from a text or a number. Leading zeros may be missing: goca drops them.
 func (a attributes) octet(name string) (string, error) {
 	text, ok := a.scalar(name)
 	digits := strings.TrimLeft(strings.TrimSpace(text), "0")
@@ -365,8 +364,8 @@ func (a attributes) octet(name string) (string, error) {
 	return fmt.Sprintf("%03s", digits), nil
 }
 
-// recursive is how far a clone goes. As with OneFlow everything but "none" and "all" stands for the VM templates: true, false
-// and nothing, too.
+// recursive returns how far a clone goes. As with OneFlow every value but "none" and "all" means the VM templates: true,
+// false and no value, too.
 func (a attributes) recursive(name string) reach {
 	text, _ := a.scalar(name)
 	switch far := reach(text); far {
@@ -376,8 +375,8 @@ func (a attributes) recursive(name string) reach {
 	return reachTemplates
 }
 
-// deletes is how far a deletion goes: none if it is not there or empty. Unlike a clone, which only makes more than
-// was wanted, it is not to go further than was asked.
+// deletes returns how far a deletion goes: none if it is missing or empty. Unlike a clone, which only makes more than
+// wanted, a deletion must not go further than asked.
 func (a attributes) deletes(name string) (reach, error) {
 	text, ok := a.scalar(name)
 	switch far := reach(text); far {

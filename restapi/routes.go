@@ -48,7 +48,7 @@ func (s *Server) routes(users *authenticator, oned sessions, box *seal.Box) map[
 	templates := &templates{commands: queued, shared: shared, logger: s.logger}
 	rendered := newRendered()
 	all := map[string]http.Handler{}
-	// OneFlow's calls are there twice: below ownPrefix with statuses that say what they mean.
+	// OneFlow's calls exist twice: below ownPrefix with the usual statuses.
 	for pattern, call := range map[string]endpoint{
 		"GET /service":                                        listDocuments(spec.DocumentTypeService, rendered),
 		"GET /service/{id}":                                   showDocument(spec.DocumentTypeService),
@@ -95,8 +95,8 @@ func (s *Server) routes(users *authenticator, oned sessions, box *seal.Box) map[
 	return all
 }
 
-// mux serves all paths. What does not match exactly is not found, other methods
-// and trailing slashes included, as with OneFlow.
+// mux serves all paths. A path that does not match exactly is not found, nor is one with another method or a trailing
+// slash, as with OneFlow.
 func (s *Server) mux() http.Handler {
 	mux := http.NewServeMux()
 	for pattern, handler := range s.patterns {
@@ -142,7 +142,7 @@ func (d *dispatcher) identify(r *http.Request) (*request, error) {
 	query := r.URL.Query()
 	dryRun, known := readFlag(query.Get("dry_run"))
 	if !known || query.Has("dry_run") && query.Get("dry_run") == "" {
-		return nil, badRequest("dry_run must be true or false") // the change must not be made because somebody spelled it otherwise
+		return nil, badRequest("dry_run must be true or false") // a misspelled dry run must not make the change
 	}
 	asked := &request{Request: r, caller: who, oned: d.oned.as(who.target()), own: isOwn(r), dryRun: dryRun}
 	if dryRun {
@@ -174,7 +174,7 @@ func (d *dispatcher) handler(serve endpoint) http.Handler {
 	})
 }
 
-// failing is a handler whose error is its answer.
+// failing is a handler whose error becomes its answer.
 type failing func(w http.ResponseWriter, r *http.Request) error
 
 func (f failing) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -183,16 +183,16 @@ func (f failing) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// middleware is around all paths: it logs, counts and traces requests, and recovers from panics.
+// middleware wraps all paths: it logs, counts and traces requests, and recovers from panics.
 type middleware struct {
 	metrics *metrics
 	logger  *slog.Logger
-	// next serves requests, and packed the same with what it answers compressed.
+	// next serves requests; packed does the same and compresses its answers.
 	next, packed http.Handler
 }
 
-// newMiddleware compresses what is sent of the page and of Flowjet's own API, but for event streams. OneFlow's paths
-// answer as OneFlow does.
+// newMiddleware compresses the page and the answers of Flowjet's own API, but not event streams. OneFlow's paths answer as
+// OneFlow does.
 func newMiddleware(counts *metrics, logger *slog.Logger, next http.Handler) *middleware {
 	types := []string{jsonType, problemType, "text/html", "text/css", "text/javascript", "image/svg+xml"}
 	compress, err := gzhttp.NewWrapper(gzhttp.MinSize(1400), gzhttp.ContentTypes(types))
@@ -202,7 +202,7 @@ func newMiddleware(counts *metrics, logger *slog.Logger, next http.Handler) *mid
 	return &middleware{counts, logger, next, compress(next)}
 }
 
-// recorder is where a request is answered. It holds what is logged of it.
+// recorder passes an answer on, and records what is logged of it.
 type recorder struct {
 	http.ResponseWriter
 	status int
@@ -245,11 +245,11 @@ func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 // givenID matches the request ids that are taken from clients; anything else would let them write into the log.
 var givenID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
-// statusClientGone stands in log, metrics and traces for a request whose client hung up:
-// what failed because of that is no failure of Flowjet's. The number is nginx's.
+// statusClientGone is the status in log, metrics and traces of a request whose client disconnected: failures because of
+// that are not Flowjet's. The number is nginx's.
 const statusClientGone = 499
 
-// ServeHTTP gives the request its id, counts it and writes its line.
+// ServeHTTP gives the request its id, counts it and logs it.
 func (m *middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
 	about := &recorder{ResponseWriter: w, id: r.Header.Get("X-Request-Id")}
@@ -258,11 +258,11 @@ func (m *middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	header := w.Header()
 	header.Set("X-Request-Id", about.id)
-	// OneFlow's content type is HTML; nothing in an answer may act.
+	// OneFlow's content type is HTML; no answer may run scripts.
 	header.Set("Content-Security-Policy", "default-src 'none'; sandbox")
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Cache-Control", "no-store")
-	// The client's trace goes on, if it sends one. Without a provider the tracer does nothing.
+	// The trace continues the client's, if the request has one. Without a provider the tracer does nothing.
 	ctx := propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
 	ctx, span := otel.Tracer("github.com/flowjet/flowjet/restapi").Start(ctx, r.Method, trace.WithSpanKind(trace.SpanKindServer))
 	defer span.End()
@@ -286,7 +286,7 @@ func (m *middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		span.SetStatus(codes.Error, http.StatusText(about.status))
 		level = slog.LevelWarn
 	case r.Method == http.MethodGet && about.status < http.StatusBadRequest:
-		level = slog.LevelDebug // reads that worked
+		level = slog.LevelDebug // successful reads
 	}
 	attributes := []slog.Attr{
 		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", about.status),
@@ -299,7 +299,8 @@ func (m *middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	m.logger.LogAttrs(r.Context(), level, "request", attributes...)
 }
 
-// loggable is an error's text, but for errors of a body, which go to the client alone: they may quote it.
+// loggable returns an error's text, but not that of an error about a body, which only the client gets: it may quote the
+// body.
 func loggable(err error) string {
 	if wrong, is := errors.AsType[template.Violations](err); is && len(wrong) > 0 {
 		return fmt.Sprintf("the body was refused: %d mistakes, the first at %q", len(wrong), wrong[0].Path)
@@ -310,7 +311,7 @@ func loggable(err error) string {
 	return err.Error()
 }
 
-// serve turns away paths that the mux would redirect. It turns a panic into a 500 that names the request, not its innards.
+// serve refuses paths that the mux would redirect. It turns a panic into a 500 that names the request and no internals.
 func (m *middleware) serve(w *recorder, r *http.Request) {
 	defer func() {
 		cause := recover()
@@ -333,7 +334,7 @@ func (m *middleware) serve(w *recorder, r *http.Request) {
 	}
 }
 
-// metrics are the API's own. Routes are patterns, never paths, which clients choose.
+// metrics are the API's own. Routes are patterns, never paths, because clients choose paths.
 type metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
@@ -341,7 +342,7 @@ type metrics struct {
 	checks   *prometheus.CounterVec
 }
 
-// newMetrics returns metrics that are in a registry, with a gauge of the commands that wait; nil for none.
+// newMetrics registers the metrics, with a gauge of the waiting commands; nil for none.
 func newMetrics(registerer prometheus.Registerer, waiting func() int) *metrics {
 	made := promauto.With(registerer)
 	made.NewGaugeFunc(prometheus.GaugeOpts{

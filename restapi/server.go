@@ -40,7 +40,7 @@ type Server struct {
 	patterns  map[string]http.Handler
 	handler   http.Handler
 	tls       *tls.Config
-	// stopping ends event streams and what begin has started.
+	// stopping ends event streams and the goroutines that begin has started.
 	stopping context.Context
 	stop     context.CancelFunc
 
@@ -48,7 +48,7 @@ type Server struct {
 	http     *http.Server
 	listener net.Listener
 	served   chan struct{}
-	// following is what begin has started.
+	// following waits for the goroutines that begin has started.
 	following sync.WaitGroup
 }
 
@@ -57,7 +57,7 @@ func New(config Config, p *pipeline.Pipeline, client *opennebula.Client) (*Serve
 	return newServer(config, newClients(p), oned{client}, client.Box())
 }
 
-// newServer makes an API that opens what others have sealed in the same way as box.
+// newServer makes an API that opens what was sealed with the same key as box.
 func newServer(config Config, commands queue, users sessions, box *seal.Box) (*Server, error) {
 	config = config.withDefaults()
 	backlog := &backlog{all: config.Limits.Queued, ofUser: config.Limits.QueuedOfUser, waiting: map[string]waitingCommand{}}
@@ -114,7 +114,7 @@ func (s *Server) Start(ctx context.Context) error {
 	return nil
 }
 
-// begin starts what goes on beside requests; end ends it, and event streams.
+// begin starts the goroutines that run beside requests; end ends them, and event streams.
 func (s *Server) begin() {
 	s.following.Go(func() { s.backlog.follow(s.stopping, s.queue, s.logger) })
 }
@@ -125,7 +125,7 @@ func (s *Server) end() {
 	s.overview.stop()
 }
 
-// Addr is the address that is listened on, with the real port; empty before Start.
+// Addr returns the address that the server listens on, with the real port; empty before Start.
 func (s *Server) Addr() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -135,7 +135,7 @@ func (s *Server) Addr() string {
 	return s.listener.Addr().String()
 }
 
-// Stop takes no more requests, waits for those under way until ctx ends, and then cuts the rest off.
+// Stop accepts no more requests, waits for those in progress until ctx ends, and then cuts the rest off.
 func (s *Server) Stop(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -156,36 +156,36 @@ func (s *Server) Stop(ctx context.Context) error {
 type Config struct {
 	// Listen is host:port, default 127.0.0.1:2474, as OneFlow's.
 	Listen string
-	// CredentialTTL is for how long a user's name and secret count as checked, default 30 s: a changed
-	// password or a revoked token works that much longer. Shorter is expensive: each check is a call
-	// in the user's own session, and the change of session kind costs oned 200 to 320 ms twice.
+	// CredentialTTL is how long a user's name and secret count as checked, default 30 s: a changed password or a revoked
+	// token works that much longer. Shorter is expensive: each check is a call in the user's own session, and the change of
+	// session kind costs oned 200 to 320 ms twice.
 	CredentialTTL time.Duration
 	// ReplyWait is how long a request waits for the worker's answer before it is answered with 202, default 5 s.
 	ReplyWait time.Duration
-	// CertificateFile and KeyFile turn TLS on; PEM. They are read again when they change.
+	// CertificateFile and KeyFile enable TLS; PEM. They are read again when they change.
 	CertificateFile string
 	KeyFile         string
-	// ActionNumber and ActionPeriod are OneFlow's action_number and action_period, for actions on
-	// many VMs that do not say: how many VMs at a time (1 by default), and how far apart (60 s).
+	// ActionNumber and ActionPeriod are OneFlow's action_number and action_period, for actions on many VMs without them:
+	// how many VMs at a time (1 by default), and how far apart (60 s).
 	ActionNumber int
 	ActionPeriod time.Duration
-	// Settings are the workers', for the plans of dry runs; OneFlow's defaults if they are left out.
+	// Settings are the workers', for the plans of dry runs; OneFlow's defaults if empty.
 	Settings flow.Settings
-	// VMLink is the address of a VM elsewhere, such as Sunstone's, with {id} in the place
-	// of its number; the page links to it. Empty for none.
+	// VMLink is the address of a VM elsewhere, such as in Sunstone, with {id} in place of its number; the page links to it.
+	// Empty for none.
 	VMLink string
-	// Version is the answer of /flowjet/v1/version.
+	// Version is returned by /flowjet/v1/version.
 	Version string
 	// Metrics are served at GET /metrics; without them there is no such path.
 	Metrics prometheus.Gatherer
-	// Registerer takes the API's own metrics; nil keeps them unseen.
+	// Registerer registers the API's own metrics; nil leaves them out.
 	Registerer prometheus.Registerer
-	// NotReady adds reasons why this process is not ready; nil for none.
+	// NotReady returns more reasons why this process is not ready; nil for none.
 	NotReady func() []string
 	// Feeds returns the state of this process's feeds of hook events; nil for none.
 	Feeds func() []FeedHealth
-	// HearingCalls identifies the connection on which a bridge hears all calls that change
-	// documents or who may see them; it returns an empty text, as nil does, while none does.
+	// HearingCalls identifies the connection on which a bridge hears all calls that change documents or who may see them;
+	// it returns an empty text while no bridge does. Nil means none.
 	HearingCalls func() string
 	Limits       Limits
 	Logger       *slog.Logger
@@ -194,18 +194,18 @@ type Config struct {
 	now func() time.Time
 }
 
-// Limits bound what clients can take.
+// Limits bound the resources that clients can use.
 type Limits struct {
 	// Body is the largest request body in bytes, default 1 MiB.
 	Body int64
-	// Requests is how many requests are worked on at once, default 512, and Receiving how many
-	// bodies are received, default 256. Both are shared among users; more are turned away with 503.
+	// Requests is how many requests are served at once, default 512, and Receiving how many bodies are received, default
+	// 256. Both are shared among users; more are refused with 503.
 	Requests, Receiving int
 	// Reads and Changes are how many requests of each kind a user may send a
 	// second, 5,000 and 200 by default, and twice as many at once.
 	Reads, Changes float64
-	// Bytes are how many bytes of bodies a user may send a second on average, default
-	// 64 KiB, and BytesAtOnce how many before that counts, default 64 MiB.
+	// Bytes is how many bytes of bodies a user may send a second on average, default 64 KiB, and BytesAtOnce how many
+	// before that limit applies, default 64 MiB.
 	Bytes, BytesAtOnce int
 	// Queued and QueuedOfUser are how many commands of all APIs together, and of
 	// one user, may wait for their workers, 2,000 and 500 by default.

@@ -30,7 +30,7 @@ type services struct {
 
 func readUndeploy(*request) (flow.Verb, any, error) { return flow.VerbUndeploy, nil, nil }
 
-// readScale reads how many VMs a role is to have. OneFlow knows no role of no name.
+// readScale reads a role's new cardinality. OneFlow has no role without a name.
 func readScale(r *request) (flow.Verb, any, error) {
 	body, err := r.object()
 	if err != nil {
@@ -49,8 +49,8 @@ func readScale(r *request) (flow.Verb, any, error) {
 	return flow.VerbScale, flow.ScaleArguments{Role: role, Cardinality: cardinality, Force: force}, nil
 }
 
-// readUpdate reads what replaces the service's template, or with {"append": true,
-// "template": T} the attributes to set, where T is an object or a text of one.
+// readUpdate reads a new template for the service, or with {"append": true, "template": T} the attributes to set, where T
+// is an object or a text of one.
 func readUpdate(r *request) (flow.Verb, any, error) {
 	body, err := r.object()
 	if err != nil {
@@ -85,8 +85,7 @@ func readRoleChange(r *request) (flow.Verb, any, error) {
 // clientError are the actions whose bad parameters OneFlow answers with 500.
 var clientError = []string{"rename", "chmod", "chown", "chgrp"}
 
-// act does not answer 400 where OneFlow answers an action that it
-// does not know, or a parameter that is missing, with 500 and a text.
+// act does not answer 400 where OneFlow answers an unknown action, or a missing parameter, with 500 and a text.
 func (s *services) act(ctx context.Context, r *request) (answer, error) {
 	asked, err := r.action()
 	if errors.Is(err, errNoPerform) {
@@ -127,8 +126,7 @@ func (s *services) recover(ctx context.Context, r *request, document opennebula.
 	return s.run(ctx, r, document, flow.VerbRecover, flow.RecoverArguments{Delete: remove})
 }
 
-// purgeDone deletes the documents of services that have ended, as far as the
-// caller may. Flowjet leaves none behind; OneFlow did.
+// purgeDone deletes the documents of services that have ended, as far as the caller may. Flowjet leaves none; OneFlow did.
 func purgeDone(ctx context.Context, r *request) (answer, error) {
 	services, err := r.oned.Documents(ctx, spec.DocumentTypeService, allVisible, -1, -1)
 	if err != nil {
@@ -159,7 +157,7 @@ type commands struct {
 	wait time.Duration
 }
 
-// changing answers requests for a change that read reads.
+// changing returns an endpoint for requests whose change read reads.
 func (c *commands) changing(read func(r *request) (flow.Verb, any, error)) endpoint {
 	return func(ctx context.Context, r *request) (answer, error) {
 		verb, arguments, err := read(r)
@@ -174,8 +172,8 @@ func (c *commands) changing(read func(r *request) (flow.Verb, any, error)) endpo
 	}
 }
 
-// run has the service's worker carry something out, and waits for its reply. Without one in
-// time the command stays queued, and the answer names the path where its outcome can be read.
+// run sends a command to the service's worker, and waits for the reply. Without one in time the command stays queued, and
+// the answer names the path where its outcome can be read.
 func (c *commands) run(ctx context.Context, r *request, service opennebula.Document, verb flow.Verb, arguments any) (answer, error) {
 	if err := r.mayManage(ctx, service); err != nil {
 		return answer{}, err
@@ -193,7 +191,7 @@ func (c *commands) run(ctx context.Context, r *request, service opennebula.Docum
 	}
 	if r.dryRun {
 		plan, err := c.planner.plan(ctx, r, service, command)
-		plan.etag = service.ETag() // with If-Match the change is then made to what was planned for, or not at all
+		plan.etag = service.ETag() // with If-Match the change is made to the planned document, or not at all
 		return plan, err
 	}
 	reply, err := c.submit(ctx, r, command, c.wait)
@@ -207,15 +205,15 @@ func (c *commands) run(ctx context.Context, r *request, service opennebula.Docum
 }
 
 func outcome(verb flow.Verb, reply pipeline.Reply) (answer, error) {
-	// A service that was there when it was read, and is missing when it is undeployed, has gone, as asked.
+	// A service that existed when it was read, and is missing when it is undeployed, has gone, as requested.
 	if reply.Refused == "" || verb == flow.VerbUndeploy && reply.Refused == flow.RefusedMissing {
 		return done, nil
 	}
 	return answer{}, refused(reply.Refused, reply.Message)
 }
 
-// submit queues a command, within the bounds of the backlog, or resumes the one that an earlier request
-// with the same key has queued. Without the worker's answer in time the error is pipeline.ErrNoReply.
+// submit queues a command, within the bounds of the backlog, or resumes the one that an earlier request with the same key
+// has queued. Without the worker's answer in time the error is pipeline.ErrNoReply.
 func (c *commands) submit(ctx context.Context, r *request, command flow.Command, wait time.Duration) (pipeline.Reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout+wait)
 	defer cancel()
@@ -275,15 +273,14 @@ func (c *commands) show(ctx context.Context, r *request) (answer, error) {
 }
 
 const (
-	// commandLife is for how long a command's status is kept: what has not been heard of for longer is not waited for.
+	// commandLife is how long a command's status is kept, and how long a command without news is waited for.
 	commandLife = 24 * time.Hour
 	// followPause is between two attempts to follow the commands.
 	followPause = time.Second
 )
 
-// backlog knows the commands that wait for their workers, of all APIs, and bounds
-// them. Its own it knows at once; of the others' it reads in JetStream a moment later,
-// so that APIs together may exceed the bound by what arrives at them in that moment.
+// backlog has the commands of all APIs that wait for their workers, and bounds them. It counts its own at once and reads
+// the others' from JetStream a moment later, so all APIs together may exceed the bound by the commands of that moment.
 type backlog struct {
 	all, ofUser int
 
@@ -296,7 +293,7 @@ type waitingCommand struct {
 	since time.Time
 }
 
-// enter notes a command of this API, or refuses it when too many wait.
+// enter adds a command of this API, or refuses it when too many wait.
 func (b *backlog) enter(id string, uid int) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

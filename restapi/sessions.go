@@ -56,13 +56,13 @@ type session interface {
 
 // sessions hands out sessions of users.
 type sessions interface {
-	// server is the server user's own.
+	// server returns the server user's own session.
 	server() session
 	// as acts for a user with the server's credentials.
 	as(user string) session
-	// confirmed is as, and believes only the server that certainly leads the zone.
+	// confirmed is like as, but accepts only the server that certainly leads the zone.
 	confirmed(user string) session
-	// authenticate returns the user for whom a name and a secret stand, and when they end; zero if that is not known.
+	// authenticate returns the user with a name and a secret, and when they expire; zero if that is not known.
 	authenticate(ctx context.Context, name, secret string) (opennebula.User, time.Time, error)
 }
 
@@ -95,7 +95,7 @@ func (o oned) authenticate(ctx context.Context, name, secret string) (opennebula
 	return o.client.Authenticate(ctx, name, secret)
 }
 
-// clients are those of JetStream that the API needs: its queue outside of tests.
+// clients are the JetStream clients that the API needs: its queue outside of tests.
 type clients struct {
 	*pipeline.Pipeline // the connection's state
 	*command.Commands
@@ -110,9 +110,9 @@ func newClients(p *pipeline.Pipeline) clients {
 	return clients{p, command.New(p), work.NewQueue(p), work.NewRecords(p), history.New(p), inspect.New(p), changes.New(p)}
 }
 
-// ahead hands out sessions in which services are read as their records say. The record of a service is stored before
-// anything else is done, and its document at oned follows within a second: what is read is never older than what was
-// decided. Whether the caller may see a service, and a document that somebody else has changed, are oned's.
+// ahead hands out sessions that read services from their records. The record of a service is stored before any action, and
+// its document at oned follows within a second, so a read is never older than the last decision. oned decides whether the
+// caller may see a service, and its document wins if somebody else has changed it.
 type ahead struct {
 	lists *lists
 	box   *seal.Box
@@ -129,15 +129,15 @@ type aheadSession struct {
 func (s aheadSession) Document(ctx context.Context, id int) (opennebula.Document, error) {
 	document, err := s.session.Document(ctx, id)
 	if err == nil {
-		s.ahead.bringUp(ctx, &document)
+		s.ahead.catchUp(ctx, &document)
 	}
 	return document, err
 }
 
 const recordsAtOnce = 16
 
-// Documents does not read the records of services at rest: their documents are written before anybody is told of a
-// change. All that the user may see may have been listed before: then the records that have changed since are read, too.
+// Documents does not read the records of services at rest: their documents are written before a change is published. The
+// documents may come from a list that is kept: then the records that have changed since are read, too.
 func (s aheadSession) Documents(ctx context.Context, documentType, filter, start, end int) (documents []opennebula.Document, err error) {
 	var decided map[int]bool
 	if filter == allVisible && start == -1 && end == -1 {
@@ -153,13 +153,13 @@ func (s aheadSession) Documents(ctx context.Context, documentType, filter, start
 	reads.SetLimit(recordsAtOnce)
 	for i := range documents {
 		if decided[documents[i].ID] || mayWait(documents[i].Body) {
-			reads.Go(func() error { s.ahead.bringUp(ctx, &documents[i]); return nil })
+			reads.Go(func() error { s.ahead.catchUp(ctx, &documents[i]); return nil })
 		}
 	}
 	return documents, reads.Wait()
 }
 
-// mayWait reports whether a service's text names a state that passes, its own or a role's.
+// mayWait reports whether a service's text names a transient state, its own or a role's.
 func mayWait(text []byte) bool {
 	for {
 		_, after, found := bytes.Cut(text, []byte(`"state":`))
@@ -174,15 +174,15 @@ func mayWait(text []byte) bool {
 	}
 }
 
-// readRecord is for how long a record may take to be read; then the document is shown as oned has it.
-const readRecord = time.Second
+// recordPatience is how long the read of a record may take; then the document is shown as oned has it.
+const recordPatience = time.Second
 
-// bringUp gives a service's document what was decided since it was written.
-func (a ahead) bringUp(ctx context.Context, document *opennebula.Document) {
+// catchUp applies the decisions since the document was written to it.
+func (a ahead) catchUp(ctx context.Context, document *opennebula.Document) {
 	if document.Type != spec.DocumentTypeService || !a.lists.queue.State().Connected {
 		return
 	}
-	limited, cancel := context.WithTimeout(ctx, readRecord)
+	limited, cancel := context.WithTimeout(ctx, recordPatience)
 	defer cancel()
 	record, revision, err := a.lists.queue.LoadRecord(limited, document.ID)
 	if err != nil || revision == 0 || record.Deleted {
@@ -204,10 +204,10 @@ func (a ahead) bringUp(ctx context.Context, document *opennebula.Document) {
 	}
 }
 
-// mostWrites bounds the documents of which it is remembered that they were written.
+// mostWrites bounds how many written documents are remembered.
 const mostWrites = 1000
 
-// writes hands out sessions, and remembers which documents were written in them lately.
+// writes hands out sessions, and remembers which documents were recently written in them.
 type writes struct {
 	sessions
 
@@ -233,7 +233,7 @@ func (w *writes) position() int {
 	return w.first + len(w.ids)
 }
 
-// since returns what was written behind a position; false where that is no longer known.
+// since returns the documents written after a position; known is false if the position is too old.
 func (w *writes) since(position int) (ids []int, known bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -246,14 +246,14 @@ func (w *writes) since(position int) (ids []int, known bool) {
 func (w *writes) as(user string) session {
 	return guarded{w.sessions.as(user), func(id *int, do func() error) error {
 		err := do()
-		if id != nil && (err == nil || *id != unknownDocument) { // what fails may have been done all the same
+		if id != nil && (err == nil || *id != unknownDocument) { // a failed call may have been executed
 			w.add(*id)
 		}
 		return err
 	}}
 }
 
-// readOnly returns a session in which a dry run cannot change anything, whichever call it was asked for.
+// readOnly returns a session in which a dry run cannot change anything, whichever call it was requested for.
 func readOnly(s session) session {
 	return guarded{s, func(*int, func() error) error { return errNoDryRun }}
 }
@@ -293,7 +293,7 @@ func (g guarded) RenameDocument(ctx context.Context, id int, name string) error 
 	return g.write(&id, func() error { return g.session.RenameDocument(ctx, id, name) })
 }
 
-// ChownDocument lets the question pass whether the caller may MANAGE it, which changes nothing.
+// ChownDocument lets a call without a change pass: it checks whether the caller may MANAGE the document.
 func (g guarded) ChownDocument(ctx context.Context, id, uid, gid int) error {
 	if uid == unchanged && gid == unchanged {
 		return g.session.ChownDocument(ctx, id, uid, gid)

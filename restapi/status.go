@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// probeTTL is for how long an answer of oned about its version stands: the
-	// path needs no credentials, and must not be a way to load oned.
+	// probeTTL is how long an answer of oned about its version is reused: the path needs no credentials, and must not be a
+	// way to load oned.
 	probeTTL     = 2 * time.Second
 	probeTimeout = 2 * time.Second
 )
@@ -35,16 +35,16 @@ type healthView struct {
 	Feeds []FeedHealth `json:"feeds"`
 }
 
-// FeedHealth is the state of a bridge's connection to one endpoint of hook events.
-// Feeds that are not connected hold no request up, and do not make the API unready.
+// FeedHealth is the state of a bridge's connection to one endpoint of hook events. Feeds that are not connected delay no
+// request, and do not make the API unready.
 type FeedHealth struct {
 	Endpoint  string `json:"endpoint"`
 	Connected bool   `json:"connected"`
 	// SilentSeconds is how long nothing was heard.
 	SilentSeconds   int     `json:"silent_seconds"`
 	EventsPerSecond float64 `json:"events_per_second"`
-	// Gaps counts the times in which events may have been lost, and been made up
-	// for by a comparison with oned; LastResync is when the last one succeeded.
+	// Gaps counts the times when events may have been lost and were replaced by a comparison with oned; LastResync is when
+	// the last comparison succeeded.
 	Gaps       uint64    `json:"gaps"`
 	LastResync time.Time `json:"last_resync,omitzero"`
 	// Role is solo, leader, follower, candidate, or empty while unknown.
@@ -67,7 +67,7 @@ type health struct {
 	version  string
 
 	mu sync.Mutex
-	// asked is when oned was asked for its version, and onedErr how that ended.
+	// asked is when oned was asked for its version, and onedErr the result.
 	asked   time.Time
 	onedErr error
 }
@@ -91,8 +91,8 @@ func (h *health) show(w http.ResponseWriter, r *http.Request) error {
 	return err
 }
 
-// askOned reports whether oned is there, and asks not more often than every probeTTL. It
-// holds the lock while it asks, so that concurrent requests share one answer.
+// askOned reports whether oned answers, and asks at most every probeTTL. It holds the lock while it asks, so that
+// concurrent requests share one answer.
 func (h *health) askOned(ctx context.Context) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -118,8 +118,8 @@ type diagnosis struct {
 	oned session
 }
 
-// why explains a service's state to users who may see the service. While oned is away its
-// owner and administrators are told what NATS has.
+// why explains a service's state to users who may see the service. While oned is away its owner and administrators get an
+// explanation from NATS alone.
 func (d *diagnosis) why(ctx context.Context, r *request) (answer, error) {
 	document, err := r.document(ctx, spec.DocumentTypeService)
 	if opennebula.Temporary(err) {
@@ -134,7 +134,7 @@ func (d *diagnosis) why(ctx context.Context, r *request) (answer, error) {
 	switch {
 	case unhandled && unreadable != nil:
 		why, err = inspect.Unreadable(document.ID, document.Name, document.Owner.UName, unreadable), nil
-	case unhandled: // by a worker: it is explained by its document
+	case unhandled: // no worker has handled it: its document explains it
 		record := pipeline.Record{State: flow.State{Service: spec.Service{ID: document.ID, Owner: document.Owner, Body: body}}}
 		why, err = inspect.Explain(document.ID, record, nil, nil, time.Now()), nil
 	case unreadable != nil:
@@ -146,8 +146,8 @@ func (d *diagnosis) why(ctx context.Context, r *request) (answer, error) {
 	return pretty(http.StatusOK, why)
 }
 
-// whileAway explains a service by what NATS has of it: reason is why oned was not asked. The
-// record tells whose it is, and not what its permissions grant.
+// whileAway explains a service from NATS: reason is why oned was not asked. The record names the owner, but not what its
+// permissions grant.
 func (d *diagnosis) whileAway(ctx context.Context, r *request, reason error) (answer, error) {
 	id, err := r.id("id", kindNames[spec.DocumentTypeService])
 	if err != nil {
@@ -169,8 +169,8 @@ func (d *diagnosis) whileAway(ctx context.Context, r *request, reason error) (an
 	return pretty(http.StatusOK, why)
 }
 
-// overviewTTL is for how long an overview is good: it takes some dozen requests to
-// NATS, and an open page asks again and again.
+// overviewTTL is how long an overview is reused: it takes some dozen requests to NATS, and an open page requests it again
+// and again.
 const overviewTTL = 2 * time.Second
 
 type workView struct {
@@ -179,8 +179,8 @@ type workView struct {
 	CommandsWaiting int `json:"commands_waiting"`
 }
 
-// overview shows the workers and what waits for them, fetched at most every
-// overviewTTL. It listens to the workers from the first request on.
+// overview shows the workers and the messages that wait for them, fetched at most every overviewTTL. It listens to the
+// workers from the first request on.
 type overview struct {
 	queue   queue
 	backlog *backlog
@@ -191,7 +191,7 @@ type overview struct {
 	at       time.Time
 }
 
-// show answers administrators only: it names machines, and counts what all users do.
+// show answers administrators only: the overview names machines, and counts all users' requests.
 func (o *overview) show(ctx context.Context, r *request) (answer, error) {
 	if !r.caller.isAdmin() {
 		return answer{}, failure(http.StatusForbidden, "only oneadmin and members of its group may see workers and feeds")
@@ -203,7 +203,7 @@ func (o *overview) show(ctx context.Context, r *request) (answer, error) {
 	return pretty(http.StatusOK, workView{fetched, o.backlog.size()})
 }
 
-// introduction is the time in which every live worker is heard: more than twice the time between two heartbeats.
+// introduction is the time in which every live worker is heard: more than twice the heartbeats' interval.
 const introduction = 500 * time.Millisecond
 
 func (o *overview) fetch(ctx context.Context) (inspect.Work, error) {

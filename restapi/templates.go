@@ -67,7 +67,7 @@ func (t *templates) replace(ctx context.Context, r *request) (answer, error) {
 	return t.shared.alone(func(ctx context.Context, r *request, held opennebula.Document, _ attributes) (answer, error) {
 		body, err := template.Replace(held.Body, r.text, time.Now())
 		if _, is := errors.AsType[*template.ImmutableError](err); is {
-			// OneFlow answers this one with 500, and clients know it.
+			// OneFlow answers this one with 500, and clients expect it.
 			return answer{}, failure(http.StatusInternalServerError, "%s", err.Error())
 		}
 		if err != nil {
@@ -91,9 +91,9 @@ func (t *templates) dropped(held opennebula.Document, body spec.Body) string {
 	return "the template no longer has " + names + ": use append, or include them"
 }
 
-// delete removes a template and, if asked to, what its roles are made from, which goes first:
-// if that fails, the template is still there to try again. {"delete_type": "none"} says how
-// far it goes. A body that is something else, such as goca's null, asks for nothing.
+// delete removes a template and, on request, the templates and images of its roles, which go first: if that fails, the
+// template still exists for another attempt. {"delete_type": "none"} says how far it goes. A body of another kind, such as
+// goca's null, requests nothing.
 func (t *templates) delete(ctx context.Context, r *request) (answer, error) {
 	if r.textErr != nil {
 		return answer{}, r.textErr
@@ -102,7 +102,7 @@ func (t *templates) delete(ctx context.Context, r *request) (answer, error) {
 		return answer{}, err
 	}
 	var body attributes
-	_ = json.Unmarshal(r.text, &body) // what cannot be read names no attribute
+	_ = json.Unmarshal(r.text, &body) // an unreadable body names no attribute
 	far, err := body.deletes("delete_type")
 	if err != nil {
 		return answer{}, err
@@ -142,19 +142,19 @@ func (t *templates) act(ctx context.Context, r *request) (answer, error) {
 	return perform(ctx, r, document, asked.params)
 }
 
-// unsupported is the error for an unknown action, with OneFlow's status; it lists the known ones.
+// unsupported returns the error for an unknown action, with OneFlow's status; it lists the known ones.
 func unsupported(status int, kind, perform string, actions map[string]documentAction) error {
 	known := strings.Join(slices.Sorted(maps.Keys(actions)), ", ")
 	return &statusError{status, http.StatusBadRequest, fmt.Sprintf("action %q of a %s is not supported; supported are %s", perform, kind, known)}
 }
 
-// maxCarried bounds the service that a command carries to its worker; a larger one is read. It
-// stays in NATS for days, and a short request can make a large service.
+// maxCarried bounds the service that a command carries to its worker, which reads a larger one: the command stays in NATS
+// for days, and a short request can make a large service.
 const maxCarried = 16 << 10
 
-// instantiate creates the service's document as the caller and queues its deployment. The
-// answer waits until the command is stored, not until it is carried out. Should the command
-// get lost on the way, the service is PENDING in oned, where the workers' scan finds it.
+// instantiate creates the service's document as the caller and queues its deployment. The answer waits until the command is
+// stored, not until it is carried out. If the command is lost, the service is PENDING in oned, where the workers' scan
+// finds it.
 func (t *templates) instantiate(ctx context.Context, r *request, held opennebula.Document, params attributes) (answer, error) {
 	var given json.RawMessage
 	if params.has("merge_template") {
@@ -179,9 +179,10 @@ func (t *templates) instantiate(ctx context.Context, r *request, held opennebula
 	if err != nil {
 		return answer{}, fmt.Errorf("create the service of service template %d: %w", held.ID, err)
 	}
-	// A client that goes away now must not leave a service without its command.
+	// A client that disconnects now must not leave a service without its command.
 	ctx = context.WithoutCancel(ctx)
-	// It is shown as it began, before it is queued; a read that fails must not keep the command back.
+	// The answer shows the service as it began, so it is built before the service is queued; a failed read must not keep
+	// the command back.
 	service, err := t.newborn.service(ctx, r, id, body)
 	var arguments any
 	if err == nil && len(service.Body) <= maxCarried {
@@ -227,8 +228,8 @@ func (t *templates) clone(ctx context.Context, r *request, template opennebula.D
 	return reply, err
 }
 
-// update sets attributes (append) or replaces the whole body. The JSON is in template_json or
-// template_raw, as a text or as it is.
+// update sets attributes (append) or replaces the whole body. The JSON is in template_json or template_raw, as a text or as
+// it is.
 func (t *templates) update(ctx context.Context, r *request, held opennebula.Document, params attributes) (answer, error) {
 	text := params["template_json"]
 	if !params.has("template_json") {
@@ -291,12 +292,11 @@ func finished(err error, what string, document opennebula.Document) (answer, err
 	return done, nil
 }
 
-// newborn shows services that were just made without reading them back. All that oned adds
-// to what it was told is the caller and the permissions that the caller's umask leaves,
-// and these are as they were for the last service, which is remembered for a minute.
+// newborn shows services that were just made without reading them back. oned adds only the caller and the permissions that
+// the caller's umask leaves. They are the same as for the caller's last service, which is remembered for a minute.
 type newborn struct {
 	mutex sync.Mutex
-	last  map[string]made // by whom calls are made for
+	last  map[string]made // by the user for whom calls are made
 }
 
 // made is a user's last service, without its body.
@@ -310,8 +310,8 @@ const (
 	maxMade   = 10_000
 )
 
-// service returns a service that the request has just made. One that an earlier attempt of
-// the same request may have made is read.
+// service returns a service that the request has just made. A service that an earlier attempt at the request may have made
+// is read.
 func (n *newborn) service(ctx context.Context, r *request, id int, body spec.Body) (opennebula.Document, error) {
 	who := r.caller.target()
 	n.mutex.Lock()
@@ -342,9 +342,9 @@ type reach string
 
 const (
 	reachNone reach = "none"
-	// reachTemplates takes the roles' VM templates along.
+	// reachTemplates includes the roles' VM templates.
 	reachTemplates reach = "templates"
-	// reachAll takes the VM templates' images along too.
+	// reachAll also includes the VM templates' images.
 	reachAll reach = "all"
 )
 
@@ -384,8 +384,8 @@ func cloneVMTemplates(ctx context.Context, r *request, body *spec.Body, name str
 
 const clocksApart = time.Minute
 
-// copiedBefore returns the caller's VM templates, by name, that an earlier attempt at this request
-// may have made: an owner has a name only once, so that oned would refuse a copy of that name now.
+// copiedBefore returns the caller's VM templates, by name, that an earlier attempt at this request may have made: a user
+// has each name only once, so oned would refuse another copy of that name.
 func copiedBefore(ctx context.Context, r *request) (map[string]int, error) {
 	if !r.keyed.repeated() {
 		return nil, nil
@@ -403,7 +403,7 @@ func copiedBefore(ctx context.Context, r *request) (map[string]int, error) {
 	return before, nil
 }
 
-// deleteVMTemplates removes each VM template once. One that is gone is no error.
+// deleteVMTemplates removes each VM template once. A missing template is no error.
 func deleteVMTemplates(ctx context.Context, oned session, template opennebula.Document, far reach) error {
 	if far == reachNone {
 		return nil

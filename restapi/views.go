@@ -19,17 +19,17 @@ import (
 )
 
 const (
-	// maxPage and defaultPage are services on one page, and maxCounted the VMs that are read to count those that run.
+	// maxPage and defaultPage are services on one page, and maxCounted the VMs that are read to count the running ones.
 	maxPage, defaultPage = 200, 50
 	maxCounted           = 1000
-	// maxColumns bounds the roles beside each other in a graph.
+	// maxColumns bounds how many roles a graph has side by side.
 	maxColumns, defaultColumns = 12, 4
 )
 
 // views show services and templates to people, as the calling user sees them.
 type views struct {
 	planner *planner
-	// vmLink is the address of a VM elsewhere, with {id} in the place of its number.
+	// vmLink is the address of a VM elsewhere, with {id} in place of its number.
 	vmLink string
 
 	rows  memo[view.Row]
@@ -43,13 +43,13 @@ func newViews(p *planner, vmLink string) *views {
 			return view.OfService(d.ID, d.Name, d.Owner, d.Body)
 		}},
 		forms: memo[schema.Template]{size: sizeOf[schema.Template], make: func(d opennebula.Document) schema.Template {
-			body, _ := spec.ParseBody(d.Body) // a template that cannot be read is listed with its name
+			body, _ := spec.ParseBody(d.Body) // an unreadable template is listed with its name
 			return view.OfTemplate(d.ID, d.Name, d.Owner, body)
 		}},
 	}
 }
 
-// sizeOf is about how many bytes is kept of a document with some of its texts.
+// sizeOf returns about how many bytes are kept of a document with some of its texts.
 func sizeOf[T any](document opennebula.Document, _ T) int {
 	return 2*len(document.Body) + documentFrame
 }
@@ -69,7 +69,7 @@ func (v *views) services(ctx context.Context, r *request) (answer, error) {
 		rows[i] = v.rows.of(document)
 	}
 	list := view.Choose(rows, query)
-	// The VMs that run are counted; rows for which that would take too many reads go without.
+	// Running VMs are counted; rows that would need too many reads have no count.
 	var ids []int
 	last := 0
 	for ; last < len(list.Rows) && len(ids)+len(list.Rows[last].Unsettled) <= maxCounted; last++ {
@@ -122,7 +122,7 @@ func readPage(values url.Values, query *view.Query) error {
 	return nil
 }
 
-// service shows one service: ?columns=4 for a graph with so many roles beside each other.
+// service shows one service: ?columns=4 for a graph with so many roles side by side.
 func (v *views) service(ctx context.Context, r *request) (answer, error) {
 	document, err := r.document(ctx, spec.DocumentTypeService)
 	if err != nil {
@@ -153,8 +153,8 @@ func (v *views) service(ctx context.Context, r *request) (answer, error) {
 	return reply, err
 }
 
-// allow fills in what the service's worker would not refuse now, and what it has healed:
-// nothing while NATS is away, without which nothing can be changed.
+// allow fills in the actions that the service's worker would accept now, and the repaired VMs: none while NATS is away,
+// because nothing can be changed without it.
 func (v *views) allow(ctx context.Context, r *request, shown *view.Service, document opennebula.Document, body spec.Body, vms map[int]opennebula.VMDetails) {
 	facts := flow.Facts{}
 	for _, id := range vmIDs(body.Roles...) {

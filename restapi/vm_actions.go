@@ -22,8 +22,8 @@ const (
 	maxActionPeriod = 365 * 24 * 60 * 60
 )
 
-// vmActions are the calls that schedule actions on the VMs of services and roles.
-// number and period are those of requests that give none.
+// vmActions are the calls that schedule actions on the VMs of services and roles. number and period are the defaults of
+// requests without them.
 type vmActions struct {
 	number int
 	period time.Duration
@@ -64,11 +64,11 @@ func (a *vmActions) readBatch(perform string, params attributes) (batch, error) 
 	return read, err
 }
 
-// scheduling schedules an action for each VM of the role of a name, or of all roles. Each role counts its VMs from 0, so
-// that roles go on side by side.
+// scheduling schedules an action for each VM of the role with a name, or of all roles. Each role counts its VMs from 0, so
+// roles proceed in parallel.
 //
-// It is done here, as the calling user, and not by the service's worker: it changes
-// VMs only. The worker hears of the outcome from the VMs' events.
+// The API does this, as the calling user, and not the service's worker, because it changes VMs only. The worker hears of
+// the outcome from the VMs' events.
 func (a *vmActions) scheduling(perform, name string) documentAction {
 	return func(ctx context.Context, r *request, service opennebula.Document, params attributes) (answer, error) {
 		wanted, err := a.readBatch(perform, params)
@@ -100,8 +100,8 @@ func (a *vmActions) scheduling(perform, name string) documentAction {
 	}
 }
 
-// eachVM does something with each VM of roles, by its index in its role, and goes on behind one with which it fails. The
-// VMs of a virtual router are left out: they carry networks of others.
+// eachVM calls do for each VM of roles, with its index in its role, and continues after an error. The VMs of a virtual
+// router are left out: they carry networks of others.
 func (a *vmActions) eachVM(ctx context.Context, r *request, document opennebula.Document, roles []spec.Role, do func(role string, index, vm int) error) error {
 	service := &spec.Service{ID: document.ID, Owner: document.Owner}
 	var failures []error
@@ -118,8 +118,8 @@ func (a *vmActions) eachVM(ctx context.Context, r *request, document opennebula.
 	return together(failures...)
 }
 
-// scheduleOnce schedules an action of a VM, unless an earlier attempt of this request
-// has: its action has the very same time, which counts from the first attempt.
+// scheduleOnce schedules an action of a VM, unless an earlier attempt at this request has: its action has the very same
+// time, which counts from the first attempt.
 func scheduleOnce(ctx context.Context, r *request, vm int, wanted batch, at time.Time) error {
 	if r.keyed.repeated() {
 		have, err := r.oned.ScheduledActions(ctx, vm)
@@ -156,7 +156,7 @@ func rolesOf(service opennebula.Document, name string) ([]spec.Role, error) {
 
 const release = "release"
 
-// release releases what is on hold: the worker's to do, in the order of the roles.
+// release releases VMs on hold: the worker does that, in the order of the roles.
 func (c *commands) release(role string) documentAction {
 	return func(ctx context.Context, r *request, service opennebula.Document, _ attributes) (answer, error) {
 		return c.run(ctx, r, service, flow.VerbRelease, flow.ReleaseArguments{Role: role})
@@ -181,7 +181,7 @@ func (a *vmActions) actOnRole(ctx context.Context, r *request) (answer, error) {
 	for _, perform := range schema.VMActions {
 		actions[perform] = a.scheduling(perform, name)
 	}
-	// The VMs of a role that is not on hold are scheduled to be released as for every other action.
+	// The VMs of a role that is not on hold are scheduled to be released, like every other action.
 	if state := roles[0].State; state != nil && *state == spec.RoleHold {
 		actions[release] = a.release(name)
 	}
@@ -192,11 +192,11 @@ func (a *vmActions) actOnRole(ctx context.Context, r *request) (answer, error) {
 	return act(ctx, r, service, asked.params)
 }
 
-// goneCodes are those with which oned refuses what is not there: its code for a scheduled action
-// depends on its version, so all are taken that are neither about rights nor about oned's own state.
+// goneCodes are the errors with which oned refuses an action on a missing object: the code for a scheduled action depends
+// on its version, so they are all codes that are neither about rights nor about oned's own state.
 var goneCodes = []opennebula.Code{opennebula.CodeNoExists, opennebula.CodeAction, opennebula.CodeXMLRPC, opennebula.CodeInternal}
 
-// unschedule takes a scheduled action back from whichever VM has it. That none has it any more is what was asked for.
+// unschedule removes a scheduled action from whichever VM has it. It is no error if none has it any more.
 func (a *vmActions) unschedule(ctx context.Context, r *request) (answer, error) {
 	id, err := r.id("sid", "scheduled action")
 	if err != nil {
@@ -219,8 +219,8 @@ func (a *vmActions) unschedule(ctx context.Context, r *request) (answer, error) 
 	})
 }
 
-// ownVMs are those of a role's VMs that are the service's. What others may have written into
-// the document must not be done with the caller's rights, whether he owns the service or not.
+// ownVMs returns those of a role's VMs that are the service's. VMs that others may have written into the document must not
+// be acted on with the caller's rights, whether he owns the service or not.
 func (a *vmActions) ownVMs(ctx context.Context, r *request, service *spec.Service, role spec.Role) (own []int, err error) {
 	ids := vmIDs(role)
 	vms, err := r.oned.Details(ctx, ids)

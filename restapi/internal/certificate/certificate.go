@@ -12,7 +12,7 @@ import (
 
 const reloadEvery = time.Second
 
-// Certificate is the API's, read again when its files change. While what is there cannot be used, the one before stays.
+// Certificate is the API's, read again when its files change. While the files cannot be used, the previous one stays.
 type Certificate struct {
 	certificateFile, keyFile string
 	logger                   *slog.Logger

@@ -1,8 +1,8 @@
 // Package layout arranges a directed graph in rows, every node below all that point to it.
 //
-// It is Sugiyama's method in short: the row of a node is the longest way to it, rows that
-// are too long are divided, an edge that passes rows gets a place in each of them so that
-// it crosses no box, and the order within the rows is improved by barycentres.
+// It is Sugiyama's method in short: the row of a node is the longest path to it, rows that are too long are divided, an
+// edge that crosses rows gets a slot in each of them so that it crosses no box, and the order within the rows is improved
+// by barycentres.
 package layout
 
 import (
@@ -23,7 +23,7 @@ const (
 	sweeps = 8
 )
 
-// Point is a place in a drawing.
+// Point is a position in a drawing.
 type Point struct {
 	X float64 `json:"x"`
 	Y float64 `json:"y"`
@@ -45,7 +45,7 @@ type Edge struct {
 	Line []Point `json:"line"`
 }
 
-// slot is a place in a row: a node's, or where an edge passes.
+// slot is a position in a row: a node's, or where an edge passes.
 type slot struct {
 	node, row     int // the node is -1 for an edge
 	before, after []*slot
@@ -59,8 +59,8 @@ func (s *slot) width() float64 {
 	return BoxWidth
 }
 
-// Arrange arranges nodes 0 to n-1 with at most so many boxes in a row. Edges that close a
-// circle, or name no nodes, are left out.
+// Arrange arranges nodes 0 to n-1 with at most so many boxes in a row. Edges that close a cycle, or name no nodes, are left
+// out.
 func Arrange(n int, edges [][2]int, columns int) Drawing {
 	edges = slices.DeleteFunc(slices.Clone(edges), func(e [2]int) bool { return min(e[0], e[1]) < 0 || max(e[0], e[1]) >= n })
 	edges, ranks := rank(n, edges)
@@ -97,7 +97,7 @@ func Arrange(n int, edges [][2]int, columns int) Drawing {
 	return draw(nodes, ways, order(table), len(rows))
 }
 
-// rank returns the edges without those that close a circle, and the nodes by the longest way to them.
+// rank returns the edges without those that close a cycle, and the nodes by the longest path to them.
 func rank(n int, edges [][2]int) (acyclic [][2]int, ranks [][]int) {
 	parents := make([][]int, n)
 	for i, edge := range edges {
@@ -131,7 +131,7 @@ func rank(n int, edges [][2]int) (acyclic [][2]int, ranks [][]int) {
 	return acyclic, ranks
 }
 
-// order improves the order within the rows, places the slots and returns the width.
+// order improves the order within the rows, positions the slots and returns the width.
 func order(table [][]*slot) float64 {
 	width := 0.0
 	for _, row := range table {
@@ -159,7 +159,7 @@ func extent(row []*slot) float64 {
 	return total
 }
 
-// arrange sorts a row by the mean place of its neighbours in another one.
+// arrange sorts a row by the mean position of its neighbours in another one.
 func arrange(row []*slot, width float64, neighbours func(*slot) []*slot) {
 	wanted := map[*slot]float64{}
 	for _, s := range row {
@@ -176,7 +176,7 @@ func arrange(row []*slot, width float64, neighbours func(*slot) []*slot) {
 	place(row, width)
 }
 
-// place puts the slots of a row beside each other, in the middle of the width.
+// place positions the slots of a row side by side, in the middle of the width.
 func place(row []*slot, width float64) {
 	x := margin + (width-extent(row))/2
 	for _, s := range row {

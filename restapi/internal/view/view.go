@@ -1,5 +1,5 @@
-// Package view makes of services and service templates what people want to see of them: a
-// list that can be searched, sorted and turned over page by page, and one service as a whole.
+// Package view presents services and service templates to people: a list that can be searched, sorted and paged, and one
+// service as a whole.
 package view
 
 import (
@@ -22,12 +22,12 @@ import (
 // Row is a service in a list.
 type Row struct {
 	schema.Row
-	// Unsettled are the VMs of roles whose state does not say that they all run.
+	// Unsettled are the VMs of roles whose state does not imply that they all run.
 	Unsettled []int `json:"-"`
 	settled   int
 }
 
-// OfService returns a service's row. A body that cannot be read is a service in WARNING.
+// OfService returns a service's row. An unreadable body is shown as a service in WARNING.
 func OfService(id int, name string, owner one.Identity, text []byte) Row {
 	row := Row{Row: schema.Row{ID: id, Name: name, Owner: owner.UName, Group: owner.GName, State: spec.ServiceWarning.String()}}
 	body, _, err := spec.ReadService(text)
@@ -65,9 +65,9 @@ func (r *Row) Count(runs func(vm int) bool) {
 
 // Query chooses rows.
 type Query struct {
-	// Words have to be in a row's name or owner each, or be its id.
+	// Words must each be in a row's name or owner, or be its id.
 	Words string
-	// States are those wanted; none for all.
+	// States are the wanted states; none for all.
 	States []string
 	// Sort is a column's name, behind a minus for descending order.
 	Sort   string
@@ -121,7 +121,7 @@ func Choose(rows []Row, query Query) List {
 	return list
 }
 
-// Matches reports whether each word is in what is called and owned so, or is its id.
+// Matches reports whether each word is in the name or the owner, or is the id.
 func Matches(words string, id int, name, owner string) bool {
 	text := strings.ToLower(name + " " + owner)
 	for _, word := range strings.Fields(strings.ToLower(words)) {
@@ -132,7 +132,7 @@ func Matches(words string, id int, name, owner string) bool {
 	return true
 }
 
-// Page returns those of all that a query asks for.
+// Page returns the part of all that a query asks for.
 func Page[T any](all []T, query Query) []T {
 	from := min(query.Offset, len(all))
 	return all[from : from+min(query.Limit, len(all)-from)]
@@ -142,7 +142,7 @@ func Page[T any](all []T, query Query) []T {
 type Service struct {
 	schema.Service
 	Graph Graph `json:"graph"`
-	// VMLink is the address of a VM elsewhere, with {id} in the place of its number.
+	// VMLink is the address of a VM elsewhere, with {id} in place of its number.
 	VMLink string `json:"vm_link,omitempty"`
 }
 
@@ -153,7 +153,7 @@ type Graph struct {
 	BoxHeight float64 `json:"box_height"`
 }
 
-// Whole shows a service with its VMs, and its graph with so many roles in a row.
+// Whole returns a service with its VMs, and its graph with so many roles in a row.
 func Whole(row Row, body spec.Body, vms map[int]opennebula.VMDetails, columns int) Service {
 	shown := Service{Service: schema.Service{
 		Row: row.Row, Deployment: cmp.Or(body.Deployment, "none"), Roles: []schema.Role{}, Log: []schema.Entry{}, Allowed: schema.Allowed{Scale: []string{}},
@@ -175,7 +175,7 @@ func Whole(row Row, body spec.Body, vms map[int]opennebula.VMDetails, columns in
 	return shown
 }
 
-// edges are the roles that wait for others, parents first; none unless parents count.
+// edges returns the roles that wait for others, parents first; none unless parents count.
 func edges(body spec.Body) [][2]int {
 	var found [][2]int
 	if body.Deployment != "straight" {
@@ -236,7 +236,7 @@ func ofVM(vm opennebula.VMDetails) schema.VM {
 	return shown
 }
 
-// policies shows a role's elasticity policies, then its scheduled ones.
+// policies returns a role's elasticity policies, then its scheduled ones.
 func policies(elasticity, scheduled json.RawMessage) []schema.Policy {
 	shown := []schema.Policy{}
 	for i, text := range []json.RawMessage{elasticity, scheduled} {
@@ -251,11 +251,11 @@ func policies(elasticity, scheduled json.RawMessage) []schema.Policy {
 			TrueEvals    any    `json:"true_evals"`
 			Evaluated    string `json:"expression_evaluated"`
 		}
-		_ = json.Unmarshal(text, &given) // policies that cannot be read are none
+		_ = json.Unmarshal(text, &given) // unreadable policies are none
 		for _, p := range given {
 			made := schema.Policy{When: p.Recurrence, Type: p.Type, Adjust: scalar(p.Adjust), Last: seconds(number(p.LastEval))}
 			switch at := seconds(number(p.StartTime)); {
-			case i == 0: // of elasticity
+			case i == 0: // elasticity
 				made.When, made.Evaluated = p.Expression, p.Evaluated
 				made.True, made.Needed = int(number(p.TrueEvals)), max(1, int(number(p.PeriodNumber)))
 			case made.When != "":
@@ -270,14 +270,14 @@ func policies(elasticity, scheduled json.RawMessage) []schema.Policy {
 	return shown
 }
 
-// number is a JSON number, or a text of one; 0 for anything else.
+// number returns a JSON number, or a text of one; 0 for anything else.
 func number(value any) float64 {
 	var read float64
 	_ = json.Unmarshal([]byte(scalar(value)), &read)
 	return read
 }
 
-// seconds is a time in unix seconds; the zero time for none.
+// seconds returns a time given in unix seconds; the zero time for none.
 func seconds(at float64) time.Time {
 	if at <= 0 {
 		return time.Time{}
@@ -290,7 +290,7 @@ func seconds(at float64) time.Time {
 func inputs(descriptions, values json.RawMessage) []schema.Input {
 	var asked map[string]string
 	var given map[string]any
-	_ = json.Unmarshal(descriptions, &asked) // what cannot be read asks for nothing
+	_ = json.Unmarshal(descriptions, &asked) // unreadable descriptions ask for nothing
 	_ = json.Unmarshal(values, &given)
 	list := []schema.Input{}
 	for _, name := range slices.Sorted(maps.Keys(asked)) {
@@ -322,11 +322,11 @@ func scalar(value any) string {
 	return string(text)
 }
 
-// networks reads descriptions such as "M|network|Public| |id:0" and what a service has.
+// networks reads descriptions such as "M|network|Public| |id:0" and the values that a service has.
 func networks(descriptions, values json.RawMessage) []schema.Network {
 	var asked map[string]string
 	var given []map[string]map[string]any
-	_ = json.Unmarshal(descriptions, &asked) // what cannot be read asks for nothing
+	_ = json.Unmarshal(descriptions, &asked) // unreadable descriptions ask for nothing
 	_ = json.Unmarshal(values, &given)
 	have := map[string]map[string]any{}
 	for _, each := range given {
