@@ -21,7 +21,7 @@ import (
 // NetworkSource is what a service's own network is made from.
 type NetworkSource string
 
-// The sources, as they stand in networks_values.
+// The sources, by their attributes in networks_values.
 const (
 	// FromTemplate: a network template is instantiated.
 	FromTemplate NetworkSource = "template_id"
@@ -29,11 +29,10 @@ const (
 	FromReservation NetworkSource = "reserve_from"
 )
 
-// NetworkValue is one element of networks_values: what is to be had for one network.
+// NetworkValue is one element of networks_values: the choice for one network.
 type NetworkValue map[string]raw.Object
 
-// ReadNetworkValues reads networks_values and holds its shape. In a running
-// service's, a network that was made has its id beside what it was made from.
+// ReadNetworkValues parses and checks networks_values. In a running service's, a network that was made has its id beside its source.
 func ReadNetworkValues(text json.RawMessage, running bool) ([]NetworkValue, error) {
 	if len(text) == 0 {
 		return nil, nil
@@ -47,7 +46,7 @@ func ReadNetworkValues(text json.RawMessage, running bool) ([]NetworkValue, erro
 			return nil, fmt.Errorf("must have one network in each element; element %d has %d", i, len(value))
 		}
 		for name, choice := range value {
-			// In a running service's it is refused when the network is to be made.
+			// In a running service it is refused when the network is to be made.
 			if err := CheckAddresses(raw.Text(choice["extra"])); err != nil && !running {
 				return nil, fmt.Errorf("asks for too much for network %q: %w", name, err)
 			}
@@ -67,7 +66,7 @@ func ReadNetworkValues(text json.RawMessage, running bool) ([]NetworkValue, erro
 	return values, nil
 }
 
-// WrongNetworkName is why a network cannot be made, which is called by the name at oned too.
+// WrongNetworkName returns why a network with the name, which is its name at oned too, cannot be made.
 func WrongNetworkName(name string, choice raw.Object) string {
 	if !choice.HasOne(string(FromTemplate), string(FromReservation)) {
 		return ""
@@ -81,10 +80,10 @@ func WrongNetworkName(name string, choice raw.Object) string {
 	return fmt.Sprintf("has the name %q: oned refuses network names with any of & | : \\ \" ; / ' # { } $ < >", raw.Shown(name))
 }
 
-// sizePattern is how a template's text asks for a number of addresses.
+// sizePattern matches the number of addresses that a template's text asks for.
 var sizePattern = regexp.MustCompile(`(?i)\bSIZE\s*=\s*["']?\s*\+?(\d+)`)
 
-// CheckAddresses returns an error where the text from which a network is made asks for more than MaxAddresses.
+// CheckAddresses returns an error if the text of a network to be made asks for more than MaxAddresses.
 func CheckAddresses(text string) error {
 	for _, found := range sizePattern.FindAllStringSubmatch(text, -1) {
 		if count, err := strconv.ParseUint(found[1], 10, 63); err != nil || count > MaxAddresses {
@@ -94,8 +93,8 @@ func CheckAddresses(text string) error {
 	return nil
 }
 
-// JoinsNetwork reports whether the text of a reservation names a network to which its addresses are to be added. That network is not
-// the service's own.
+// JoinsNetwork reports whether the text of a reservation names a network to which its addresses are to be added. That network is not the
+// service's own.
 func JoinsNetwork(text string) bool { return joinPattern.MatchString(text) }
 
 var joinPattern = regexp.MustCompile(`(?i)\bNETWORK_ID\s*=`)
@@ -110,7 +109,7 @@ func AsksForAddresses(text string) bool {
 	return false
 }
 
-// ChosenNetworks iterates over the networks in networks_values by name; there are none where it cannot be understood.
+// ChosenNetworks iterates over the networks in networks_values by name; over none if it is invalid.
 func ChosenNetworks(values json.RawMessage) iter.Seq2[string, raw.Object] {
 	return func(yield func(string, raw.Object) bool) {
 		chosen, _ := ReadNetworkValues(values, true)
@@ -124,8 +123,8 @@ func ChosenNetworks(values json.RawMessage) iter.Seq2[string, raw.Object] {
 	}
 }
 
-// NetworkIDs are the ids of all networks in networks_values, by name and as they stand there: as a text where a
-// user gave it so, as OneFlow answers.
+// NetworkIDs returns the ids of all networks in networks_values, by name and as they are written: as a text if a user gave it so, as
+// OneFlow answers.
 func NetworkIDs(chosen json.RawMessage) map[string]json.RawMessage {
 	ids := map[string]json.RawMessage{}
 	for name, choice := range ChosenNetworks(chosen) {
@@ -136,7 +135,7 @@ func NetworkIDs(chosen json.RawMessage) map[string]json.RawMessage {
 	return ids
 }
 
-// OwnNetworks are the ids of the networks that a service has made for itself, as its document says; none where it cannot be understood.
+// OwnNetworks returns the ids of the networks that a service has made for itself, according to its document; none if it is invalid.
 func OwnNetworks(body Body) []int {
 	var ids []int
 	for _, choice := range ChosenNetworks(body.NetworksValues) {
@@ -147,20 +146,20 @@ func OwnNetworks(body Body) []int {
 	return ids
 }
 
-// UserInput is what a template says of a value that is asked for when it is instantiated: "O|number|memory in MB| |512".
+// UserInput is a template's declaration of a value that is asked for when it is instantiated: "O|number|memory in MB| |512".
 type UserInput struct {
 	Optional bool
 	kind     string
 	Initial  string
 }
 
-// ParseInput reads a declaration. One that cannot be read is mandatory, as with OneFlow.
+// ParseInput parses a declaration. An unreadable one is mandatory, as with OneFlow.
 func ParseInput(declaration json.RawMessage) UserInput {
 	parts := append(strings.SplitN(raw.Text(declaration), "|", 5), "", "", "", "")
 	return UserInput{Optional: strings.TrimSpace(parts[0]) == "O", kind: strings.TrimSpace(parts[1]), Initial: strings.TrimSpace(parts[4])}
 }
 
-// Value is the default as the commands of OpenNebula send it, empty if there is none.
+// Value returns the default as the commands of OpenNebula send it, empty if there is none.
 func (u UserInput) Value() string {
 	if u.kind == "text64" {
 		return base64.StdEncoding.EncodeToString([]byte(u.Initial))
@@ -168,14 +167,13 @@ func (u UserInput) Value() string {
 	return u.Initial
 }
 
-// Inputs are the user inputs of a body or a role: what it declares of them, and their values. Those that OneFlow 6 called
-// custom_attrs come first.
+// Inputs are the user inputs of a body or a role: their declarations and their values. Those that OneFlow 6 called custom_attrs come first.
 type Inputs struct{ Declared, Values []raw.Object }
 
-// Inputs are those that all roles have.
+// Inputs returns the inputs that all roles have.
 func (b Body) Inputs() Inputs { return inputsOf(b.Extra, b.UserInputs, b.UserInputsValues) }
 
-// Inputs are those that only this role has.
+// Inputs returns the inputs that only this role has.
 func (r *Role) Inputs() Inputs { return inputsOf(r.Extra, r.UserInputs, r.UserInputsValues) }
 
 func inputsOf(extra map[string]json.RawMessage, declared, values json.RawMessage) Inputs {
@@ -185,7 +183,7 @@ func inputsOf(extra map[string]json.RawMessage, declared, values json.RawMessage
 	}
 }
 
-// Names are the names of the inputs that are declared or have values.
+// Names returns the names of the inputs that are declared or have values.
 func (i Inputs) Names() (names []string) {
 	for _, inputs := range slices.Concat(i.Declared, i.Values) {
 		names = slices.AppendSeq(names, maps.Keys(inputs))
@@ -196,11 +194,11 @@ func (i Inputs) Names() (names []string) {
 // sealedExtra are the attributes of OneFlow 6 that hold user inputs, their values, and contents.
 var sealedExtra = []string{"custom_attrs", "custom_attrs_values", "vm_template_contents"}
 
-// sealPrefix is what all that internal/seal has sealed begins with.
+// sealPrefix is the beginning of everything that internal/seal has sealed.
 const sealPrefix = "sealed:"
 
-// Sealed is the body with everything that a user may have put a secret into, or that was made of it, replaced by what
-// seal makes of it: user inputs, which may have a password as default, their values, and the roles' template_contents.
+// Sealed returns the body with everything that may contain or derive from a user's secret sealed: user inputs, which may have a password as
+// default, their values, and the roles' template_contents.
 func (b Body) Sealed(seal func([]byte) string) Body {
 	sealed, _ := b.withSecrets(func(value json.RawMessage) (json.RawMessage, error) {
 		if len(value) <= len(`{}`) {
@@ -211,7 +209,7 @@ func (b Body) Sealed(seal func([]byte) string) Body {
 	return sealed
 }
 
-// Opened is the body that was sealed. The error is open's.
+// Opened returns the body that was sealed. The error is open's.
 func (b Body) Opened(open func(string) ([]byte, error)) (Body, error) {
 	return b.withSecrets(func(value json.RawMessage) (json.RawMessage, error) {
 		if text := raw.Text(value); strings.HasPrefix(text, sealPrefix) {
@@ -258,11 +256,11 @@ func (b Body) withSecrets(change func(json.RawMessage) (json.RawMessage, error))
 	return b, err
 }
 
-// quotedContext is a CONTEXT that oned cannot read, as it repeats it in its refusal.
+// quotedContext matches a CONTEXT that oned cannot read, as oned repeats it in its refusal.
 var quotedContext = regexp.MustCompile(`(?s)(Error parsing): .*(syntax error)`)
 
-// WithoutSecrets is what oned said of what was made for a role, without the values of the role's
-// inputs of type password: it repeats what it does not understand, and what it says is logged.
+// WithoutSecrets returns oned's message about an object for a role, without the values of the role's inputs of type password: oned repeats
+// what it cannot parse, and its messages are logged.
 func (s Service) WithoutSecrets(role, message string) string {
 	var found []string
 	add := func(inputs Inputs) {
@@ -289,8 +287,7 @@ func (s Service) WithoutSecrets(role, message string) string {
 	return strings.NewReplacer(hidden...).Replace(message) // once: *** may be a secret too
 }
 
-// WebhooksAttribute is the attribute of a service template that names receivers
-// of the service's events. OneFlow keeps it and makes nothing of it.
+// WebhooksAttribute is the attribute of a service template that names receivers of the service's events. OneFlow keeps it and ignores it.
 const WebhooksAttribute = "flowjet_webhooks"
 
 // The limits of a service's receivers: their number, and the length of their URLs in bytes.
@@ -305,7 +302,7 @@ type Webhook struct {
 	URL string `json:"url"`
 	// Secret names one of the configuration's secrets to sign with.
 	Secret string `json:"secret,omitempty"`
-	// Kinds are the kinds of transition to be told: service (if there are none), role, vm, network, router.
+	// Kinds are the kinds of transition to deliver: service (if there are none), role, vm, network, router.
 	Kinds []string `json:"kinds,omitempty"`
 }
 
@@ -314,7 +311,7 @@ var WebhookKinds = []string{"service", "role", "vm", "network", "router"}
 
 var secretName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
-// Check says what is wrong with the receiver, nil if nothing is.
+// Check returns what is wrong with the receiver, nil if nothing is.
 func (w Webhook) Check() error {
 	if len(w.URL) > MaxWebhookURL {
 		return fmt.Errorf("url has %d characters: the maximum is %d", len(w.URL), MaxWebhookURL)
@@ -340,12 +337,12 @@ func (w Webhook) Check() error {
 	return nil
 }
 
-// Wants reports whether the receiver is to be told of transitions of the kind.
+// Wants reports whether the receiver gets transitions of the kind.
 func (w Webhook) Wants(kind string) bool {
 	return len(w.Kinds) == 0 && kind == "service" || slices.Contains(w.Kinds, kind)
 }
 
-// ReadWebhooks reads the receivers that a service names; the error tells what is wrong with the attribute.
+// ReadWebhooks returns the receivers that a service names; the error says what is wrong with the attribute.
 func ReadWebhooks(body Body) ([]Webhook, error) {
 	text := body.Extra[WebhooksAttribute]
 	if len(text) == 0 {

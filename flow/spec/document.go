@@ -1,5 +1,5 @@
-// Package spec has the documents that oned keeps for OneFlow: service templates and services, in the form
-// in which OneFlow reads and writes them. Attributes that nobody knows are kept.
+// Package spec has the documents that oned keeps for OneFlow: service templates and services, in the form in which OneFlow reads and writes
+// them. Unknown attributes are kept.
 package spec
 
 import (
@@ -17,17 +17,17 @@ import (
 	"github.com/flowjet/flowjet/flow/one"
 )
 
-// What oned and OneFlow call things.
+// The names and numbers of oned and OneFlow.
 const (
-	DocumentTypeService         = 100        // of the documents that are services
-	DocumentTypeServiceTemplate = 101        // of the documents that are service templates
+	DocumentTypeService         = 100        // of the documents of services
+	DocumentTypeServiceTemplate = 101        // of the documents of service templates
 	DeploymentStraight          = "straight" // the order of deployment in which a role waits for its parents
 	RoleTypeVM                  = "vm"
 	RoleTypeVR                  = "vr"
 )
 
-// Body is the JSON text in a document's TEMPLATE/BODY: a service template's, or, with State set, a service's.
-// Attributes that Flowjet does not know are kept as they are.
+// Body is the JSON text in a document's TEMPLATE/BODY: a service template's, or, with State set, a service's. Unknown attributes are kept
+// unchanged.
 type Body struct {
 	Name              string          `json:"name"`
 	Deployment        string          `json:"deployment,omitempty"`
@@ -43,7 +43,7 @@ type Body struct {
 	Description       *string         `json:"description,omitempty"`
 	// RegistrationTime is in unix seconds; it cannot be changed.
 	RegistrationTime int64 `json:"registration_time,omitempty"`
-	// Deadlines says how long the service may wait; OneFlow ignores it.
+	// Deadlines limit how long the service may wait; OneFlow ignores them.
 	Deadlines json.RawMessage `json:"deadlines,omitempty"`
 	// State is nil in a template.
 	State *ServiceState `json:"state,omitempty"`
@@ -68,9 +68,9 @@ type Role struct {
 	UserInputsValues   json.RawMessage `json:"user_inputs_values,omitempty"`
 	ElasticityPolicies json.RawMessage `json:"elasticity_policies,omitempty"`
 	ScheduledPolicies  json.RawMessage `json:"scheduled_policies,omitempty"`
-	// Heal says how the role is kept whole; OneFlow ignores it.
+	// Heal says how the role's VMs in trouble are healed; OneFlow ignores it.
 	Heal json.RawMessage `json:"heal,omitempty"`
-	// Deadlines says how long the role may wait; OneFlow ignores it.
+	// Deadlines limit how long the role may wait; OneFlow ignores them.
 	Deadlines json.RawMessage `json:"deadlines,omitempty"`
 	// Victims names the order in which the role loses VMs; OneFlow ignores it.
 	Victims json.RawMessage `json:"victims,omitempty"`
@@ -78,14 +78,14 @@ type Role struct {
 	Cooldown *int `json:"cooldown,omitempty"`
 	// State is nil in a template.
 	State *RoleState `json:"state,omitempty"`
-	// Nodes is nil until the service has been looked at for the first time.
+	// Nodes is nil until a worker has handled the service for the first time.
 	Nodes            []Node          `json:"nodes,omitempty"`
 	OnHold           *bool           `json:"on_hold,omitempty"`
 	TemplateContents json.RawMessage `json:"template_contents,omitempty"`
-	// LastVMName is the ordinal that the role's next VM gets; it never goes back.
-	// A virtual router's role keeps 0, as with OneFlow: see State.Ordinals.
+	// LastVMName is the ordinal of the role's next VM; it never goes back. A virtual router's role keeps 0, as with OneFlow: see
+	// State.Ordinals.
 	LastVMName *int `json:"last_vmname,omitempty"`
-	// VRouterID is the virtual router of a role of type vr, VRouterIPs the addresses that its VMs share.
+	// VRouterID is the virtual router of a role of type vr, VRouterIPs are the addresses that its VMs share.
 	VRouterID  *int            `json:"vrouter_id,omitempty"`
 	VRouterIPs json.RawMessage `json:"vrouter_ips,omitempty"`
 	// ScaleWay is set while the role scales.
@@ -114,7 +114,7 @@ type Node struct {
 	Extra map[string]json.RawMessage `json:",embed"`
 }
 
-// NodeInfo is what clients are shown of a node's VM.
+// NodeInfo is the part of a node that clients are shown of its VM.
 type NodeInfo struct {
 	VM NodeVM `json:"VM"`
 
@@ -133,10 +133,10 @@ type NodeVM struct {
 	Extra map[string]json.RawMessage `json:",embed"`
 }
 
-// Started is when the service was instantiated.
+// Started returns when the service was instantiated.
 func (b Body) Started() time.Time { return time.Unix(b.StartTime, 0) }
 
-// LastLogged is when the newest line of the service's log was written.
+// LastLogged returns when the newest line of the service's log was written.
 func (b Body) LastLogged() time.Time {
 	var last int64
 	for _, entry := range b.Log {
@@ -166,11 +166,11 @@ type LogEntry struct {
 	Extra map[string]json.RawMessage `json:",embed"`
 }
 
-// Service is a service: its document, and whose it is.
+// Service is a service: its document and its owner.
 type Service struct {
 	ID    int          `json:"id"`
 	Owner one.Identity `json:"owner"`
-	// Former is who owned it before, until a while after it was given away: its VMs are moved one by one.
+	// Former is the previous owner, until a while after the service was given away: its VMs are moved one by one.
 	Former      *one.Identity `json:"former,omitempty"`
 	FormerUntil time.Time     `json:"former_until,omitzero"`
 	// Made are the nodes that have named the service in their own user templates. The record has them, and no document.
@@ -178,10 +178,10 @@ type Service struct {
 	Body Body `json:"body"`
 }
 
-// formerFor is for how long the VMs of a former owner are the service's.
+// formerFor is how long the VMs of a former owner are still the service's.
 const formerFor = 10 * time.Minute
 
-// OwnedBy is the service with the owner that its document has.
+// OwnedBy returns the service with the owner that its document has.
 func (s Service) OwnedBy(owner one.Identity, now time.Time) Service {
 	if known := s.Owner; known.UName != "" && known.UID != owner.UID {
 		s.Former, s.FormerUntil = &known, now.Add(formerFor)
@@ -193,7 +193,7 @@ func (s Service) OwnedBy(owner one.Identity, now time.Time) Service {
 	return s
 }
 
-// ParseBody reads a document's body. A missing deployment means none.
+// ParseBody parses a document's body. A missing deployment means none.
 func ParseBody(text []byte) (Body, error) {
 	var body Body
 	if err := body.UnmarshalJSON(text); err != nil {
@@ -202,7 +202,7 @@ func ParseBody(text []byte) (Body, error) {
 	return body, nil
 }
 
-// State is the service's state; a document without one is PENDING.
+// State returns the service's state; a document without one is PENDING.
 func (s Service) State() ServiceState {
 	if s.Body.State == nil {
 		return ServicePending
@@ -210,7 +210,7 @@ func (s Service) State() ServiceState {
 	return *s.Body.State
 }
 
-// Since returns when a service came to its state, by its log; nil where the log does not have it.
+// Since returns when a service entered its state, by its log; nil if the log does not have it.
 func Since(s Service) *time.Time {
 	for _, entry := range slices.Backward(s.Body.Log) {
 		if entry.Message == StateLogged+s.State().String() {
@@ -221,10 +221,10 @@ func Since(s Service) *time.Time {
 	return nil
 }
 
-// StateLogged is what the log's entry of a state begins with; OneFlow writes the same.
+// StateLogged is the beginning of a state's entry in the log; OneFlow writes the same.
 const StateLogged = "New state: "
 
-// Router is the id of the role's virtual router, false if it has none.
+// Router returns the id of the role's virtual router, false if it has none.
 func (s Service) Router(role string) (int, bool) {
 	if held := s.Role(role); held != nil && held.VRouterID != nil {
 		return *held.VRouterID, true
@@ -232,7 +232,7 @@ func (s Service) Router(role string) (int, bool) {
 	return 0, false
 }
 
-// Role finds a role by its name, nil if the service has none of it.
+// Role returns the role with the name, nil if the service has none.
 func (s Service) Role(name string) *Role {
 	for role := range s.Body.EachRole() {
 		if role.Name == name {
@@ -242,13 +242,13 @@ func (s Service) Role(name string) *Role {
 	return nil
 }
 
-// NoRole tells that the service has no role of a name, and which it has.
+// NoRole returns a text for people: the service has no role with the name, and these roles.
 func (s Service) NoRole(name string) string {
 	has := cmp.Or(raw.Listed(RoleNames(s.Body.Roles)), "none at all")
 	return fmt.Sprintf("service %d has no role %q; it has %s", s.ID, name, has)
 }
 
-// RoleNodes are the ids of a role's VMs, oldest first.
+// RoleNodes returns the ids of a role's VMs, oldest first.
 func (s Service) RoleNodes(name string) []int {
 	role := s.Role(name)
 	if role == nil {
@@ -262,8 +262,8 @@ func (s Service) RoleNodes(name string) []int {
 	return ids
 }
 
-// Unasked reports, of a service document's text and at a tenth of what reading it costs, whether the service runs and time
-// alone will never make it do anything: it has no policies and no role with a minimum. It is false where that is not sure.
+// Unasked reports, by a service document's text and at a tenth of the cost of reading it, whether the service runs and time alone never
+// makes it act: it has no policies and no role with a minimum. It is false if that is not sure.
 func Unasked(body []byte) bool {
 	var seen struct {
 		State *ServiceState `json:"state"`
@@ -271,7 +271,7 @@ func Unasked(body []byte) bool {
 	return Unscaled(body) && json.Unmarshal(body, &seen) == nil && seen.State != nil && *seen.State == ServiceRunning
 }
 
-// Unscaled reports, of a service document's text, whether it surely has neither policies nor a role with a minimum.
+// Unscaled reports, by a service document's text, whether it surely has neither policies nor a role with a minimum.
 func Unscaled(body []byte) bool {
 	for _, hint := range []string{"_policies", "min_vms", `\u`} { // a name may be written with escapes
 		if bytes.Contains(body, []byte(hint)) {
@@ -281,23 +281,23 @@ func Unscaled(body []byte) bool {
 	return true
 }
 
-// Logged is a log with one more entry, and without its oldest where it has become too long.
+// Logged returns a log with one more entry, and without its oldest if it has become too long.
 func Logged(log []LogEntry, entry LogEntry) []LogEntry {
 	log = append(log, entry)
 	return log[max(0, len(log)-maxLog):]
 }
 
 const (
-	// CommandAttribute names the command by which the API has made a service, so that a repeated request finds it.
+	// CommandAttribute names the command by which the API made a service, so that a repeated request finds it.
 	CommandAttribute = "flowjet_command"
-	// ExpandAttribute lets a body's or a role's template_contents refer to $SERVICE_ID,
-	// $SERVICE_NAME, $ROLE_NAME and $VM_NUMBER. OneFlow ignores it and keeps it.
+	// ExpandAttribute lets a body's or a role's template_contents refer to $SERVICE_ID, $SERVICE_NAME, $ROLE_NAME and $VM_NUMBER. OneFlow
+	// ignores it and keeps it.
 	ExpandAttribute = "expand"
 	// maxLog is how many log entries a document keeps, as OneFlow does.
 	maxLog = 50
 )
 
-// RoleNames are the roles' names, in their order.
+// RoleNames returns the roles' names, in their order.
 func RoleNames(roles []Role) []string {
 	names := make([]string, len(roles))
 	for i, role := range roles {
@@ -306,21 +306,21 @@ func RoleNames(roles []Role) []string {
 	return names
 }
 
-// NewNode is how a VM stands in a role's nodes.
+// NewNode returns the node for a VM.
 func NewNode(vm one.VM) Node {
 	shown := NodeVM{ID: strconv.Itoa(vm.ID), Name: vm.Name, UName: vm.Owner.UName, GName: vm.Owner.GName}
 	shown.UID, shown.GID = strconv.Itoa(vm.Owner.UID), strconv.Itoa(vm.Owner.GID)
 	return Node{DeployID: vm.ID, VMInfo: NodeInfo{VM: shown}}
 }
 
-// Show writes into a VM's node whose it is, which chown may have changed, and its name where whoever made the node did not know it.
+// Show writes a VM's owner, which chown may have changed, into its node, and its name if the node was made without it.
 func (n *Node) Show(vm one.VM) {
 	shown := &n.VMInfo.VM
 	if shown.Name == "" {
 		shown.Name = vm.Name
 	}
 	if vm.Owner.UName == "" || vm.Owner.GName == "" {
-		return // not all is known
+		return // the VM is only partly known
 	}
 	shown.UID, shown.GID = strconv.Itoa(vm.Owner.UID), strconv.Itoa(vm.Owner.GID)
 	shown.UName, shown.GName = vm.Owner.UName, vm.Owner.GName
@@ -339,10 +339,10 @@ func (r *Role) BelowMinimum() bool {
 // Shrinking reports whether the role scales down, or failed to.
 func (r *Role) Shrinking() bool { return r.ScaleWay != nil && *r.ScaleWay == ScaleDown }
 
-// IsRouter reports whether the role's VMs are those of a virtual router.
+// IsRouter reports whether the role's VMs belong to a virtual router.
 func (r *Role) IsRouter() bool { return r.Type == RoleTypeVR }
 
-// CurrentState is the role's; a role without one is PENDING.
+// CurrentState returns the role's state; a role without one is PENDING.
 func (r *Role) CurrentState() RoleState {
 	if r.State == nil {
 		return RolePending
@@ -350,21 +350,18 @@ func (r *Role) CurrentState() RoleState {
 	return *r.State
 }
 
-// Whose is what. Flowjet acts with the rights of a server user, and what it finds in a
-// document, in a VM's user template or in an event can be written by others than the
-// service's owner. So a VM is a service's only if it belongs to the service's owner and
+// Ownership. Flowjet acts with the rights of a server user, but documents, user templates of VMs and events can be written by others than
+// the service's owner. So a VM is a service's only if it belongs to the service's owner and
 //   - names the service and has the key of one of its intents, or
 //   - is a node in its document, has no key, and names the service, as those that OneFlow made, or
 //   - is a node whose user template its owner has replaced (`onevm update`), and the service's record has that it named the
 //     service before, or only its own name still names the service.
 //
-// After a service was given to another owner the VMs of the former one are its own for a
-// while, for they are moved one by one.
+// After a service was given to another owner the VMs of the former one remain its own for a while, for they are moved one by one.
 //
-// Nothing else is adopted, acted on, waited for, measured, referred to or explained by.
-// That a VM is gone is taken from whoever it was.
+// No other VM is adopted, acted on, waited for, measured, referred to or used in an explanation. The end of a VM counts whoever owned it.
 
-// Owns reports whether the VM can be the service's; one without a key is only if it is a node.
+// Owns reports whether the VM can be the service's; a VM without a key must be a node.
 func (s Service) Owns(vm one.VM) bool {
 	former := s.Former != nil && vm.Owner.UID == s.Former.UID
 	if vm.Owner.UID != s.Owner.UID && !former {
@@ -382,13 +379,13 @@ func (s Service) Owns(vm one.VM) bool {
 	return ours || vm.Key == ""
 }
 
-// isNamedIn reports whether the name that a VM or router was given names the service, as it does by default.
+// isNamedIn reports whether a VM's or router's name contains the service, as it does by default.
 func (s Service) isNamedIn(name string) bool {
 	return strings.Contains(name, "service_"+strconv.Itoa(s.ID)+")")
 }
 
-// OwnsRouter reports whether a virtual router is the service's: its owner's, with the key of one of its intents. One
-// that OneFlow made has none: its VMs are the service's, or it is named for the service.
+// OwnsRouter reports whether a virtual router is the service's: its owner's, with the key of one of its intents. A router that OneFlow made
+// has no key: its VMs are the service's, or it is named for the service.
 func (s Service) OwnsRouter(owner one.Identity, key, name string, vms []int, facts map[int]one.VM) bool {
 	if owner.UID != s.Owner.UID {
 		return false
@@ -405,7 +402,7 @@ func (s Service) OwnsRouter(owner one.Identity, key, name string, vms []int, fac
 	return len(vms) > 0 || s.isNamedIn(name)
 }
 
-// KeyTime is when the key of an intent of the service was made. ok is false for a text that is no such key.
+// KeyTime returns when an intent of the service was made, by its key. ok is false for a text that is no such key.
 func KeyTime(key string, service int) (at time.Time, ok bool) {
 	first, rest, found := strings.Cut(key, "-")
 	last := strings.LastIndexByte(rest, '-')
@@ -419,8 +416,8 @@ func KeyTime(key string, service int) (at time.Time, ok bool) {
 	return time.UnixMicro(micros).UTC(), true
 }
 
-// IsOrphan reports whether the VM was made for a service that had ended by then: its owner's,
-// for an intent of the service from before its end. ended may be unknown.
+// IsOrphan reports whether the VM was made for a service that had already ended: its owner's, for an intent of the service from before its
+// end. ended may be unknown.
 func IsOrphan(vm one.VM, service int, owner one.Identity, ended time.Time) bool {
 	made, ok := KeyTime(vm.Key, service)
 	return ok && vm.Service == service && vm.Owner.UID == owner.UID && !vm.Ending() && (ended.IsZero() || !made.After(ended))

@@ -7,8 +7,8 @@ import (
 	"strconv"
 )
 
-// fit puts right what does not fit together in a service's body. It gives every role a name of
-// its own: the first of a name keeps it, for parents are meant by their names.
+// fit repairs contradictions in a service's body. It gives every role a unique name: the first role with a name keeps it, for parents are
+// given by name.
 func (r *repair) fit(body *Body) {
 	if body.Roles == nil {
 		body.Roles = []Role{}
@@ -38,9 +38,8 @@ func (r *repair) fit(body *Body) {
 	}
 }
 
-// fitState gives a service whose state nobody knows one in which it is seen to: with VMs it is
-// watched, without any somebody has to say what is meant. One without a state is PENDING
-// unless it has got further. VMs that stand in a service or a role that has ended have to end.
+// fitState replaces an unknown state. A service with VMs becomes RUNNING, so that it is watched; one without any waits for a user to
+// recover it. A service without a state is PENDING unless it has got further. VMs in a service or a role that has ended have to end.
 func (r *repair) fitState(body *Body) {
 	left, begun := false, false
 	for _, role := range body.Roles {
@@ -100,7 +99,7 @@ func (r *repair) fitRole(body *Body, role *Role) {
 	r.fitNumbers(role)
 }
 
-// roleStateIn is the state of a role about which only its service's is known.
+// roleStateIn returns a likely state of a role, given only the service's.
 func roleStateIn(service ServiceState, role *Role) RoleState {
 	switch service {
 	case ServicePending, ServiceDeployingNets, ServiceFailedDeployingNets:
@@ -120,7 +119,7 @@ func roleStateIn(service ServiceState, role *Role) RoleState {
 	return RoleState(service) // up to COOLDOWN the numbers mean the same
 }
 
-// fitNumbers keeps the number of the role's next VM above those that its VMs' names tell, and says which way it scales.
+// fitNumbers keeps the number of the role's next VM above the numbers in its VMs' names, and repairs its cardinality, limits and scale_way.
 func (r *repair) fitNumbers(role *Role) {
 	if wrong := role.Cardinality; wrong < 0 || wrong > MaxVMs {
 		role.Cardinality = min(len(role.Nodes), MaxVMs)
@@ -161,5 +160,5 @@ func (r *repair) fitNumbers(role *Role) {
 	r.note("the scale_way of role %s was missing or invalid and is derived from its VMs", role.Name)
 }
 
-// numberedName is a VM's name as OneFlow makes it unless it is told otherwise.
+// numberedName matches a VM's name as OneFlow makes it by default.
 var numberedName = regexp.MustCompile(`_(\d{1,6})_\(service_\d+\)$`)

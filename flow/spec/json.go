@@ -18,19 +18,19 @@ import (
 )
 
 var (
-	// asBefore has bodies written as encoding/json writes them: records hold digests of them.
+	// asBefore writes bodies as encoding/json does: records hold digests of them.
 	asBefore = jsonv1.DefaultOptionsV1()
-	// exactly has an attribute whose name differs in case only be another one, and null be nothing.
+	// exactly distinguishes attributes whose names differ in case only, and ignores null.
 	exactly = json.JoinOptions(json.MatchCaseInsensitiveNames(false), jsonv1.MergeWithLegacySemantics(false))
 )
 
-// Text is the body as it is written into a document. oned takes no characters above U+FFFF: they are escaped.
+// Text returns the body as it is written into a document. oned accepts no characters above U+FFFF: they are escaped.
 func (b Body) Text() ([]byte, error) {
 	text, err := json.Marshal(b, asBefore)
 	return raw.EscapeBeyondBMP(text), err
 }
 
-// MarshalJSON is Text for encoding/json, which knows no embedded attributes.
+// MarshalJSON is Text for encoding/json, which does not support embedded attributes.
 func (b Body) MarshalJSON() ([]byte, error) { return b.Text() }
 
 // UnmarshalJSON is ParseBody for encoding/json.
@@ -57,8 +57,8 @@ func (b *Body) UnmarshalJSONFrom(in *jsontext.Decoder) error {
 	return json.UnmarshalDecode(in, (*bodyFields)(b), exactly)
 }
 
-// MarshalJSONTo writes the known attributes first, then the others by name. A role that has been
-// looked at shows its nodes even when there are none: among the others, where older versions wrote them.
+// MarshalJSONTo writes the known attributes first, then the others by name. A role that has been handled shows its nodes even if there are
+// none: among the others, where older versions wrote them.
 func (r Role) MarshalJSONTo(out *jsontext.Encoder) error {
 	written := roleFields(r)
 	if r.Nodes != nil && len(r.Nodes) == 0 {
@@ -78,7 +78,7 @@ func (r Role) MarshalJSONTo(out *jsontext.Encoder) error {
 	if !r.old.typed {
 		written.Type = ""
 	}
-	if bytes.Equal(r.TemplateContents, r.old.contents) { // they only say what the old form says
+	if bytes.Equal(r.TemplateContents, r.old.contents) { // they are the same as in the old form
 		written.TemplateContents = nil
 	}
 	return json.MarshalEncode(out, &oldRoleFields{roleFields: written})
@@ -112,15 +112,15 @@ func (r *Role) UnmarshalJSONFrom(in *jsontext.Decoder) error {
 	return nil
 }
 
-// oldRole is what a role of OneFlow 6 or 5 said in attributes that have other names today. The role is planned with today's,
-// and written with its own, so that a document stays in the form in which it came.
+// oldRole has the attributes of a role of OneFlow 6 or 5 that have other names today. The role is planned with today's, and written with
+// its own, so that a document keeps its form.
 type oldRole struct {
 	typed bool
-	// contents are vm_template_contents as template_contents would have them.
+	// contents are vm_template_contents in the form of template_contents.
 	contents stdjson.RawMessage
 }
 
-// oldContents are vm_template_contents as template_contents would have them.
+// oldContents returns vm_template_contents in the form of template_contents.
 func oldContents(extra map[string]stdjson.RawMessage) stdjson.RawMessage {
 	attributes, err := one.ParseTemplate(raw.Text(extra["vm_template_contents"]))
 	if err != nil || len(attributes) == 0 {
@@ -129,7 +129,7 @@ func oldContents(extra map[string]stdjson.RawMessage) stdjson.RawMessage {
 	return raw.Marshal(attributes)
 }
 
-// Digest tells bodies apart by what they mean, not by how they are spelled.
+// Digest identifies a body by its meaning, not by how it is written.
 func (b Body) Digest() string {
 	text, err := b.Text()
 	if err != nil {
@@ -138,7 +138,7 @@ func (b Body) Digest() string {
 	return DigestOf(text)
 }
 
-// DigestOf is the Digest of a body of which the Text is at hand.
+// DigestOf returns the Digest of the body with the Text.
 func DigestOf(text []byte) string {
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:16])

@@ -16,10 +16,9 @@ import (
 	"github.com/flowjet/flowjet/flow/internal/raw"
 )
 
-// ReadService reads the body of a service's document whoever has written it: OneFlow 5.12 to 7.4, an editor, or a server that was ended in
-// between. What has the wrong type or does not fit together is put right, and told in repairs; attributes that nobody knows stay. The error
-// is of a text that is no JSON object, of roles or nodes that cannot be told (what VMs they stand for is not to be forgotten), or of more
-// of them than there can be.
+// ReadService reads the body of a service's document, whoever wrote it: OneFlow 5.12 to 7.4, an editor, or a server that was interrupted.
+// Wrong types and contradictions are repaired, and listed in repairs; unknown attributes are kept. The error is for a text that is no JSON
+// object, for roles or nodes that cannot be read (their VMs must not be forgotten), and for too many of them.
 func ReadService(text []byte) (body Body, repairs []string, err error) {
 	if body, ok := readWritten(text); ok {
 		r := &repair{}
@@ -61,8 +60,8 @@ func readForeign(text []byte) (body Body, repairs []string, err error) {
 	return body, r.made, nil
 }
 
-// readWritten reads a body that says what Text writes of it, which OneFlow's do, too, at a quarter of what it costs to
-// look at each attribute: all that is there has its type, and only the numbers are still to be looked at.
+// readWritten reads a body that equals what Text writes of it, as OneFlow's do too, at a quarter of the cost of checking each attribute:
+// all attributes have their types, and only the numbers remain to be checked.
 func readWritten(text []byte) (Body, bool) {
 	if hasLongNumbers(text) {
 		return Body{}, false
@@ -87,7 +86,7 @@ func readWritten(text []byte) (Body, bool) {
 	if err != nil || bytes.Equal(written, text) {
 		return body, err == nil
 	}
-	// It may still say the same: in another order, with spaces, with characters written otherwise.
+	// It may still mean the same: in another order, with spaces, with characters escaped differently.
 	ours, theirs := jsontext.Value(bytes.Clone(written)), jsontext.Value(bytes.Clone(text))
 	if ours.Canonicalize() != nil || theirs.Canonicalize() != nil || !bytes.Equal(ours, theirs) {
 		return Body{}, false
@@ -96,10 +95,10 @@ func readWritten(text []byte) (Body, bool) {
 	return body, err == nil
 }
 
-// hasLongNumbers reports whether the text has a number, or a part of another text that looks like one, which is not sure to lie
-// between math.MinInt32 and math.MaxUint32: with an exponent, or ten digits or more, but for times in seconds until 2096.
+// hasLongNumbers reports whether the text has a number, or a part of a string that looks like one, which is not sure to lie between
+// math.MinInt32 and math.MaxUint32: with an exponent, or ten digits or more, except times in seconds until 2096.
 func hasLongNumbers(text []byte) bool {
-	start := 0 // of the digits that are being read
+	start := 0 // of the current digits
 	for i, char := range text {
 		if '0' <= char && char <= '9' {
 			if i-start >= 9 && (i-start > 9 || text[start] > '3' || start > 0 && text[start-1] == '-') {
@@ -115,8 +114,8 @@ func hasLongNumbers(text []byte) bool {
 	return false
 }
 
-// FoundDigest is by which digest a document's text is known, whose body ReadService has read: the body's,
-// or, where something was put right in it, the text's own.
+// FoundDigest returns the digest that identifies a document's text after ReadService has read it: the body's, or the text's own if the body
+// was repaired.
 func FoundDigest(text []byte, body Body, repairs []string) string {
 	if len(repairs) > 0 {
 		return DigestOf(text)
@@ -124,7 +123,7 @@ func FoundDigest(text []byte, body Body, repairs []string) string {
 	return body.Digest()
 }
 
-// Noted is the body with a line in its log on each repair.
+// Noted returns the body with a line in its log for each repair.
 func (b Body) Noted(repairs []string, now time.Time) Body {
 	b.Log = slices.Clone(b.Log)
 	for _, one := range repairs {
@@ -135,14 +134,14 @@ func (b Body) Noted(repairs []string, now time.Time) Body {
 
 type repair struct {
 	made []string
-	// nodes are the VMs that have been met as nodes.
+	// nodes are the VMs that are nodes already.
 	nodes map[int]bool
-	// unreadable is what cannot be told.
+	// unreadable says what cannot be read and must not be lost.
 	unreadable string
 }
 
-// maxNodes bounds the nodes of a service: of each that is not known oned is asked. There can be
-// more than a service may have VMs, for those that end are nodes, too.
+// maxNodes bounds the nodes of a service: oned is asked for each unknown one. There can be more nodes than VMs allowed in a service, for
+// VMs that end are nodes, too.
 const maxNodes = 2 * MaxVMs
 
 const maxRepairs = 20
@@ -153,7 +152,7 @@ func (r *repair) note(format string, arguments ...any) {
 	}
 }
 
-// form brings a value into the form that an attribute has, nil where none can be made of it.
+// form converts a value into an attribute's type, nil if that is impossible.
 type form func(value json.RawMessage) json.RawMessage
 
 var (
@@ -175,7 +174,8 @@ var (
 	vmForms   = map[string]form{"ID": textForm, "UID": textForm, "GID": textForm, "UNAME": textForm, "GNAME": textForm, "NAME": textForm}
 )
 
-// coerce brings the attributes of an object into their forms. What cannot be is left out, as is null, which says nothing.
+// coerce converts the attributes of an object into their forms. Values for which that is impossible are removed, and null, which means
+// absent.
 func (r *repair) coerce(path string, o raw.Object, forms map[string]form) {
 	for _, name := range slices.Sorted(maps.Keys(forms)) {
 		value, has := o[name]
@@ -185,7 +185,7 @@ func (r *repair) coerce(path string, o raw.Object, forms map[string]form) {
 		made := forms[name](value)
 		switch {
 		case raw.KindOf(value) == raw.KindNull, made == nil && string(value) == `""`:
-			delete(o, name) // as forms send what was not filled in
+			delete(o, name) // forms send empty fields so
 		case made == nil:
 			r.note("%s%s was %s and is removed", path, name, raw.Shown(string(value)))
 			delete(o, name)
@@ -198,7 +198,7 @@ func (r *repair) coerce(path string, o raw.Object, forms map[string]form) {
 	}
 }
 
-// elements are the objects of a list. Null is left out; of others, wrap makes an object.
+// elements returns the objects of a list. Null is left out; of others, wrap makes an object.
 func (r *repair) elements(path string, list json.RawMessage, wrap func(json.RawMessage) raw.Object) []raw.Object {
 	objects := []raw.Object{}
 	for i, element := range raw.Elements(list) {
@@ -217,7 +217,7 @@ func (r *repair) elements(path string, list json.RawMessage, wrap func(json.RawM
 	return objects
 }
 
-// list is an attribute that has to be a list of objects, or one of them by itself.
+// list returns an attribute that has to be a list of objects, or a single one.
 func (r *repair) list(path string, o raw.Object, attribute, one string) json.RawMessage {
 	value, has := o[attribute]
 	if !has || raw.KindOf(value) == raw.KindNull {
@@ -256,7 +256,7 @@ func (r *repair) roles(whole raw.Object) {
 			delete(role, "nodes")
 		}
 		if _, still := role["cardinality"]; counted && !still {
-			role["cardinality"] = json.RawMessage("-1") // what it is, is decided when the nodes are known
+			role["cardinality"] = json.RawMessage("-1") // decided when the nodes are known
 		}
 		_, isOld := role["vm_template"]
 		if _, has := role["template_id"]; !has && !isOld {
@@ -267,7 +267,7 @@ func (r *repair) roles(whole raw.Object) {
 	whole["roles"] = raw.Marshal(roles)
 }
 
-// roleNodes are a role's nodes, each VM once in the service.
+// roleNodes returns a role's nodes, each VM once in the service.
 func (r *repair) roleNodes(path string, list json.RawMessage) json.RawMessage {
 	kept := []raw.Object{}
 	nodeOf := func(element json.RawMessage) raw.Object { // of a VM's id alone
@@ -346,7 +346,7 @@ func flagForm(value json.RawMessage) json.RawMessage {
 	return nil
 }
 
-// listForm makes a list of a single object too.
+// listForm accepts a single object as a list too.
 func listForm(value json.RawMessage) json.RawMessage {
 	switch raw.KindOf(value) {
 	case raw.KindArray:
@@ -377,7 +377,7 @@ func textsForm(value json.RawMessage) json.RawMessage {
 	return raw.Marshal(texts)
 }
 
-// stateForm is the number that stands for one of the names, or the name; -1 for what is none.
+// stateForm returns the number of one of the names, or the number itself; -1 for anything else.
 func stateForm(states []string) form {
 	return func(value json.RawMessage) json.RawMessage {
 		if number := slices.Index(states, strings.ToUpper(strings.TrimSpace(raw.Text(value)))); number >= 0 {
@@ -386,6 +386,6 @@ func stateForm(states []string) form {
 		if number := wholeForm(value); number != nil {
 			return number
 		}
-		return json.RawMessage("-1") // what it is, is decided when the rest is known
+		return json.RawMessage("-1") // decided when the rest is known
 	}
 }

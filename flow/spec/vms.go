@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// VMs is a set of VM ids, as ranges from a first to a last one, ascending: those of a service are mostly numbered in a row.
+// VMs is a set of VM ids, as ascending ranges of a first and a last id: a service's VMs are mostly numbered in a row.
 type VMs [][2]int
 
 // VMsOf returns the set of ids, which it sorts.
