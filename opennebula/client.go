@@ -1,24 +1,24 @@
-// Package opennebula speaks to oned, OpenNebula's daemon: its XML-RPC calls,
+// Package opennebula is a client of oned, OpenNebula's daemon: its XML-RPC calls,
 // its sessions, and its hook events.
 //
-// Safety: a call that may have been carried out is not repeated; an error tells
-// whether oned refused it, certainly never saw it, or may have carried it out.
+// Safety: a call that may have been carried out is not repeated; an error shows
+// whether oned refused it, certainly did not receive it, or may have carried it out.
 // No session, password or token appears in an error or a log line, and every
-// answer and event has a largest size. Liveness: every call ends by its
-// context's end or by the client's timeout, whichever is first. In a zone of
-// several oneds, calls go to the one that leads, and are made anew there if
+// answer and event has a largest size. Liveness: every call ends at its
+// context's end or the client's timeout, whichever is first. In a zone of
+// several oneds, calls go to the leader, and are repeated there if
 // they have certainly not been carried out or change nothing.
 //
-// The way of a call:
+// The path of a call:
 //
 //	Session       makes calls as one user, by kind of object
 //	encodeCall    writes the call
-//	exchange      takes it to the leader, and its answer back
-//	  slots       bounds the calls at a time
+//	exchange      sends it to the leader, and returns its answer
+//	  slots       bounds the concurrent calls
 //	  warmups     lets one call of a new session go ahead
 //	  leader      finds which oned leads, and confirms it
 //	  pulse, Life whether oned answers, and was it down
-//	answer        takes the answer apart
+//	answer        decodes the answer
 //	onexml        reads all XML
 package opennebula
 
@@ -37,27 +37,27 @@ import (
 	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
-// Config says where oned is and how to speak to it.
+// Config sets where oned is and how to call it.
 type Config struct {
 	// Endpoint is oned's XML-RPC address, http://127.0.0.1:2633/RPC2.
 	Endpoint string
-	// Others are those of the zone's other oneds. With any, calls go to the one
-	// that leads; without, see Follow.
+	// Others are those of the zone's other oneds. With any, calls go to the
+	// leader among them; without, see Follow.
 	Others      []string
 	Credentials Credentials
 	// Timeout bounds each call; 60 s unless given. An instantiate can wait
 	// seconds behind others.
 	Timeout time.Duration
 	// MaxConnections bounds the connections to each oned; 8 unless given. oned serves
-	// 15 at a time, for everybody and for the other servers of its zone.
+	// 15 at a time, for all clients and for the other servers of its zone.
 	MaxConnections int
-	// Observe receives each call's method and how long oned took; nil for nobody.
+	// Observe receives each call's method and how long oned took; nil for none.
 	Observe func(method string, took time.Duration)
 	Logger  *slog.Logger
 }
 
-// Client is a connection pool to the oneds of a zone. Every call, also one that
-// only reads, goes to the one that leads.
+// Client is a connection pool to the oneds of a zone. Every call, even a
+// read, goes to the leader.
 type Client struct{ *exchange }
 
 // NewClient makes a client. It connects when the first call is made.
@@ -89,23 +89,23 @@ func NewClient(config Config) *Client {
 	return &Client{e}
 }
 
-// Follow has calls go to whichever oned of the zone leads it, as the zone itself
-// lists them (one.zone.info); with Config.Others, as they do. It asks once and
-// returns; who leads is asked again by itself.
+// Follow sends calls to whichever oned of the zone leads, as the zone itself
+// lists them (one.zone.info); with Config.Others, as those do. It asks once and
+// returns; after that the client finds a new leader by itself.
 func (c *Client) Follow(ctx context.Context, zone int) {
 	l := c.leader
 	l.mutex.Lock()
 	l.follows = true
 	l.mutex.Unlock()
 	l.servers.mutex.Lock()
-	l.servers.zone, l.servers.learned = zone, time.Time{}
+	l.servers.zone, l.servers.refreshed = zone, time.Time{}
 	l.servers.mutex.Unlock()
 	l.find(ctx)
 }
 
 // Leadership returns the term of the zone's leader and since when that leader is known
 // here; 0 while none was found. The first one may have led for any time, and since is
-// zero. A oned that has no others begins a new term when it was down and came back.
+// zero. A oned without others begins a new term when it was down and came back.
 func (c *Client) Leadership() (term int, since time.Time) {
 	if c.leader.hasChoice() {
 		return c.leader.leadership()
@@ -114,7 +114,7 @@ func (c *Client) Leadership() (term int, since time.Time) {
 	return returned + 1, since
 }
 
-// Endpoint is the XML-RPC address that the next call goes to.
+// Endpoint returns the XML-RPC address of the next call.
 func (c *Client) Endpoint() string {
 	endpoint, _ := c.leader.endpoint()
 	return endpoint
@@ -127,12 +127,12 @@ func (c *Client) Servers() []string {
 	return slices.Clone(c.leader.servers.listed)
 }
 
-// Introduce adds servers that the zone is known to have: where the one configured is
+// Introduce adds servers that the zone is known to have: if the configured one is
 // down, another can be asked. With Config.Others it does nothing.
 func (c *Client) Introduce(servers []string) { c.leader.servers.add(servers...) }
 
 // SetConnections sets how many connections to each oned may be used, at most
-// Config.MaxConnections; with 0 calls wait. Those that are too many are given back at once.
+// Config.MaxConnections; with 0 calls wait. Surplus connections are closed at once.
 func (c *Client) SetConnections(most int) {
 	if c.slots.resize(min(most, c.transport.MaxConnsPerHost)) {
 		c.transport.CloseIdleConnections()
@@ -142,7 +142,7 @@ func (c *Client) SetConnections(most int) {
 // Busy reports whether calls are under way or wait.
 func (c *Client) Busy() bool { return c.slots.busy() }
 
-// Ping reports whether the oned that is called answers, past the calls that wait.
+// Ping reports whether the called oned answers, bypassing the calls that wait.
 func (c *Client) Ping(ctx context.Context) bool {
 	endpoint, _ := c.leader.endpoint()
 	_, err := c.raftStatus(ctx, endpoint)
@@ -151,11 +151,11 @@ func (c *Client) Ping(ctx context.Context) bool {
 }
 
 // ErrOtherUser is returned when credentials are another server user's: every session in
-// use is the first one's.
+// use is the first user's.
 var ErrOtherUser = errors.New("the server user has another name: restart the process")
 
-// Renew takes over a changed password of the server user for every call from now
-// on, those of sessions in use too, and reports whether it had changed.
+// Renew uses a changed password of the server user for every call from now
+// on, including those of sessions in use, and reports whether it had changed.
 func (c *Client) Renew(credentials Credentials) (changed bool, err error) {
 	t := c.tokens
 	if credentials.User != t.user {
@@ -171,11 +171,11 @@ func (c *Client) Renew(credentials Credentials) (changed bool, err error) {
 	return changed, nil
 }
 
-// Close lets go of the connections that are not in use.
+// Close closes the idle connections.
 func (c *Client) Close() { c.transport.CloseIdleConnections() }
 
-// Silence is for how long oned has owed an answer: since the last one, or since
-// the first call after it. It is 0 while no call waits, or failed for want of an answer.
+// Silence returns for how long oned has owed an answer: since the last answer, or since
+// the first call after it. It is 0 while no call waits, or has failed for lack of an answer.
 func (c *Client) Silence() time.Duration {
 	c.pulse.mutex.Lock()
 	defer c.pulse.mutex.Unlock()
@@ -185,12 +185,12 @@ func (c *Client) Silence() time.Duration {
 	return time.Since(c.pulse.since)
 }
 
-// Doubt is for how long a majority of the zone's servers has not confirmed who leads, as far as calls have found out. A leader
-// that is cut off from the other servers answers on, and changes that it is asked for hang.
+// Doubt returns for how long no majority of the zone's servers has confirmed the leader, as far as calls have found out. A leader
+// that is cut off from the other servers still answers, and calls that change something hang.
 func (c *Client) Doubt() time.Duration { return c.leader.doubt() }
 
 // Box seals with the server user's password: every process of Flowjet that acts for users can
-// open what another has sealed, and nobody who has not the password.
+// open a sealed text, and nobody without the password.
 func (c *Client) Box() *seal.Box {
 	return &seal.Box{Keys: func() [][]byte {
 		c.tokens.mutex.Lock()
@@ -203,7 +203,7 @@ func (c *Client) Box() *seal.Box {
 	}}
 }
 
-// ServerTime is the time that oned's HTTP server tells, in whole seconds.
+// ServerTime returns the time of oned's HTTP server, in whole seconds.
 func ServerTime(ctx context.Context, endpoint string) (time.Time, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint, http.NoBody)
 	if err != nil {
@@ -217,8 +217,8 @@ func ServerTime(ctx context.Context, endpoint string) (time.Time, error) {
 	return ParseDate(answer.Header.Get("Date"))
 }
 
-// ParseDate reads the Date header of an answer of oned, which ends in UTC where
-// HTTP, and so http.ParseTime, wants GMT.
+// ParseDate reads the Date header of oned's answers, which ends in UTC where
+// HTTP, and so http.ParseTime, requires GMT.
 func ParseDate(text string) (time.Time, error) {
 	if at, err := time.Parse("Mon, 02 Jan 2006 15:04:05 UTC", text); err == nil {
 		return at, nil
@@ -227,7 +227,7 @@ func ParseDate(text string) (time.Time, error) {
 }
 
 // Session makes calls as one user. It is cheap, and safe for concurrent use. Its
-// methods are those of the objects that they are about.
+// methods are grouped by the objects that they are about.
 type Session struct {
 	*caller
 	documentCalls
@@ -254,26 +254,26 @@ type caller struct {
 	secret string
 	// group is the group that a scoped target names, or -1.
 	group int
-	// target is whom the server user acts for; empty in a user's own session.
+	// target is the user for whom the server user acts; empty in a user's own session.
 	target string
-	// confirmed has reads answered by a server that certainly led the zone.
+	// confirmed requires that reads are answered by a server that certainly led the zone.
 	confirmed bool
 }
 
-// Server is the session of the server user itself.
+// Server returns the session of the server user itself.
 func (c *Client) Server() *Session { return c.For(c.tokens.user) }
 
-// For is the session in which the server user acts for another. A target of
+// For returns the session in which the server user acts for another. A target of
 // the form "name:gid" keeps the group of a scoped login token.
 func (c *Client) For(user string) *Session {
 	name, group := splitTarget(user)
 	return newSession(&caller{client: c.exchange, group: group, target: name, current: func() string { return c.tokens.session(user) }})
 }
 
-// With is a user's own session, with a password or a login token, which oned
-// compares as they are. Making calls for one user alternately in such a session
-// and in one of For's costs 200-320 ms a call in oned: Authenticate checks a
-// secret, and all else is done in For's.
+// With returns a user's own session, with a password or a login token, which oned
+// compares literally. Alternating calls for one user between such a session
+// and one of For costs 200-320 ms a call in oned: Authenticate checks a
+// secret, and everything else is done in For's.
 func (c *Client) With(name, secret string) *Session {
 	session := name + ":" + secret
 	return newSession(&caller{client: c.exchange, secret: secret, group: -1, current: func() string { return session }})
@@ -281,7 +281,7 @@ func (c *Client) With(name, secret string) *Session {
 
 // Confirmed returns a session of the same user whose reads are answered by the server
 // that led the zone, in one term, before and after the answer. A follower's database is
-// behind, so what shrinks, ends or forgets anything is decided from such a read. Without
+// behind, so every decision to shrink, end or forget something needs such a read. Without
 // certainty a read ends in an error that is Temporary (ErrUnconfirmed). In a zone of
 // one server it is the same session.
 func (s *Session) Confirmed() *Session {
@@ -291,26 +291,26 @@ func (s *Session) Confirmed() *Session {
 }
 
 // Confirm returns a function that reports whether the server that reads go to has led the zone, in
-// one term, from now until then: what was read in between is as good as a Confirmed session's answers.
+// one term, from now until then: reads made in between are as good as a Confirmed session's.
 func (c *Client) Confirm() func(context.Context) bool {
 	endpoint, term := c.leader.endpoint()
 	return func(ctx context.Context) bool { return !c.leader.hasChoice() || c.leader.confirm(ctx, endpoint, term) }
 }
 
 // readAs makes a call whose answer is a text, and reads it by of. The text lasts
-// until that returns: what is kept of it has to be copied.
+// until that returns: parts to be kept have to be copied.
 func readAs[T any](ctx context.Context, c *caller, of func(text []byte) (T, error), method string, arguments ...any) (T, error) {
 	received, err := c.client.call(ctx, c, method, arguments)
 	return readText(received, err, method, of)
 }
 
-// object makes a call whose answer is an object's XML, which of reads.
+// object makes a call whose answer is an object's XML, and reads it by of.
 func object[T any](ctx context.Context, c *caller, of func(r *onexml.Reader) T, method string, arguments ...any) (T, error) {
 	return readAs(ctx, c, func(text []byte) (T, error) { return readObject(method, text, of) }, method, arguments...)
 }
 
-// pool makes a call whose answer is a pool of objects, elements of the name, each
-// of which of reads.
+// pool makes a call whose answer is a pool of objects, elements of the name,
+// and reads each by of.
 func pool[T any](ctx context.Context, c *caller, name string, of func(r *onexml.Reader) T, method string, arguments ...any) ([]T, error) {
 	return readAs(ctx, c, func(text []byte) ([]T, error) { return readPool(method, text, name, of) }, method, arguments...)
 }
@@ -335,7 +335,7 @@ func (c *caller) do(ctx context.Context, method string, arguments ...any) error 
 	return err
 }
 
-// Version is oned's, "7.4.0" (one.system.version).
+// Version returns oned's version, "7.4.0" (one.system.version).
 func (c *caller) Version(ctx context.Context) (string, error) {
 	return readAs(ctx, c, func(text []byte) (string, error) { return string(text), nil }, "one.system.version")
 }

@@ -24,8 +24,8 @@ type Document struct {
 	Name        string
 	Type        int
 	Permissions Permissions
-	// Locked reports whether somebody has locked the document (one.document.lock). Whom that
-	// keeps from what, oned knows.
+	// Locked reports whether somebody has locked the document (one.document.lock). oned
+	// enforces the lock.
 	Locked bool
 	// Body is TEMPLATE/BODY as it stands, whether or not it is JSON.
 	Body []byte
@@ -45,7 +45,7 @@ type Permissions struct {
 	OtherA int `json:"OTHER_A,string"`
 }
 
-// Octet returns the permissions as `chmod` takes them: 640 where the owner may use and manage and
+// Octet returns the permissions in the form of `chmod`: 640 if the owner may use and manage and
 // the group may use.
 func (p Permissions) Octet() string {
 	digit := func(use, manage, admin int) int { return 4*use + 2*manage + admin }
@@ -100,7 +100,7 @@ func readOwner(r *onexml.Reader, name []byte, into *one.Identity) {
 // (one.document.allocate). Body should be JSON.
 func (s documentCalls) AllocateDocument(ctx context.Context, documentType int, name string, body []byte) (int, error) {
 	var escaped bytes.Buffer
-	_ = xml.EscapeText(&escaped, []byte(name)) // a buffer takes everything
+	_ = xml.EscapeText(&escaped, []byte(name)) // a buffer never fails
 	text := templateText("<NAME>"+escaped.String()+"</NAME>", body)
 	return s.callID(ctx, "one.document.allocate", text, documentType)
 }
@@ -113,8 +113,8 @@ func (s documentCalls) Document(ctx context.Context, id int) (Document, error) {
 // Documents lists documents of a type (one.documentpool.info). Filter is -2 for
 // all that the user may see, -3 for the user's own, -1 for those of the user's
 // groups too; start and end are ids, -1 and -1 for no bound. A document whose
-// XML is broken is returned with as much as could be read. Where users have made all together
-// more than is read, the long ones have no bodies.
+// XML is broken is returned with as much as could be read. If the documents of users exceed
+// the largest answer, the long ones have no bodies.
 func (s documentCalls) Documents(ctx context.Context, documentType, filter, start, end int) ([]Document, error) {
 	documents, err := s.documents(ctx, documentType, filter, start, end)
 	if start != -1 || end != -1 || !errors.Is(err, ErrTooLarge) {
@@ -136,17 +136,17 @@ func (s documentCalls) Documents(ctx context.Context, documentType, filter, star
 }
 
 const (
-	// listPage is how many documents of a long list are read at once, and longBody what is not
-	// shown in one, in bytes.
+	// listPage is how many documents of a long list are read at once, and longBody the size of the
+	// bodies that a list leaves out, in bytes.
 	listPage = 256
 	longBody = 64 << 10
-	// smallestPage is the least that oned takes for a page: -1 stands for all.
+	// smallestPage is the smallest page that oned accepts: -1 stands for all.
 	smallestPage = 2
 )
 
-// DocumentPages lists all documents of a type a page at a time, the newest first. Where users
-// have made theirs so long that a page is more than is read, pages become smaller; those that
-// even then are too long are left out.
+// DocumentPages lists all documents of a type a page at a time, the newest first. If users' documents
+// are so long that a page exceeds the largest answer, pages become smaller; documents that
+// are too long even then are left out.
 func (s documentCalls) DocumentPages(ctx context.Context, documentType, filter, size int, visit func([]Document) error) error {
 	for offset, page := 0, size; ; page = min(2*page, size) {
 		documents, err := s.documents(ctx, documentType, filter, offset, -page)
@@ -173,8 +173,8 @@ func (s documentCalls) documents(ctx context.Context, documentType, filter, star
 	}, "one.documentpool.info", filter, start, end, documentType)
 }
 
-// readDocuments reads a pool. One that is not well-formed is read one document at a
-// time, and only those are left out of which not even the id can be read. oned
+// readDocuments reads a pool. A pool that is not well-formed is read one document at a
+// time, and only documents without a readable id are left out. oned
 // writes bodies into CDATA as they are, so one "]]>" in one breaks the whole.
 func readDocuments(text []byte) []Document {
 	documents, err := readPool("one.documentpool.info", text, "DOCUMENT", readDocument)
@@ -204,9 +204,9 @@ func (s documentCalls) UpdateDocument(ctx context.Context, id int, body []byte) 
 	return s.do(ctx, "one.document.update", id, templateText("", body), 0)
 }
 
-// templateText is a document's template: elements, and its body in CDATA. oned repeats
-// values in CDATA without looking into them, so "]]>" must not be in one: in JSON it can
-// only stand in a string, where "\u003e" means the same.
+// templateText returns a document's template: elements, and its body in CDATA. oned copies
+// values into CDATA unchecked, so they must not have "]]>": in JSON that can
+// only be in a string, where "\u003e" means the same.
 func templateText(elements string, body []byte) []byte {
 	if end := []byte("]]>"); bytes.Contains(body, end) {
 		fit := "]]]]><![CDATA[>"
@@ -254,8 +254,8 @@ func (s documentCalls) CloneDocument(ctx context.Context, id int, name string) (
 	return s.callID(ctx, "one.document.clone", id, name)
 }
 
-// ETag is the document's entity tag, as HTTP writes it: it changes with
-// everything that is shown of the document, and is the same for whoever reads it.
+// ETag returns the document's entity tag, in HTTP's form: it changes with
+// everything that is shown of the document, and is the same for all readers.
 func (d Document) ETag() string {
 	text, _ := json.Marshal(d) // plain values
 	sum := sha256.Sum256(text)
@@ -263,7 +263,7 @@ func (d Document) ETag() string {
 }
 
 // Matches reports whether one of the tags is the document's, or is "*", which stands
-// for any. No tags ask for nothing.
+// for any. Without tags it always matches.
 func (d Document) Matches(tags []string) bool {
 	return len(tags) == 0 || slices.Contains(tags, "*") || slices.Contains(tags, d.ETag())
 }

@@ -10,21 +10,21 @@ import (
 )
 
 // ErrTooLarge is the cause of a TransportError when an answer was larger than
-// the client reads; asking for a smaller range helps.
+// the client's limit; a smaller range helps.
 var ErrTooLarge = errors.New("the answer is too large")
 
-// ErrUnconfirmed is the cause of an error of a confirmed read whose server is not
-// certain to have led the zone while it answered.
+// ErrUnconfirmed is the cause of an error of a confirmed read when it is not
+// certain that the server led the zone while it answered.
 var ErrUnconfirmed = errors.New("the zone's leader is not known for certain")
 
-// codeNames are what OpenNebula's documentation calls the error numbers.
+// codeNames are the names of the error numbers in OpenNebula's documentation.
 var codeNames = map[Code]string{
 	CodeAuthentication: "AUTHENTICATION", CodeAuthorization: "AUTHORIZATION", CodeNoExists: "NO_EXISTS",
 	CodeAction: "ACTION", CodeXMLRPC: "XML_RPC_API", CodeInternal: "INTERNAL", CodeAllocate: "ALLOCATE",
 	CodeLocked: "LOCKED", CodeReplication: "REPLICATION",
 }
 
-// String is the code's name in OpenNebula's documentation.
+// String returns the code's name in OpenNebula's documentation.
 func (c Code) String() string {
 	if name, known := codeNames[c]; known {
 		return name
@@ -40,7 +40,7 @@ type Error struct {
 	Message string
 }
 
-// Error names the call, oned's reason and its code.
+// Error returns the call, oned's reason and its code.
 func (e *Error) Error() string {
 	reason := e.reason()
 	if reason == "" {
@@ -49,10 +49,10 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("oned refused %s: %s (%s)", e.Method, reason, e.Code)
 }
 
-// takesTemplate are the calls that make or change something by a template's text.
+// takesTemplate matches the calls that make or change something by a template's text.
 var takesTemplate = regexp.MustCompile(`\.(allocate|instantiate|reserve|update)$`)
 
-// reason is oned's message without the name of the call that it puts in front.
+// reason returns oned's message without the name of the call at its front.
 func (e *Error) reason() string {
 	if strings.HasPrefix(e.Message, "[one.") {
 		if _, reason, found := strings.Cut(e.Message, "]"); found {
@@ -68,16 +68,16 @@ func IsCode(err error, code Code) bool {
 	return refused && refusal.Code == code
 }
 
-// TransportError is a call without an answer that could be used.
+// TransportError is returned for a call without a usable answer.
 type TransportError struct {
 	Method string
-	// Sent reports whether oned may have seen the call and carried it out. Without
-	// it not a byte of the call has left.
+	// Sent reports whether oned may have received the call and carried it out. If
+	// not, not a byte of the call has left.
 	Sent bool
 	Err  error
 }
 
-// Error says what is known of the call's fate.
+// Error includes what is known about the call's fate.
 func (e *TransportError) Error() string {
 	if e.Sent {
 		return fmt.Sprintf("%s: no usable answer from oned, which may have executed the call: %v", e.Method, e.Err)
@@ -85,12 +85,12 @@ func (e *TransportError) Error() string {
 	return fmt.Sprintf("%s: oned is unreachable: %v (is it running, and is the endpoint right?)", e.Method, e.Err)
 }
 
-// Unwrap is the cause: a context's error, a network error, a decoding error.
+// Unwrap returns the cause: a context's error, a network error, a decoding error.
 func (e *TransportError) Unwrap() error { return e.Err }
 
 // notBegun reports whether a reason of oned's for INTERNAL means that it did not begin
 // the call: the zone had no leader, or the follower that was asked could not connect
-// to it. The reasons stand at the front: behind it can be what a user wrote.
+// to it. Only the front is compared: the rest can be a user's text.
 func notBegun(reason string) bool {
 	if forwarding, failed := strings.CutPrefix(reason, "libcurl failed to execute the HTTP POST transaction"); failed {
 		return strings.Contains(forwarding, "Failed to connect to")
@@ -100,21 +100,21 @@ func notBegun(reason string) bool {
 		strings.HasPrefix(doing, "oned cluster in election") || doing == "oned cluster is replicating log")
 }
 
-// finalReasons are how reasons of oned's for INTERNAL begin that do not pass: what was sent
-// cannot be read, or names what is not there or may not be.
+// finalReasons are the beginnings of oned's reasons for INTERNAL that do not pass: the template
+// cannot be read, or refers to something missing or forbidden.
 var finalReasons = []string{
 	"Parse error", "Cannot update template. Parse error", "Error transforming the ", "Invalid NAME", "NAME is already taken by ",
 	"Virtual network with ID: ", "Cannot get IP/MAC lease from ", endedVM,
 }
 
 // These are oned's sentences about an object that is made or deleted, without a reason: its
-// database did not take the change, for the server has lost its place as leader.
+// database did not accept the change, because the server is no longer the leader.
 var (
 	bareAllocation = regexp.MustCompile(`^Error allocating a new [a-z ]+\.$`)
 	bareDeletion   = regexp.MustCompile(`^Cannot delete [a-z ]+\.$`)
 )
 
-// endedVM is how the refusal of a scheduled action begins whose VM is DONE.
+// endedVM is the beginning of the refusal of a scheduled action whose VM is DONE.
 const endedVM = "Unable to create Scheduled Action for Virtual Machine "
 
 // EndedVM reports whether oned refused to schedule an action because its VM is DONE.
@@ -129,7 +129,7 @@ func final(reason string) bool {
 		strings.HasPrefix(reason, "User ") && strings.Contains(reason, " does not own a network with name: ")
 }
 
-// internal reports whether err is a refusal with INTERNAL for a reason of a kind.
+// internal reports whether err is a refusal with INTERNAL whose reason is of a kind.
 func internal(err error, kind func(reason string) bool) bool {
 	refusal, refused := errors.AsType[*Error](err)
 	return refused && refusal.Code == CodeInternal && kind(refusal.reason())
@@ -143,9 +143,9 @@ func NotBegun(err error) bool {
 }
 
 // Ambiguous reports whether the call may or may not have been carried out, so that
-// its effect has to be looked for before it is made again. That is so without an
-// answer, and for INTERNAL without a reason that is known: a leader that loses its
-// place refuses with its ordinary sentence what the next leader may still carry out.
+// its effect has to be checked before it is repeated. That is so without an
+// answer, and for INTERNAL without a known reason: a leader that loses its
+// leadership refuses with its ordinary sentence a change that the next leader may still carry out.
 func Ambiguous(err error) bool {
 	if transport, lost := errors.AsType[*TransportError](err); lost {
 		return transport.Sent
@@ -168,10 +168,10 @@ func Ambiguous(err error) bool {
 }
 
 // Temporary reports whether the same call may succeed later: it is NotBegun or
-// Ambiguous. What is neither is refused for good.
+// Ambiguous. Every other refusal is final.
 func Temporary(err error) bool { return NotBegun(err) || Ambiguous(err) }
 
-// WriteTime is for how long after an event oned may answer with a state of before: it sends
+// WriteTime is for how long after an event oned may still answer with the state before it: it sends
 // the event first, then writes to its database (VirtualMachinePool::update), and answers from
 // there.
 const WriteTime = 2 * time.Second

@@ -23,11 +23,11 @@ import (
 const (
 	maxAnswerSize = 64 << 20
 	dialTimeout   = 5 * time.Second
-	// A connection that is kept counts among those that oned serves.
+	// An idle connection counts among those that oned serves.
 	idleTimeout = time.Second
 )
 
-// exchange takes a call to the oned that is to have it, and its answer back.
+// exchange sends a call to the right oned, and returns its answer.
 type exchange struct {
 	leader    *leader
 	slots     *slots
@@ -46,7 +46,7 @@ type exchange struct {
 }
 
 // newTransport ignores the proxy settings of the environment: a session must
-// go to oned and nobody else.
+// go to oned only.
 func newTransport(connections int) *http.Transport {
 	dialer := &net.Dialer{Timeout: dialTimeout}
 	return &http.Transport{
@@ -79,20 +79,20 @@ func (c *countedConn) Write(data []byte) (int, error) {
 	return n, err
 }
 
-// departure watches one call leave. The transport may take another connection
+// departure tracks whether one call has left. The transport may use another connection
 // when a kept one turns out to be closed, so the latest counts.
 type departure struct {
-	conn   atomic.Pointer[countedConn]
-	before atomic.Int64
-	seen   atomic.Bool
-	reused atomic.Bool
+	conn      atomic.Pointer[countedConn]
+	before    atomic.Int64
+	connected atomic.Bool
+	reused    atomic.Bool
 }
 
 // sent reports whether the call may have left. After a cancellation the
 // connection's writer may still be at work, so a count proves nothing then;
 // under TLS there is no countedConn to ask.
 func (d *departure) sent(err error) bool {
-	if !d.seen.Load() {
+	if !d.connected.Load() {
 		return false
 	}
 	conn := d.conn.Load()
@@ -112,22 +112,22 @@ func (e *exchange) call(ctx context.Context, s *caller, method string, arguments
 	received, err := e.exchange(ctx, s, method, arguments)
 	refusal, refused := errors.AsType[*Error](err)
 	e.pulse.end(err == nil || refused)
-	told := err
+	logged := err
 	if refused && takesTemplate.MatchString(method) {
-		// What oned says of a template repeats parts of it, which may be secrets. Who made
-		// the call is told all of it.
-		told = &Error{Method: method, Code: refusal.Code}
+		// oned's message about a template repeats parts of it, which may be secrets. Only
+		// the caller gets all of it.
+		logged = &Error{Method: method, Code: refusal.Code}
 	}
-	if told != nil {
-		span.SetStatus(codes.Error, told.Error())
+	if logged != nil {
+		span.SetStatus(codes.Error, logged.Error())
 	}
-	e.logger.Debug("oned call", "method", method, "took", time.Since(started), "error", told)
+	e.logger.Debug("oned call", "method", method, "took", time.Since(started), "error", logged)
 	return received, err
 }
 
-// exchange makes the call at the leader. Where another oned leads, or none
-// does for a moment, it is made again only if it cannot have been carried out or
-// changes nothing: whoever asked for the rest has to look first.
+// exchange makes the call at the leader. If another oned leads, or none
+// does for a moment, it is repeated only if it cannot have been carried out or
+// changes nothing: for any other the caller has to check first.
 func (e *exchange) exchange(ctx context.Context, s *caller, method string, arguments []any) (*answer, error) {
 	body, err := encodeCall(method, s.current(), arguments)
 	if err != nil {
@@ -141,7 +141,7 @@ func (e *exchange) exchange(ctx context.Context, s *caller, method string, argum
 		if !e.leader.hasChoice() {
 			return received, err
 		}
-		// Where a read is to be confirmed, or finds that something does not exist, only a
+		// If a read is to be confirmed, or finds that something does not exist, only a
 		// server that led the zone before and after it is believed.
 		decides := reads(method) && (s.confirmed && err == nil || IsCode(err, CodeNoExists))
 		if decides && !e.leader.confirm(ctx, endpoint, term) {
@@ -156,7 +156,7 @@ func (e *exchange) exchange(ctx context.Context, s *caller, method string, argum
 			return received, err
 		}
 		if !NotBegun(err) && !reads(method) {
-			e.leader.find(ctx) // so that the next call goes where it should
+			e.leader.find(ctx) // so that the next call goes to the leader
 			return nil, err
 		}
 		waiting, cancel := context.WithDeadline(ctx, patience)
@@ -170,7 +170,7 @@ func (e *exchange) exchange(ctx context.Context, s *caller, method string, argum
 
 var errMoved = errors.New("the zone has a new leader by now")
 
-// attempt makes the call at one oned when there is a slot for it, and gives it up when that
+// attempt makes the call at one oned when there is a slot for it, and abandons it if that
 // oned hangs and another leads.
 func (e *exchange) attempt(ctx context.Context, s *caller, endpoint, method string, body []byte) (received *answer, err error) {
 	if s.target != "" {
@@ -227,21 +227,21 @@ func (e *exchange) exchangeAt(ctx context.Context, by *http.Client, endpoint, me
 		case sent || errors.Is(err, ErrOtherLife) || !leaving.reused.Load() || tries == maxStale || ctx.Err() != nil:
 			return nil, &TransportError{Method: method, Sent: sent, Err: err}
 		}
-		// oned closed a kept connection just when it was taken: nothing has left.
+		// oned closed a kept connection just when it was reused: nothing has left.
 	}
 }
 
 // maxStale is how many connections one call may find closed by oned.
 const maxStale = 4
 
-// maxForeseen bounds the room that is made for an answer because of what it says of
-// its length.
+// maxForeseen bounds the memory that is allocated for an answer because of its
+// Content-Length.
 const maxForeseen = 1 << 20
 
 // post sends a call and reads the answer, no more than a byte beyond the limit.
 func (e *exchange) post(ctx context.Context, by *http.Client, endpoint string, body []byte, leaving *departure) (received *answer, sent bool, err error) {
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
-		leaving.seen.Store(true)
+		leaving.connected.Store(true)
 		leaving.reused.Store(info.Reused)
 		if conn, counted := info.Conn.(*countedConn); counted {
 			leaving.before.Store(conn.written.Load())
@@ -277,7 +277,7 @@ func (e *exchange) post(ctx context.Context, by *http.Client, endpoint string, b
 	return nil, true, err
 }
 
-// withoutURL leaves out the address that net/http puts before its errors: it
+// withoutURL removes the address that net/http puts before its errors: it
 // may hold a password.
 func withoutURL(err error) error {
 	if wrapped, is := errors.AsType[*url.Error](err); is {
@@ -286,8 +286,8 @@ func withoutURL(err error) error {
 	return err
 }
 
-// reads reports whether a call changes nothing, so that it can be made again whatever
-// became of it.
+// reads reports whether a call changes nothing, so that it can be repeated whatever
+// its outcome.
 func reads(method string) bool {
 	switch _, action, _ := strings.Cut(strings.TrimPrefix(method, "one."), "."); action {
 	case "info", "infoextended", "infoset", "monitoring", "raftstatus", "version":

@@ -21,11 +21,11 @@ const (
 	parameterEnd  = "</VALUE></PARAMETER>"
 )
 
-// readCall takes what is needed out of an API event's body. oned does not
+// readCall reads the needed parts of an API event's body. oned does not
 // escape the values, so a template with "<" or "&" in it makes the body no XML
-// at all, and a text can look like further parameters. What oned writes before
+// at all, and a text can look like further parameters. The part before
 // the first value that a user can choose is therefore read from the front, and
-// a chosen value ends where the last one that fits ends.
+// a chosen value ends where the last fitting one ends.
 func (e *HookEvent) readCall(text []byte) (reason Reason, err error) {
 	e.Object = "api"
 	call, found := between(text, "<CALL>", "</CALL>")
@@ -45,7 +45,7 @@ func (e *HookEvent) readCall(text []byte) (reason Reason, err error) {
 	var id string
 	switch e.Call {
 	case callAllocateDocument, callCloneDocument:
-		// oned writes the id that a call returned behind all that the caller has chosen, and
+		// oned writes the id that a call returned behind all values of the caller, and
 		// before the object itself, in which a text can look like it.
 		returned, _, _ := bytes.Cut(text, []byte("<EXTRA>"))
 		if begin := bytes.LastIndex(returned, []byte(returnedID)); begin >= 0 {
@@ -91,7 +91,7 @@ func (e *HookEvent) readUpdate(text []byte) (Reason, error) {
 	return "", nil
 }
 
-// between is the text between the first start and the next end.
+// between returns the text between the first start and the next end.
 func between(text []byte, start, end string) (string, bool) {
 	_, after, found := bytes.Cut(text, []byte(start))
 	if !found {
@@ -104,13 +104,13 @@ func between(text []byte, start, end string) (string, bool) {
 // isYes reads a template's yes: in any case, with blanks and quotes around it.
 func isYes(value string) bool { return strings.EqualFold(strings.Trim(value, " \t\r\n\"'"), "YES") }
 
-// readyIn is what a template text writes into READY: nil where it does not
+// readyIn returns the value that a template text sets for READY: nil if it does not
 // mention it. Templates come as text (READY = "YES") and as XML.
 func readyIn(template string) *bool {
 	var value string
 	var found bool
 	if strings.HasPrefix(strings.TrimSpace(template), "<") {
-		// It stands directly under the root; what comes before a break in the XML counts.
+		// It is directly under the root; elements before a break in the XML count.
 		r := onexml.New([]byte(template))
 		r.Root()
 		r.Each(func(name []byte) {

@@ -38,12 +38,12 @@ type HookKey struct {
 }
 
 // StateSubscription is the ZeroMQ subscription for every object's state
-// changes, each once. With CallSubscription it covers all that Decode
+// changes, each once. Together with CallSubscription it covers all events that Decode
 // understands.
 const StateSubscription = "EVENT STATE "
 
-// CallSubscription is the ZeroMQ subscription for one API call, or with one.vm.* for all
-// about VMs.
+// CallSubscription returns the ZeroMQ subscription for one API call, or with one.vm.* for all
+// calls about VMs.
 func CallSubscription(call string) string {
 	if about, all := strings.CutSuffix(call, "*"); all {
 		return "EVENT API " + about
@@ -80,7 +80,7 @@ func ParseKey(key string) (HookKey, error) {
 	return parsed, nil
 }
 
-// parseEventKey leaves the kind empty for an object that is not known.
+// parseEventKey leaves the kind empty for an unknown object.
 func parseEventKey(kind string, words []string) (key HookKey, err error) {
 	switch {
 	case kind == "API":
@@ -125,7 +125,7 @@ func parseEventKey(kind string, words []string) (key HookKey, err error) {
 	if key.State = states[0]; len(states) > 1 {
 		key.LCMState = states[1]
 	}
-	// Only names are let through as states: they become parts of subjects.
+	// Only names are accepted as states: they become parts of subjects.
 	for _, state := range states {
 		foreign := strings.IndexFunc(state, func(c rune) bool { return (c < 'A' || c > 'Z') && c != '_' && (c < '0' || c > '9') }) >= 0
 		if foreign || len(state) > 64 || key.State == "" {
@@ -146,12 +146,12 @@ func parseID(text string) (int, error) {
 	return int(id), nil
 }
 
-// HookEvent is a hook event, reduced to what a service needs to know.
+// HookEvent is a hook event, reduced to the data that a service needs.
 type HookEvent struct {
 	// Object is vm, net, host, image or api.
 	Object string
-	// ID is the object's; for api the one that the call was made for (its
-	// first argument after the session), -1 where that is no id.
+	// ID is the object's; for api the id for which the call was made (its
+	// first argument after the session), -1 if that is no id.
 	ID              int
 	State, LCMState string
 	// VM is set for object vm.
@@ -161,7 +161,7 @@ type HookEvent struct {
 	// Call and OK are set for object api.
 	Call string
 	OK   bool
-	// Ready is set where a successful one.vm.update wrote READY, or removed it
+	// Ready is set if a successful one.vm.update wrote READY, or removed it
 	// by replacing the whole user template.
 	Ready *bool
 }
@@ -172,7 +172,7 @@ const MaxEventSize = 16 << 20
 
 const maxKeySize = 512
 
-// Reason says why a hook event could not be decoded.
+// Reason is the reason why a hook event could not be decoded.
 type Reason string
 
 // The reasons of a DecodeError.
@@ -186,7 +186,7 @@ const (
 	ReasonMismatch   Reason = "the body does not match the key"
 )
 
-// DecodeError is a hook event that could not be understood. It names the key
+// DecodeError is returned for a hook event that could not be decoded. It names the key
 // and never repeats the body, which may hold secrets.
 type DecodeError struct {
 	Key    string
@@ -194,7 +194,7 @@ type DecodeError struct {
 	Err    error
 }
 
-// Error is one line.
+// Error returns one line.
 func (e *DecodeError) Error() string {
 	if e.Err != nil {
 		return fmt.Sprintf("hook event %q: %s: %v", e.Key, e.Reason, e.Err)
@@ -202,10 +202,10 @@ func (e *DecodeError) Error() string {
 	return fmt.Sprintf("hook event %q: %s", e.Key, e.Reason)
 }
 
-// Unwrap is the cause, which may be nil.
+// Unwrap returns the cause, which may be nil.
 func (e *DecodeError) Unwrap() error { return e.Err }
 
-// decodeError is a DecodeError with the key as it can be shown: short and printable.
+// decodeError returns a DecodeError with the key in a form to be shown: short and printable.
 func decodeError(key string, reason Reason, err error) error {
 	const longest = 120
 	if len(key) > longest {
@@ -220,15 +220,15 @@ func decodeError(key string, reason Reason, err error) error {
 	return &DecodeError{Key: key, Reason: reason, Err: err}
 }
 
-// EventDecoder decodes one event after the other in the same memory. It is for
-// one goroutine.
+// EventDecoder decodes one event after the other in the same memory. It must not be
+// used concurrently.
 type EventDecoder struct{ text []byte }
 
-// maxKept is the memory that a decoder keeps for the next event.
+// maxKept is the largest memory that a decoder keeps for the next event.
 const maxKept = 1 << 20
 
-// Decode reads a hook event from its two frames, of which the key has been read. Only the
-// forms "EVENT STATE ..." and "EVENT API ..." carry an event on: the others repeat it. The
+// Decode reads a hook event from its two frames, of which the key has been parsed. Only the
+// forms "EVENT STATE ..." and "EVENT API ..." are decoded: the others repeat them. The
 // error is a *DecodeError.
 func (d *EventDecoder) Decode(key string, parsed HookKey, body []byte) (HookEvent, error) {
 	if parsed.Kind != KeyState && parsed.Kind != KeyAPI {
@@ -253,8 +253,8 @@ func (d *EventDecoder) Decode(key string, parsed HookKey, body []byte) (HookEven
 			reason, err = ReasonMismatch, fmt.Errorf("it is about VM %d", event.VM.ID)
 		}
 	default:
-		// A network's, host's or image's event is to be whole; all that is passed on of it
-		// stands in the key.
+		// A network's, host's or image's event must be complete; everything that is passed on
+		// is in the key.
 		id := -1
 		r := onexml.New(text)
 		r.Root()
@@ -271,7 +271,7 @@ func (d *EventDecoder) Decode(key string, parsed HookKey, body []byte) (HookEven
 	return event, nil
 }
 
-// decodeBody's result lasts until the next event.
+// decodeBody's result is valid until the next event.
 func (d *EventDecoder) decodeBody(body []byte) ([]byte, Reason, error) {
 	size := base64.StdEncoding.DecodedLen(len(body))
 	if size > MaxEventSize+3 {
@@ -286,7 +286,7 @@ func (d *EventDecoder) decodeBody(body []byte) ([]byte, Reason, error) {
 	}
 	n, err := fastbase64.StdEncoding.Decode(text[:size:size], body)
 	if err != nil {
-		n, err = base64.StdEncoding.Decode(text[:size], body) // says where
+		n, err = base64.StdEncoding.Decode(text[:size], body) // with the position
 	}
 	if err != nil {
 		return nil, ReasonBase64, err
@@ -294,8 +294,8 @@ func (d *EventDecoder) decodeBody(body []byte) ([]byte, Reason, error) {
 	return text[:n], "", nil
 }
 
-// decodeVM reads a VM's state event. The event says where the VM is, and not the
-// VM's history, to which it has not been added yet.
+// decodeVM reads a VM's state event. It names the VM's host, but lacks the
+// history entry, which has not been added yet.
 func decodeVM(text []byte) (host string, vm one.VM, err error) {
 	has := false
 	r := onexml.New(text)

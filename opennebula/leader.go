@@ -10,25 +10,25 @@ import (
 )
 
 const (
-	// trustLeader is for how long the leader is not asked whether it still is.
+	// trustLeader is for how long the leader is trusted without asking again.
 	trustLeader = 2 * time.Second
 	// firstPause and longPause are the least times between two rounds of questions,
 	// however many calls ask for one. It grows while the zone has no leader: its
 	// election is calls to the same servers.
 	firstPause = 50 * time.Millisecond
 	longPause  = time.Second
-	// slowCall is after how long the leader is asked for while a call waits: one
-	// that hangs keeps its connections open and says nothing.
+	// slowCall is the wait for a call after which the leader is asked for: a oned
+	// that hangs keeps its connections open and is silent.
 	slowCall = 2 * time.Second
-	// electionPatience is how long a call that was certainly not carried out is
-	// tried again while the zone has no leader. An election takes some five seconds.
+	// electionPatience is for how long a call that was certainly not carried out is
+	// retried while the zone has no leader. An election takes some five seconds.
 	electionPatience = 8 * time.Second
 )
 
-// leader finds which of the zone's servers the calls go to.
+// leader finds the server of the zone to which calls go.
 //
-// Safety: it never has a call made again that may have been carried out; it decides
-// where the next one goes, and whether a server led for sure. Liveness: a round of
+// Safety: it never has a call repeated that may have been carried out; it decides
+// where the next one goes, and whether a server led for certain. Liveness: a round of
 // questions ends after probeTime, and there is one at a time.
 type leader struct {
 	poll    *raftPoll
@@ -39,9 +39,9 @@ type leader struct {
 	follows   bool
 	current   string
 	term      int
-	since     time.Time // when the term was heard of, zero for the first one
+	since     time.Time // when the term was first found, zero for the first one
 	confirmed time.Time
-	doubted   time.Time // when the first of the last rounds ended that found nobody who certainly leads, zero after one that did
+	doubted   time.Time // when the first of the latest rounds without a certain leader ended, zero after a round with one
 	asking    bool      // a goroutine carries out rounds
 	queued    *round    // not begun yet
 	running   *round
@@ -49,7 +49,7 @@ type leader struct {
 	last      time.Time // when the last round ended
 }
 
-// round is one round of questions, and what came of it.
+// round is one round of questions with its result.
 type round struct {
 	ended chan struct{}
 	// leading is the server that certainly leads, and its term; empty without one.
@@ -71,12 +71,12 @@ func newLeader(ask asker, given []string, logger *slog.Logger) *leader {
 	}
 }
 
-// endpoint returns where the next call goes, and the term in which that server is
-// known to lead. A leader that was not asked lately is asked meanwhile.
+// endpoint returns the address of the next call, and the term in which that server is
+// known to lead. A leader that was not asked lately is asked in the background.
 func (l *leader) endpoint() (endpoint string, term int) {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	if l.follows && time.Since(l.confirmed) > trustLeader && (len(l.servers.all()) > 1 || time.Since(l.servers.asked()) > relearn) {
+	if l.follows && time.Since(l.confirmed) > trustLeader && (len(l.servers.all()) > 1 || time.Since(l.servers.asked()) > refreshEvery) {
 		l.round(false)
 	}
 	return l.current, l.term
@@ -88,7 +88,7 @@ func (l *leader) leadership() (term int, since time.Time) {
 	return max(0, l.term), l.since
 }
 
-// doubt returns for how long no round has found a server that certainly leads; 0 where there is nobody else to ask.
+// doubt returns for how long no round has found a server that certainly leads; 0 if there is no other server.
 func (l *leader) doubt() time.Duration {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
@@ -104,7 +104,7 @@ func (l *leader) hasChoice() bool {
 	return l.follows && len(l.servers.all()) > 1
 }
 
-// find waits for a round of questions and returns where calls go then.
+// find waits for a round of questions and returns the address for calls after it.
 func (l *leader) find(ctx context.Context) (endpoint string) {
 	l.ask(ctx, false)
 	l.mutex.Lock()
@@ -112,7 +112,7 @@ func (l *leader) find(ctx context.Context) (endpoint string) {
 	return l.current
 }
 
-// ask waits for a round of questions; false where ctx ends before.
+// ask waits for a round of questions; false if ctx ends before.
 func (l *leader) ask(ctx context.Context, fresh bool) (*round, bool) {
 	l.mutex.Lock()
 	asked := l.round(fresh)
@@ -126,8 +126,8 @@ func (l *leader) ask(ctx context.Context, fresh bool) (*round, bool) {
 }
 
 // await waits until a server certainly leads, as a round that begins from now on finds,
-// and reports whether that was before ctx ended. A call that is made anywhere else
-// may be carried out all the same, and what is read there afterwards be of before.
+// and reports whether that was before ctx ended. A call made at any other server
+// may still be carried out, and a read there afterwards may be outdated.
 func (l *leader) await(ctx context.Context) bool {
 	for {
 		if asked, ended := l.ask(ctx, true); !ended || asked.leading != "" {
@@ -144,8 +144,8 @@ func (l *leader) confirm(ctx context.Context, endpoint string, term int) bool {
 	return ended && asked.leading == endpoint && asked.term == term
 }
 
-// round returns a round of questions: the one under way, or where only one that
-// begins from now on will do, the next. The mutex is held. A round has its own time:
+// round returns a round of questions: the one under way or, if only a round that
+// begins from now on counts, the next. The mutex is held. A round has its own time:
 // the call that caused it may end before.
 func (l *leader) round(fresh bool) *round {
 	if l.running != nil && !fresh {
@@ -182,8 +182,8 @@ func (l *leader) run() {
 	l.asking = false
 }
 
-// choose takes the leader of the newest term; the mutex is held. Of a majority that elected
-// the leader of a term, some know the term for as long as their data lasts: where no
+// choose uses the leader of the newest term; the mutex is held. Of a majority that elected
+// the leader of a term, some know the term for as long as their data lasts: if no
 // majority does any more, the zone's data was restored from older ones.
 func (l *leader) choose(found []raftAnswer) {
 	servers := l.servers.all()
@@ -213,8 +213,8 @@ func (l *leader) choose(found []raftAnswer) {
 	l.current, l.term, l.confirmed = best.endpoint, best.status.Term, time.Now()
 }
 
-// awaitMove asks for the leader again and again, and reports whether it was another than
-// the server at endpoint before ctx ended.
+// awaitMove asks for the leader again and again, and reports whether it became a server other than
+// the one at endpoint before ctx ended.
 func (l *leader) awaitMove(ctx context.Context, endpoint string) bool {
 	ticker := time.NewTicker(slowCall)
 	defer ticker.Stop()
@@ -229,14 +229,14 @@ func (l *leader) awaitMove(ctx context.Context, endpoint string) bool {
 }
 
 const (
-	// probeTime bounds each question about who leads: oned may have to run an auth
+	// probeTime bounds each question about the leader: oned may have to run an auth
 	// driver before it answers the first.
 	probeTime = 3 * time.Second
-	// givenUp is after how many questions in a row without an answer a server is
-	// said not to be reached, and no longer waited for than graceTime.
+	// givenUp is the number of successive questions without an answer after which a server is
+	// logged as unreachable, and no longer waited for than graceTime.
 	givenUp   = 5
 	graceTime = time.Second
-	// rollCallEvery is how often it is looked whether each server answers.
+	// rollCallEvery is how often every server is checked for an answer.
 	rollCallEvery = 10 * time.Second
 )
 
@@ -246,13 +246,13 @@ type raftAnswer struct {
 	err      error
 }
 
-// raftPoll asks the servers of a zone about themselves, and knows which of them
-// answer. It is used by one goroutine at a time.
+// raftPoll asks the servers of a zone for their Raft status, and tracks which of them
+// answer. It must not be used concurrently.
 type raftPoll struct {
 	ask    asker
 	logger *slog.Logger
-	// heard are the servers that have ever answered, and silent how many questions
-	// each has not answered in a row.
+	// heard are the servers that have ever answered, and silent the number of successive
+	// questions that each has not answered.
 	heard  map[string]bool
 	silent map[string]int
 	called time.Time // when each was waited for last
@@ -262,10 +262,10 @@ func newRaftPoll(ask asker, logger *slog.Logger) *raftPoll {
 	return &raftPoll{ask: ask, logger: logger, heard: map[string]bool{}, silent: map[string]int{}}
 }
 
-// round asks all servers at the same time and returns the answers. Where not all are
-// wanted it waits for no more than are needed to be certain who leads: for servers that
+// round asks all servers at the same time and returns the answers. If not all are
+// wanted it waits only for as many as make the leader certain, and for servers that
 // were silent lately no longer than graceTime. From time to time it waits as long for
-// each, so that one which is slower than the others is not taken for silent.
+// each, so that a slower server is not mistaken for a silent one.
 func (p *raftPoll) round(servers []string, all bool) (found []raftAnswer) {
 	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
 	var asking sync.WaitGroup
@@ -313,8 +313,8 @@ func (p *raftPoll) round(servers []string, all bool) (found []raftAnswer) {
 	return found
 }
 
-// certain reports whether the answers found leave no doubt who leads, and whether all that
-// are missing were silent lately. Then those are enough that can be reached at all.
+// certain reports whether the answers found leave no doubt about the leader, and whether all missing
+// servers were silent lately. In that case a majority of the reachable servers is enough.
 func (p *raftPoll) certain(servers []string, found []raftAnswer, missing map[string]bool) (certain, silent bool) {
 	silent = true
 	for endpoint := range missing {
@@ -326,7 +326,7 @@ func (p *raftPoll) certain(servers []string, found []raftAnswer, missing map[str
 	return certain, silent
 }
 
-// quorum is the majority of those servers that can be reached from here at all.
+// quorum returns the majority of those servers that can be reached from here at all.
 func (p *raftPoll) quorum(servers []string) int {
 	count := 0
 	for _, endpoint := range servers {
@@ -337,7 +337,7 @@ func (p *raftPoll) quorum(servers []string) int {
 	return count/2 + 1
 }
 
-// note keeps whether a server answered, and logs once when one of several does not.
+// note counts whether a server answered, and logs once when one of several does not.
 func (p *raftPoll) note(answer raftAnswer, servers int) {
 	switch {
 	case answer.err == nil:
@@ -362,7 +362,7 @@ func (p *raftPoll) note(answer raftAnswer, servers int) {
 
 // leading returns the leader of the newest term among the answers. It is certain when
 // it has caught up, at least as many servers as given answered and none knows of a
-// newer term: one that was cut off from the others goes on saying that it leads.
+// newer term: a leader that was cut off from the others still claims to lead.
 func leading(found []raftAnswer, quorum int) (best *raftAnswer, certain bool) {
 	newest := 0
 	for i, one := range found {
@@ -374,7 +374,7 @@ func leading(found []raftAnswer, quorum int) (best *raftAnswer, certain bool) {
 	if best == nil {
 		return nil, false
 	}
-	// A new leader begins with what it has not carried out of its predecessors', and until
+	// A new leader begins with its predecessors' log entries that it has not carried out, and until
 	// then answers reads from an older state. It accepts changes only afterwards, so an
 	// entry of its own term proves it.
 	upToDate := best.status.LogTerm == best.status.Term || best.status.Commit >= best.status.LogIndex

@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// Life is another one when whoever answers may have another database than before: oned was
-// away, or another server leads the zone.
+// Life changes when the answering oned may have a different database than before: oned was
+// down, or another server leads the zone.
 type Life struct{ term, ends int }
 
-// Life returns the life of oned by what calls have found out until now.
+// Life returns the life of oned as far as calls have found out.
 func (e *exchange) Life() Life {
 	life := Life{}
 	life.ends, _, _ = e.restarts.counted()
@@ -25,19 +25,19 @@ func (e *exchange) Life() Life {
 	return life
 }
 
-// ErrOtherLife is the cause of an error of a call that was bound to a life of oned that has
-// ended. The call has not left.
+// ErrOtherLife is the cause of an error of a call that was bound to an earlier life of
+// oned. The call has not left.
 var ErrOtherLife = errors.New("oned was restarted, or another server leads the zone, since the call was planned")
 
 type lifeKey struct{}
 
-// Within returns a context whose calls are made in that life of oned only, else they fail
+// Within returns a context whose calls are made in that life of oned only; otherwise they fail
 // with ErrOtherLife.
 func Within(ctx context.Context, life Life) context.Context {
 	return context.WithValue(ctx, lifeKey{}, life)
 }
 
-// bind has a request fail whose call is bound to a life that has ended.
+// bind makes a request fail if its call is bound to a life that has ended.
 func (e *exchange) bind(request *http.Request, body []byte) {
 	life, bound := request.Context().Value(lifeKey{}).(Life)
 	if !bound {
@@ -49,8 +49,8 @@ func (e *exchange) bind(request *http.Request, body []byte) {
 	request.Body, _ = request.GetBody()
 }
 
-// boundBody is read when its call has a connection. One to a oned that has ended since is
-// closed, so nothing that leaves reaches the next life unless nobody has noticed the end.
+// boundBody is read when its call has a connection. A connection to a oned that has ended since is
+// closed, so no call reaches the next life unless the end went unnoticed.
 type boundBody struct {
 	io.Reader
 	exchange *exchange
@@ -64,12 +64,12 @@ func (b *boundBody) Read(into []byte) (int, error) {
 	return b.Reader.Read(into)
 }
 
-// restarts counts how often oneds were down and came back: whatever the drivers of one that
-// has no others were at is lost then, as when a leader dies.
+// restarts counts how often oneds were down and came back: a oned without others has then lost
+// the actions of its drivers, as at the death of a leader.
 type restarts struct {
 	mutex sync.Mutex
 	down  map[string]bool // by endpoint
-	// ended counts those that were found down, and returned those that came back.
+	// ended counts the oneds that were found down, and returned those that came back.
 	ended, returned int
 	since           time.Time
 }
@@ -101,12 +101,12 @@ func (r *restarts) counted() (ended, returned int, since time.Time) {
 	return r.ended, r.returned, r.since
 }
 
-// pulse is whether oned answers, as far as calls have found out.
+// pulse tracks whether oned answers, as far as calls have found out.
 type pulse struct {
 	mutex   sync.Mutex
 	waiting int
 	// since is when the silence began: with the first call that has no answer
-	// yet, or got none. Zero is no silence.
+	// yet, or got none. Zero means no silence.
 	since time.Time
 }
 
@@ -119,7 +119,7 @@ func (p *pulse) begin() {
 	}
 }
 
-// end takes a call's end into account. A refusal is an answer too.
+// end ends a call. A refusal is an answer too.
 func (p *pulse) end(answered bool) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()

@@ -23,7 +23,7 @@ import (
 	"github.com/flowjet/flowjet/flow/one"
 )
 
-// Authenticate returns the user for whom credentials stand, and the time at which they end; zero if that is
+// Authenticate returns the user of the credentials, and the time at which they expire; zero if that is
 // not known. The secret is a user's password or login token, or a server user's "<target>:<token>". The error
 // of refused credentials has CodeAuthentication.
 func (c *Client) Authenticate(ctx context.Context, name, secret string) (User, time.Time, error) {
@@ -34,8 +34,8 @@ func (c *Client) Authenticate(ctx context.Context, name, secret string) (User, t
 		return user, time.Time{}, nil
 	}
 	refused := error(&Error{Method: methodUserInfo, Code: CodeAuthentication, Message: "the credentials are not valid"})
-	// OneFlow tries these forms in this order: oned compares texts as they are, and refuses blanks and what is above U+FFFF; some of its drivers want
-	// what is special escaped.
+	// OneFlow tries these forms in this order: oned compares texts literally, and refuses blanks and characters above U+FFFF; some of
+	// its drivers expect special characters escaped.
 	forms := []credentials{{name, secret}, {escape(name), escape(secret)}}
 	switch {
 	case strings.ContainsAny(name+secret, " \t\n\v\f\r") || one.BeyondBMP(name+secret):
@@ -56,10 +56,10 @@ func (c *Client) Authenticate(ctx context.Context, name, secret string) (User, t
 	return User{}, time.Time{}, refused
 }
 
-// matchesHash returns the user whose password the secret is, where oned keeps its hash
-// (driver core). oned shows that hash to the session in which Flowjet acts for the user
+// matchesHash returns the user if oned keeps a hash of the password (driver core) and the
+// secret matches it. oned returns that hash to the session in which Flowjet acts for the user
 // anyway; a session with the password would replace that one, and the next call run an
-// auth driver. Whatever does not match is for oned to judge.
+// auth driver. A secret that does not match is left to oned.
 func (c *Client) matchesHash(ctx context.Context, name, secret string) (User, bool) {
 	session := c.For(name)
 	if session.group >= 0 {
@@ -76,10 +76,10 @@ func (c *Client) matchesHash(ctx context.Context, name, secret string) (User, bo
 	return session.user(found), matches
 }
 
-// authenticateServer checks a token of our own server user here, for its password is known: to have oned check
-// it would put another session in place of the one in which Flowjet acts for the user, and that one back at
-// the next call, each at the price of an auth driver. Unlike oned this holds the target in the token against
-// the one in the session. A token for a user is good for the user in one group, too.
+// authenticateServer checks a token of our own server user here, because its password is known: a check by oned
+// would replace the session in which Flowjet acts for the user, and the next call replace it
+// again, each at the cost of an auth driver. Unlike oned this compares the target in the token with
+// the one in the session. A token for a user is also valid for the user in one group.
 func (c *Client) authenticateServer(ctx context.Context, secret string) (User, time.Time, error) {
 	refused := &Error{Method: methodUserInfo, Code: CodeAuthentication, Message: "the server user's token is not valid"}
 	cut := strings.LastIndexByte(secret, ':')
@@ -104,15 +104,15 @@ func (c *Client) authenticateServer(ctx context.Context, secret string) (User, t
 	return user, expires, err
 }
 
-// errForeignGroup refuses a session in a group that the user is not in. oned takes a server user's word for it.
+// errForeignGroup is returned for a session in a group that the user is not in. oned does not check a server user's group.
 var errForeignGroup = &Error{Method: methodUserInfo, Code: CodeAuthentication, Message: "the user is not in the group of the token"}
 
 const methodUserInfo = "one.user.info"
 
-// credentials are a name and a secret in the form in which oned is to see them.
+// credentials are a name and a secret in the form in which oned gets them.
 type credentials struct{ name, secret string }
 
-// escape is what Ruby's URI escape does, which OneFlow uses.
+// escape escapes as Ruby's URI escape does, which OneFlow uses.
 func escape(text string) string {
 	const kept = "-_.!~*'();/?:@&=+$,[]"
 	var escaped strings.Builder
@@ -126,8 +126,8 @@ func escape(text string) string {
 	return escaped.String()
 }
 
-// scopedByServer finds the group in a session of another server user than ours, "<target>:<group>:<token>",
-// which oned has accepted.
+// scopedByServer returns the user of a session of another server user than ours, "<target>:<group>:<token>",
+// which oned has accepted, with its group.
 func scopedByServer(user User, asked credentials) (User, error) {
 	if user.Identity.UName == asked.name && !strings.HasPrefix(user.driver, "server") {
 		return user, nil
@@ -145,8 +145,8 @@ func scopedByServer(user User, asked credentials) (User, error) {
 	return user, nil
 }
 
-// madeFor reports whether a token was made with the key for a target, and until when it holds. It makes the token
-// again and compares it as a whole, so that an answer tells nothing of how far a forged one came.
+// madeFor reports whether a token was made with the key for a target, and when it expires. It makes the token
+// again and compares it as a whole, so that an answer does not reveal how far a forged one matched.
 func (t *serverTokens) madeFor(key []byte, target, token string) (expires time.Time, genuine bool) {
 	prefix := t.user + ":" + target + ":"
 	text := decrypt(key, token)
@@ -159,8 +159,8 @@ func (t *serverTokens) madeFor(key []byte, target, token string) (expires time.T
 	return time.Unix(seconds, 0), subtle.ConstantTimeCompare([]byte(again), []byte(token)) == 1
 }
 
-// decrypt is encrypt's way back, with the padding, which nobody looks at. It is nil for what encrypt cannot
-// have made.
+// decrypt reverses encrypt, including the padding, which is not checked. It returns nil for a text that encrypt
+// cannot have made.
 func decrypt(key []byte, token string) []byte {
 	text, err := base64.StdEncoding.DecodeString(token)
 	if err != nil || len(text)%aes.BlockSize != 0 {
@@ -176,7 +176,7 @@ func decrypt(key []byte, token string) []byte {
 
 // tokenPeriod is for how long tokens stay the same. oned keeps one session string a
 // user and runs an auth driver of 200-500 ms for each other one, so every process has to
-// send the same: the token is deterministic, and what is chosen in it, its expiry, is
+// send the same: the token is deterministic, and its only free part, the expiry, is
 // cut to the wall clock. A token is valid for one to two periods, so that clocks may
 // differ and a call under way at the change is still accepted.
 const (
@@ -192,7 +192,7 @@ type serverTokens struct {
 	now    func() time.Time
 	mutex  sync.Mutex
 	period int64
-	made   map[string]string // by the user acted for
+	made   map[string]string // by target
 }
 
 func newServerTokens(credentials Credentials, now func() time.Time) *serverTokens {
@@ -205,8 +205,8 @@ func newServerTokens(credentials Credentials, now func() time.Time) *serverToken
 }
 
 // session returns the session string in which the server user acts for target, a
-// user's name or "name:gid". oned reads it as it is, without unescaping anything. The
-// group stands beside the token and not in it: oned compares tokens alone with the
+// user's name or "name:gid". oned reads it literally, without unescaping anything. The
+// group is beside the token and not in it: oned compares tokens alone with the
 // session that it keeps, so that calls for a user with and without a group do not
 // evict each other.
 func (t *serverTokens) session(target string) string {
@@ -235,7 +235,7 @@ func cipherKey(password string) []byte {
 	return []byte(hex.EncodeToString(digest[:])[:32])
 }
 
-// encrypt is AES-256-CBC with PKCS#7 padding in base64. The fixed IV is the
+// encrypt returns AES-256-CBC with PKCS#7 padding in base64. The fixed IV is the
 // driver's, not a choice.
 func encrypt(key []byte, text string) string {
 	block, err := aes.NewCipher(key)
@@ -249,7 +249,7 @@ func encrypt(key []byte, text string) string {
 	return base64.StdEncoding.EncodeToString(padded)
 }
 
-// splitTarget takes the group off "name:gid"; -1 without one.
+// splitTarget splits "name:gid"; the group is -1 without one.
 func splitTarget(target string) (name string, group int) {
 	if left, right, found := strings.Cut(target, ":"); found {
 		if gid, err := strconv.ParseUint(right, 10, 31); err == nil {
@@ -266,7 +266,7 @@ type Credentials struct{ User, Password string }
 // String hides the password from anything that prints credentials.
 func (c Credentials) String() string { return c.User + ":***" }
 
-// GoString is String, for %#v.
+// GoString returns String, for %#v.
 func (c Credentials) GoString() string { return c.String() }
 
 const maxCredentialsSize = 4096 // bytes
@@ -294,7 +294,7 @@ func ReadCredentials(path string) (Credentials, error) {
 }
 
 // ParseCredentials reads "user:password"; blanks and line ends around it are
-// left out. The error never repeats the text.
+// removed. The error never repeats the text.
 func ParseCredentials(text string) (Credentials, error) {
 	line := strings.TrimSpace(text)
 	if line == "" {

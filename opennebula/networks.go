@@ -32,7 +32,7 @@ func readNetwork(r *onexml.Reader) Network {
 	return n
 }
 
-// idOrNone reads an id; -1 is for where oned leaves it empty and for what is none.
+// idOrNone reads an id; -1 if oned leaves it empty or it is none.
 func idOrNone(text string) int {
 	id, err := strconv.Atoi(strings.TrimSpace(text))
 	if err != nil || id < 0 {
@@ -82,10 +82,10 @@ type Router struct {
 	ID    int
 	Owner one.Identity
 	Name  string
-	// Key is its FLOWJET_KEY: what it was made for.
+	// Key is its FLOWJET_KEY: the purpose that it was made for.
 	Key string
 	VMs []int
-	// Addresses are those that its VMs share.
+	// Addresses are shared by its VMs.
 	Addresses []one.FloatingIP
 }
 
@@ -125,7 +125,7 @@ func (s networkCalls) AllocateRouter(ctx context.Context, text string) (int, err
 
 // InstantiateRouter makes so many VMs of a virtual router from a VM template
 // (one.vrouter.instantiate). %i in the name is the number of the VM; the answer
-// does not say which VMs they are.
+// does not list the VMs.
 func (s networkCalls) InstantiateRouter(ctx context.Context, id, count, template int, name string, hold bool, extra string) error {
 	return s.do(ctx, "one.vrouter.instantiate", id, count, template, name, hold, extra)
 }

@@ -16,18 +16,18 @@ import (
 	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
-// Wanted returns the names, in upper case, of the attributes that are to be read of a VM. Of
-// the VM it gets the id, and whose it is and what for.
+// Wanted returns the names, in upper case, of the attributes to be read of a VM. Of
+// the VM it gets the id, the owner, the service, the role and the key.
 type Wanted func(vm one.VM) []string
 
-// Samples reads attributes of VMs that run, as far as they are wanted. Spans are ascending
-// ids that one call is to cover each.
-// A value is taken from the first place that has it (the user template, the
+// Samples reads the wanted attributes of running VMs. Spans are ascending
+// ids, one call for each.
+// A value is read from the first source that has it (the user template, the
 // last monitoring, the template, the VM itself) and left out if it is no number.
 //
 // However many services there are, it makes one call of one.vmpool.monitoring and one of
-// one.vmpool.infoextended for each span, or more where users have made their VMs so large that
-// that is more than is read. A VM that is so by itself is left out.
+// one.vmpool.infoextended for each span, or more if users have made their VMs so large that
+// an answer exceeds the limit. A VM that exceeds it alone is left out.
 func (s vmCalls) Samples(ctx context.Context, spans [][]int, wanted Wanted) (map[int]policy.Sample, error) {
 	const lastOnly = 0
 	asked := map[int]bool{}
@@ -58,12 +58,12 @@ func (s vmCalls) Samples(ctx context.Context, spans [][]int, wanted Wanted) (map
 	return samples, nil
 }
 
-// eachVM reads VMs of ascending ids that have not ended, and leaves out one that is more than is read by itself.
-func (s vmCalls) eachVM(ctx context.Context, span []int, take func(id int, element []byte)) error {
+// eachVM reads VMs of ascending ids that have not ended, and leaves out a VM that alone exceeds the largest answer.
+func (s vmCalls) eachVM(ctx context.Context, span []int, visit func(id int, element []byte)) error {
 	return inParts(span, func(ids []int) error {
 		err := s.each(ctx, "VM", func(id int, element []byte) {
 			if _, asked := slices.BinarySearch(ids, id); asked {
-				take(id, element)
+				visit(id, element)
 			}
 		}, "one.vmpool.infoextended", FilterAll, ids[0], ids[len(ids)-1], StateNotDone, "")
 		if len(ids) == 1 && errors.Is(err, ErrTooLarge) {
@@ -73,8 +73,8 @@ func (s vmCalls) eachVM(ctx context.Context, span []int, take func(id int, eleme
 	})
 }
 
-// inParts asks for ascending ids. Where that is more than is read, which strangers' objects in between can
-// bring about, it asks for fewer at a time.
+// inParts asks for ascending ids. If the answer is too large, which other users' objects in between can
+// cause, it asks for fewer at a time.
 func inParts(ids []int, ask func(ids []int) error) error {
 	err, half := ask(ids), len(ids)/2
 	if half == 0 || !errors.Is(err, ErrTooLarge) {
@@ -86,7 +86,7 @@ func inParts(ids []int, ask func(ids []int) error) error {
 	return inParts(ids[half:], ask)
 }
 
-// sampleOf reads one VM's element; nil if the VM does not run, or nothing of it is wanted.
+// sampleOf reads one VM's element; nil if the VM does not run, or no attribute of it is wanted.
 func sampleOf(id int, element []byte, wanted Wanted, monitoring one.Template) policy.Sample {
 	tree, err := readTree(element)
 	text := func(path ...string) string {
@@ -105,7 +105,7 @@ func sampleOf(id int, element []byte, wanted Wanted, monitoring one.Template) po
 	}
 	sample := policy.Sample{}
 	for _, name := range names {
-		take := func(from one.Template, path ...string) bool {
+		add := func(from one.Template, path ...string) bool {
 			text, _ := from.Lookup(path...)
 			value, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
 			has := err == nil && !math.IsInf(value, 0) && !math.IsNaN(value)
@@ -114,13 +114,13 @@ func sampleOf(id int, element []byte, wanted Wanted, monitoring one.Template) po
 			}
 			return has
 		}
-		_ = take(tree, "USER_TEMPLATE", name) || take(monitoring, name) || take(tree, "TEMPLATE", name) || take(tree, name)
+		_ = add(tree, "USER_TEMPLATE", name) || add(monitoring, name) || add(tree, "TEMPLATE", name) || add(tree, name)
 	}
 	return sample
 }
 
-// each makes a call whose answer is a pool, and hands over its elements of the name, as they are written.
-func (c *caller) each(ctx context.Context, name string, take func(id int, element []byte), method string, arguments ...any) error {
+// each makes a call whose answer is a pool, and visits its elements of the name, as they are written.
+func (c *caller) each(ctx context.Context, name string, visit func(id int, element []byte), method string, arguments ...any) error {
 	_, err := readAs(ctx, c, func(text []byte) (struct{}, error) {
 		r := onexml.New(text)
 		r.Root()
@@ -133,14 +133,14 @@ func (c *caller) each(ctx context.Context, name string, take func(id int, elemen
 					id = idOrNone(inner.String())
 				}
 			}, "ID")
-			take(id, element)
+			visit(id, element)
 		}, name)
 		return struct{}{}, nil
 	}, method, arguments...)
 	return err
 }
 
-// VMDetails is what people want to know of a VM.
+// VMDetails are the details of a VM that users want.
 type VMDetails struct {
 	one.VM
 	// Started is when the VM was created.
@@ -151,8 +151,8 @@ type VMDetails struct {
 }
 
 // Details reads those of the VMs that the user may see and that have not ended, with one
-// call of one.vmpool.infoextended for ids that are close together. Where that is more than is
-// read it makes more calls, and leaves out a VM that is so large by itself.
+// call of one.vmpool.infoextended for ids that are close together. If an answer is too
+// large it makes more calls, and leaves out a VM that is too large alone.
 func (s vmCalls) Details(ctx context.Context, ids []int) (map[int]VMDetails, error) {
 	found := map[int]VMDetails{}
 	for _, span := range Spans(slices.Compact(slices.Sorted(slices.Values(ids)))) {
@@ -161,7 +161,7 @@ func (s vmCalls) Details(ctx context.Context, ids []int) (map[int]VMDetails, err
 			for _, read := range []func(*onexml.Reader){func(r *onexml.Reader) { vm.VM = readVM(r) }, vm.read} {
 				r := onexml.New(element)
 				r.Root()
-				read(r) // what is broken further down does not hide the rest
+				read(r) // a later break does not hide the rest
 			}
 			found[id] = vm
 		})
@@ -188,20 +188,20 @@ func (v *VMDetails) read(r *onexml.Reader) {
 }
 
 const (
-	// rangeGap is how many foreign VMs between two that are wanted make one call for both
-	// dearer than two calls.
+	// rangeGap is the number of other VMs between two wanted ones from which one call for both
+	// costs more than two calls.
 	rangeGap = 16
-	// maxLookedAt bounds how many VMs of a service are looked at for an explanation.
-	maxLookedAt = 1000
+	// maxFetched bounds how many VMs of a service are fetched for an explanation.
+	maxFetched = 1000
 )
 
-// Look returns the state with the networks, and the facts with the VMs, that decide what
+// Look fetches the state with the networks, and the facts with the VMs, that decide what
 // the service waits for, as the zone's leader shows them now.
 func (s *Session) Look(ctx context.Context, state flow.State) (flow.State, flow.Facts, error) {
 	leader, service := s.Confirmed(), state.Service.ID
 	facts := flow.Facts{}
 	wanted := state.Doubtful()
-	for _, span := range Spans(wanted[:min(len(wanted), maxLookedAt)]) {
+	for _, span := range Spans(wanted[:min(len(wanted), maxFetched)]) {
 		vms, err := leader.VMsAt(ctx, span, StateNotDone)
 		if err != nil {
 			return state, nil, fmt.Errorf("read the VMs of service %d: %w", service, err)
@@ -232,8 +232,8 @@ func (s *Session) Look(ctx context.Context, state flow.State) (flow.State, flow.
 	return state, facts, nil
 }
 
-// Spans cuts ascending VM ids where the gap between two is so wide that a call for each side
-// is cheaper than one for both.
+// Spans splits ascending VM ids at every gap that is so wide that two calls
+// cost less than one.
 func Spans(ids []int) [][]int {
 	var out [][]int
 	for i, id := range ids {

@@ -10,24 +10,24 @@ import (
 	"github.com/flowjet/flowjet/internal/idle"
 )
 
-// maxWrites bounds the changes under way at once that nobody waits for. oned changes
-// one thing at a time: what is beyond a few only waits inside it, on connections that
+// maxWrites bounds the concurrent changes for which no client waits. oned makes
+// one change at a time: beyond a few they only wait inside it, on connections that
 // others need.
 const maxWrites = 4
 
 // readsBefore bounds how many reads go before a change that waits. A read takes a fifth of
-// the time: a service that another process has left reads first, and would wait out a change
-// of each of the others for every read.
+// the time: a service taken over from another process reads first, and would wait for a change
+// of each of the others before every read.
 const readsBefore = 8
 
-// slots bound the calls under way at once to one zone. A call that a client waits for
-// goes first, and has a slot of its own where there is more than one; then go reads.
+// slots bound the concurrent calls to one zone. A call for which a client waits
+// goes first, and has a slot of its own if there is more than one; then go reads.
 type slots struct {
 	mutex sync.Mutex
 	size  int
-	taken int
-	// writes counts the changes among those taken, and passed the reads that have gone before
-	// the change that waits longest.
+	used  int
+	// writes counts the changes among those used, and passed the reads that have gone before
+	// the oldest waiting change.
 	writes, passed int
 	urgent         list.List // of *slotRequest, each in the order in which they came
 	reading        list.List
@@ -54,7 +54,7 @@ func (s *slots) acquire(ctx context.Context, writes bool) error {
 		queue = &s.writing
 	}
 	request := &slotRequest{granted: make(chan struct{}), writes: writes}
-	place := queue.PushBack(request)
+	element := queue.PushBack(request)
 	s.grant()
 	s.mutex.Unlock()
 	select {
@@ -68,31 +68,31 @@ func (s *slots) acquire(ctx context.Context, writes bool) error {
 	case <-request.granted:
 		s.giveBack(writes)
 	default:
-		queue.Remove(place)
+		queue.Remove(element)
 	}
 	return ctx.Err()
 }
 
-// release gives a slot back. It reports whether there are fewer slots by now than were
-// taken: the call's connection is not needed any more.
+// release releases a slot. It reports whether there are fewer slots by now than were
+// used: the call's connection is not needed any more.
 func (s *slots) release(writes bool) (surplus bool) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	surplus = s.taken > s.size
+	surplus = s.used > s.size
 	s.giveBack(writes)
 	return surplus
 }
 
 // giveBack is called with the mutex held.
 func (s *slots) giveBack(writes bool) {
-	s.taken--
+	s.used--
 	if writes {
 		s.writes--
 	}
 	s.grant()
 }
 
-// resize sets how many slots there are, and reports whether they have become fewer.
+// resize sets the number of slots, and reports whether they have become fewer.
 // Calls under way beyond them end by themselves.
 func (s *slots) resize(size int) (fewer bool) {
 	s.mutex.Lock()
@@ -107,14 +107,14 @@ func (s *slots) resize(size int) (fewer bool) {
 func (s *slots) busy() bool {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	return s.taken+s.urgent.Len()+s.reading.Len()+s.writing.Len() > 0
+	return s.used+s.urgent.Len()+s.reading.Len()+s.writing.Len() > 0
 }
 
-// grant gives free slots away; the mutex is held.
+// grant grants free slots; the mutex is held.
 func (s *slots) grant() {
-	for s.taken < s.size {
+	for s.used < s.size {
 		var queue *list.List
-		switch ordinary := s.taken < max(1, s.size-1); {
+		switch ordinary := s.used < max(1, s.size-1); {
 		case s.urgent.Len() > 0:
 			queue = &s.urgent
 		case !ordinary:
@@ -129,7 +129,7 @@ func (s *slots) grant() {
 			return
 		}
 		request := queue.Remove(queue.Front()).(*slotRequest)
-		s.taken++
+		s.used++
 		if request.writes {
 			s.writes++
 		}
@@ -139,7 +139,7 @@ func (s *slots) grant() {
 
 type urgentKey struct{}
 
-// Urgent returns a context whose calls go before others: a client waits for them.
+// Urgent returns a context whose calls go before others, because a client waits for them.
 func Urgent(ctx context.Context) context.Context { return context.WithValue(ctx, urgentKey{}, true) }
 
 // Unhurried returns a context whose calls are no longer Urgent.
@@ -156,7 +156,7 @@ func isUrgent(ctx context.Context) bool {
 }
 
 const (
-	// warmupSpread is over how long processes spread their first calls in a session that
+	// warmupSpread is the time over which processes spread their first calls in a session that
 	// has just changed for all of them; the auth driver of the first takes some 0.3 s.
 	warmupSpread = 1500 * time.Millisecond
 	// warmupWait bounds how long a call waits for the first one in its session.
@@ -165,10 +165,10 @@ const (
 )
 
 // warmups lets the first call in a session go ahead of the others. oned runs an auth
-// driver for every call that comes before it has cached the session: at the change of
-// the tokens, and at a leader that is new, one for each call of every process.
+// driver for every call that arrives before it has cached the session: at the change of
+// the tokens, and at a new leader, one for each call of every process.
 //
-// Safety: none is needed, it is about cost. Liveness: no call waits for longer than
+// Safety: none is needed, it only saves cost. Liveness: no call waits for longer than
 // warmupWait.
 type warmups struct {
 	spread time.Duration
@@ -181,7 +181,7 @@ type warmups struct {
 type warmupKey struct{ endpoint, user string }
 
 type warmup struct {
-	// period is the tokens' of the last call that oned accepted, -1 for none.
+	// period is the token period of the last call that oned accepted, -1 for none.
 	period int64
 	// under is closed when the call that goes ahead has ended; nil without one.
 	under chan struct{}
@@ -189,8 +189,8 @@ type warmup struct {
 
 func newWarmups() *warmups { return &warmups{spread: warmupSpread, known: map[warmupKey]*warmup{}} }
 
-// enter returns when a call may be made, and what is to be told whether oned accepted
-// its session. Calls that a client waits for do not wait here.
+// enter returns when a call may be made. The caller reports to ended whether oned accepted
+// the session. Calls for which a client waits do not wait here.
 func (w *warmups) enter(ctx context.Context, key warmupKey, period int64) (ended func(accepted bool)) {
 	hurries := isUrgent(ctx)
 	ended = func(accepted bool) { w.end(key, period, nil, accepted) }

@@ -50,8 +50,8 @@ func TestReadsPassWrites(t *testing.T) {
 	if err := s.acquire(Urgent(t.Context()), true); err != nil {
 		t.Fatal(err)
 	}
-	if s.taken != 8 {
-		t.Errorf("%d slots are taken, want all", s.taken)
+	if s.used != 8 {
+		t.Errorf("%d slots are taken, want all", s.used)
 	}
 }
 

@@ -37,8 +37,8 @@ type loginToken struct {
 	EGID  int
 }
 
-// Proof returns a digest that stands for the secret with which the user has logged in: it
-// holds as long as oned has that password or token.
+// Proof returns a digest of the secret with which the user has logged in: it
+// is valid as long as oned has that password or token.
 func (u User) Proof(secret string) string {
 	if slices.ContainsFunc(u.tokens, func(token loginToken) bool { return token.Token == secret }) {
 		return proof("token", secret)
@@ -46,9 +46,9 @@ func (u User) Proof(secret string) string {
 	return proof("password", u.password)
 }
 
-// Holds reports whether a digest of Proof still stands for the user's password, or for a
+// Holds reports whether a digest of Proof still matches the user's password, or a
 // login token that has not ended. oned keeps no passwords of users of other
-// authentication drivers, such as LDAP: theirs hold until the user is disabled.
+// authentication drivers, such as LDAP: theirs match until the user is disabled.
 func (u User) Holds(digest string, now time.Time) bool {
 	for _, token := range u.tokens {
 		if digest == proof("token", token.Token) {
@@ -79,7 +79,7 @@ func readUser(r *onexml.Reader) User {
 	return u
 }
 
-// User asks for a user by id; -1 is the session's own (one.user.info).
+// User fetches a user by id; -1 is the session's own (one.user.info).
 func (c *caller) User(ctx context.Context, id int) (User, error) {
 	found, err := object(ctx, c, readUser, methodUserInfo, id, false)
 	if err != nil {

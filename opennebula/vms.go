@@ -12,10 +12,10 @@ import (
 	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
-// RecoverRetry is the operation of RecoverVM that tries the failed step again.
+// RecoverRetry is the operation of RecoverVM that retries the failed step.
 const RecoverRetry = 2
 
-// Filters of pool calls that are used here: whose objects, and in which state.
+// The filters of pool calls that are used here, by owner and by state.
 const (
 	// FilterAll is all objects that the session may see.
 	FilterAll = -2
@@ -26,7 +26,7 @@ const (
 )
 
 // readVM reads a VM; oned sends the same in one.vm.info, one.vmpool.infoextended
-// and hook events. Of a broken one it returns what comes before the break.
+// and hook events. Of a broken one it returns the part before the break.
 func readVM(r *onexml.Reader) one.VM {
 	vm := one.VM{ID: -1, Service: -1}
 	r.Each(func(name []byte) { // not by Fields: a pool has tens of thousands of VMs
@@ -63,7 +63,7 @@ func readVM(r *onexml.Reader) one.VM {
 	return vm
 }
 
-// lastHost is the last host in a VM's history. Of the rest of it nothing is read.
+// lastHost returns the last host in a VM's history. The rest of the history is not read.
 func lastHost(history []byte) string {
 	at := bytes.LastIndex(history, []byte("<HOSTNAME>"))
 	if at < 0 {
@@ -74,11 +74,11 @@ func lastHost(history []byte) string {
 	return r.String()
 }
 
-// maxAttribute bounds what is kept of an attribute that a VM's owner writes: no role's
+// maxAttribute bounds the kept size of an attribute that a VM's owner writes: no role's
 // name and no key of Flowjet's is as long, and every event and record holds them.
 const maxAttribute = 256
 
-// bounded returns text, or nothing for one that is too long to be what it should be.
+// bounded returns text, or an empty one if it is too long to be valid.
 func bounded(text string) string {
 	if len(text) > maxAttribute {
 		return ""
@@ -101,7 +101,7 @@ func (s vmCalls) VM(ctx context.Context, id int) (one.VM, error) {
 }
 
 // VMTree reads the whole of a VM as one.vm.info sends it: its attributes, with
-// TEMPLATE and USER_TEMPLATE among them. XML that cannot be read is not worth
+// TEMPLATE and USER_TEMPLATE among them. Unreadable XML does not justify
 // another call: it is no TransportError.
 func (s vmCalls) VMTree(ctx context.Context, id int) (one.Template, error) {
 	return readAs(ctx, s.caller, func(text []byte) (tree one.Template, err error) {
@@ -129,8 +129,8 @@ func readVMs(text []byte) ([]one.VM, error) {
 }
 
 // salvageVMs reads a pool that is not well-formed one VM at a time, so that one
-// user's strange template does not hide everybody's VMs. Of a broken VM the
-// head, with its states, is read, and of its user template what comes before
+// user's strange template does not hide everybody's VMs. Of a broken VM it reads the
+// head, with its states, and the part of its user template before
 // the break.
 func salvageVMs(text []byte) []one.VM {
 	const start = "<VM><ID>"
@@ -145,7 +145,7 @@ func salvageVMs(text []byte) []one.VM {
 	return vms
 }
 
-// VMsAt lists VMs of ascending ids, and others of ids in between.
+// VMsAt lists VMs of ascending ids, and others with ids in between.
 func (s vmCalls) VMsAt(ctx context.Context, ids []int, state int) (vms []one.VM, _ error) {
 	err := inParts(ids, func(ids []int) error {
 		some, err := s.VMs(ctx, FilterAll, ids[0], ids[len(ids)-1], state)
@@ -158,7 +158,7 @@ func (s vmCalls) VMsAt(ctx context.Context, ids []int, state int) (vms []one.VM,
 // newestTwo is an end that asks for a page of the newest two: to oned an end below -1 is a page's size.
 const newestTwo = -2
 
-// NewestVM is the highest id of a VM, DONE ones included; -1 without one.
+// NewestVM returns the highest id of a VM, DONE ones included; -1 without one.
 func NewestVM(ctx context.Context, oned interface {
 	VMs(ctx context.Context, filter, start, end, state int) ([]one.VM, error)
 }) (int, error) {
@@ -173,13 +173,13 @@ func NewestVM(ctx context.Context, oned interface {
 	return newest, nil
 }
 
-// ActOnVM asks for a life-cycle action: terminate, terminate-hard, poweroff,
+// ActOnVM requests a life-cycle action: terminate, terminate-hard, poweroff,
 // resume, release, ... (one.vm.action).
 func (s vmCalls) ActOnVM(ctx context.Context, action string, id int) error {
 	return s.do(ctx, "one.vm.action", action, id)
 }
 
-// RecoverVM gets a stuck or failed VM going; RecoverRetry is the usual
+// RecoverVM recovers a stuck or failed VM; RecoverRetry is the usual
 // operation (one.vm.recover).
 func (s vmCalls) RecoverVM(ctx context.Context, id, operation int) error {
 	return s.do(ctx, "one.vm.recover", id, operation)
@@ -224,7 +224,7 @@ func (s vmCalls) InstantiateTemplate(ctx context.Context, id int, name string, h
 	return s.callID(ctx, "one.template.instantiate", id, name, hold, extra, persistent)
 }
 
-// PoolEntry is an object as a list shows it.
+// PoolEntry is an object in a list.
 type PoolEntry struct {
 	ID   int
 	Name string
@@ -250,12 +250,12 @@ func (s vmCalls) CloneVMTemplate(ctx context.Context, id int, name string, image
 }
 
 // DeleteVMTemplate removes a VM template (one.template.delete), with images
-// also those that it uses.
+// also its images.
 func (s vmCalls) DeleteVMTemplate(ctx context.Context, id int, images bool) error {
 	return s.do(ctx, "one.template.delete", id, images)
 }
 
-// Tree is the VM template's attributes.
+// Tree returns the VM template's attributes.
 func (t VMTemplate) Tree() (tree one.Template, err error) {
 	defer errs.Wrap(&err, "read VM template %d", t.ID)
 	return readTree([]byte("<TEMPLATE>" + string(t.Template) + "</TEMPLATE>"))
@@ -284,7 +284,7 @@ func readInside(r *onexml.Reader) (tree one.Template, text string) {
 	return tree, text
 }
 
-// ScheduleAction has oned do something to a VM at a time (one.vm.schedadd), and
+// ScheduleAction schedules an action on a VM at a time (one.vm.schedadd), and
 // returns the scheduled action's id. Args belongs to the action, such as a
 // snapshot's name; empty for none.
 func (s vmCalls) ScheduleAction(ctx context.Context, vm int, action, args string, at time.Time) (int, error) {
@@ -295,15 +295,15 @@ func (s vmCalls) ScheduleAction(ctx context.Context, vm int, action, args string
 	return s.callID(ctx, "one.vm.schedadd", vm, text+"]")
 }
 
-// quoteTemplate makes a text fit for between the quotes of template text.
+// quoteTemplate escapes a text for the quotes of template text.
 var quoteTemplate = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
-// UnscheduleAction takes a scheduled action back (one.vm.scheddelete).
+// UnscheduleAction removes a scheduled action (one.vm.scheddelete).
 func (s vmCalls) UnscheduleAction(ctx context.Context, vm, action int) error {
 	return s.do(ctx, "one.vm.scheddelete", vm, action)
 }
 
-// ScheduledAction is something that a VM is to do, or has done, at a time.
+// ScheduledAction is an action on a VM at a time, past or future.
 type ScheduledAction struct {
 	ID     int
 	Action string
@@ -312,8 +312,8 @@ type ScheduledAction struct {
 	Time int64
 }
 
-// ScheduledActions lists a VM's scheduled actions, those that were carried out
-// included (one.vm.info).
+// ScheduledActions lists a VM's scheduled actions, including those already carried
+// out (one.vm.info).
 func (s vmCalls) ScheduledActions(ctx context.Context, vm int) ([]ScheduledAction, error) {
 	return object(ctx, s.caller, func(r *onexml.Reader) (actions []ScheduledAction) {
 		r.At(func() {

@@ -10,20 +10,20 @@ import (
 	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
-// answer is what oned answered, in memory that another call gets once it is
-// released: what is kept of it is copied before. Each has one owner.
+// answer is oned's answer, in memory that another call gets once it is
+// released: parts to be kept are copied before. Each has one owner.
 type answer struct {
 	raw  bytes.Buffer
 	text []byte
-	// value is the second element of what oned answered: a text ([]byte, which
+	// value is the second element of oned's answer: a text ([]byte, which
 	// lies in text), an int64, a bool or nil.
 	value any
 }
 
-// answers are those that were released: no more than there are connections and readers.
+// answers are the released ones: no more than there are connections and readers.
 var answers = sync.Pool{New: func() any { return new(answer) }}
 
-// released lets tests spoil memory that is let go of.
+// released lets tests overwrite released memory.
 var released = func([]byte) {}
 
 func (a *answer) release() {
@@ -31,7 +31,7 @@ func (a *answer) release() {
 	answers.Put(a)
 }
 
-// clear keeps the memory alone, and not that of large lists.
+// clear keeps only the memory, and not that of large lists.
 func (a *answer) clear() {
 	a.raw.Reset()
 	released(a.raw.AvailableBuffer())
@@ -45,7 +45,7 @@ func (a *answer) clear() {
 	a.value = nil
 }
 
-// decode takes oned's answer apart: [true, value, errno, ...] or
+// decode decodes oned's answer: [true, value, errno, ...] or
 // [false, message, errno, ...]. An element is a []byte, an int64, a bool, or nil for
 // a type that oned does not use. The text of the second one is kept.
 func (a *answer) decode(method string) error {
@@ -146,7 +146,7 @@ func unexpected(method string, value any) error {
 	return &TransportError{Method: method, Sent: true, Err: fmt.Errorf("the answer has an unexpected type (%T)", value)}
 }
 
-// readObject reads an object's XML that came as the value of a call.
+// readObject reads an object's XML from the value of a call.
 func readObject[T any](method string, text []byte, of func(r *onexml.Reader) T) (T, error) {
 	r := onexml.New(text)
 	r.Root()
@@ -172,8 +172,8 @@ var drafts = sync.Pool{New: func() any { return new([]byte) }}
 
 // encodeCall writes a call to the byte as kolo/xmlrpc does, with the kinds of
 // arguments that oned's calls have: string or []byte, both of them a text, int and
-// bool. What it returns is nobody else's: net/http may still read a call when
-// its answer is here already.
+// bool. The result is not shared: net/http may still read a call when
+// its answer has already arrived.
 func encodeCall(method, session string, arguments []any) ([]byte, error) {
 	draft := drafts.Get().(*[]byte)
 	defer drafts.Put(draft)
@@ -213,7 +213,7 @@ var escapes = [256]string{
 	'"': "&#34;", '\'': "&#39;", '&': "&amp;", '<': "&lt;", '>': "&gt;", '\t': "&#x9;", '\n': "&#xA;", '\r': "&#xD;",
 }
 
-// appendText goes by the table where a text is clean, and leaves the rest to
+// appendText uses the table if a text is clean, and leaves the rest to
 // encoding/xml: a document is full of quotation marks.
 func appendText(to, text []byte) []byte {
 	to = append(to, "<param><value><string>"...)
@@ -227,7 +227,7 @@ func appendText(to, text []byte) []byte {
 		}
 	} else {
 		rest := bytes.NewBuffer(to)
-		_ = xml.EscapeText(rest, text) // a buffer takes everything
+		_ = xml.EscapeText(rest, text) // a buffer never fails
 		to = rest.Bytes()
 	}
 	return append(to, "</string></value></param>"...)

@@ -13,13 +13,13 @@ import (
 
 // Zone is an OpenNebula zone with its servers.
 type Zone struct {
-	// Endpoint is the XML-RPC address that clients are to use.
+	// Endpoint is the XML-RPC address for clients.
 	Endpoint string
-	// Servers are the XML-RPC addresses of the zone's oneds; none where there is only one.
+	// Servers are the XML-RPC addresses of the zone's oneds; none if there is only one.
 	Servers []string
 }
 
-// RaftState is what a oned is in its zone.
+// RaftState is the role of a oned in its zone.
 type RaftState int
 
 // oned's Raft states.
@@ -30,7 +30,7 @@ const (
 	RaftLeader
 )
 
-// String is solo, candidate, follower or leader.
+// String returns solo, candidate, follower or leader.
 func (s RaftState) String() string {
 	names := []string{"solo", "candidate", "follower", "leader"}
 	if s < 0 || int(s) >= len(names) {
@@ -39,10 +39,10 @@ func (s RaftState) String() string {
 	return names[s]
 }
 
-// Leads reports whether a oned in this state changes things and publishes events.
+// Leads reports whether a oned in this state accepts changes and publishes events.
 func (s RaftState) Leads() bool { return s == RaftSolo || s == RaftLeader }
 
-// RaftStatus is what a oned says about itself.
+// RaftStatus is a oned's own Raft status.
 type RaftStatus struct {
 	ServerID int
 	State    RaftState
@@ -73,7 +73,7 @@ func (c *caller) Zone(ctx context.Context, id int) (Zone, error) {
 	return object(ctx, c, readZone, "one.zone.info", id, false)
 }
 
-// OwnZone is the id of the zone that the oned which is called serves (FEDERATION/ZONE_ID of one.system.config); -1 where it does not tell.
+// OwnZone returns the id of the zone that the called oned serves (FEDERATION/ZONE_ID of one.system.config); -1 if it is not given.
 func (c *caller) OwnZone(ctx context.Context) (int, error) {
 	return object(ctx, c, func(r *onexml.Reader) int {
 		zone := -1
@@ -82,14 +82,14 @@ func (c *caller) OwnZone(ctx context.Context) (int, error) {
 	}, "one.system.config")
 }
 
-// RaftStatus asks the oned that is called for its own status, which needs no
+// RaftStatus asks the called oned for its own status, which needs no
 // right beyond being logged in (one.zone.raftstatus).
 func (c *caller) RaftStatus(ctx context.Context) (RaftStatus, error) {
 	return object(ctx, c, readRaftStatus, "one.zone.raftstatus")
 }
 
-// At is a client for another oned of the same zone, as the same user. Its calls share
-// the client's slots, and keep no connection. It is closed on its own.
+// At returns a client for another oned of the same zone, as the same user. Its calls share
+// the client's slots, and keep no connection. It is closed separately.
 func (c *Client) At(endpoint string) *Client {
 	other := *c.exchange
 	other.pulse = &pulse{}
@@ -120,15 +120,15 @@ func objectAt[T any](ctx context.Context, e *exchange, endpoint string, of func(
 }
 
 const (
-	// relearn is how often the zone is asked which servers it has.
-	relearn = time.Minute
+	// refreshEvery is how often the zone's list of servers is refreshed.
+	refreshEvery = time.Minute
 	// maxServers bounds how many servers of a zone are asked.
 	maxServers = 16
 )
 
-// zoneServers knows which servers a zone has. One address given is enough: the zone
+// zoneServers tracks the servers of a zone. One given address is enough: the zone
 // lists the others. Of several given, only these are used, because the administrator
-// knows which can be reached from here; one that is of another zone is left out.
+// knows which can be reached from here; an address in another zone is left out.
 type zoneServers struct {
 	ask    asker
 	logger *slog.Logger
@@ -139,8 +139,8 @@ type zoneServers struct {
 	known   []string // the given ones first
 	foreign map[string]bool
 	// listed are the addresses in the zone's own list.
-	listed  []string
-	learned time.Time
+	listed    []string
+	refreshed time.Time
 	// ids are the servers' ids in the zone, by address.
 	ids map[string]int
 }
@@ -152,18 +152,18 @@ func (z *zoneServers) all() (servers []string) {
 	defer z.mutex.Unlock()
 	have := map[int]bool{}
 	for _, endpoint := range z.known {
-		id, told := z.ids[endpoint]
-		if z.foreign[endpoint] || told && have[id] {
+		id, known := z.ids[endpoint]
+		if z.foreign[endpoint] || known && have[id] {
 			continue
 		}
-		have[id] = have[id] || told
+		have[id] = have[id] || known
 		servers = append(servers, endpoint)
 	}
 	return servers
 }
 
-// distinct notes the ids of the servers that answered, and leaves out answers of one
-// that has answered by another address.
+// distinct sets the ids of the servers that answered, and leaves out second answers of a
+// server by another address.
 func (z *zoneServers) distinct(found []raftAnswer) []raftAnswer {
 	z.mutex.Lock()
 	for _, one := range found {
@@ -176,11 +176,11 @@ func (z *zoneServers) distinct(found []raftAnswer) []raftAnswer {
 	return slices.DeleteFunc(found, func(one raftAnswer) bool { return !slices.Contains(servers, one.endpoint) })
 }
 
-// asked returns when the zone was asked which servers it has, zero for never.
+// asked returns when the zone's list of servers was last fetched, zero for never.
 func (z *zoneServers) asked() time.Time {
 	z.mutex.Lock()
 	defer z.mutex.Unlock()
-	return z.learned
+	return z.refreshed
 }
 
 // add adds servers of the zone that were not known, and returns these.
@@ -196,10 +196,10 @@ func (z *zoneServers) add(endpoints ...string) (added []string) {
 	return added
 }
 
-// complete asks those that answered which servers the zone has, where it is time for
-// that, and returns the answers of all of them.
+// complete asks the servers that answered for the zone's list if that is due,
+// and returns the answers of all servers.
 func (z *zoneServers) complete(known []string, found []raftAnswer, poll *raftPoll) []raftAnswer {
-	if time.Since(z.asked()) <= relearn || len(found) == 0 {
+	if time.Since(z.asked()) <= refreshEvery || len(found) == 0 {
 		return found
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
@@ -211,7 +211,7 @@ func (z *zoneServers) complete(known []string, found []raftAnswer, poll *raftPol
 			continue
 		}
 		z.mutex.Lock()
-		z.listed, z.learned = listed, time.Now()
+		z.listed, z.refreshed = listed, time.Now()
 		z.mutex.Unlock()
 		if lists[one.endpoint] = listed; len(z.given) > 1 {
 			continue
@@ -225,7 +225,7 @@ func (z *zoneServers) complete(known []string, found []raftAnswer, poll *raftPol
 		return found
 	}
 	z.mutex.Lock()
-	z.learned = time.Now()
+	z.refreshed = time.Now()
 	z.mutex.Unlock()
 	if len(lists) == 0 {
 		return found
@@ -235,7 +235,7 @@ func (z *zoneServers) complete(known []string, found []raftAnswer, poll *raftPol
 }
 
 // compare leaves out given servers whose zone has other servers than that of most of
-// them, the first given one's where they are as many.
+// them; in a tie the first given one's zone counts.
 func (z *zoneServers) compare(lists map[string][]string) {
 	count, zoneOf := map[string]int{}, map[string]string{}
 	for endpoint, listed := range lists {

@@ -1,13 +1,13 @@
 // Package onexml reads the XML that oned writes: the answers of its calls, the
 // objects in them, and hook events.
 //
-// A Reader goes through a text once, asked for what is wanted: it finds the end
-// of everything else by name, which passes over nine tenths of a VM at once, and
-// texts are not copied before somebody keeps them. On XML that is well-formed it
-// agrees with encoding/xml, several times as fast. Where oned does not write XML,
-// it reads on as far as there is one meaning: unknown references stay as they
-// are, and characters that XML does not allow become U+FFFD. All else is
-// ErrMalformed, which never quotes the text: that may hold secrets.
+// A Reader reads a text once, for the wanted elements only: it finds the end
+// of every other element by name, which skips nine tenths of a VM at once, and
+// texts are not copied until they are kept. On well-formed XML it
+// agrees with encoding/xml, several times as fast. If oned's text is not XML,
+// it reads on as long as the meaning is unique: unknown references stay as they
+// are, and characters that XML does not allow become U+FFFD. Everything else is
+// ErrMalformed, which never quotes the text, because that may hold secrets.
 package onexml
 
 import (
@@ -17,17 +17,17 @@ import (
 	"strconv"
 )
 
-// ErrMalformed is the error of what is not well-formed where it is read.
+// ErrMalformed is returned if a part that is read is not well-formed.
 var ErrMalformed = errors.New("it is not well-formed")
 
 const maxDepth = 1000
 
 // A Reader reads one document. The element that Root, Each or Content has begun
 // last is read by one call of Each, Content, Text, String, Int, Element or Inner;
-// if by none, it is skipped. After an error nothing more is found.
+// without one, it is skipped. After an error nothing more is found.
 type Reader struct {
 	rest []byte
-	// element begins with the start tag of the element that was begun last, of
+	// element begins with the start tag of the latest element, of
 	// that name; open until it is read.
 	element, name []byte
 	open, empty   bool
@@ -38,7 +38,7 @@ type Reader struct {
 // New returns a reader of a text, which must not change while it is read.
 func New(text []byte) *Reader { return &Reader{rest: text} }
 
-// Err returns ErrMalformed if reading has come upon what is no XML.
+// Err returns ErrMalformed if the reader has found malformed XML.
 func (r *Reader) Err() error { return r.err }
 
 func (r *Reader) fail() {
@@ -69,7 +69,7 @@ func (r *Reader) At(do func(), path ...string) {
 	})
 }
 
-// Fields are what elements are read into, by name: an *int, a *string, or a func() that reads the element.
+// Fields are the targets for elements, by name: an *int, a *string, or a func() that reads the element.
 type Fields map[string]any
 
 // Fields reads the elements inside the one that was begun last that are in a map.
@@ -93,7 +93,7 @@ func (r *Reader) Content(do func(name []byte)) string {
 	return string(Clean(text))
 }
 
-// content hands over the elements inside the one that was begun last, and
+// content passes the elements inside the one that was begun last to do, and
 // appends its text, not cleaned, if any is wanted.
 func (r *Reader) content(text *[]byte, do func(name []byte)) {
 	name, some := r.name, r.open && !r.empty
@@ -112,7 +112,7 @@ func (r *Reader) content(text *[]byte, do func(name []byte)) {
 	r.depth--
 }
 
-// next begins the next element inside the parent. It returns false behind the
+// next begins the next element inside the parent. It returns false after the
 // parent's end tag.
 func (r *Reader) next(parent []byte, text *[]byte) bool {
 	for r.err == nil {
@@ -181,7 +181,7 @@ func cutEnd(text, name []byte) (rest []byte, found bool) {
 	return text[size+1:], text[size] == '>'
 }
 
-// markup takes CDATA, a comment, a declaration or an instruction.
+// markup reads CDATA, a comment, a declaration or an instruction.
 func (r *Reader) markup(text *[]byte) {
 	for _, kind := range [...]struct{ open, shut string }{
 		{openCDATA, closeCDATA}, {"<!--", "-->"}, {"<?", "?>"}, {"<!", ">"},
@@ -203,7 +203,7 @@ func (r *Reader) markup(text *[]byte) {
 }
 
 // Text returns the text of the element that was begun last, without that of
-// elements inside. It may lie in what the reader was given.
+// elements inside. It may share the memory of the reader's text.
 func (r *Reader) Text() []byte {
 	raw, is := r.leaf()
 	if !is {
@@ -243,7 +243,7 @@ func (r *Reader) Int() int {
 	return value
 }
 
-// leaf takes the element that was begun last, if it has no elements inside, and
+// leaf reads the element that was begun last, if it has no elements inside, and
 // returns its text as it is written.
 func (r *Reader) leaf() (raw []byte, is bool) {
 	if !r.open || r.empty {
@@ -266,8 +266,8 @@ func (r *Reader) leaf() (raw []byte, is bool) {
 	return raw, is
 }
 
-// cutCDATA returns what is inside the CDATA that a text begins with, and what is
-// behind that.
+// cutCDATA returns the content of the CDATA at the start of a text, and the
+// text after it.
 func (r *Reader) cutCDATA(raw []byte) (inside, rest []byte, is bool) {
 	inside, is = bytes.CutPrefix(raw, []byte(openCDATA))
 	if is {
@@ -288,7 +288,7 @@ func (r *Reader) appendRaw(to, raw []byte) []byte {
 	return unescape(to, raw)
 }
 
-// Skip passes over the element that was begun last.
+// Skip skips the element that was begun last.
 func (r *Reader) Skip() {
 	if _, is := r.leaf(); is {
 		return
@@ -307,7 +307,7 @@ func (r *Reader) Element() []byte {
 	return element[:len(element)-len(r.rest)]
 }
 
-// Inner returns what is between the tags of the element that was begun last, as
+// Inner returns the text between the tags of the element that was begun last, as
 // it is written.
 func (r *Reader) Inner() []byte {
 	inner, empty := r.rest, !r.open || r.empty

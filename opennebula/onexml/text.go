@@ -8,9 +8,9 @@ import (
 	"github.com/segmentio/asm/ascii"
 )
 
-// Clean replaces what XML does not allow by U+FFFD: bytes that are not UTF-8 and
+// Clean replaces bytes that XML does not allow by U+FFFD: those that are not UTF-8, and
 // control characters. Users can put them into templates, and oned passes them
-// on. A text without any is returned as it is.
+// on. A text without any is returned unchanged.
 func Clean(text []byte) []byte {
 	if IsClean(text) {
 		return text
@@ -23,7 +23,7 @@ func Clean(text []byte) []byte {
 	}, text)
 }
 
-// IsClean reports whether XML allows all that is in a text.
+// IsClean reports whether XML allows all characters of a text.
 func IsClean(text []byte) bool {
 	const piece = 64 // of printable ASCII, which nearly all of a text is
 	for len(text) >= piece && ascii.ValidPrint(text[:piece]) {
@@ -97,7 +97,7 @@ func unescape(to, text []byte) []byte {
 	}
 }
 
-// maxReference bounds the length of what stands between "&" and ";".
+// maxReference bounds the length of the text between "&" and ";".
 const maxReference = 10
 
 var references = map[string]rune{"lt": '<', "gt": '>', "amp": '&', "quot": '"', "apos": '\''}
@@ -141,8 +141,8 @@ func partOfName(c byte) bool {
 	return 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || c == '_' || '0' <= c && c <= '9' || c == '-' || c == '.' || c == ':' || c >= 0x80
 }
 
-// tagEnd returns where the tag ends that a text begins with, past ">" in the
-// values of attributes; -1 if nowhere.
+// tagEnd returns the end of the tag at the start of a text, past ">" in the
+// values of attributes; -1 if there is none.
 func tagEnd(text []byte) int {
 	quote := byte(0)
 	for i, c := range text {
@@ -158,9 +158,9 @@ func tagEnd(text []byte) int {
 	return -1
 }
 
-// behindElement returns what follows the element whose content a text begins
-// with. It looks for the end by name. False is for where the name occurs inside
-// too, in an element or in CDATA: one has to go tag by tag.
+// behindElement returns the text after the element whose content a text begins
+// with. It searches for the end tag by name. False means that the name occurs inside
+// too, in an element or in CDATA: then it has to be read tag by tag.
 func behindElement(inside, name []byte) (rest []byte, found bool) {
 	for from := 0; ; {
 		at := bytes.Index(inside[from:], name)
@@ -178,7 +178,7 @@ func behindElement(inside, name []byte) (rest []byte, found bool) {
 	}
 }
 
-// inCDATA reports whether a text ends inside CDATA: the last that opens is not closed.
+// inCDATA reports whether a text ends inside CDATA: the last opened is not closed.
 func inCDATA(text []byte) bool {
 	for end := len(text); ; {
 		end = bytes.LastIndexByte(text[:end], openCDATA[len(openCDATA)-1])
