@@ -56,7 +56,7 @@ func Explain(state State, facts Facts, now time.Time) Explanation {
 			e.note(found)
 		}
 	}
-	for _, attribute := range template.Unread(e.Service.Body) {
+	for _, attribute := range template.Ignored(e.Service.Body) {
 		e.note(Finding{Kind: FoundUnread, Role: attribute.Role, Name: attribute.Path, Said: attribute.Meant})
 	}
 	out := Explanation{State: state.Service.State(), Failed: e.written(e.failed), Waits: e.written(e.waits), Notes: e.written(e.notes)}

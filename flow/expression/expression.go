@@ -143,7 +143,7 @@ func (p *parser) peek() byte {
 	return p.text[p.position]
 }
 
-func (p *parser) take(symbols ...string) string {
+func (p *parser) accept(symbols ...string) string {
 	p.peek()
 	for _, symbol := range symbols {
 		if strings.HasPrefix(p.text[p.position:], symbol) {
@@ -169,7 +169,7 @@ func (p *parser) either() (Expression, error) {
 
 func (p *parser) joined(operator, short string, next func() (Expression, error)) (Expression, error) {
 	left, err := next()
-	for err == nil && p.take(operator, short) != "" {
+	for err == nil && p.accept(operator, short) != "" {
 		var right Expression
 		right, err = next()
 		left = Expression{operator: operator, parts: []Expression{left, right}}
@@ -183,13 +183,13 @@ func (p *parser) single() (Expression, error) {
 	if p.depth > maxDepth {
 		return Expression{}, fmt.Errorf("at character %d: nested deeper than %d levels", p.position+1, maxDepth)
 	}
-	if p.take("!") != "" {
+	if p.accept("!") != "" {
 		inner, err := p.single()
 		return Expression{operator: "!", parts: []Expression{inner}}, err
 	}
-	if p.take("(") != "" {
+	if p.accept("(") != "" {
 		inner, err := p.either()
-		if err == nil && p.take(")") == "" {
+		if err == nil && p.accept(")") == "" {
 			err = p.expected("a closing parenthesis")
 		}
 		return Expression{operator: "(", parts: []Expression{inner}}, err
@@ -198,7 +198,7 @@ func (p *parser) single() (Expression, error) {
 	if err != nil {
 		return Expression{}, err
 	}
-	operator := p.take("==", "!=", "<>", ">=", "<=", "=", ">", "<")
+	operator := p.accept("==", "!=", "<>", ">=", "<=", "=", ">", "<")
 	switch operator {
 	case "":
 		return Expression{}, p.expected("a comparison such as > or ==")

@@ -1,5 +1,5 @@
-// Package render makes the template text that a role's VMs and virtual router are instantiated with: its
-// template_contents, with the values of variables put in, laid over its VM template.
+// Package render makes the template text with which a role's VMs and virtual router are instantiated: its template_contents, with the
+// values of variables put in, laid over its VM template.
 package render
 
 import (
@@ -17,7 +17,7 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
-// attributesFrom are the attributes that one value of template_contents makes.
+// attributesFrom returns the attributes for one value of template_contents.
 func attributesFrom(name string, value json.RawMessage, variables variables) (attributes []one.Attribute) {
 	switch raw.KindOf(value) {
 	case raw.KindNull: // it empties the VM template's value, as OneFlow's does
@@ -25,7 +25,7 @@ func attributesFrom(name string, value json.RawMessage, variables variables) (at
 	case raw.KindArray:
 		for i, element := range raw.Elements(value) {
 			if i > 0 {
-				*variables.left -= len(name) // each has the name, which is in the contents once
+				*variables.left -= len(name) // the contents have the name once, each attribute repeats it
 			}
 			if *variables.left < 0 {
 				break
@@ -48,10 +48,10 @@ func attributesFrom(name string, value json.RawMessage, variables variables) (at
 	return attributes
 }
 
-// contextAttribute is the attribute of a VM template in which oned itself puts in what $NAME stands for.
+// contextAttribute is the attribute of a VM template in which oned itself replaces $NAME.
 const contextAttribute = "CONTEXT"
 
-// members iterates over the members of a JSON object in their order. A name that it has twice has its last value, as for OneFlow.
+// members iterates over the members of a JSON object in their order. A repeated name has its last value, as for OneFlow.
 func members(object json.RawMessage) iter.Seq2[string, json.RawMessage] {
 	return func(yield func(string, json.RawMessage) bool) {
 		last := raw.Attributes(object)
@@ -73,7 +73,7 @@ func members(object json.RawMessage) iter.Seq2[string, json.RawMessage] {
 	}
 }
 
-// FillAll gives all roles FillContents, and then more. It returns false, and changes none, where they become too long.
+// FillAll calls FillContents, and then more, for all roles. It returns false, and changes none, if they become too long.
 func FillAll(body *spec.Body, more func(*spec.Role)) bool {
 	filled, left := slices.Clone(body.Roles), spec.MaxBody
 	for i := range filled {
@@ -87,10 +87,10 @@ func FillAll(body *spec.Body, more func(*spec.Role)) bool {
 	return true
 }
 
-// FillContents gives a role's template_contents what is known when deploying begins. The values of user inputs become
-// attributes, and a reference to them in the context, so that the guest is told. The role's values win over the
-// service's, both over what the contents say already; a context that names the input itself stays. $Name in NICs is
-// replaced by the id of the service's network of that name, in the document too, as recorded.
+// FillContents adds to a role's template_contents the values that are known when deploying begins. The values of user inputs become
+// attributes, and a reference to them in the context, so that the guest gets them. The role's values win over the service's, both over
+// those in the contents; a context that names the input itself is kept. $Name in NICs is replaced by the id of the service's network of
+// that name, in the document too, as recorded.
 func FillContents(body *spec.Body, role *spec.Role) {
 	if role.TemplateContents == nil {
 		role.TemplateContents = json.RawMessage("{}") // as OneFlow writes it
@@ -125,7 +125,7 @@ func FillContents(body *spec.Body, role *spec.Role) {
 	}
 }
 
-// inputValues are the values of user inputs as a role has them: its own before the service's, and null where none was given.
+// inputValues returns the values of user inputs for a role: its own before the service's, and null if none was given.
 func inputValues(body *spec.Body, role *spec.Role) raw.Object {
 	values := raw.Object{}
 	for _, given := range slices.Concat(body.Inputs().Values, role.Inputs().Values) {
@@ -138,7 +138,8 @@ func inputValues(body *spec.Body, role *spec.Role) raw.Object {
 	return values
 }
 
-// NeedsTemplate reports whether something is merged into a role's VM template, which has to be read for that, and which it is.
+// NeedsTemplate reports whether the role has contents to merge into its VM template, so that the template has to be read, and returns the
+// template's id.
 func NeedsTemplate(service spec.Service, role string) (id int, needed bool) {
 	held := service.Role(role)
 	if held == nil || len(raw.Attributes(held.TemplateContents)) == 0 {
@@ -147,8 +148,8 @@ func NeedsTemplate(service spec.Service, role string) (id int, needed bool) {
 	return held.TemplateID, true
 }
 
-// ExtraTemplate is the template text that a VM or a virtual router is instantiated with, over its role's VM template. Base is that
-// template, needed only where NeedsTemplate says so; values are what the references to parents' VMs stand for, by their texts.
+// ExtraTemplate returns the template text with which a VM or a virtual router is instantiated, over its role's VM template. base is that
+// template, only needed if NeedsTemplate reports so; values are those of the references to parents' VMs, by the references' texts.
 func ExtraTemplate(service spec.Service, instance Instance, base one.Template, values map[string]string) (string, error) {
 	text := one.Template{}
 	if _, needed := NeedsTemplate(service, instance.Role); needed {
@@ -197,15 +198,15 @@ func fillNICs(value json.RawMessage, ids map[string]json.RawMessage) (json.RawMe
 	return value, false
 }
 
-// contentsEntry is one attribute of template_contents: what an object, an array of objects or a text stands for.
+// contentsEntry is one attribute of template_contents, made from an object, an array of objects or a text.
 type contentsEntry struct {
 	name       string
 	object     bool
 	attributes []one.Attribute
 }
 
-// merged is the template with contents laid over it, as OneFlow 7.4 does: objects merge attribute by attribute, everything else takes the
-// place of all that had the name. What contents of OneFlow 6 name in APPEND (NIC,DISK) is added to what the template has.
+// merged returns the template with contents laid over it, as OneFlow 7.4 does: objects merge attribute by attribute, everything else
+// replaces all attributes of the name. Attributes that contents of OneFlow 6 name in APPEND (NIC,DISK) are added to the template's.
 func merged(template one.Template, contents []contentsEntry) one.Template {
 	const appendAttribute = "APPEND"
 	appended := map[string]bool{}
@@ -229,20 +230,20 @@ func merged(template one.Template, contents []contentsEntry) one.Template {
 			for _, attribute := range entry.attributes[0].Vector {
 				vector.replace(attribute.Name, []one.Attribute{attribute})
 			}
-			held.Vector = slices.Concat(vector.places...)
+			held.Vector = slices.Concat(vector.slots...)
 		default:
 			merged.replace(entry.name, entry.attributes)
 		}
 	}
-	return slices.Concat(merged.places...)
+	return slices.Concat(merged.slots...)
 }
 
-// layers are a template and the attributes that are laid over it. They know where those of a
-// name are, so that a long list takes time in proportion to its length.
+// layers are a template and the attributes that are laid over it, indexed by name, so that a long list takes time in proportion to its
+// length.
 type layers struct {
-	// places hold the attributes in their order, those of one name at each place.
-	places [][]one.Attribute
-	// named are the places with attributes of a name, in lower case.
+	// slots hold the attributes in their order, those of one name in each slot.
+	slots [][]one.Attribute
+	// named are the slots with attributes of a name, in lower case.
 	named map[string][]int
 }
 
@@ -259,11 +260,11 @@ func (o *layers) add(name string, attributes []one.Attribute) {
 		return
 	}
 	name = strings.ToLower(name)
-	o.named[name] = append(o.named[name], len(o.places))
-	o.places = append(o.places, attributes)
+	o.named[name] = append(o.named[name], len(o.slots))
+	o.slots = append(o.slots, attributes)
 }
 
-// replace puts attributes of a name where the first one stood, and takes the others away.
+// replace puts attributes of a name into the slot of the first one, and removes the others.
 func (o *layers) replace(name string, attributes []one.Attribute) {
 	name = strings.ToLower(name)
 	at := o.named[name]
@@ -271,20 +272,20 @@ func (o *layers) replace(name string, attributes []one.Attribute) {
 		o.add(name, attributes)
 		return
 	}
-	for _, place := range at {
-		o.places[place] = nil
+	for _, slot := range at {
+		o.slots[slot] = nil
 	}
 	delete(o.named, name)
 	if len(attributes) > 0 {
-		o.places[at[0]], o.named[name] = attributes, at[:1]
+		o.slots[at[0]], o.named[name] = attributes, at[:1]
 	}
 }
 
-// only is the one attribute of the name, nil if there is none or several.
+// only returns the one attribute of the name, nil if there is none or several.
 func (o *layers) only(name string) *one.Attribute {
 	at := o.named[strings.ToLower(name)]
-	if len(at) != 1 || len(o.places[at[0]]) != 1 {
+	if len(at) != 1 || len(o.slots[at[0]]) != 1 {
 		return nil
 	}
-	return &o.places[at[0]][0]
+	return &o.slots[at[0]][0]
 }

@@ -14,27 +14,27 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
-// variablePattern finds ${Parent.path} and $NAME.
+// variablePattern matches ${Parent.path} and $NAME.
 var variablePattern = regexp.MustCompile(referencePattern.String() + `|\$(\w+)`)
 
-// Instance is a VM or virtual router that is to be made for a role.
+// Instance is a VM or virtual router to be made for a role.
 type Instance struct {
 	Role string
-	// Key is that of the intent.
+	// Key is the key of the intent.
 	Key string
 	// Ordinal is the VM's number in its role, or NoOrdinal.
 	Ordinal int
 }
 
-// NoOrdinal is a virtual router's, which has none.
+// NoOrdinal is the ordinal of a virtual router, which has none.
 const NoOrdinal = -1
 
-// variables are what a role's template_contents may refer to. They are put in when a VM is
-// made and stand nowhere else: values of user inputs may be secrets.
+// variables are the values to which a role's template_contents may refer. They are put in when a VM is made and stored nowhere else: values
+// of user inputs may be secrets.
 type variables struct {
-	// references are the values of parents' VMs, by their texts: ${db.NAME}.
+	// references are the values from parents' VMs, by their texts: ${db.NAME}.
 	references map[string]string
-	// values are those of user inputs, of networks and of the service itself, by name.
+	// values are those of user inputs, networks and the service itself, by name.
 	values map[string]string
 	// unset are user inputs without a value.
 	unset map[string]bool
@@ -44,8 +44,8 @@ type variables struct {
 
 var errContentsTooLong = fmt.Errorf("with the values of user inputs and parents' VMs put in, template_contents have more than %d bytes; use long values in fewer places", spec.MaxContents)
 
-// variablesOf are those of a role, for one of its VMs. A name that is declared more than once stands for the role's input, the service's,
-// the network, as OneFlow 6 had it, and then, if the role or its service expands them, for what the service says of itself.
+// variablesOf returns the variables of a role, for one of its VMs. A name that is declared more than once means the role's input, the
+// service's, the network, as OneFlow 6 had it, and then, if the role or its service expands them, the service's own attribute.
 func variablesOf(service spec.Service, role *spec.Role, instance Instance, references map[string]string) variables {
 	v := variables{references: references, values: map[string]string{}, unset: map[string]bool{}, left: new(spec.MaxContents)}
 	expands := role.Extra[spec.ExpandAttribute]
@@ -83,8 +83,8 @@ func variablesOf(service spec.Service, role *spec.Role, instance Instance, refer
 	return v
 }
 
-// fill puts the values into an attribute's value, which belongs to CONTEXT or not. It reports whether anything is left:
-// a value that is nothing but an input which was left out is none, so that the VM template's counts.
+// fill puts the values into an attribute's value; context is whether that belongs to CONTEXT. left is false for a value that is only a
+// reference to an omitted input: the VM template's value is used then.
 func (v variables) fill(name string, value json.RawMessage, context bool) (text string, left bool) {
 	switch raw.KindOf(value) {
 	case raw.KindText:
@@ -93,7 +93,7 @@ func (v variables) fill(name string, value json.RawMessage, context bool) (text 
 			return "", false
 		}
 		if context && text == "$"+name {
-			return text, true // as OneFlow writes it for every input; oned puts the value in
+			return text, true // as OneFlow writes it for every input; oned inserts the value
 		}
 		return v.replace(text, context, func(value string) string { return value }), true
 	case raw.KindObject, raw.KindArray:
@@ -105,9 +105,9 @@ func (v variables) fill(name string, value json.RawMessage, context bool) (text 
 	return raw.Plain(value), true
 }
 
-// replace puts the values into a text, each once: what is put in is not looked at again. It stops when they have become
-// too long. A $NAME is left to oned where it is $NETWORK[...], and in CONTEXT where it is escaped or its value has a $,
-// in which oned would look for variables again: such a value oned finds in the VM's template by the name.
+// replace puts the values into a text, each once: inserted text is not expanded again. It stops when they have become too long. A $NAME is
+// left to oned if it is $NETWORK[...], and in CONTEXT if it is escaped or its value has a $, in which oned would search variables again:
+// oned finds such a value in the VM's template by the name.
 func (v variables) replace(text string, context bool, write func(string) string) string {
 	var filled strings.Builder
 	end := 0
@@ -136,7 +136,7 @@ func (v variables) replace(text string, context bool, write func(string) string)
 
 // Reference is a text such as ${Master.TEMPLATE.CONTEXT.ETH0_IP} in a role's template_contents: a value of a VM of one of its parents.
 type Reference struct {
-	// Text is the reference as it stands there.
+	// Text is the reference as it is written.
 	Text string
 	// Parent is the parent role's name.
 	Parent string
@@ -146,8 +146,8 @@ type Reference struct {
 
 var referencePattern = regexp.MustCompile(`\$\{([^${}.]+)\.([^${}]+)\}`)
 
-// References are those in a role's template_contents, each once. ${X.path} where X is no parent of the role stays what
-// it is: it may be meant for the guest. So do those beyond MaxReferences, in a document that was written past the API.
+// References returns those in a role's template_contents, each once. ${X.path} where X is no parent of the role is kept: it may be meant
+// for the guest. So are those beyond MaxReferences, in a document that was written past the API.
 func References(service spec.Service, role string) []Reference {
 	held := service.Role(role)
 	if held == nil {
@@ -157,7 +157,7 @@ func References(service spec.Service, role string) []Reference {
 	return found[:min(len(found), spec.MaxReferences)]
 }
 
-// referencesOf are those of a role, in their order, up to one more than there may be.
+// referencesOf returns those of a role, in their order, up to one more than allowed.
 func referencesOf(role *spec.Role) []Reference {
 	var found []Reference
 	parents, known := parentNames(role), map[string]bool{}
@@ -184,7 +184,7 @@ func parentNames(role *spec.Role) map[string]string {
 	return names
 }
 
-// Value is what the reference stands for in a VM's XML: its path is looked for from the VM's root, then in its TEMPLATE and USER_TEMPLATE.
+// Value returns the reference's value from a VM's XML: its path is searched from the VM's root, then in its TEMPLATE and USER_TEMPLATE.
 func (r Reference) Value(vm one.Template) (string, bool) {
 	for _, root := range [][]string{nil, {"TEMPLATE"}, {"USER_TEMPLATE"}} {
 		if value, found := vm.Lookup(append(root, r.Path...)...); found {
@@ -194,8 +194,8 @@ func (r Reference) Value(vm one.Template) (string, bool) {
 	return "", false
 }
 
-// Check returns what is wrong with the variables and references in a role's template_contents, empty if nothing is.
-// oned looks for variables in CONTEXT and SCHED_REQUIREMENTS, and knows $NAME and $NAME[...].
+// Check returns what is wrong with the variables and references in a role's template_contents, empty if nothing is. oned expands variables
+// in CONTEXT and SCHED_REQUIREMENTS, and supports $NAME and $NAME[...].
 func Check(contents raw.Object, role *spec.Role) string {
 	parents := parentNames(role)
 	for _, name := range slices.Sorted(maps.Keys(contents)) {
@@ -204,13 +204,13 @@ func Check(contents raw.Object, role *spec.Role) string {
 		case contextAttribute:
 			inner := raw.Attributes(value)
 			for _, key := range slices.Sorted(maps.Keys(inner)) {
-				if strays(raw.Plain(inner[key]), parents) {
+				if hasInvalidVariable(raw.Plain(inner[key]), parents) {
 					return fmt.Sprintf("the attribute %s in %s has a $ that oned cannot read: $NAME is a variable; "+
 						"write \\$ for any other, or use START_SCRIPT_BASE64 for a script", key, name)
 				}
 			}
 		case "SCHED_REQUIREMENTS":
-			if strays(raw.Plain(value), parents) {
+			if hasInvalidVariable(raw.Plain(value), parents) {
 				return fmt.Sprintf("the attribute %s has a $ that oned cannot read: $NAME is a variable", name)
 			}
 		}
@@ -221,8 +221,9 @@ func Check(contents raw.Object, role *spec.Role) string {
 	return ""
 }
 
-// strays reports whether a text has a $ that is neither escaped nor before a name, nor of a reference to one of the parents.
-func strays(text string, parents map[string]string) bool {
+// hasInvalidVariable reports whether a text has a $ that is neither escaped nor before a name, nor part of a reference to one of the
+// parents.
+func hasInvalidVariable(text string, parents map[string]string) bool {
 	text = referencePattern.ReplaceAllStringFunc(text, func(reference string) string {
 		name, _, _ := strings.Cut(strings.TrimPrefix(reference, "${"), ".")
 		if parents[strings.ToLower(name)] != "" {
@@ -240,7 +241,7 @@ func strays(text string, parents map[string]string) bool {
 
 var variableName = regexp.MustCompile(`^\w`)
 
-// escaped reports whether what follows the text is: behind an odd number of backslashes.
+// escaped reports whether the text after before is escaped: before ends in an odd number of backslashes.
 func escaped(before string) bool {
 	return (len(before)-len(strings.TrimRight(before, `\`)))%2 == 1
 }

@@ -14,19 +14,19 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
-// What oned 7.4 reads as the name of an attribute: letters, digits and _; what else stands
-// before or behind them it drops. Within an attribute a name cannot begin with a digit.
+// The names of attributes that oned 7.4 accepts: letters, digits and _; it drops other characters before or behind them. Within a vector a
+// name cannot begin with a digit.
 var (
 	attributeName = regexp.MustCompile(`^[^\w\s="\[\],#]*\w+[^\w\s="\[\],#]*$`)
 	innerName     = regexp.MustCompile(`^[^\w\s="\[\],#]*[A-Za-z_]\w*[^\w\s="\[\],#]*$`)
-	// inputName is of a user input, which becomes an attribute, one of CONTEXT, and $NAME.
+	// inputName matches the name of a user input, which becomes an attribute, one of CONTEXT, and $NAME.
 	inputName = regexp.MustCompile(`^[A-Za-z_]\w*$`)
 )
 
-// contentsRule finds what oned would refuse in the template_contents of roles.
+// contentsRule finds the parts of roles' template_contents that oned would refuse.
 type contentsRule struct {
 	*findings
-	// declared are the names that all roles may refer to, and networks those of networks.
+	// declared are the names to which all roles may refer, and networks those of networks.
 	declared map[string]bool
 	networks []string
 	open     bool
@@ -68,13 +68,13 @@ func (c contentsRule) check(path string, role spec.Role) {
 	}
 }
 
-// networkIDPattern is what oned reads as an id, and a value of a parent's VM.
+// networkIDPattern matches what oned reads as an id, and a value of a parent's VM.
 var networkIDPattern = regexp.MustCompile(`^(\+?\d|\$\{|$)`)
 
-// networkUse is a network that a NIC asks for, by its id or as $NAME.
+// networkUse is a NIC's reference to a network, by its id or as $NAME.
 type networkUse struct{ attribute, id string }
 
-// reference is the name in $NAME. ${Parent.path} is a value of a parent's VM.
+// reference returns the name in $NAME. ${Parent.path} is a value of a parent's VM.
 func (u networkUse) reference() (name string, isReference bool) {
 	name, isReference = strings.CutPrefix(u.id, "$")
 	return name, isReference && !strings.HasPrefix(name, "{")
@@ -95,7 +95,7 @@ func usedNetworks(contents raw.Object) []networkUse {
 	return uses
 }
 
-// wrongAttribute is what oned would not read, empty if it reads all. Nothing is shown of the value, which may be a secret.
+// wrongAttribute returns what oned cannot read of an attribute, empty if it reads all. It never shows the value, which may be a secret.
 func wrongAttribute(name string, value json.RawMessage) string {
 	if !attributeName.MatchString(name) {
 		return fmt.Sprintf("the attribute %q is not possible in OpenNebula: a name can have letters, digits and _", raw.Shown(name))
@@ -117,10 +117,10 @@ func wrongAttribute(name string, value json.RawMessage) string {
 	return ""
 }
 
-// wrongText is what oned cannot keep of a value.
+// wrongText returns what oned cannot store of a value.
 func wrongText(value json.RawMessage) string { return one.Unstorable(raw.Plain(value)) }
 
-// checkInputs holds the names and values of user inputs, which become attributes of VMs.
+// checkInputs checks the names and values of user inputs, which become attributes of VMs.
 func checkInputs(f *findings, path string, declared, values json.RawMessage) {
 	inputs, given := raw.Attributes(declared), raw.Attributes(values)
 	const wrongName = "has the name %q; a user input's has letters, digits and _ only, and does not begin with a digit"
@@ -146,8 +146,8 @@ func checkInputs(f *findings, path string, declared, values json.RawMessage) {
 	}
 }
 
-// networkPattern is how a service asks for a network: "M|network|Public network| |id:0". The last field may be left
-// open, to be chosen when the service is instantiated.
+// networkPattern matches a service's declaration of a network: "M|network|Public network| |id:0". The last field may be left open, to be
+// chosen when the service is instantiated.
 var networkPattern = regexp.MustCompile(`^[MO]\|network\|[^|]*\|[^|]*\|\s*(?:(id|template_id|reserve_from):(\d*)(.*))?$`)
 
 func checkNetworks(f *findings, body spec.Body) {
@@ -176,8 +176,8 @@ func checkNetworks(f *findings, body spec.Body) {
 	}
 }
 
-// chooseNetworks writes what the template proposes into networks_values for each network for which the user chose nothing. Who chooses
-// networks chooses all of the template's; who reserves addresses asks for a number of them, for oned takes none for granted.
+// chooseNetworks writes the template's proposals into networks_values for each network for which the user chose nothing. A user who chooses
+// networks chooses all of the template's; who reserves addresses gives a number of them, for oned has no default.
 func chooseNetworks(f *findings, body *spec.Body, proposed, given json.RawMessage) {
 	if raw.KindOf(given) == raw.KindArray {
 		names := networkNames(spec.Body{NetworksValues: given})
@@ -225,7 +225,7 @@ func chooseNetworks(f *findings, body *spec.Body, proposed, given json.RawMessag
 			source, text := chosenID(choice)
 			switch id, isNumber := raw.Whole(text); {
 			case isNumber && id >= 0:
-			case !mandatory && raw.Plain(text) == "": // a field of a form that was left empty
+			case !mandatory && raw.Plain(text) == "": // an empty field of a form
 				unchosen = append(unchosen, name)
 			default:
 				f.add("networks_values", "must have a whole number, 0 or more, as %s of network %q", source, name)
@@ -244,7 +244,7 @@ func chosenID(choice raw.Object) (source string, id json.RawMessage) {
 	return "id", nil
 }
 
-// checkUnchosen holds that no role uses a network that nobody has chosen.
+// checkUnchosen checks that no role uses a network that was not chosen.
 func checkUnchosen(f *findings, body spec.Body, unchosen []string) {
 	if len(unchosen) == 0 {
 		return
@@ -260,7 +260,7 @@ func checkUnchosen(f *findings, body spec.Body, unchosen []string) {
 	}
 }
 
-// proposal is what a network's description proposes, nil if it proposes nothing, and whether a network has to be had.
+// proposal returns the network that a description proposes, nil if none, and whether a network is mandatory.
 func proposal(description string) (value raw.Object, mandatory bool) {
 	parts := networkPattern.FindStringSubmatch(strings.TrimSpace(description))
 	mandatory = strings.HasPrefix(strings.TrimSpace(description), "M|")

@@ -17,9 +17,9 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
-// Instantiate makes a service's body from a template's as oned holds it, which may be in the form of OneFlow 6, and
-// from what the user gave for instantiating it (a JSON object merged over the template; empty for nothing). The service
-// and its roles are PENDING. The error is a Violations or a *SyntaxError.
+// Instantiate makes a service's body from a template's as oned holds it, which may be in the form of OneFlow 6, and the user's values for
+// instantiating it (a JSON object merged over the template; empty for nothing). The service and its roles are PENDING. The error is a
+// Violations or a *SyntaxError.
 func Instantiate(template []byte, given json.RawMessage, now time.Time) (spec.Body, error) {
 	whole, err := readObject(template)
 	if err != nil {
@@ -68,7 +68,7 @@ func Instantiate(template []byte, given json.RawMessage, now time.Time) (spec.Bo
 	return body, nil
 }
 
-// upgradeForMerge brings both sides of a merge to the same names. What is wrong with them is found when the result is read.
+// upgradeForMerge brings both sides of a merge to the same names. Mistakes are found when the result is read.
 func upgradeForMerge(whole raw.Object) {
 	if !bytes.Contains(whole["roles"], []byte(`"vm_template`)) {
 		return
@@ -82,8 +82,8 @@ func upgradeForMerge(whole raw.Object) {
 	})
 }
 
-// upgradeGiven is upgradeForMerge for what is given for instantiating: values of custom_attrs are those of user inputs
-// whatever form the template has.
+// upgradeGiven is upgradeForMerge for the values for instantiating: values of custom_attrs are those of user inputs whatever form the
+// template has.
 func upgradeGiven(given raw.Object, old bool) {
 	foldInputs := func(_ int, given raw.Object) bool {
 		foldInto(given, "custom_attrs_values", "user_inputs_values")
@@ -99,7 +99,7 @@ func upgradeGiven(given raw.Object, old bool) {
 	upgradeForMerge(given)
 }
 
-// chooseInputs gives optional inputs without a value their defaults, and returns which others have none.
+// chooseInputs sets optional inputs without a value to their defaults, and returns which others have none.
 func chooseInputs(body *spec.Body) Violations {
 	f := newFindings(spec.RoleNames(body.Roles))
 	body.UserInputsValues = chooseInputsOf(f, "", body.UserInputs, body.UserInputsValues)
@@ -150,8 +150,8 @@ func mergeValues(first, second json.RawMessage) json.RawMessage {
 	return raw.Marshal(mergeTrees([]any{first, second}))
 }
 
-// mergeTrees merges values one after the other as mergeValues does two, but all at once, so that it takes time by their length
-// and not by their number and depth as well. A value by itself stays as it was written.
+// mergeTrees merges any number of values like mergeValues, but all at once, so that it takes time by their length and not by their number
+// and depth as well. A single value is kept as it was written.
 func mergeTrees(values []any) any {
 	if len(values) == 1 {
 		return values[0]
@@ -161,7 +161,7 @@ func mergeTrees(values []any) any {
 		trees[i] = treeOf(value)
 	}
 	last := len(trees) - 1
-	first := last // those before a value of another kind are lost
+	first := last // values before one of another kind are lost
 	for first > 0 && reflect.TypeOf(trees[first-1]) == reflect.TypeOf(trees[last]) {
 		first--
 	}
@@ -198,21 +198,21 @@ func mergeTrees(values []any) any {
 	return trees[last]
 }
 
-// treeOf reads a whole value, or of an object whose values have not been read the object alone.
+// treeOf decodes a value as a whole; of an object with encoded values it only converts the object.
 func treeOf(value any) any {
-	switch unread := value.(type) {
+	switch encoded := value.(type) {
 	case raw.Object:
-		if unread == nil {
+		if encoded == nil {
 			return nil
 		}
-		tree := make(map[string]any, len(unread))
-		for name, member := range unread {
+		tree := make(map[string]any, len(encoded))
+		for name, member := range encoded {
 			tree[name] = member
 		}
 		return tree
 	case json.RawMessage:
-		reader := json.NewDecoder(bytes.NewReader(unread))
-		reader.UseNumber() // a number is written as it came
+		reader := json.NewDecoder(bytes.NewReader(encoded))
+		reader.UseNumber() // a number is kept as it is written
 		var tree any
 		if reader.Decode(&tree) == nil {
 			return tree
@@ -221,8 +221,8 @@ func treeOf(value any) any {
 	return value
 }
 
-// mergeTemplates merges what was given for instantiating over a template:
-// roles by their names, or their places where they have none, networks_values by the network, the rest deeply.
+// mergeTemplates merges the values for instantiating over a template: roles by their names, or their indexes if they have none,
+// networks_values by the network, the rest deeply.
 func mergeTemplates(template, given raw.Object) {
 	networkKey := func(named raw.Object) string { // its only attribute's name
 		for name := range named {
@@ -245,8 +245,8 @@ func mergeTemplates(template, given raw.Object) {
 	}
 }
 
-// dropOtherSources empties the values of a template's networks for which another source is chosen: who chooses an existing network (id) says nothing of
-// the reservation that the template proposes.
+// dropOtherSources empties the values of a template's networks for which another source is chosen: a user who chooses an existing network
+// (id) does not want the reservation that the template proposes.
 func dropOtherSources(proposed, chosen json.RawMessage) json.RawMessage {
 	sources := map[string]string{}
 	for _, value := range raw.Objects(chosen) {
@@ -268,28 +268,28 @@ func dropOtherSources(proposed, chosen json.RawMessage) json.RawMessage {
 	})
 }
 
-// mergeNamed merges two arrays of objects, those of one name with each other. The key of an element is empty if it has
-// none; an object without one is then merged by its place, if that is asked for.
-func mergeNamed(first, second json.RawMessage, key func(raw.Object) string, byPlace bool) json.RawMessage {
+// mergeNamed merges two arrays of objects, those of one name with each other. The key of an element is empty if it has none; byIndex then
+// merges it by its index.
+func mergeNamed(first, second json.RawMessage, key func(raw.Object) string, byIndex bool) json.RawMessage {
 	held, more := raw.Objects(first), raw.Objects(second)
-	if held == nil || more == nil { // they are refused when the result is read
+	if held == nil || more == nil { // refused when the result is read
 		return raw.Marshal(append(raw.Elements(first), raw.Elements(second)...))
 	}
-	merges, places := make([][]any, len(held)), map[string]int{}
+	merges, indexes := make([][]any, len(held)), map[string]int{}
 	for i, element := range held {
 		merges[i] = []any{element}
-		places[key(element)] = i
+		indexes[key(element)] = i
 	}
 	for i, element := range more {
 		name := key(element)
-		place, known := places[name]
+		index, known := indexes[name]
 		known = known && name != ""
-		if name == "" && byPlace && i < len(held) && element != nil {
-			place, known = i, true
-			delete(element, "name") // an empty name is not to take the place of another
+		if name == "" && byIndex && i < len(held) && element != nil {
+			index, known = i, true
+			delete(element, "name") // an empty name must not replace another
 		}
 		if known {
-			merges[place] = append(merges[place], element)
+			merges[index] = append(merges[index], element)
 		} else {
 			merges = append(merges, []any{element})
 		}
@@ -303,24 +303,24 @@ func mergeNamed(first, second json.RawMessage, key func(raw.Object) string, byPl
 
 func roleKey(role raw.Object) string { return raw.Text(role["name"]) }
 
-// checkGivenRoles returns what keeps the roles of a merge_template from being merged over the
-// template's: each is meant by its name, or by its place where it has none.
+// checkGivenRoles returns what keeps the roles of a merge_template from being merged over the template's, which they match by name, or by
+// index without one.
 func checkGivenRoles(template, given json.RawMessage) Violations {
 	held := raw.Objects(template)
 	if raw.KindOf(given) != raw.KindArray || held == nil {
 		return nil
 	}
-	found, names, places := newFindings(nil), make([]string, len(held)), map[string]int{}
+	found, names, indexes := newFindings(nil), make([]string, len(held)), map[string]int{}
 	for i, role := range held {
 		names[i] = roleKey(role)
-		places[names[i]] = i
+		indexes[names[i]] = i
 	}
-	elements, named := raw.Elements(given), map[int]int{} // which of the roles given names the role in a place
+	elements, named := raw.Elements(given), map[int]int{} // which of the given roles names the role at an index
 	objects := make([]raw.Object, len(elements))
 	for i, element := range elements {
 		objects[i] = raw.Attributes(element)
-		if place, known := places[roleKey(objects[i])]; known {
-			named[place] = i
+		if index, known := indexes[roleKey(objects[i])]; known {
+			named[index] = i
 		}
 	}
 	list := "the roles " + raw.Shown(strings.Join(names, ", "))
@@ -332,7 +332,7 @@ func checkGivenRoles(template, given json.RawMessage) Violations {
 	}
 	for i, role := range objects {
 		path, name := fmt.Sprintf("merge_template.roles[%d]", i), roleKey(role)
-		_, known := places[name]
+		_, known := indexes[name]
 		other, taken := named[i]
 		_, hasName := role["name"]
 		empty := len(role) == 0 || hasName && len(role) == 1 // it changes nothing

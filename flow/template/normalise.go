@@ -16,9 +16,9 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
-// normalise brings a service template's body as clients send it, with numbers as texts and in the forms of OneFlow 6,
-// into the form in which Flowjet keeps it, with OneFlow's defaults. What belongs to running services only (state,
-// nodes, log and the like) is left out; every value of the wrong type is a finding. It changes whole.
+// normalise converts a service template's body as clients send it, with numbers as texts and in the forms of OneFlow 6, into the form in
+// which Flowjet keeps it, with OneFlow's defaults. Attributes of running services only (state, nodes, log and the like) are left out; every
+// value of the wrong type is a finding. It changes whole.
 func normalise(whole raw.Object, registered time.Time) (spec.Body, *findings) {
 	upgradeBody(whole)
 	for _, attribute := range []string{"state", "start_time", "log", "registration_time"} {
@@ -60,7 +60,7 @@ func normaliseRole(f *findings, path string, role raw.Object) {
 	convertPolicies(f, path, role)
 }
 
-// runtimeAttributes are what a worker writes into a service's roles.
+// runtimeAttributes are the attributes that a worker writes into a service's roles.
 var runtimeAttributes = []string{"state", "nodes", "last_vmname", "scale_way", "vrouter_id", "vrouter_ips"}
 
 func convertPolicies(f *findings, path string, role raw.Object) {
@@ -70,7 +70,7 @@ func convertPolicies(f *findings, path string, role raw.Object) {
 				given := maps.Clone(policy)
 				convert(f, fmt.Sprintf("%s%s[%d].", path, attribute, i), policy, policyRules[attribute])
 				for name, value := range given {
-					if raw.KindOf(value) == raw.KindNull { // it stays, as with OneFlow
+					if raw.KindOf(value) == raw.KindNull { // kept, as with OneFlow
 						policy[name] = value
 					}
 				}
@@ -80,7 +80,7 @@ func convertPolicies(f *findings, path string, role raw.Object) {
 	}
 }
 
-// refuseEmpty refuses texts that name one of several choices and name none, as OneFlow does.
+// refuseEmpty refuses empty texts for attributes with a closed set of values, as OneFlow does.
 func refuseEmpty(f *findings, path string, o raw.Object, choices map[string][]string) {
 	for _, attribute := range slices.Sorted(maps.Keys(choices)) {
 		if value := o[attribute]; raw.KindOf(value) == raw.KindText && raw.Text(value) == "" {
@@ -94,7 +94,7 @@ var (
 	roleChoices = map[string][]string{"shutdown_action": shutdownActions}
 )
 
-// convert brings the attributes for which there is a rule into their form, and takes out those that have none.
+// convert applies the rules to the attributes, and removes those that are null or wrong.
 func convert(f *findings, path string, o raw.Object, rules map[string]rule) {
 	for _, attribute := range slices.Sorted(maps.Keys(rules)) {
 		value, has := o[attribute]
@@ -115,7 +115,7 @@ func convert(f *findings, path string, o raw.Object, rules map[string]rule) {
 	}
 }
 
-// rule brings a value into its form, or says what is wrong with it.
+// rule converts a value into its form, or returns what is wrong with it.
 type rule func(value json.RawMessage) (converted json.RawMessage, wrong string)
 
 var bodyRules = map[string]rule{
@@ -149,7 +149,7 @@ var (
 	textsRule   = arrayOf(raw.KindText, "an array of strings")
 )
 
-// startRule is a text, as OneFlow has it and its clients decode it. Seconds are taken as a number, too.
+// startRule requires a text, as OneFlow has it and its clients decode it. Seconds are accepted as a number, too.
 func startRule(value json.RawMessage) (json.RawMessage, string) {
 	if raw.KindOf(value) == raw.KindNumber {
 		return raw.Marshal(string(value)), ""
@@ -157,7 +157,7 @@ func startRule(value json.RawMessage) (json.RawMessage, string) {
 	return value, ""
 }
 
-// secretRule is objectRule for what can hold secrets: the refusal shows nothing of it.
+// secretRule is objectRule for attributes that can hold secrets: the refusal does not show the value.
 func secretRule(value json.RawMessage) (json.RawMessage, string) {
 	if raw.KindOf(value) == raw.KindObject {
 		return value, ""
@@ -189,7 +189,7 @@ func arrayOf(want raw.Kind, name string) rule {
 	}
 }
 
-// wholeRule is a whole number. Clients write numbers as texts too, and 2.0.
+// wholeRule requires a whole number. Clients write numbers as texts too, and 2.0.
 func wholeRule(value json.RawMessage) (json.RawMessage, string) {
 	text := string(value)
 	if raw.KindOf(value) == raw.KindText {
@@ -202,10 +202,10 @@ func wholeRule(value json.RawMessage) (json.RawMessage, string) {
 	return json.RawMessage(strconv.Itoa(int(n))), ""
 }
 
-// isOld reports whether a body is in the form of OneFlow 6 or 5: all its roles are. OneFlow 7 converts such a body
-// and no other: custom_attrs beside roles of today's form stay what they are.
+// isOld reports whether a body is in the form of OneFlow 6 or 5: all its roles are. OneFlow 7 converts such a body and no other:
+// custom_attrs beside roles of today's form are kept.
 func isOld(body raw.Object) bool {
-	if !bytes.Contains(body["roles"], []byte(`"vm_template`)) { // which they need not be read for
+	if !bytes.Contains(body["roles"], []byte(`"vm_template`)) { // without parsing them
 		return false
 	}
 	roles := raw.Objects(body["roles"])
@@ -224,8 +224,8 @@ func upgradeBody(body raw.Object) {
 	}
 }
 
-// upgradeRole brings a role of OneFlow 6 into today's form, in place. Only such a role may leave out its type. A text
-// in OpenNebula's template language becomes template_contents; what they have already stays.
+// upgradeRole converts a role of OneFlow 6 into today's form, in place. Only such a role may leave out its type. A text in OpenNebula's
+// template language becomes template_contents; attributes that are there already are kept.
 func upgradeRole(role raw.Object) error {
 	old, isOld := role["vm_template"]
 	if isOld {
@@ -254,8 +254,8 @@ func upgradeRole(role raw.Object) error {
 	return fmt.Errorf("is %s; it must be a string in OpenNebula's template language", raw.Short(contents))
 }
 
-// foldInto renames an attribute. If the new name is there already, both are merged and the new name's values win. What
-// is no object keeps its name, by which it is refused.
+// foldInto renames an attribute. If the new name is there already, both are merged and the new name's values win. A value that is no object
+// keeps its name, by which it is refused.
 func foldInto(o raw.Object, old, current string) {
 	value := o[old]
 	if kind := raw.KindOf(value); kind == raw.KindObject || kind == raw.KindNull {

@@ -1,6 +1,6 @@
-// Package template reads what clients send: service templates, changes of them and of services, and roles that are
-// added. Each goes the same way: read, compare with the limits, normalise into the form of package spec, validate.
-// The errors are Violations, which name everything that is wrong, a *SyntaxError, or an *ImmutableError.
+// Package template reads clients' input: service templates, changes of them and of services, and roles that are added. Each goes the same
+// way: read, compare with the limits, normalise into the form of package spec, validate. The errors are Violations, which name everything
+// that is wrong, a *SyntaxError, or an *ImmutableError.
 package template
 
 import (
@@ -22,8 +22,8 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
-// Read reads a new service template as clients send it: normalise, then Validate. The error is a Violations with
-// everything that is wrong, or a *SyntaxError. A body that oned holds already is changed with Replace and Append.
+// Read reads a new service template as clients send it: normalise, then Validate. The error is a Violations with everything that is wrong,
+// or a *SyntaxError. A body that oned holds already is changed with Replace and Append.
 func Read(text []byte, now time.Time) (spec.Body, error) {
 	whole, err := readObject(text)
 	if err != nil {
@@ -32,7 +32,7 @@ func Read(text []byte, now time.Time) (spec.Body, error) {
 	return readTemplate(whole, now)
 }
 
-// readTemplate reads a template. One in the form of OneFlow 6 may leave it to who instantiates it which networks there are.
+// readTemplate reads a template. In the form of OneFlow 6 it may leave the networks to the user who instantiates it.
 func readTemplate(whole raw.Object, registered time.Time) (spec.Body, error) {
 	open := isOld(whole) && len(whole["networks"]) == 0 && len(whole["networks_values"]) == 0
 	if found := checkCounts(whole); found != nil {
@@ -48,8 +48,8 @@ func readTemplate(whole raw.Object, registered time.Time) (spec.Body, error) {
 	return body, err
 }
 
-// nulls are the attributes that a template and its roles have as null: as if they were absent, but the template shows them as
-// OneFlow does. Terraform, which writes null for what a module leaves open, would else change the template for ever.
+// nulls are the attributes that are null in a template and its roles: they count as absent, but the template shows them as OneFlow does.
+// Otherwise Terraform, which writes null for what a module leaves open, would change the template for ever.
 type nulls struct {
 	body  []string
 	roles [][]string
@@ -71,7 +71,7 @@ func nullsOf(whole raw.Object) (given nulls) {
 	return given
 }
 
-// keep puts back the attributes that the body does not have any more.
+// keep restores the attributes that the body has lost.
 func (n nulls) keep(body *spec.Body) {
 	if len(n.body) == 0 && !slices.ContainsFunc(n.roles, func(names []string) bool { return len(names) > 0 }) {
 		return
@@ -148,12 +148,12 @@ func validate(body spec.Body, declared []string, open bool) Violations {
 	return found.violations
 }
 
-// ImmutableError is an attempt to change what cannot be changed.
+// ImmutableError is returned for an attempt to change an attribute that cannot be changed.
 type ImmutableError struct {
 	Attribute string
-	// Live reports whether it is a running service's and not a template's.
+	// Live is whether it is a running service's and not a template's.
 	Live bool
-	// Instead is what does change it, if anything does.
+	// Instead is the way to change it, if there is one.
 	Instead string
 }
 
@@ -168,14 +168,14 @@ func (e *ImmutableError) Error() string {
 	return fmt.Sprintf("%q cannot be changed after the template was created; omit it", e.Attribute)
 }
 
-// Replace reads a body that is to take the place of a template's body as oned holds it. The error is a Violations, a
-// *SyntaxError or an *ImmutableError.
+// Replace reads a body that is to replace a template's body as oned holds it. The error is a Violations, a *SyntaxError or an
+// *ImmutableError.
 func Replace(held, text []byte, now time.Time) (spec.Body, error) {
 	replacement, err := readObject(text)
 	if err != nil {
 		return spec.Body{}, err
 	}
-	// What oned holds may be unreadable: replacing it is then the mend.
+	// oned's body may be unreadable: replacing it repairs that.
 	old, err := readObject(held)
 	if err != nil {
 		old = raw.Object{}
@@ -213,7 +213,7 @@ func change(old, replacement raw.Object, now time.Time) (spec.Body, error) {
 	if err != nil || !kept {
 		return body, err
 	}
-	// It stays in the form that it has: of OneFlow 6, or without what is left out.
+	// It keeps its form: of OneFlow 6, or without defaults.
 	absent := nullsOf(raw.Attributes(text))
 	if body, err = spec.ParseBody(text); err != nil {
 		return spec.Body{}, err
@@ -223,7 +223,7 @@ func change(old, replacement raw.Object, now time.Time) (spec.Body, error) {
 	return body, nil
 }
 
-// registrationTime is when a template was registered; now for one that does not say.
+// registrationTime returns when a template was registered; now if it does not say.
 func registrationTime(template raw.Object, now time.Time) time.Time {
 	var seconds int64
 	if json.Unmarshal(template["registration_time"], &seconds) != nil || seconds <= 0 {
@@ -232,13 +232,13 @@ func registrationTime(template raw.Object, now time.Time) time.Time {
 	return time.Unix(seconds, 0)
 }
 
-// MaxNesting is how deep objects and arrays may be nested in what clients send. OneFlow's own documents need about ten.
+// MaxNesting is how deep objects and arrays may be nested in clients' input. OneFlow's own documents need about ten.
 const MaxNesting = 64
 
-// SyntaxError is a text that is not the JSON object that was asked for.
+// SyntaxError is returned for a text that is not a JSON object.
 type SyntaxError struct{ Reason string }
 
-// Error says what is wrong with the text, and where.
+// Error returns what is wrong with the text, and where.
 func (e *SyntaxError) Error() string { return e.Reason }
 
 func readObject(text []byte) (raw.Object, error) {
@@ -259,7 +259,7 @@ func readObject(text []byte) (raw.Object, error) {
 	return whole, nil
 }
 
-// CheckNesting refuses texts that are nested deeper than MaxNesting, without reading them. It says nothing about texts that are not JSON.
+// CheckNesting refuses texts that are nested deeper than MaxNesting, without parsing them. It ignores whether they are JSON at all.
 func CheckNesting(text []byte) error {
 	depth, inText := 0, false
 	for i := 0; i < len(text); i++ {
@@ -282,7 +282,7 @@ func CheckNesting(text []byte) error {
 
 // Violation is one thing wrong with a template.
 type Violation struct {
-	// Path is where, as in "roles[1].elasticity_policies[0].expression"; empty for the whole.
+	// Path is the attribute's path, as in "roles[1].elasticity_policies[0].expression"; empty for the whole.
 	Path string `json:"path"`
 	// Message says what is wrong and where: it begins with the path and the role's name, and can be read by itself.
 	Message string `json:"message"`
@@ -291,7 +291,7 @@ type Violation struct {
 // Violations are everything that is wrong with a template.
 type Violations []Violation
 
-// Error is one line a violation; the first line says how many follow.
+// Error returns one line for each violation; the first line says how many follow.
 func (v Violations) Error() string {
 	if len(v) == 0 {
 		return "nothing is wrong"
@@ -320,8 +320,9 @@ func newFindings(roles []string) *findings {
 	return &findings{roles: roles, seen: map[string]bool{}}
 }
 
-// add notes what is wrong at a path ("is missing"). The message begins with the path, for people who know roles by their names and not by
-// their places: roles[1].cardinality (role "Slave"). The first violation of a path hides the later ones, which are mostly its consequences.
+// add records what is wrong at a path ("is missing"). The message begins with the path and the role's name, as people know roles by their
+// names and not by their indexes: roles[1].cardinality (role "Slave"). The first violation of a path hides the later ones, which are mostly
+// its consequences.
 func (f *findings) add(path, format string, arguments ...any) {
 	if len(f.violations) >= maxViolations {
 		return
@@ -350,7 +351,7 @@ func (f *findings) addOthers(others Violations) {
 	}
 }
 
-// hides reports whether the path, or what it is in, has a violation.
+// hides reports whether the path, or a parent of it, has a violation.
 func (f *findings) hides(path string) bool {
 	for end := len(path); end > 0; end = strings.LastIndexAny(path[:end], ".[") {
 		if f.seen[path[:end]] {
@@ -373,7 +374,7 @@ func rolePathOf(role int, attribute string) string {
 	return fmt.Sprintf("roles[%d].%s", role, attribute)
 }
 
-// checkCounts returns what is more, or longer, than the limits in a body that has not been read yet.
+// checkCounts returns what exceeds the limits in a body that has not been parsed yet.
 func checkCounts(whole raw.Object) Violations {
 	f := newFindings(nil)
 	checkCount(f, "roles", whole["roles"], raw.KindArray, spec.MaxRoles)
@@ -406,8 +407,8 @@ func checkCounts(whole raw.Object) Violations {
 	return f.violations
 }
 
-// checkCount holds an array to so many elements, or an object to so many attributes with names of at most MaxName
-// characters. Anything else than what is wanted is a matter for its rule.
+// checkCount limits the elements of an array, or the attributes of an object with names of at most MaxName characters. A value of another
+// kind is a matter for its rule.
 func checkCount(f *findings, path string, value json.RawMessage, want raw.Kind, most int) {
 	if raw.KindOf(value) != want {
 		return

@@ -37,7 +37,7 @@ func checkLimits(f *findings, path string, role spec.Role) {
 	}
 }
 
-// checkRouter holds the rule for virtual routers of several VMs: they share their networks through a floating IP.
+// checkRouter checks the rule for virtual routers of several VMs: they share their networks through a floating IP.
 func checkRouter(f *findings, path string, role spec.Role) {
 	if role.Type != spec.RoleTypeVR || role.Cardinality < 2 {
 		return
@@ -47,7 +47,7 @@ func checkRouter(f *findings, path string, role spec.Role) {
 		return
 	}
 	nics := raw.List(contents.NIC)
-	hasFloatingIP := func(text json.RawMessage) bool { // or cannot be read, which oned says
+	hasFloatingIP := func(text json.RawMessage) bool { // or is unreadable, which oned reports
 		var nic struct {
 			FloatingIP string `json:"FLOATING_IP"`
 		}
@@ -59,8 +59,8 @@ func checkRouter(f *findings, path string, role spec.Role) {
 	f.add(path+".template_contents", "has NICs and none with FLOATING_IP = \"yes\"; a virtual router of %d VMs needs one", role.Cardinality)
 }
 
-// checkParents finds parents that do not exist, roles that are their own
-// parent, and circles of roles that would wait for each other for ever.
+// checkParents finds parents that do not exist, roles that are their own parent, and circles of roles that would wait for each other for
+// ever.
 func checkParents(f *findings, roles []spec.Role) {
 	byName := map[string]int{}
 	for i, role := range roles {
@@ -87,7 +87,7 @@ func checkParents(f *findings, roles []spec.Role) {
 	}
 }
 
-// maxCircles bounds how many circles are looked for: each can have every role, and names maxCircleNames.
+// maxCircles bounds how many circles are reported: each can have every role, and names maxCircleNames.
 const (
 	maxCircles     = 10
 	maxCircleNames = 20
@@ -96,7 +96,7 @@ const (
 // circles finds circles of roles that wait for each other, as indexes of roles: at least
 // one if there is any, and at most maxCircles. Roles that are their own parent are left out.
 func circles(roles []spec.Role, byName map[string]int) [][]int {
-	const unseen, open, closed = 0, 1, 2
+	const unvisited, open, closed = 0, 1, 2
 	state := make([]int, len(roles))
 	var path []int
 	var found [][]int
@@ -108,7 +108,7 @@ func circles(roles []spec.Role, byName map[string]int) [][]int {
 			parent, exists := byName[name]
 			switch {
 			case !exists || parent == role:
-			case state[parent] == unseen:
+			case state[parent] == unvisited:
 				visit(parent)
 			case state[parent] == open && len(found) < maxCircles:
 				found = append(found, slices.Clone(path[slices.Index(path, parent):]))
@@ -118,7 +118,7 @@ func circles(roles []spec.Role, byName map[string]int) [][]int {
 		state[role] = closed
 	}
 	for role := range roles {
-		if state[role] == unseen {
+		if state[role] == unvisited {
 			visit(role)
 		}
 	}
@@ -128,7 +128,7 @@ func circles(roles []spec.Role, byName map[string]int) [][]int {
 type rolePolicies struct {
 	elasticity []elasticityFields
 	scheduled  []scheduledFields
-	broken     Violations // of attributes that are no arrays of policies
+	broken     Violations // for attributes that are no arrays of policies
 }
 
 func readPolicies(roles []spec.Role) []rolePolicies {
@@ -145,7 +145,7 @@ func readPolicies(roles []spec.Role) []rolePolicies {
 	return all
 }
 
-// checkPolicies holds the rules that look at several attributes, and parses.
+// checkPolicies checks the rules for several attributes together, and parses expressions and times.
 func checkPolicies(f *findings, path string, policies rolePolicies) {
 	for _, broken := range policies.broken {
 		f.addWrong(path+"."+broken.Path, broken.Message)
@@ -186,7 +186,7 @@ func checkPolicies(f *findings, path string, policies rolePolicies) {
 	}
 }
 
-// These types carry the rules for which one value is enough.
+// These types carry the rules that concern a single value.
 type bodyFields struct {
 	Name           string       `json:"name" validate:"required,max=128,bytes,plain,bmp"`
 	Deployment     string       `json:"deployment" validate:"omitempty,oneof=none straight"`
@@ -238,7 +238,7 @@ func newFieldRules() *validator.Validate {
 	v.RegisterTagNameFunc(func(field reflect.StructField) string { return field.Tag.Get("json") })
 	v.RegisterAlias("shutdown", "oneof="+strings.Join(shutdownActions, " "))
 	register(v, "rolename", func(value reflect.Value) bool { return roleNamePattern.MatchString(value.String()) })
-	register(v, "bytes", func(value reflect.Value) bool { return len(value.String()) <= spec.MaxName }) // which oned counts
+	register(v, "bytes", func(value reflect.Value) bool { return len(value.String()) <= spec.MaxName }) // oned counts bytes
 	register(v, "present", func(value reflect.Value) bool { return !value.IsNil() })
 	register(v, "plain", func(value reflect.Value) bool {
 		name := value.String()
@@ -252,8 +252,7 @@ func newFieldRules() *validator.Validate {
 	return v
 }
 
-// register adds a rule. Only a name that is empty or reserved is refused, so an
-// error here is a programming error that every test run would meet.
+// register adds a rule. Only an empty or reserved name is refused, so an error here is a programming error that every test run would meet.
 func register(v *validator.Validate, name string, holds func(reflect.Value) bool) {
 	rule := func(field validator.FieldLevel) bool { return holds(field.Field()) }
 	if err := v.RegisterValidation(name, rule, true); err != nil {
@@ -318,7 +317,7 @@ func valueOf(field validator.FieldError) string {
 	return raw.Shown(fmt.Sprint(value))
 }
 
-// required says what to write where an attribute is missing. A type is a role's.
+// required says what to write for a missing attribute. A type is a role's.
 var required = map[string]string{
 	"name":       "; it must be a string",
 	"type":       "; it can be vm or vr",

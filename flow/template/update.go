@@ -15,19 +15,19 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
-// fixedAttributes cannot be changed while a service lives: what they say has been carried out, or is the engine's to say.
+// fixedAttributes cannot be changed while a service lives: they have been carried out, or only the engine sets them.
 var fixedAttributes = []string{
 	"name", "deployment", "ready_status_gate", "networks", "networks_values", "user_inputs", "user_inputs_values",
 	"custom_attrs", "custom_attrs_values", "state", "log", "start_time", "registration_time",
 }
 
-// fixedRoleAttributes are the same of a role; cardinality is changed by scaling.
+// fixedRoleAttributes are the same for a role; cardinality is changed by scaling.
 var fixedRoleAttributes = []string{
 	"type", "cardinality", "parents", "state", "nodes", "last_vmname", "scale_way", "vrouter_id", "vrouter_ips",
 }
 
-// Update is a service's body with what an update sets. Where it replaces, attributes that can be changed and are not in
-// it go; the others stay. What was wrong before the update is no reason to refuse it.
+// Update returns a service's body with an update applied. If it replaces, changeable attributes that are not in it are removed; the others
+// are kept. A mistake that was there before the update is no reason to refuse it.
 func Update(held spec.Body, text json.RawMessage, appendTo bool) (spec.Body, error) {
 	if raw.KindOf(text) == raw.KindText {
 		text = json.RawMessage(raw.Text(text))
@@ -70,8 +70,8 @@ func Update(held spec.Body, text json.RawMessage, appendTo bool) (spec.Body, err
 	return body, found.err()
 }
 
-// asGiven returns a body with its roles in the order in which roles are given, so that what is wrong with both has the same path. Where
-// more are given than it has, it stays as it is.
+// asGiven returns a body with its roles in the order of given, so that a mistake in both has the same path. If given has more roles, it
+// returns held unchanged.
 func asGiven(held raw.Object, given json.RawMessage) raw.Object {
 	byName := map[string]raw.Object{}
 	for _, role := range raw.Objects(held["roles"]) {
@@ -89,7 +89,7 @@ func asGiven(held raw.Object, given json.RawMessage) raw.Object {
 	return ordered
 }
 
-// overlay lays given over old: attributes that are fixed may be repeated but not changed.
+// overlay lays given over old: fixed attributes may be repeated but not changed.
 func overlay(old, given raw.Object, fixed []string, appendTo bool) (raw.Object, error) {
 	result := raw.Object{}
 	for name, value := range old {
@@ -97,7 +97,7 @@ func overlay(old, given raw.Object, fixed []string, appendTo bool) (raw.Object, 
 			result[name] = value
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(given)) { // which of several is refused is not left to chance
+	for _, name := range slices.Sorted(maps.Keys(given)) { // so that the refused one of several is always the same
 		value := given[name]
 		if slices.Contains(fixed, name) {
 			// Numbers are the same when they are written as texts, too.
@@ -111,7 +111,7 @@ func overlay(old, given raw.Object, fixed []string, appendTo bool) (raw.Object, 
 	return result, nil
 }
 
-// updatedRoles updates each role by its name. The roles stay the same: they are added and removed by commands of their own.
+// updatedRoles updates each role by its name. It neither adds nor removes roles: that is done by commands of their own.
 func updatedRoles(old, given json.RawMessage, appendTo bool) (json.RawMessage, error) {
 	if len(given) == 0 {
 		return old, nil
@@ -148,7 +148,8 @@ func updatedRoles(old, given json.RawMessage, appendTo bool) (json.RawMessage, e
 	return raw.Marshal(roles), nil
 }
 
-// ReadRole reads a role as clients write it, as an object or as a text that holds one, against the service that it comes to.
+// ReadRole reads a role as clients write it, as an object or as a text that holds one, and checks it against the service to which it is
+// added.
 func ReadRole(text json.RawMessage, held spec.Body, now time.Time) (spec.Role, error) {
 	if raw.KindOf(text) == raw.KindText {
 		text = json.RawMessage(raw.Text(text))
@@ -174,13 +175,13 @@ func ReadRole(text json.RawMessage, held spec.Body, now time.Time) (spec.Role, e
 	if wrong := ofNewRole(found.violations); len(wrong) > 0 {
 		return spec.Role{}, wrong
 	}
-	_ = chooseInputs(&body) // what has no value is not asked for here, as with OneFlow
+	_ = chooseInputs(&body) // inputs without a value are not required here, as with OneFlow
 	return body.Roles[0], nil
 }
 
-// ofNewRole returns what is wrong with the first role, as of one that came alone: role.type, and not roles[0].type. What is wrong with
-// the others, such as the name that an older version gave one, the service has already. Where they take up the whole list it stays
-// as it is: something wrong with the first one may not have got into it.
+// ofNewRole returns what is wrong with the first role, as if it were alone: role.type, and not roles[0].type. Mistakes in the others, such
+// as a name that an older version allowed, are the service's already. If they fill the whole list it is returned unchanged: a mistake in
+// the first role may not have got into it.
 func ofNewRole(all Violations) (own Violations) {
 	const alone, first = "role", "roles[0]"
 	for _, violation := range all {
@@ -196,7 +197,7 @@ func ofNewRole(all Violations) (own Violations) {
 	return own
 }
 
-// Attributes that stand in no field, and are read all the same: Flowjet's own, and OneFlow 6's.
+// Attributes that are in no field but read all the same: Flowjet's own, and OneFlow 6's.
 var (
 	bodyExtras = []string{spec.WebhooksAttribute, spec.CommandAttribute, spec.ExpandAttribute, "custom_attrs", "custom_attrs_values"}
 	roleExtras = []string{spec.ExpandAttribute, "vm_template", "vm_template_contents", "custom_attrs", "custom_attrs_values"}
@@ -206,25 +207,25 @@ var (
 	}
 )
 
-// maxMeant bounds for how many attributes it is looked which was meant, and the length of their names.
+// maxMeant bounds the number of attributes for which the intended name is searched, and the length of their names.
 const maxMeant = 100
 
-// UnreadAttribute is an attribute of a document that nobody reads.
-type UnreadAttribute struct {
-	// Path is where it stands, as roles[web].shutdown, and Meant what was perhaps meant.
+// IgnoredAttribute is an attribute of a document that is not read.
+type IgnoredAttribute struct {
+	// Path is its path, such as roles[web].shutdown, and Meant is the name that was perhaps intended.
 	Role, Path, Meant string
 }
 
-// Unread returns the attributes of a body that neither Flowjet nor OneFlow reads. They are
-// kept; most likely somebody has misspelt them, or a client writes them for itself.
-func Unread(body spec.Body) []UnreadAttribute {
-	var found []UnreadAttribute
+// Ignored returns the attributes of a body that neither Flowjet nor OneFlow reads. They are kept; most likely they are misspelt, or a
+// client writes them for itself.
+func Ignored(body spec.Body) []IgnoredAttribute {
+	var found []IgnoredAttribute
 	add := func(role, where string, given map[string]json.RawMessage, known []string) {
 		for _, name := range slices.Sorted(maps.Keys(given)) {
 			if slices.Contains(known, name) {
 				continue
 			}
-			one := UnreadAttribute{Role: role, Path: where + raw.Shown(name)}
+			one := IgnoredAttribute{Role: role, Path: where + raw.Shown(name)}
 			if len(found) < maxMeant { // others are only counted
 				one.Meant = nearest(name, known)
 			}
@@ -245,7 +246,7 @@ func Unread(body spec.Body) []UnreadAttribute {
 	return found
 }
 
-// namesOf are the attributes for which a struct has a field.
+// namesOf returns the attributes for which a struct has a field.
 func namesOf(known any) []string {
 	var names []string
 	for _, field := range reflect.VisibleFields(reflect.TypeOf(known)) {
@@ -256,7 +257,7 @@ func namesOf(known any) []string {
 	return names
 }
 
-// nearest is the attribute that was perhaps meant; empty if none is near.
+// nearest returns the name that was perhaps intended; empty if none is near.
 func nearest(given string, known []string) string {
 	if len(given) > maxMeant {
 		return ""
@@ -274,8 +275,8 @@ func nearest(given string, known []string) string {
 	return best
 }
 
-// DroppedExtensions names the attributes that only Flowjet knows and that a body does not have any more which has taken the
-// place of a template's: forms of OneFlow's clients leave out what they do not know.
+// DroppedExtensions returns the attributes that only Flowjet knows and that a template loses by its replacement: forms of OneFlow's clients
+// leave out unknown attributes.
 func DroppedExtensions(held []byte, replacement spec.Body) []string {
 	old, err := spec.ParseBody(held)
 	if err != nil {
