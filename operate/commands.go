@@ -1,8 +1,8 @@
-// Package operate is what an operator types: flowjet status, service, events, commands, dlq and doctor. Each reads what NATS
-// holds, and so works while no worker, no API and no oned is there; only `dlq retry` and `dlq drop` change anything.
+// Package operate has an operator's commands: flowjet status, service, events, commands, dlq and doctor. Each reads NATS,
+// and so works while no worker, no API and no oned is running; only `dlq retry` and `dlq drop` change anything.
 //
-// People get tables, with colours on a terminal only; `-o json` gives scripts the same in JSON, whose fields stay what they are:
-// lists are arrays, what goes on for ever is an object a line.
+// People get tables, with colours on a terminal only; `-o json` gives scripts the same in JSON, whose fields are stable:
+// lists are arrays, and endless output has one object a line.
 package operate
 
 import (
@@ -27,19 +27,19 @@ import (
 	"github.com/flowjet/flowjet/pipeline/work"
 )
 
-// Environment is what the commands need of the program that they are part of.
+// Environment has the functions of the program that the commands need.
 type Environment struct {
 	Flags func(*cobra.Command) // adds the flags by which a command finds NATS and oned
-	// Attach connects to NATS by these flags; missing names streams and buckets that are not there.
+	// Attach connects to NATS by these flags; missing names streams and buckets that do not exist.
 	Attach       func(context.Context, *cobra.Command) (pipe *pipeline.Pipeline, missing []string, err error)
-	Look         func(*cobra.Command) inspect.Look          // returns how what a service waits for is now, as oned shows it
-	Surroundings func(*cobra.Command) (Surroundings, error) // tells what doctor looks at beside NATS
+	Look         func(*cobra.Command) inspect.Look          // returns a function that reads from oned what a service waits for
+	Surroundings func(*cobra.Command) (Surroundings, error) // returns what doctor checks beside NATS
 }
 
 // connectWithin is how long a command waits for NATS.
 const connectWithin = 5 * time.Second
 
-// Commands returns those about single services, and all others that an operator types.
+// Commands returns the commands about single services, and all others of an operator.
 func Commands(environment Environment) (services, others []*cobra.Command) {
 	t := tool{environment}
 	deadLetters := terminal.Group("dlq", "List, show, retry and drop dead letters")
@@ -59,13 +59,13 @@ func Commands(environment Environment) (services, others []*cobra.Command) {
 
 type tool struct{ Environment }
 
-// help is what a command says about itself, as terminal.Command takes it.
+// help is a command's help text, as terminal.Command wants it.
 type help struct{ use, short, long, example string }
 
-// job is what a command does once it is connected.
+// job is the work of a command once it is connected.
 type job func(ctx context.Context, c *terminal.Console, pipe clients, args []string) error
 
-// command makes a command that looks at what NATS holds.
+// command makes a command that reads what NATS holds.
 func (t tool) command(help help, formats []terminal.Format, args cobra.PositionalArgs, run job) *cobra.Command {
 	cmd := terminal.Command(help.use, help.short, help.long, help.example, args)
 	t.Flags(cmd)
@@ -82,7 +82,7 @@ func (t tool) command(help help, formats []terminal.Format, args cobra.Positiona
 	return cmd
 }
 
-// aboutService makes a command about the one service whose id it takes.
+// aboutService makes a command about the one service whose id is its argument.
 func (t tool) aboutService(help help, run func(ctx context.Context, c *terminal.Console, pipe clients, id int) error) *cobra.Command {
 	cmd := t.command(help, terminal.ShowFormats, cobra.ExactArgs(1), func(ctx context.Context, c *terminal.Console, pipe clients, args []string) error {
 		id, err := serviceID(args[0])
@@ -122,7 +122,7 @@ func serviceID(text string) (int, error) {
 	return id, nil
 }
 
-// unknownService is the error for a service that NATS does not know.
+// unknownService returns the error for a service that NATS does not know.
 func unknownService(id int, err error) error {
 	if errors.Is(err, pipeline.ErrNotFound) {
 		return terminal.ExitNotFound.Because(fmt.Errorf("there is no service %d, or no worker has processed it yet: `flowjet service records` lists those known", id))
@@ -130,7 +130,7 @@ func unknownService(id int, err error) error {
 	return err
 }
 
-// serviceFlag is the id of the one service that is wanted, -1 for all.
+// serviceFlag is the id of the wanted service, -1 for all.
 type serviceFlag int
 
 func (f *serviceFlag) Type() string { return "ID" }
@@ -156,7 +156,7 @@ func (t tool) addServiceFlag(cmd *cobra.Command, flag *serviceFlag, usage string
 	})
 }
 
-// wants reports whether what is about a service is wanted.
+// wants reports whether entries about the service are wanted.
 func (f serviceFlag) wants(service int) bool { return f < 0 || int(f) == service }
 
 // check refuses a service that NATS does not know.
@@ -168,13 +168,13 @@ func (f serviceFlag) check(ctx context.Context, pipe clients) error {
 	if err != nil || revision > 0 {
 		return err
 	}
-	if told, err := pipe.LastTransition(ctx, int(f)); err != nil || told > 0 {
+	if last, err := pipe.LastTransition(ctx, int(f)); err != nil || last > 0 {
 		return err
 	}
 	return unknownService(int(f), pipeline.ErrNotFound)
 }
 
-// oneOf refuses a value that is none of those known.
+// oneOf refuses a value that is not among the known ones.
 func oneOf(flag, value string, known []string) error {
 	if value == "" || slices.Contains(known, value) {
 		return nil
@@ -201,7 +201,7 @@ func (t tool) serviceIDs(cmd *cobra.Command, args []string, _ string) ([]cobra.C
 	return ids, cobra.ShellCompDirectiveNoFileComp
 }
 
-// clients are those of JetStream that an operator's commands need.
+// clients are the JetStream clients that an operator's commands need.
 type clients struct {
 	*pipeline.Pipeline // whose data it is
 	*inspect.Inspector
@@ -216,7 +216,7 @@ func newClients(p *pipeline.Pipeline) clients {
 	return clients{p, inspect.New(p), work.NewRecords(p), history.New(p), command.New(p), deadletters.New(p), deliveries.New(p)}
 }
 
-// ExitOf returns the status for an error.
+// ExitOf returns the exit status for an error.
 func ExitOf(err error) terminal.Exit {
 	status, known := terminal.ExitOf(err)
 	switch {

@@ -15,10 +15,10 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// maxDeadLetters is how many dead letters a command looks at.
+// maxDeadLetters is how many dead letters a command reads at most.
 const maxDeadLetters = 10_000
 
-// deadLetterView is a dead letter in JSON. Data is text: what is kept of one is almost always JSON itself.
+// deadLetterView is a dead letter in JSON. Data is text: it is almost always JSON itself.
 type deadLetterView struct {
 	pipeline.DeadLetter
 	Service int    `json:"service"`
@@ -123,7 +123,7 @@ func findDeadLetter(ctx context.Context, pipe clients, text string) (pipeline.De
 	return deadLetter, err
 }
 
-// outcome is what became of a dead letter.
+// outcome is the result for a dead letter.
 type outcome struct {
 	Sequence uint64 `json:"sequence"`
 	Done     bool   `json:"done"`

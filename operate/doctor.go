@@ -17,13 +17,13 @@ import (
 	"github.com/flowjet/flowjet/pipeline/presence"
 )
 
-// Surroundings are what doctor looks at beside NATS. A nil function is left out.
+// Surroundings are what doctor checks beside NATS. A nil function is left out.
 type Surroundings struct {
-	Oned          func(context.Context) error // asks oned who we are; OnedTime is its clock, as its HTTP server tells it
+	Oned          func(context.Context) error // authenticates at oned; OnedTime is the clock of its HTTP server
 	OnedTime      func(context.Context) (time.Time, error)
-	API           func(context.Context) ([]string, error) // why the OneFlow API is not ready; empty when it is
-	OnedAt, APIAt string                                  // the addresses that are asked
-	DataDir       string                                  // where the embedded NATS server's files are on this host, if they are
+	API           func(context.Context) ([]string, error) // why the OneFlow API is not ready; empty if it is
+	OnedAt, APIAt string                                  // the addresses of both
+	DataDir       string                                  // where the embedded NATS server's files are, if they are on this host
 }
 
 const (
@@ -33,10 +33,10 @@ const (
 )
 
 type finding struct {
-	Check   string `json:"check"` // what was looked at, Weight ok, warning or problem
+	Check   string `json:"check"` // what was checked; Weight is ok, warning or problem
 	Weight  string `json:"weight"`
 	Message string `json:"message"`
-	Mend    string `json:"mend,omitempty"` // what to do; empty where nothing is
+	Mend    string `json:"mend,omitempty"` // what to do; empty if nothing
 }
 
 type diagnosis struct {
@@ -88,7 +88,7 @@ func (d *diagnosis) checkNATS(ctx context.Context, cmd *cobra.Command, t tool, a
 		d.add("NATS", problem, "check that JetStream is enabled and has a leader: `nats server report jetstream`", "JetStream does not answer: %v", err)
 		return
 	}
-	d.now = time.Now() // it took some looks
+	d.now = time.Now() // the checks took some time
 	d.add("NATS", fine, "", "connected to %s", overview.Server)
 	d.checkServers(overview)
 	d.checkDisks(overview, around.DataDir)
@@ -110,18 +110,18 @@ func (d *diagnosis) checkNATS(ctx context.Context, cmd *cobra.Command, t tool, a
 	d.checkStorage(ctx, pipe)
 }
 
-// electWithin is how long doctor waits for NATS: streams whose leader was killed have another within 8 s, and a passing failover
-// is no finding.
+// electWithin is how long doctor waits for NATS: streams whose leader was killed have a new one within 8 s, and a passing
+// failover is no finding.
 const electWithin = 15 * time.Second
 
 const (
-	// settleLooks is how often doctor looks before it tells of trouble that may be passing, as while another takes over from who
-	// has died, and settlePause how long it waits between.
-	settleLooks = 4
-	settlePause = 1500 * time.Millisecond
+	// settleChecks is how often doctor checks before it reports trouble that may be passing, such as the failover from a
+	// process that has died, and settlePause the pause between checks.
+	settleChecks = 4
+	settlePause  = 1500 * time.Millisecond
 )
 
-// settled returns an overview in which what is wrong has been wrong for some looks.
+// settled returns an overview in which trouble has lasted for several checks.
 func settled(ctx context.Context, pipe clients, missing []string) (overview inspect.Overview, err error) {
 	ended := lasting(ctx, func() bool {
 		overview, err = pipe.Overview(ctx, missing)
@@ -130,9 +130,9 @@ func settled(ctx context.Context, pipe clients, missing []string) (overview insp
 	return overview, cmp.Or(ended, err)
 }
 
-// lasting looks again while something is wrong, until it has been for some looks. It returns ctx's error where that ended before.
+// lasting repeats a check while it finds trouble, up to settleChecks times. It returns ctx's error if ctx ended before.
 func lasting(ctx context.Context, wrong func() bool) error {
-	for look := 1; wrong() && look < settleLooks; look++ {
+	for check := 1; wrong() && check < settleChecks; check++ {
 		if err := idle.For(ctx, settlePause); err != nil {
 			return err
 		}
@@ -140,7 +140,7 @@ func lasting(ctx context.Context, wrong func() bool) error {
 	return nil
 }
 
-// unsettled reports whether something is wrong that may mend itself within seconds.
+// unsettled reports whether there is trouble that may pass within seconds.
 func unsettled(overview inspect.Overview) bool {
 	return len(overview.Workers) == 0 ||
 		slices.ContainsFunc(overview.Feeds, func(feed inspect.FeedStatus) bool { return !feed.Alive || feed.Disconnected }) ||
@@ -149,7 +149,7 @@ func unsettled(overview inspect.Overview) bool {
 		slices.ContainsFunc(overview.Streams, func(stream inspect.StreamStatus) bool { return stream.Trouble != "" })
 }
 
-// mendNATS says what helps, as far as the error tells.
+// mendNATS returns advice, as far as the error permits any.
 func mendNATS(err error) string {
 	text := strings.ToLower(err.Error())
 	switch {
@@ -163,7 +163,7 @@ func mendNATS(err error) string {
 	return "start it (`flowjet up`, or your NATS cluster), or set its servers with --nats-url"
 }
 
-// writeDiagnosis writes what was found, and fails if there is a problem.
+// writeDiagnosis writes the findings, and returns an error if there is a problem.
 func writeDiagnosis(c *terminal.Console, findings []finding) error {
 	problems := 0
 	for _, found := range findings {
@@ -234,7 +234,7 @@ func (d *diagnosis) checkAPI(ctx context.Context, around Surroundings) {
 	}
 }
 
-// compareClocks tells of a clock that is off. Theirs may be cut to whole seconds.
+// compareClocks reports a clock that is off. Theirs may be cut to whole seconds.
 func (d *diagnosis) compareClocks(check string, theirs, ours time.Time, most time.Duration) {
 	skew := ours.Sub(theirs).Round(time.Millisecond)
 	if skew.Abs() <= most {
@@ -253,8 +253,8 @@ func (d *diagnosis) checkClock(ctx context.Context, pipe clients) {
 	d.compareClocks("NATS's clock", theirs, nearest(theirs, before, time.Now()), time.Second)
 }
 
-// nearest is the time nearest to another among those between two: where an answer was long on its way, how much of that was
-// before it was written is not known.
+// nearest returns the time nearest to another among those between two: if an answer took long, it is not known when in that
+// time it was written.
 func nearest(to, before, after time.Time) time.Time {
 	switch {
 	case to.Before(before):
@@ -265,7 +265,7 @@ func nearest(to, before, after time.Time) time.Time {
 	return to
 }
 
-// names lists what there is of, shortened.
+// names lists all names, shortened.
 func names(all []string) string {
 	all = slices.Sorted(slices.Values(all))
 	if len(all) > 5 {

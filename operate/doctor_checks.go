@@ -19,9 +19,9 @@ import (
 )
 
 const (
-	slowAfter        = 30 * time.Second // how long something may wait before it counts as stuck
-	resyncsLookedAt  = 5000             // among how many of the last events lost ones are looked for
-	resyncsTolerated = 100              // how many of these may have been found by comparing: a bridge's start finds some
+	slowAfter        = 30 * time.Second // how long a message may wait before it counts as stuck
+	resyncsRead      = 5000             // how many of the last events are searched for lost ones
+	resyncsTolerated = 100              // how many of these a comparison may have found: a bridge's start finds some
 	nearlyFull       = 0.9              // which part of a disk may be used
 )
 
@@ -34,7 +34,7 @@ func (d *diagnosis) checkStreams(overview inspect.Overview) {
 	troubled := 0
 	for _, stream := range overview.Streams {
 		if stream.Trouble == "" || len(stream.Away) > 0 {
-			continue // a server that is away is told once, and not for each of its copies
+			continue // a server that is away is reported once, and not for each of its copies
 		}
 		troubled++
 		weight, mend := warning, "give JetStream more storage, then run `flowjet nats provision`"
@@ -58,7 +58,7 @@ func (d *diagnosis) checkServers(overview inspect.Overview) {
 	}
 }
 
-// checkMembers names what is missing: a host of which nothing is left as one.
+// checkMembers names the missing processes: a host without any as one.
 func (d *diagnosis) checkMembers(overview inspect.Overview) {
 	gone, there := map[string][]presence.Member{}, map[string]bool{}
 	for _, member := range overview.Members {
@@ -110,12 +110,12 @@ func (d *diagnosis) checkWorkers(overview inspect.Overview) {
 	}
 }
 
-// working reports whether a worker does something: without one everything waits, which checkWorkers tells once.
+// working reports whether any worker works: without one everything waits, which checkWorkers reports once.
 func working(overview inspect.Overview) bool {
 	return slices.ContainsFunc(overview.Workers, func(w inspect.WorkerShare) bool { return !w.OnedUnreachable })
 }
 
-// checkReads has enough reads to go by where a few that are slow by chance do not count.
+// checkReads requires enough reads that a few slow ones do not count.
 func (d *diagnosis) checkReads(oned pipeline.OnedReads) {
 	const enough = 10
 	if oned.Slow < enough || oned.Slow*5 < oned.Reads {
@@ -161,9 +161,9 @@ func (d *diagnosis) checkFeeds(ctx context.Context, pipe clients, overview inspe
 	d.checkEvents(ctx, pipe)
 }
 
-// checkEvents looks for lost events and for silence.
+// checkEvents searches for lost events and for silence.
 func (d *diagnosis) checkEvents(ctx context.Context, pipe clients) {
-	heard, err := pipe.RecentEvents(ctx, resyncsLookedAt)
+	heard, err := pipe.RecentEvents(ctx, resyncsRead)
 	if err != nil {
 		d.add("events", warning, "", "they cannot be read: %v", err)
 		return
@@ -207,7 +207,7 @@ func (d *diagnosis) checkTimers(overview inspect.Overview) {
 	}
 }
 
-// checkServices names services that failed, and those on their way for too long.
+// checkServices names services that failed, and those in a transient state for too long.
 func (d *diagnosis) checkServices(ctx context.Context, pipe clients) {
 	var failed, stuck []string
 	count := 0
@@ -277,7 +277,7 @@ func (d *diagnosis) checkStorage(ctx context.Context, pipe clients) {
 	d.add("JetStream's storage", fine, "", "%s of %s are used", bytesText(used), bytesText(uint64(most)))
 }
 
-// checkDisk looks at the disk of the embedded server, if it is on this host.
+// checkDisk checks the disk of the embedded server, if it is on this host.
 func (d *diagnosis) checkDisk(folder string) {
 	disk, known := pipeline.DiskOf(folder)
 	switch {
@@ -293,8 +293,9 @@ func usedText(disk pipeline.Disk) string {
 	return fmt.Sprintf("%.0f %% of the disk of %s are used, %s are free", disk.Used*100, disk.Folder, bytesText(disk.Free))
 }
 
-// checkDisks names each host where the disk of a data folder is nearly full. The NATS server there has its files on the same disk, as
-// the packages install it, and is away once it cannot write. The host of a local data folder is left to checkDisk.
+// checkDisks names each host where the disk of a data folder is nearly full. The NATS server there has its files on the
+// same disk, as the packages install it, and is away once it cannot write. The host of a local data folder is left to
+// checkDisk.
 func (d *diagnosis) checkDisks(overview inspect.Overview, local string) {
 	var ours string
 	if local != "" {
@@ -311,10 +312,10 @@ func (d *diagnosis) checkDisks(overview inspect.Overview, local string) {
 	}
 }
 
-// mismatchFor is for how long it is told that data and oned did not belong together.
+// mismatchFor is how long a mismatch between the data and oned is reported.
 const mismatchFor = 7 * 24 * time.Hour
 
-// checkDamage holds the stream of work against what has been read of it.
+// checkDamage compares the stream of work with the readers' positions in it.
 func (d *diagnosis) checkDamage(ctx context.Context, pipe clients) {
 	if err := pipe.CheckZone(ctx, pipeline.RoleReader); err != nil {
 		d.add("zone", problem, "set the right zone with --zone or in the configuration; a data folder of another zone belongs there", "%v", err)
@@ -328,7 +329,7 @@ func (d *diagnosis) checkDamage(ctx context.Context, pipe clients) {
 	var read, last uint64
 	var early bool
 	var err error
-	// A server that was cut off, or has just come to lead the stream, may report an end that the stream has passed.
+	// A server that was cut off, or has just become the stream's leader, may report an end that the stream has passed.
 	ended := lasting(ctx, func() bool {
 		read, last, early, err = work.EndsEarly(ctx, pipe.Pipeline)
 		return early && err == nil

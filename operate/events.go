@@ -17,14 +17,14 @@ import (
 	"github.com/flowjet/flowjet/pipeline/inspect"
 )
 
-// more is what can be told of beside services' transitions, by the name that --with has for it.
+// more are the events beside services' transitions, by their names in --with.
 var more = map[string]string{
 	"opennebula":   pipeline.StreamONE,
 	"webhooks":     pipeline.StreamHook,
 	"dead-letters": pipeline.StreamDead,
 }
 
-// eventFilter is what is wanted of what has happened.
+// eventFilter selects events.
 type eventFilter struct {
 	service       serviceFlag
 	kinds         []string
@@ -77,25 +77,25 @@ func eventsCommand(t tool) *cobra.Command {
 	return cmd
 }
 
-func (f eventFilter) wants(seen inspect.Entry, now time.Time) bool {
-	if f.since != 0 && now.Sub(seen.Time) > f.since {
+func (f eventFilter) wants(entry inspect.Entry, now time.Time) bool {
+	if f.since != 0 && now.Sub(entry.Time) > f.since {
 		return false
 	}
-	if len(f.kinds) > 0 && seen.Transition != nil && !slices.Contains(f.kinds, seen.Transition.Kind) {
+	if len(f.kinds) > 0 && entry.Transition != nil && !slices.Contains(f.kinds, entry.Transition.Kind) {
 		return false
 	}
-	if f.service.wants(seen.Service()) || seen.Event == nil {
-		return f.service.wants(seen.Service())
+	if f.service.wants(entry.Service()) || entry.Event == nil {
+		return f.service.wants(entry.Service())
 	}
-	object := seen.Event.Object
-	if object == "api" { // of one.vm.update it is vm
-		object, _, _ = strings.Cut(strings.TrimPrefix(seen.Event.Call, "one."), ".")
+	object := entry.Event.Object
+	if object == "api" { // the object of one.vm.update is vm
+		object, _, _ = strings.Cut(strings.TrimPrefix(entry.Event.Call, "one."), ".")
 	}
 	switch object {
 	case "vm":
-		return f.vms[seen.Event.ID]
+		return f.vms[entry.Event.ID]
 	case "net", "vn":
-		return f.networks[seen.Event.ID]
+		return f.networks[entry.Event.ID]
 	}
 	return false
 }
@@ -113,7 +113,7 @@ func writeEvents(ctx context.Context, c *terminal.Console, pipe clients, filter 
 	}
 	filter.vms, filter.networks = map[int]bool{}, map[int]bool{}
 	if filter.service >= 0 && slices.Contains(filter.with, "opennebula") {
-		// An event of OpenNebula names a service only where a VM does: the record has what is the service's.
+		// An event of OpenNebula names a service only if a VM does: the record has the service's objects.
 		record, _, err := pipe.LoadRecord(ctx, int(filter.service))
 		if err != nil {
 			return err
@@ -131,8 +131,8 @@ func writeEvents(ctx context.Context, c *terminal.Console, pipe clients, filter 
 	if err != nil {
 		return err
 	}
-	for _, seen := range found {
-		if err := writeEntry(c, seen); err != nil {
+	for _, entry := range found {
+		if err := writeEntry(c, entry); err != nil {
 			return err
 		}
 	}
@@ -145,23 +145,23 @@ func writeEvents(ctx context.Context, c *terminal.Console, pipe clients, filter 
 	return followEvents(ctx, c, pipe, filter, streams, ends)
 }
 
-// mostSeen bounds how many of OpenNebula's last events are looked at.
-const mostSeen = 100_000
+// mostRead bounds how many of OpenNebula's last events are read.
+const mostRead = 100_000
 
-// pastEvents is what has happened: at most filter.last of it, oldest first.
+// pastEvents returns at most filter.last past events, oldest first.
 func pastEvents(ctx context.Context, c *terminal.Console, pipe clients, filter eventFilter, streams []string, ends map[string]uint64) ([]inspect.Entry, error) {
 	var found []inspect.Entry
 	for _, stream := range streams {
 		var after uint64
 		if stream == pipeline.StreamONE {
-			after = ends[stream] - min(ends[stream], mostSeen)
+			after = ends[stream] - min(ends[stream], mostRead)
 		}
 		var here []inspect.Entry
-		err := pipe.Tail(ctx, stream, after, func(seen inspect.Entry) {
-			if !filter.wants(seen, c.Now()) {
+		err := pipe.Tail(ctx, stream, after, func(entry inspect.Entry) {
+			if !filter.wants(entry, c.Now()) {
 				return
 			}
-			here = append(here, seen)
+			here = append(here, entry)
 			if filter.last > 0 && len(here) > 2*filter.last {
 				here = append(here[:0], here[len(here)-filter.last:]...)
 			}
@@ -178,16 +178,16 @@ func pastEvents(ctx context.Context, c *terminal.Console, pipe clients, filter e
 	return found, nil
 }
 
-// followEvents tells of what comes, from all streams as it comes.
+// followEvents prints events of all streams as they arrive.
 func followEvents(ctx context.Context, c *terminal.Console, pipe clients, filter eventFilter, streams []string, ends map[string]uint64) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	news := make(chan inspect.Entry)
 	for _, stream := range streams {
 		go func() {
-			cancel(pipe.Follow(ctx, stream, ends[stream], func(seen inspect.Entry) {
+			cancel(pipe.Follow(ctx, stream, ends[stream], func(entry inspect.Entry) {
 				select {
-				case news <- seen:
+				case news <- entry:
 				case <-ctx.Done():
 				}
 			}))
@@ -195,11 +195,11 @@ func followEvents(ctx context.Context, c *terminal.Console, pipe clients, filter
 	}
 	for {
 		select {
-		case seen := <-news:
-			if !filter.wants(seen, c.Now()) {
+		case entry := <-news:
+			if !filter.wants(entry, c.Now()) {
 				continue
 			}
-			if err := writeEntry(c, seen); err != nil {
+			if err := writeEntry(c, entry); err != nil {
 				return err
 			}
 		case <-ctx.Done():
@@ -208,32 +208,32 @@ func followEvents(ctx context.Context, c *terminal.Console, pipe clients, filter
 	}
 }
 
-func writeEntry(c *terminal.Console, seen inspect.Entry) error {
+func writeEntry(c *terminal.Console, entry inspect.Entry) error {
 	switch {
-	case seen.Transition != nil:
-		return writeTransition(c, *seen.Transition)
-	case seen.Event != nil:
-		return writeOther(c, seen, "opennebula", seen.Event, describeEvent(*seen.Event))
-	case seen.Delivery != nil:
+	case entry.Transition != nil:
+		return writeTransition(c, *entry.Transition)
+	case entry.Event != nil:
+		return writeOther(c, entry, "opennebula", entry.Event, describeEvent(*entry.Event))
+	case entry.Delivery != nil:
 		receiver := "a receiver that the service names"
-		if seen.Delivery.Receiver != "" {
-			receiver = "receiver " + seen.Delivery.Receiver
+		if entry.Delivery.Receiver != "" {
+			receiver = "receiver " + entry.Delivery.Receiver
 		}
-		return writeOther(c, seen, "webhook", seen.Delivery, fmt.Sprintf("%s waits for %s", seen.Delivery.ID, receiver))
+		return writeOther(c, entry, "webhook", entry.Delivery, fmt.Sprintf("%s waits for %s", entry.Delivery.ID, receiver))
 	}
-	return writeOther(c, seen, "dead_letter", viewOf(*seen.DeadLetter), fmt.Sprintf("number %d, from %s: %s", seen.DeadLetter.Sequence, seen.DeadLetter.Where, seen.DeadLetter.Reason))
+	return writeOther(c, entry, "dead_letter", viewOf(*entry.DeadLetter), fmt.Sprintf("number %d, from %s: %s", entry.DeadLetter.Sequence, entry.DeadLetter.Where, entry.DeadLetter.Reason))
 }
 
-// writeOther writes what is no transition.
-func writeOther(c *terminal.Console, seen inspect.Entry, kind string, value any, text string) error {
+// writeOther writes an event that is no transition.
+func writeOther(c *terminal.Console, entry inspect.Entry, kind string, value any, text string) error {
 	if c.Structured() {
-		return c.Line(map[string]any{"kind": kind, "time": seen.Time.UTC(), "service": seen.Service(), kind: value})
+		return c.Line(map[string]any{"kind": kind, "time": entry.Time.UTC(), "service": entry.Service(), kind: value})
 	}
 	service := "-"
-	if seen.Service() >= 0 {
-		service = fmt.Sprint(seen.Service())
+	if entry.Service() >= 0 {
+		service = fmt.Sprint(entry.Service())
 	}
-	c.Say("%s  %-5s %s: %s", c.Exactly(seen.Time), service, c.Paint("2", kind), c.Timed(text))
+	c.Say("%s  %-5s %s: %s", c.Exactly(entry.Time), service, c.Paint("2", kind), c.Timed(text))
 	return nil
 }
 

@@ -76,7 +76,7 @@ func writeWhy(c *terminal.Console, why inspect.Why) {
 	}
 }
 
-// timerPurposes are what a service is looked at for, by timer.
+// timerPurposes are the reasons for checking a service, by timer.
 var timerPurposes = map[string]string{
 	flow.DeadlineStay:     "when a deadline passes",
 	flow.DeadlineCooldown: "when the cooldown is over",
@@ -86,7 +86,7 @@ var timerPurposes = map[string]string{
 	flow.DeadlineRetry:    "to repeat a call that oned refused",
 }
 
-// writeTroubles lists them under a label that stands before the first.
+// writeTroubles lists troubles, with a label in front of the first.
 func writeTroubles(c *terminal.Console, label string, troubles []flow.Finding) {
 	for _, trouble := range troubles {
 		text := trouble.Message
@@ -137,14 +137,14 @@ func serviceWatch(t tool) *cobra.Command {
 }
 
 type watcher struct {
-	*terminal.Console // where it writes
+	*terminal.Console // for output
 	pipe              clients
 	service           int
 	until             []string
 }
 
 func (w watcher) watch(ctx context.Context) error {
-	// What happens from here on is read; what was before is in the record.
+	// Transitions are read from here on; earlier ones are in the record.
 	last, err := w.pipe.LastTransitionSequence(ctx)
 	if err != nil {
 		return err
@@ -180,7 +180,7 @@ func (w watcher) watch(ctx context.Context) error {
 	}
 }
 
-// stopped is nil where a person has had enough, and the reason of a limit.
+// stopped returns nil if the user has interrupted the command, and a limit's reason otherwise.
 func stopped(ctx context.Context, err error) error {
 	cause := context.Cause(ctx)
 	switch {
@@ -192,7 +192,7 @@ func stopped(ctx context.Context, err error) error {
 	return cause
 }
 
-// over reports whether the state ends the watching, and as what.
+// over reports whether the state ends the watching, and with which result.
 func (w watcher) over(state string) (bool, error) {
 	switch {
 	case slices.Contains(w.until, state):

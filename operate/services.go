@@ -24,7 +24,7 @@ type serviceRow struct {
 	Name   string     `json:"name"`
 	Owner  string     `json:"owner"`
 	State  string     `json:"state"`
-	Since  *time.Time `json:"since,omitempty"` // when it came to the state, by its log
+	Since  *time.Time `json:"since,omitempty"` // when it entered the state, by its log
 	Roles  int        `json:"roles"`
 	VMs    int        `json:"vms"`
 	Wanted int        `json:"wanted"` // the sum of the roles' cardinalities
@@ -60,7 +60,7 @@ func serviceRecords(t tool) *cobra.Command {
 	return cmd
 }
 
-// checkStatePrefix refuses what no state begins with.
+// checkStatePrefix refuses a text with which no state begins.
 func checkStatePrefix(prefix string) error {
 	if slices.ContainsFunc(spec.ServiceStateNames(), func(name string) bool { return strings.HasPrefix(name, strings.ToUpper(prefix)) }) {
 		return nil
@@ -182,7 +182,7 @@ func writeParts(c *terminal.Console, state flow.State) {
 }
 
 func due(c *terminal.Console, at time.Time) string {
-	const onItsWay = 2 * time.Second // NATS's message, and the worker's answer to it
+	const onItsWay = 2 * time.Second // for NATS's message, and the worker's answer
 	switch left := at.Sub(c.Now()); {
 	case left > 0:
 		return "in " + terminal.Span(left)
@@ -195,7 +195,7 @@ func due(c *terminal.Console, at time.Time) string {
 // shownLog is how many of the log's last entries are shown.
 const shownLog = 8
 
-// abridged cuts a text that is too long for a column.
+// abridged shortens a text that is too long for a column.
 func abridged(text string, most int) string {
 	runes := []rune(text)
 	if len(runes) <= most {

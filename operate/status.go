@@ -117,7 +117,7 @@ func writeOverview(c *terminal.Console, overview inspect.Overview) {
 	c.Table([]string{"STREAM", "MESSAGES", "SIZE", "LIMIT", "REPLICAS", "LAST", "PROBLEM"}, streams)
 }
 
-// writeProcesses lists the processes that are expected, and the NATS servers of a cluster.
+// writeProcesses lists the expected processes, and the NATS servers of a cluster.
 func writeProcesses(c *terminal.Console, overview inspect.Overview) {
 	var members, servers [][]string
 	for _, member := range overview.Members {
@@ -148,7 +148,7 @@ func writeProcesses(c *terminal.Console, overview inspect.Overview) {
 	}
 }
 
-// counts lists how many there are of each.
+// counts lists the count of each name.
 func counts[N int | uint64](many map[string]N, none string) string {
 	var parts []string
 	for _, name := range slices.Sorted(maps.Keys(many)) {
@@ -162,7 +162,7 @@ func counts[N int | uint64](many map[string]N, none string) string {
 	return strings.Join(parts, ", ")
 }
 
-// readersOf returns the readers, and those of the partitions as one: sixteen say no more.
+// readersOf returns the readers, and the partitions' as one: sixteen add nothing.
 func readersOf(overview inspect.Overview) (readers []inspect.ReaderStatus) {
 	work := inspect.ReaderStatus{Reader: "workers"}
 	for _, reader := range overview.Readers {
@@ -187,7 +187,7 @@ func writeReaders(c *terminal.Console, overview inspect.Overview) {
 	c.Table([]string{"READER", "WAITING", "OLDEST"}, rows)
 }
 
-// bytesText is a size in the unit that suits it.
+// bytesText returns a size in a suitable unit.
 func bytesText[T int64 | uint64](size T) string {
 	const unit = 1024
 	switch value := float64(size); {
@@ -203,7 +203,7 @@ func bytesText[T int64 | uint64](size T) string {
 }
 
 const (
-	topRows   = 20 // how many services are listed at most, topEvents how many of the last transitions
+	topRows   = 20 // how many services are listed at most; topEvents is how many transitions
 	topEvents = 15
 )
 
@@ -227,7 +227,7 @@ func topCommand(t tool) *cobra.Command {
 			return err
 		}
 		defer screen.Close()
-		for look := time.Tick(every); ; {
+		for tick := time.Tick(every); ; {
 			text, err := topFrame(ctx, c, pipe)
 			if ctx.Err() != nil {
 				return nil
@@ -237,7 +237,7 @@ func topCommand(t tool) *cobra.Command {
 			}
 			screen.Draw(text)
 			select {
-			case <-look:
+			case <-tick:
 			case <-ctx.Done():
 				return nil
 			}
@@ -278,8 +278,8 @@ func topFrame(ctx context.Context, console *terminal.Console, pipe clients) (str
 	return strings.ReplaceAll(text.String(), "\n\n\n", "\n\n"), nil
 }
 
-// latestTransitions returns the newest transitions, the oldest first: none where they cannot be
-// read soon, of which the overview tells why.
+// latestTransitions returns the newest transitions, the oldest first: none if they cannot be read soon, for which the
+// overview shows the reason.
 func latestTransitions(ctx context.Context, pipe clients) (latest []pipeline.Transition) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
@@ -292,8 +292,8 @@ func latestTransitions(ctx context.Context, pipe clients) (latest []pipeline.Tra
 	return latest[max(0, len(latest)-topEvents):]
 }
 
-// writeUnsettled lists the services that are not RUNNING: those in trouble first, then those that have been so for the longest
-// time.
+// writeUnsettled lists the services that are not RUNNING: those in trouble first, then those that have not been RUNNING for
+// the longest time.
 func writeUnsettled(c *terminal.Console, rows []serviceRow) {
 	if len(rows) == 0 {
 		c.Say("Every service is RUNNING.")
@@ -318,7 +318,7 @@ func writeUnsettled(c *terminal.Console, rows []serviceRow) {
 		return cmp.Or(cmp.Compare(weight(a), weight(b)), since(a).Compare(since(b)), cmp.Compare(a.ID, b.ID))
 	})
 	more := len(rows) - topRows
-	_ = writeServices(c, rows[:min(len(rows), topRows)]) // a table, which is written to memory
+	_ = writeServices(c, rows[:min(len(rows), topRows)]) // a table is written to memory
 	if more > 0 {
 		c.Say("and %d more: `flowjet service records`", more)
 	}
