@@ -21,26 +21,26 @@ import (
 	"github.com/flowjet/flowjet/internal/terminal"
 )
 
-// change is a change that a command line asks for.
+// change is a change that a command line requests.
 type change struct {
 	kind   kind
 	id     int
 	method string
 	path   string
 	body   any
-	// etag is what the thing must still have, where the command has read it.
+	// etag is the expected ETag, if the command has read the object.
 	etag string
-	// done is what is said when it is made: "role web has 3 VMs".
+	// done is the message after it: "role web has 3 VMs".
 	done string
-	// makes is true where the answer is something new, of kind.
+	// makes is true if the change creates an object of kind.
 	makes bool
 	// until is the state that --wait waits for; gone for none that is left.
 	until string
-	// times is how often it is made, once if it is 0, and nth counts.
+	// times is how often the change is made, once if it is 0, and nth counts.
 	times, nth int
 }
 
-// gone is the state of a service that is no more.
+// gone is the state of a deleted service.
 const gone = "DONE"
 
 // changeFlags are the flags of commands that change something.
@@ -50,11 +50,11 @@ type changeFlags struct {
 	key, ifMatch string
 }
 
-// can are what not every change can do.
+// can are the features that only some changes have.
 type can struct{ plan, wait, match, several bool }
 
-// acting makes a command that changes the one of a kind that its first argument names, in a way that the others say: build's
-// change is below that one's path.
+// acting makes a command that changes the object of a kind that its first argument names, as the other arguments request:
+// build's change is below that object's path.
 func (t tool) acting(k kind, help help, args cobra.PositionalArgs, able can, offers []completion, build func(args []string) (change, error)) *cobra.Command {
 	return t.changing(help, args, able, append([]completion{k.names}, offers...), func(ctx context.Context, api *client.Client, args []string) (change, error) {
 		asked, err := build(args[1:])
@@ -68,7 +68,7 @@ func (t tool) acting(k kind, help help, args cobra.PositionalArgs, able can, off
 	})
 }
 
-// changing makes a command that changes something. Offers are what a shell offers for its arguments.
+// changing makes a command that changes something. Offers are the shell completions of its arguments.
 func (t tool) changing(help help, args cobra.PositionalArgs, able can, offers []completion,
 	build func(ctx context.Context, api *client.Client, args []string) (change, error),
 ) *cobra.Command {
@@ -126,7 +126,7 @@ type result struct {
 
 func (f *changeFlags) make(ctx context.Context, c *console, api *client.Client, asked change) error {
 	request := client.Request{Method: asked.method, Path: asked.path, Body: asked.body, Key: f.key, IfMatch: cmp.Or(f.ifMatch, asked.etag)}
-	if c.several && f.key != "" { // a key stands for one request
+	if c.several && f.key != "" { // a key is for one request
 		request.Key = fmt.Sprintf("%s-%d-%d", f.key, asked.id, asked.nth)
 	}
 	if f.dryRun {
@@ -211,7 +211,7 @@ func (c *console) result(asked change, made result) error {
 // maxSeveral bounds how many ids a list can have.
 const maxSeveral = 1000
 
-// listText is a list of ids and ranges as OpenNebula's commands take it.
+// listText is a list of ids and ranges, as in OpenNebula's commands.
 var listText = regexp.MustCompile(`^\d{1,9}(\.\.\d{1,9})?(,\d{1,9}(\.\.\d{1,9})?)*$`)
 
 // idsOf returns the ids of a list such as 1,4..6. Every other word is one name.
@@ -246,7 +246,7 @@ func forEach(ctx context.Context, c *console, args []string, one func(args []str
 	c.several = true
 	var refused []string
 	for _, id := range ids {
-		if ctx.Err() != nil { // interrupted after one that was changed: the others are not
+		if ctx.Err() != nil { // interrupted after a change: the others are not made
 			return ctx.Err()
 		}
 		if err := one(append([]string{id}, args[1:]...)); err != nil && ctx.Err() != nil {
@@ -298,7 +298,7 @@ func showPlan(c *console, text []byte) error {
 	return nil
 }
 
-// inWords is what a plan's action does.
+// inWords describes a plan's action.
 func inWords(a schema.PlanAction) string {
 	vm := cmp.Or(a.Name, fmt.Sprintf("VM %d", a.VM))
 	switch {
@@ -317,7 +317,7 @@ func inWords(a schema.PlanAction) string {
 	return strings.ReplaceAll(string(a.Do), "_", " ")
 }
 
-// mostWaited is how much of what a step waits for is shown.
+// mostWaited is how much is shown of the conditions that a step waits for.
 const mostWaited = 160
 
 func shortened(text string) string {

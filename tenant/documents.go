@@ -21,13 +21,13 @@ import (
 	"github.com/flowjet/flowjet/internal/terminal"
 )
 
-// documentCommands are those that services and templates have in common; example is an id.
+// documentCommands are the commands that services and templates have in common; example is an id.
 func documentCommands(t tool, k kind, word, example string) []*cobra.Command {
 	argument := strings.ToUpper(word)
 	commands := []*cobra.Command{newUpdate(t, k, word, example)}
 	for _, each := range []struct {
 		verb, arguments, short, long, sample string
-		params                               []string // what the API calls the arguments
+		params                               []string // the API's names of the arguments
 		done                                 string
 	}{
 		{"rename", "NAME", "Give a " + k.name + " another name", "", "shop", []string{"name"}, "its name is "},
@@ -57,7 +57,7 @@ func documentCommands(t tool, k kind, word, example string) []*cobra.Command {
 
 const owners = "The VMs of a service change with it. Users and groups are given by id, or by name if OpenNebula shows them to you (`oneuser list`, `onegroup list`)."
 
-// errUnchanged ends an edit that has changed nothing.
+// errUnchanged is returned when an edit has changed nothing.
 var errUnchanged = errors.New("nothing was changed")
 
 func newUpdate(t tool, k kind, word, example string) *cobra.Command {
@@ -101,7 +101,7 @@ func newUpdate(t tool, k kind, word, example string) *cobra.Command {
 	return cmd
 }
 
-// maxFile bounds what is read of a file, in bytes: the API takes less.
+// maxFile bounds how much of a file is read, in bytes: the API accepts less.
 const maxFile = 16 << 20
 
 // readFile reads a file of YAML or JSON, - for standard input, and returns it as JSON.
@@ -126,10 +126,10 @@ func readFile(path string) (json.RawMessage, error) {
 	return body, nil
 }
 
-// keyTwice matches how the YAML library refuses a key that an object has twice: nothing but the text tells it.
+// keyTwice matches the YAML library's error for an object with the same key twice: only its text identifies it.
 var keyTwice = regexp.MustCompile(`^line (\d+): mapping key (".*") already defined at line (\d+)$`)
 
-// asJSON returns an object of YAML as JSON; what is JSON stays as it is.
+// asJSON returns an object in YAML as JSON; JSON stays as it is.
 func asJSON(text []byte) (json.RawMessage, error) {
 	if trimmed := bytes.TrimSpace(text); json.Valid(text) && trimmed[0] == '{' {
 		return trimmed, nil
@@ -143,7 +143,7 @@ func asJSON(text []byte) (json.RawMessage, error) {
 				return nil, fmt.Errorf("it has the key %s twice, in lines %s and %s", twice[2], twice[3], twice[1])
 			}
 		}
-		return nil, errors.New("it is something else") // the error would show what
+		return nil, errors.New("it is something else") // the error would quote the file
 	}
 	if err != nil {
 		return nil, errors.New(strings.ReplaceAll(err.Error(), "\n", " "))
@@ -154,7 +154,7 @@ func asJSON(text []byte) (json.RawMessage, error) {
 	return json.Marshal(object)
 }
 
-// edit has a person edit a JSON object as YAML and returns it as JSON; nil where nothing was changed.
+// edit lets a user edit a JSON object as YAML and returns it as JSON; nil if nothing was changed.
 func edit(ctx context.Context, body json.RawMessage) (json.RawMessage, error) {
 	before, err := terminal.YAMLOf(body)
 	if err != nil {
@@ -170,7 +170,7 @@ func edit(ctx context.Context, body json.RawMessage) (json.RawMessage, error) {
 		return nil, fmt.Errorf("write a file to edit: %w", err)
 	}
 	editor := cmp.Or(os.Getenv("VISUAL"), os.Getenv("EDITOR"), "vi")
-	// As git does: the editor may have arguments.
+	// As in git the editor may have arguments.
 	command := exec.CommandContext(ctx, "sh", "-c", editor+` "$@"`, editor, file.Name())
 	command.Stdin, command.Stdout, command.Stderr = os.Stdin, os.Stdout, os.Stderr
 	if err := command.Run(); err != nil {

@@ -19,14 +19,14 @@ import (
 	"github.com/flowjet/flowjet/internal/terminal"
 )
 
-// wishes are what a command line says about a new service.
+// wishes are a command line's settings for a new service.
 type wishes struct {
 	name                               string
 	times                              int
 	inputs, files, networks, cardinals []string
 }
 
-// instantiate is a command of services as well as of templates: under which stands for the example.
+// newInstantiate returns the command of services as well as of templates: under is its place in the example.
 func newInstantiate(t tool, under string) *cobra.Command {
 	var w wishes
 	cmd := t.changing(help{
@@ -68,7 +68,7 @@ func newInstantiate(t tool, under string) *cobra.Command {
 	return cmd
 }
 
-// namesFor completes a flag's NAME= with what the template that was named has.
+// namesFor completes a flag's NAME= with the names in the given template.
 func (t tool) namesFor(flag string) cobra.CompletionFunc {
 	offer := t.complete(func(ctx context.Context, api *client.Client, args []string) (names []cobra.Completion) {
 		if len(args) == 0 {
@@ -103,7 +103,7 @@ func (t tool) namesFor(flag string) cobra.CompletionFunc {
 	}
 }
 
-// merge is what is asked for beside the template, as merge_template takes it.
+// merge returns the changes to the template, in the form of merge_template.
 func (t tool) merge(from schema.Template, w wishes, file json.RawMessage) (map[string]any, error) {
 	merged := map[string]any{}
 	if file != nil {
@@ -150,7 +150,7 @@ func (w wishes) addNetworks(merged map[string]any, from schema.Template) error {
 	if len(values) == 0 {
 		return nil
 	}
-	// Those that are not named are as the template proposes.
+	// Networks that are not named are as the template proposes.
 	for _, network := range from.Networks {
 		named := slices.ContainsFunc(values, func(value map[string]any) bool { return value[network.Name] != nil })
 		if !named && network.Of != "" {
@@ -161,11 +161,11 @@ func (w wishes) addNetworks(merged map[string]any, from schema.Template) error {
 	return nil
 }
 
-// form is the values of user inputs that are given, by NAME or ROLE.NAME.
+// form has the given values of user inputs, by NAME or ROLE.NAME.
 type form struct {
 	tool
 	given map[string]string
-	// secret are those that no command line has shown.
+	// secret are the values that were not on a command line.
 	secret map[string]bool
 	used   map[string]bool
 }
@@ -193,7 +193,7 @@ func (f *form) read(w wishes) error {
 	return nil
 }
 
-// values are those of a service's or, with a prefix, a role's inputs. What is needed and not given is asked for.
+// values returns the values of a service's or, with a prefix, a role's inputs. Missing required values are asked for.
 func (f *form) values(prefix string, inputs []schema.Input, before any) (map[string]any, error) {
 	values := map[string]any{}
 	if given, isObject := before.(map[string]any); isObject {
@@ -228,7 +228,7 @@ func (f *form) values(prefix string, inputs []schema.Input, before any) (map[str
 	return values, nil
 }
 
-// ask asks a person for a value, if there is one.
+// ask asks the user for a value, if there is a terminal.
 func (f *form) ask(name string, input schema.Input) (string, error) {
 	question := name
 	if input.Description != "" {
@@ -264,7 +264,7 @@ func (f *form) roles(merged map[string]any, from schema.Template, w wishes) erro
 	}
 	list, _ := merged["roles"].([]any)
 	for _, role := range from.Roles {
-		at := slices.IndexFunc(list, func(each any) bool { // what a file says of the role
+		at := slices.IndexFunc(list, func(each any) bool { // the file's settings for the role
 			given, isObject := each.(map[string]any)
 			return isObject && given["name"] == role.Name
 		})
@@ -311,7 +311,7 @@ func onTerminal(question string, secret bool) (string, error) {
 	return readLine(os.Stdin)
 }
 
-// readLine reads a line a byte at a time: what follows is for the next question.
+// readLine reads a line a byte at a time: the rest is for the next question.
 func readLine(in *os.File) (string, error) {
 	var line strings.Builder
 	letter := make([]byte, 1)

@@ -48,7 +48,7 @@ func newScale(t tool) *cobra.Command {
 
 func noOffer(context.Context, *client.Client, []string) []cobra.Completion { return nil }
 
-// roles offers the roles of the service that is named first.
+// roles offers the roles of the service in the first argument.
 func roles(ctx context.Context, api *client.Client, args []string) []cobra.Completion {
 	id, err := service.find(ctx, api, args[0])
 	if err != nil {
@@ -159,7 +159,7 @@ func newServiceList(t tool) *cobra.Command {
 		"flowjet service list --state RUNNING,WARNING\nflowjet service list --watch\nflowjet service list -o name",
 	}, terminal.ListFormats, cobra.NoArgs, func(ctx context.Context, c *console, api *client.Client, _ []string) error {
 		l := lister{console: c, api: api, owner: owner}
-		for _, word := range states { // a state's name, or how several begin
+		for _, word := range states { // a state's name, or a prefix of several
 			before := len(l.states)
 			for _, name := range spec.ServiceStateNames() {
 				if strings.HasPrefix(name, strings.ToUpper(word)) {
@@ -215,7 +215,7 @@ func newVMAction(t tool) *cobra.Command {
 			params["number"] = number
 		}
 		if cmd.Flags().Changed("period") {
-			seconds, err := strconv.Atoi(period) // as OneFlow's client takes it
+			seconds, err := strconv.Atoi(period) // as in OneFlow's client
 			if err != nil || seconds < 0 {
 				length, err := time.ParseDuration(period)
 				if err != nil || length < 0 || length%time.Second != 0 {

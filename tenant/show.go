@@ -49,13 +49,13 @@ func newServiceShow(t tool) *cobra.Command {
 	return cmd
 }
 
-// follow writes what happens to a service until it has ended.
+// follow prints the events of a service until it has ended.
 func follow(ctx context.Context, c *console, api *client.Client, id int) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	err := api.Follow(ctx, id, false, nil, func(event client.Event) {
 		if c.Structured() {
-			_ = c.Line(event) // an error of the output's shows on it
+			_ = c.Line(event) // the output shows its own errors
 		} else {
 			c.Say("%s  %s", c.Exactly(event.Time), c.Change(event.Change))
 		}
@@ -103,7 +103,7 @@ func (v serviceView) show(ctx context.Context, api *client.Client) {
 	}
 }
 
-// permissions writes an octet with what it allows: "640 (um- u-- ---)".
+// permissions returns an octet with its meaning: "640 (um- u-- ---)".
 func permissions(octet string) string {
 	var allowed []string
 	for _, digit := range octet {
@@ -130,7 +130,7 @@ func (v serviceView) reasons(ctx context.Context, api *client.Client) {
 		v.lines("because", []string{why.Reason})
 	}
 	for i := range why.Next {
-		// The same commands of this program, for those who do not have OneFlow's.
+		// This program has the same commands, for users without OneFlow's.
 		why.Next[i] = strings.ReplaceAll(why.Next[i], "`oneflow ", "`flowjet service ")
 	}
 	v.lines("what to do", why.Next)
@@ -151,7 +151,7 @@ func findings(found []flow.Finding) []string {
 	return lines
 }
 
-// lines writes lines under a label that stands before the first.
+// lines writes lines, with a label in front of the first.
 func (v serviceView) lines(label string, lines []string) {
 	for _, line := range lines {
 		v.Say("%-11s %s", label, v.Timed(line))
@@ -159,7 +159,7 @@ func (v serviceView) lines(label string, lines []string) {
 	}
 }
 
-// mostVMs is how many VMs of a role are listed, unless all are asked for.
+// mostVMs is how many VMs of a role are listed, unless all are requested.
 const mostVMs = 20
 
 func (v serviceView) roles() {
@@ -178,7 +178,7 @@ func (v serviceView) roles() {
 	v.Section([]string{"VM", "ROLE", "STATE", "HOST", "IP", "AGE", ""}, vms)
 }
 
-// settings are the networks, the inputs, and the policies with their last evaluation.
+// settings writes the networks, the inputs, and the policies with their last evaluation.
 func (v serviceView) settings() {
 	var rows [][]string
 	for _, network := range v.Networks {

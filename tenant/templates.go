@@ -175,7 +175,7 @@ func newTemplateDelete(t tool) *cobra.Command {
 	return cmd
 }
 
-// farther is how far a change of a template goes beyond it.
+// farther is how far a change of a template reaches beyond it.
 type farther struct{ vmTemplates, images bool }
 
 func (f *farther) addFlags(cmd *cobra.Command, verb string) {
@@ -183,7 +183,7 @@ func (f *farther) addFlags(cmd *cobra.Command, verb string) {
 	cmd.Flags().BoolVar(&f.images, "images", false, verb+" their images as well")
 }
 
-// word is the API's.
+// word returns the API's word for it.
 func (f *farther) word() string {
 	switch {
 	case f.images:

@@ -1,4 +1,4 @@
-// Package tenant is what a user of OpenNebula types: flowjet service and template, over Flowjet's HTTP API, with OpenNebula's own
+// Package tenant has a user's commands: flowjet service and template, over Flowjet's HTTP API, with OpenNebula's own
 // credentials.
 //
 // A change can be tried without effect, is made once however often it is sent, and can be waited for. People get tables and
@@ -22,12 +22,11 @@ import (
 	"github.com/flowjet/flowjet/internal/terminal"
 )
 
-// Environment is what the commands need of the program that they are part of.
+// Environment has the functions of the program that the commands need.
 type Environment struct {
-	// Simulated is the file with the credentials of a simulator's user, for who has no others.
+	// Simulated is the file with the credentials of a simulator's user, for users without other credentials.
 	Simulated string
-	// Ask asks a person for a value, which is not shown while it is typed if it is a secret; nil asks on the terminal, if there
-	// is one.
+	// Ask asks the user for a value, whose typing is hidden if it is a secret; nil asks on the terminal, if there is one.
 	Ask func(question string, secret bool) (string, error)
 }
 
@@ -41,10 +40,10 @@ func Commands(environment Environment) (services, templates []*cobra.Command) {
 
 type tool struct{ Environment }
 
-// help is what a command says about itself; example is a line each.
+// help is a command's help text; example has one example a line.
 type help struct{ use, short, long, example string }
 
-// console is where a tenant's command writes: out, and what a person but no script needs to know to notes.
+// console is where a tenant's command writes: results to out, and notes for people to notes.
 type console struct {
 	*terminal.Console
 	notes io.Writer
@@ -52,7 +51,7 @@ type console struct {
 	several bool
 }
 
-// value writes a value, which takes one line of JSON if there are several.
+// value writes a value, on one line of JSON if there are several.
 func (c *console) value(v any) error {
 	if c.several {
 		return c.Line(v)
@@ -96,7 +95,7 @@ var exits = map[int]terminal.Exit{
 	http.StatusBadGateway: terminal.ExitUnreachable, http.StatusGatewayTimeout: terminal.ExitUnreachable,
 }
 
-// coded gives an error of the API's the exit status that tells what went wrong.
+// coded gives an error of the API the exit status of its kind.
 func coded(err error) error {
 	var refused *client.Error
 	var away *client.UnreachableError
@@ -114,15 +113,15 @@ func coded(err error) error {
 	return err
 }
 
-// A kind is what a command is about.
+// A kind is a type of object that commands are about.
 type kind struct {
 	name, path string
-	// listed is the command that lists them.
+	// listed is the command that lists the objects.
 	listed string
 	all    func(ctx context.Context, api *client.Client, words string) ([]thing, error)
 }
 
-// thing is a service or a template, as far as it has to be told from others.
+// thing is a service or a template, with the fields that identify it.
 type thing struct {
 	id          int
 	name, about string
@@ -147,7 +146,7 @@ var (
 	}}
 )
 
-// find returns the id of what is meant by an id or a name.
+// find returns the id of the object with an id or a name.
 func (k kind) find(ctx context.Context, api *client.Client, word string) (int, error) {
 	if id, err := strconv.Atoi(word); err == nil && id >= 0 {
 		return id, nil
@@ -178,7 +177,7 @@ const completeWithin = 2 * time.Second
 // completion returns what a shell offers for an argument, or for the value of a flag.
 type completion func(ctx context.Context, api *client.Client, args []string) []cobra.Completion
 
-// complete asks the API for what a shell offers, if there are credentials, and offers nothing else.
+// complete asks the API for completions, if there are credentials, and offers nothing else.
 func (t tool) complete(offer completion) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		api, err := t.client(cmd)
@@ -192,7 +191,7 @@ func (t tool) complete(offer completion) cobra.CompletionFunc {
 	}
 }
 
-// names offers ids, and the names that could be typed in their place.
+// names offers ids, and the names that could be typed instead.
 func (k kind) names(ctx context.Context, api *client.Client, _ []string) []cobra.Completion {
 	all, _ := k.all(ctx, api, "") // without an answer nothing is offered
 	var offered []cobra.Completion
@@ -205,7 +204,7 @@ func (k kind) names(ctx context.Context, api *client.Client, _ []string) []cobra
 	return offered
 }
 
-// arguments offers for each argument of a command what stands at its place.
+// arguments offers completions for each argument of a command.
 func (t tool) arguments(offers ...completion) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, part string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		if len(args) >= len(offers) {

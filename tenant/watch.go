@@ -16,28 +16,28 @@ import (
 	"github.com/flowjet/flowjet/internal/terminal"
 )
 
-// lookEvery is how often a service is read while nothing is heard of it: events only hasten it.
-const lookEvery = 2 * time.Second
+// pollEvery is how often a service is read while no event about it arrives: events only speed this up.
+const pollEvery = 2 * time.Second
 
-// eventsWithin is how long events are waited for: until they can be heard, and in the end those that tell of the state that was
-// read.
+// eventsWithin is how long events are waited for: at first until they can be received, and in the end for those that led to
+// the state that was read.
 const eventsWithin = 5 * time.Second
 
-// waiter waits for a service to come to a state, and tells what happens meanwhile.
+// waiter waits for a service to come to a state, and prints its events meanwhile.
 type waiter struct {
 	*console
 	api     *client.Client
 	service int
 	until   string
 	*feed
-	// last is the state that the last event told.
+	// last is the state in the last event.
 	last string
 }
 
-// feed is what happens to services.
+// feed has the events of services.
 type feed struct {
 	events chan client.Event
-	// opened is closed when events are heard, and ended, with err, when no more are.
+	// opened is closed when events are received, and ended, with err, when no more are.
 	opened, ended chan struct{}
 	err           error
 }
@@ -57,16 +57,16 @@ func listen(ctx context.Context, api *client.Client, service int, begin bool) *f
 	return f
 }
 
-// deleted is what is told when the document of a service that is DONE has gone.
+// deleted is the state in the event that reports a deleted document of a DONE service.
 const deleted = "DELETED"
 
 // follow begins to follow the service's events, from its beginning or from now on.
 func (w *waiter) follow(ctx context.Context, begin bool) {
-	w.feed = listen(ctx, w.api, w.service, begin) // without events the state is read now and then
+	w.feed = listen(ctx, w.api, w.service, begin) // without events the state is polled
 	if begin {
 		return
 	}
-	select { // what the change brings must not be missed
+	select { // the change's events must not be missed
 	case <-w.opened:
 	case <-w.ended:
 	case <-time.After(eventsWithin):
@@ -74,7 +74,7 @@ func (w *waiter) follow(ctx context.Context, begin bool) {
 	}
 }
 
-// await waits until the service of a change that was answered is where it should be, and returns its state.
+// await waits until the service of an answered change has come to its state, and returns that.
 func (w *waiter) await(ctx context.Context, service int, answer client.Answer, begin bool) (string, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -87,21 +87,21 @@ func (w *waiter) await(ctx context.Context, service int, answer client.Answer, b
 			return "", err
 		}
 	}
-	look := time.NewTicker(lookEvery)
-	defer look.Stop()
+	ticker := time.NewTicker(pollEvery)
+	defer ticker.Stop()
 	for {
-		if state, over, err := w.look(ctx); over {
+		if state, over, err := w.poll(ctx); over {
 			if err == nil {
-				w.tellRest(state)
+				w.printRest(state)
 			}
 			return state, err
 		}
 		for heard := false; !heard; {
 			select {
 			case event := <-w.events:
-				w.tell(event)
+				w.printEvent(event)
 				heard = event.Kind == "service"
-			case <-look.C:
+			case <-ticker.C:
 				heard = true
 			case <-ctx.Done():
 				return "", ctx.Err()
@@ -110,7 +110,7 @@ func (w *waiter) await(ctx context.Context, service int, answer client.Answer, b
 	}
 }
 
-func (w *waiter) tell(event client.Event) {
+func (w *waiter) printEvent(event client.Event) {
 	if event.Kind == "service" {
 		w.last = event.New
 	}
@@ -119,13 +119,13 @@ func (w *waiter) tell(event client.Event) {
 	}
 }
 
-// tellRest tells what led to the state that the service has.
-func (w *waiter) tellRest(state string) {
+// printRest prints the events that led to the service's state.
+func (w *waiter) printRest(state string) {
 	limit := time.After(eventsWithin)
 	for w.last != state && w.last != deleted {
 		select {
 		case event := <-w.events:
-			w.tell(event)
+			w.printEvent(event)
 		case <-w.ended:
 			return
 		case <-limit:
@@ -134,8 +134,8 @@ func (w *waiter) tellRest(state string) {
 	}
 }
 
-// look reads the service's state, and reports whether there is nothing more to wait for.
-func (w *waiter) look(ctx context.Context) (state string, over bool, err error) {
+// poll reads the service's state, and reports whether the wait is over.
+func (w *waiter) poll(ctx context.Context) (state string, over bool, err error) {
 	found, err := w.api.Service(ctx, w.service)
 	var refused *client.Error
 	switch {
@@ -144,7 +144,7 @@ func (w *waiter) look(ctx context.Context) (state string, over bool, err error) 
 	case errors.As(err, &refused) && refused.Status == http.StatusNotFound:
 		return "", true, terminal.ExitTrouble.Because(fmt.Errorf("service %d is gone", w.service))
 	case err != nil && ctx.Err() == nil && isUnreachable(err):
-		return "", false, nil // it may be there again
+		return "", false, nil // the API may come back
 	case err != nil:
 		return "", true, err
 	case found.State == w.until:
@@ -155,7 +155,7 @@ func (w *waiter) look(ctx context.Context) (state string, over bool, err error) 
 	return found.State, false, nil
 }
 
-// isUnreachable reports whether an error may pass while something is waited for.
+// isUnreachable reports whether an error may pass during a wait.
 func isUnreachable(err error) bool {
 	status, _ := terminal.ExitOf(coded(err))
 	return status == terminal.ExitUnreachable
@@ -179,7 +179,7 @@ func (l lister) wants(row schema.Row) bool {
 
 var serviceColumns = []string{"ID", "NAME", "OWNER", "STATE", "RUNNING", "ROLES", "GROUP", "STARTED"}
 
-// narrow is how many of the columns are shown unless all are asked for.
+// narrow is how many of the columns are shown unless all are requested.
 const narrow = 6
 
 func cells(c *console, row schema.Row) []string {
@@ -202,7 +202,7 @@ func listing(c *console, rows []schema.Row) terminal.Listing {
 	return found
 }
 
-// watch lists the services and goes on with each that changes.
+// watch lists the services and then prints each that changes.
 func (l lister) watch(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -216,8 +216,8 @@ func (l lister) watch(ctx context.Context) error {
 	}
 	shown, err := l.first(ctx)
 	missed := map[int]bool{} // those that could not be read for a moment
-	look := time.NewTicker(lookEvery)
-	defer look.Stop()
+	ticker := time.NewTicker(pollEvery)
+	defer ticker.Stop()
 	for err == nil {
 		select {
 		case event := <-heard.events:
@@ -225,7 +225,7 @@ func (l lister) watch(ctx context.Context) error {
 				missed[event.Service] = true
 				err = l.catchUp(ctx, missed, shown)
 			}
-		case <-look.C:
+		case <-ticker.C:
 			err = l.catchUp(ctx, missed, shown)
 		case <-heard.ended:
 			err = heard.err
@@ -259,12 +259,12 @@ func (l lister) first(ctx context.Context) (map[int]schema.Row, error) {
 	return shown, nil
 }
 
-// catchUp reads again what has changed, until the API is away.
+// catchUp reads changed services again, until the API is away.
 func (l lister) catchUp(ctx context.Context, missed map[int]bool, shown map[int]schema.Row) error {
 	for _, id := range slices.Sorted(maps.Keys(missed)) {
 		if err := l.again(ctx, id, shown); err != nil {
 			if isUnreachable(err) {
-				return nil // it may be there again
+				return nil // the API may come back
 			}
 			return err
 		}
@@ -273,7 +273,7 @@ func (l lister) catchUp(ctx context.Context, missed map[int]bool, shown map[int]
 	return nil
 }
 
-// again writes a service's row if it has changed. One that is gone is DONE.
+// again writes a service's row if it has changed. A service that is gone is DONE.
 func (l lister) again(ctx context.Context, id int, shown map[int]schema.Row) error {
 	found, err := l.api.Service(ctx, id)
 	row := found.Row
