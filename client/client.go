@@ -1,7 +1,7 @@
 // Package client speaks Flowjet's HTTP API, below /flowjet/v1, as a user of OpenNebula.
 //
-// A change carries an Idempotency-Key, so it is made once however often it is sent: when
-// the API asks for patience, or the connection breaks, it is sent again with the same key.
+// A change carries an Idempotency-Key, so it is made once however often it is sent: when the API asks to retry later, or
+// the connection breaks, it is sent again with the same key.
 package client
 
 import (
@@ -22,10 +22,10 @@ import (
 
 const (
 	prefix = "/flowjet/v1"
-	// callTimeout bounds one attempt of a call, maxAnswer what is read of an answer.
+	// callTimeout bounds one attempt of a call, maxAnswer how much of an answer is read.
 	callTimeout = 40 * time.Second
 	maxAnswer   = 64 << 20
-	// attempts is how often a call is made at most, and maxPause how long the API may ask to wait between.
+	// attempts is how often a call is made at most, and maxPause the longest pause between that the API may ask for.
 	attempts = 4
 	maxPause = 10 * time.Second
 )
@@ -46,10 +46,10 @@ func New(credentials Credentials) (*Client, error) {
 	return &Client{credentials, &http.Client{}}, nil
 }
 
-// Endpoint is the API's address.
+// Endpoint returns the API's address.
 func (c *Client) Endpoint() string { return c.credentials.Endpoint }
 
-// Close closes the connections that are kept for further calls.
+// Close closes idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // Request is a call. Body is sent as JSON; nil is none.
@@ -57,13 +57,13 @@ type Request struct {
 	Method, Path string
 	Query        url.Values
 	Body         any
-	// Key is the Idempotency-Key of a change, a random one where it is empty.
+	// Key is the Idempotency-Key of a change, a random one if empty.
 	Key string
-	// IfMatch is the ETag that what is changed must still have; empty for any.
+	// IfMatch is the ETag that the changed object must still have; empty for any.
 	IfMatch string
 }
 
-// Answer is what the API answered to a call that it did not refuse.
+// Answer is the API's answer to a call that it did not refuse.
 type Answer struct {
 	Status               int
 	Body                 []byte
@@ -72,11 +72,11 @@ type Answer struct {
 	Replayed bool
 }
 
-// Error is a call that the API has refused.
+// Error is returned when the API has refused a call.
 type Error struct {
 	Status int
 	Detail string
-	// User is who called, where the credentials were refused.
+	// User is the caller, if the credentials were refused.
 	User string
 }
 
@@ -88,21 +88,21 @@ func (e *Error) Error() string {
 	return e.Detail
 }
 
-// UnreachableError is an API that could not be asked.
+// UnreachableError is returned when the API could not be reached.
 type UnreachableError struct {
 	Endpoint string
 	Err      error
 }
 
-// Error names the address, which may be the wrong one.
+// Error includes the address, which may be the wrong one.
 func (e *UnreachableError) Error() string {
 	return fmt.Sprintf("the API at %s does not answer (%v): set another with --endpoint or ONEFLOW_URL", e.Endpoint, e.Err)
 }
 
-// Unwrap returns why it could not be asked.
+// Unwrap returns the reason.
 func (e *UnreachableError) Unwrap() error { return e.Err }
 
-// Do makes a call, again where that is safe and can help.
+// Do makes a call, and retries it where that is safe and can help.
 func (c *Client) Do(ctx context.Context, r Request) (Answer, error) {
 	if r.Method != http.MethodGet && r.Key == "" {
 		r.Key = rand.Text()
@@ -127,7 +127,7 @@ func (c *Client) Do(ctx context.Context, r Request) (Answer, error) {
 	}
 }
 
-// attempt makes a call once. The pause is after how long it can be made again, negative for never.
+// attempt makes a call once. The pause is the time before a retry, negative for none.
 func (c *Client) attempt(ctx context.Context, r Request, text []byte) (answer Answer, pause time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -167,7 +167,7 @@ func (c *Client) send(ctx context.Context, r Request, text []byte) (*http.Respon
 	if err != nil {
 		return nil, err
 	}
-	request.Header.Set("Cache-Control", "no-cache") // who has just made a service wants to find it
+	request.Header.Set("Cache-Control", "no-cache") // a caller who has just made a service wants to find it
 	request.SetBasicAuth(c.credentials.User, c.credentials.Password)
 	for name, value := range map[string]string{"Idempotency-Key": r.Key, "If-Match": r.IfMatch} {
 		if value != "" {
@@ -184,7 +184,7 @@ func unreachable(endpoint string, err error) error {
 	return &UnreachableError{endpoint, err}
 }
 
-// pauseOf is what the API asks for, negative where another attempt cannot help.
+// pauseOf returns the pause that the API asks for, negative if a retry cannot help.
 func pauseOf(response *http.Response) time.Duration {
 	seconds, err := strconv.Atoi(response.Header.Get("Retry-After"))
 	pause := time.Duration(seconds) * time.Second
@@ -204,7 +204,7 @@ func (c *Client) refusal(status int, body []byte) error {
 	return &Error{Status: status, Detail: strings.TrimSpace(problem.Detail), User: c.credentials.User}
 }
 
-// read makes a GET and decodes what is answered.
+// read makes a GET and decodes the answer.
 func (c *Client) read(ctx context.Context, path string, query url.Values, into any) (Answer, error) {
 	answer, err := c.Do(ctx, Request{Method: http.MethodGet, Path: path, Query: query})
 	if err != nil {

@@ -10,23 +10,23 @@ import (
 	"strings"
 )
 
-// Credentials are who calls which API.
+// Credentials are a user, a password and the API to call.
 type Credentials struct {
 	Endpoint, User, Password string
 }
 
-// Sources are where credentials are looked for. What is empty is looked for where the
-// `oneflow` command looks: the environment, ~/.one and /var/lib/one/.one.
+// Sources are the places to search for credentials. An empty one is replaced by those of the `oneflow` command: the
+// environment, ~/.one and /var/lib/one/.one.
 type Sources struct {
 	Endpoint, AuthFile string
-	// Simulated is the file of a simulator's user, for who has no other.
+	// Simulated is the file of a simulator's user, for users without other credentials.
 	Simulated string
 }
 
-// standardEndpoint is the API's address where none is named.
+// standardEndpoint is the API's address unless another is set.
 const standardEndpoint = "http://127.0.0.1:2474"
 
-// Find returns the credentials that the sources have.
+// Find returns the credentials from the sources.
 func (s Sources) Find() (Credentials, error) {
 	found := Credentials{Endpoint: s.endpoint(), User: os.Getenv("ONEFLOW_USER"), Password: os.Getenv("ONEFLOW_PASSWORD")}
 	if s.AuthFile == "" && found.User != "" && found.Password != "" {
@@ -61,7 +61,7 @@ func (s Sources) endpoint() string {
 	return standardEndpoint
 }
 
-// file is the first that is there. One that is named has to be.
+// file returns the first file that exists. A file that is named has to exist.
 func (s Sources) file() (string, error) {
 	if named := cmp.Or(s.AuthFile, os.Getenv("ONE_AUTH")); named != "" {
 		return named, nil
@@ -81,7 +81,7 @@ func (s Sources) file() (string, error) {
 	return "", fmt.Errorf("there are no OpenNebula credentials: write user:password into %s, or set another file with ONE_AUTH or --auth-file", candidates[0])
 }
 
-// folders are OpenNebula's for the credentials of users.
+// folders returns OpenNebula's folders for the credentials of users.
 func folders() []string {
 	var found []string
 	if home, err := os.UserHomeDir(); err == nil {

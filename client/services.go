@@ -22,7 +22,7 @@ type Service struct {
 	ETag string `json:"etag"`
 }
 
-// Why is why a service is in its state.
+// Why explains a service's state.
 type Why struct {
 	State    string         `json:"state"`
 	Since    *time.Time     `json:"since,omitempty"`
@@ -35,8 +35,8 @@ type Why struct {
 
 const pageSize = 200
 
-// Services lists the services that the user may see, in these states (all, if there are none), which have
-// all the words in their name or owner.
+// Services lists the services that the user may see, in these states (all, if there are none), which have all the words in
+// their name or owner.
 func (c *Client) Services(ctx context.Context, words string, states []string) ([]schema.Row, error) {
 	all := []schema.Row{}
 	for {
@@ -70,8 +70,8 @@ func (c *Client) Why(ctx context.Context, id int) (Why, error) {
 	return why, err
 }
 
-// Body returns the JSON that a service or a service template is made of, and its ETag. Path is that of
-// OneFlow's call: /service/3 or /service_template/7.
+// Body returns the JSON of a service or a service template, and its ETag. Path is that of OneFlow's call: /service/3 or
+// /service_template/7.
 func (c *Client) Body(ctx context.Context, path string) (body json.RawMessage, etag string, err error) {
 	var answer struct {
 		Document struct {
@@ -107,11 +107,11 @@ type Command struct {
 	Message string `json:"message,omitempty"`
 }
 
-// queuedPause is the time between two looks at a command.
+// queuedPause is the time between two polls of a command.
 const queuedPause = 500 * time.Millisecond
 
-// Await returns when a command that was queued, at an answer's Location, has been carried out. It is an error
-// if it was refused.
+// Await returns when the queued command at an answer's Location has been carried out. It returns an error if the command
+// was refused.
 func (c *Client) Await(ctx context.Context, location string) error {
 	for {
 		var command Command
@@ -143,7 +143,7 @@ func (c *Client) Templates(ctx context.Context) ([]schema.Template, error) {
 	return answer.Templates, nil
 }
 
-// Event is something that happened to a service.
+// Event is an event of a service.
 type Event struct {
 	Service int `json:"service"`
 	flow.Change
@@ -153,12 +153,12 @@ type Event struct {
 // maxEvent bounds one line of the stream of events.
 const maxEvent = 1 << 20
 
-// followPause is the time before a stream that has ended is opened again.
+// followPause is the pause before a stream that has ended is opened again.
 const followPause = time.Second
 
-// Follow calls handle for what happens to a service (-1 for all that the user may see), until ctx ends. With
-// begin it starts with the oldest that is known, else, once opened was called, with what comes.
-// A stream that breaks is opened again behind the last event.
+// Follow calls handle for the events of a service (-1 for all that the user may see), until ctx ends. With begin it starts
+// with the oldest known event, else with the first one after opened was called. A stream that breaks is opened again after
+// the last event.
 func (c *Client) Follow(ctx context.Context, service int, begin bool, opened func(), handle func(Event)) error {
 	query := url.Values{}
 	if service >= 0 {
@@ -170,7 +170,7 @@ func (c *Client) Follow(ctx context.Context, service int, begin bool, opened fun
 	for ctx.Err() == nil {
 		response, err := c.send(ctx, Request{Method: http.MethodGet, Path: "/events", Query: query}, nil)
 		if err == nil && response.StatusCode != http.StatusOK {
-			text, _ := io.ReadAll(io.LimitReader(response.Body, maxEvent)) // what there is of it
+			text, _ := io.ReadAll(io.LimitReader(response.Body, maxEvent)) // as much as arrives
 			response.Body.Close()
 			if pauseOf(response) < 0 {
 				return c.refusal(response.StatusCode, text)

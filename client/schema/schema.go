@@ -1,5 +1,5 @@
-// Package schema has what is answered below /flowjet/v1 about services and service templates,
-// as the API writes it and its clients read it.
+// Package schema has the answers below /flowjet/v1 about services and service templates, as the API writes them and its
+// clients read them.
 package schema
 
 import (
@@ -16,16 +16,16 @@ type Row struct {
 	Group     string `json:"group"`
 	State     string `json:"state"`
 	RoleCount int    `json:"role_count"`
-	// Wanted is how many VMs the roles should have, Running how many run; Running is left out where that is not known.
+	// Wanted is how many VMs the roles should have, Running how many run; Running is left out if that is not known.
 	Wanted  int       `json:"wanted"`
 	Running *int      `json:"running,omitempty"`
 	Started time.Time `json:"started,omitzero"`
 }
 
-// Service is all that is shown of one service.
+// Service is one service with all details.
 type Service struct {
 	Row
-	// Permissions are as `chmod` takes them: 640.
+	// Permissions are in the form of `chmod`: 640.
 	Permissions string    `json:"permissions"`
 	Description string    `json:"description,omitempty"`
 	Deployment  string    `json:"deployment"`
@@ -34,11 +34,11 @@ type Service struct {
 	Inputs      []Input   `json:"inputs"`
 	// Log has the newest entry first.
 	Log []Entry `json:"log"`
-	// Allowed are what the user may do now.
+	// Allowed are the actions that the user may take now.
 	Allowed Allowed `json:"allowed"`
 }
 
-// Allowed are changes that the user may make and that the service's state admits.
+// Allowed are changes that the user may make and that the service's state permits.
 type Allowed struct {
 	// Scale are the roles that can be scaled.
 	Scale    []string `json:"scale"`
@@ -66,8 +66,8 @@ type Role struct {
 	VMs      []VM     `json:"vms"`
 	Policies []Policy `json:"policies"`
 	Inputs   []Input  `json:"inputs"`
-	// Heal is the rule by which VMs that fail are healed, and Healed how many were within
-	// the last hour, as far as the user may manage the service.
+	// Heal is the rule by which failed VMs are healed, and Healed how many were within the last hour, if the user may
+	// manage the service.
 	Heal   string `json:"heal,omitempty"`
 	Healed int    `json:"healed,omitempty"`
 }
@@ -98,8 +98,7 @@ type Policy struct {
 	When   string `json:"when"`
 	Type   string `json:"type"`
 	Adjust string `json:"adjust"`
-	// Evaluated is the expression with the values that it had at Last, and True how
-	// many times in a row it was true, of Needed.
+	// Evaluated is the expression with its values at Last, and True how many times in a row it was true, of Needed.
 	Evaluated string    `json:"evaluated,omitempty"`
 	Last      time.Time `json:"last,omitzero"`
 	True      int       `json:"true,omitempty"`
@@ -113,7 +112,7 @@ type Entry struct {
 	Message  string    `json:"message"`
 }
 
-// Template is a service template with the form by which it is instantiated.
+// Template is a service template with its form for instantiation.
 type Template struct {
 	ID          int            `json:"id"`
 	Name        string         `json:"name"`
@@ -157,26 +156,27 @@ type Network struct {
 	Name        string `json:"name"`
 	Description string `json:"description,omitempty"`
 	Mandatory   bool   `json:"mandatory"`
-	// From is id, template_id or reserve_from, and Of the id that is meant.
+	// From is id, template_id or reserve_from, and Of the id with it.
 	From string `json:"from,omitempty"`
 	Of   string `json:"of,omitempty"`
 	// ID is the network that the service has.
 	ID string `json:"id,omitempty"`
 }
 
-// Plan is what a command would do, in its order, if everything goes well.
+// Plan has the steps of a command, in order, if everything goes well.
 type Plan struct {
 	Verb flow.Verb `json:"verb"`
-	// Service is 0 for one that is not made yet.
+	// Service is 0 for a service that does not exist yet.
 	Service int        `json:"service"`
 	Steps   []PlanStep `json:"steps"`
 	// EndsIn is the service's state after the last step.
 	EndsIn string `json:"ends_in"`
-	// Complete is true if nothing can follow; otherwise what follows depends on what the last step brings, or is too much to be planned ahead.
+	// Complete is true if nothing can follow; otherwise the next steps depend on the outcome of the last one, or are too
+	// many to be planned.
 	Complete bool `json:"complete"`
 }
 
-// PlanStep is what is done at once. It begins when WaitsFor has come true.
+// PlanStep has actions that happen at once. It begins when WaitsFor has come true.
 type PlanStep struct {
 	WaitsFor string        `json:"waits_for,omitempty"`
 	Changes  []flow.Change `json:"changes"`
