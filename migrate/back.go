@@ -14,20 +14,20 @@ import (
 	"github.com/flowjet/flowjet/pipeline/work"
 )
 
-// Return is one service with what giving it back means.
+// Return is one service with its changes for OneFlow.
 type Return struct {
 	ID    int
 	State string
-	// Body is what its document is to hold; nil where it holds that already.
+	// Body is the document's new body; nil if the document has it already.
 	Body []byte
-	// What is to be known of it, in words.
+	// What describes the changes.
 	What string
-	// found is the digest of the document that the plan was made from.
+	// found is the digest of the document from which the plan was made.
 	found string
 }
 
-// PlanBack compares each service's document with what Flowjet has decided, and finds the VMs that were
-// created and not yet noted. Flowjet should have stopped: what it decides later is not in the plan.
+// PlanBack compares each service's document with Flowjet's last decision, and finds the VMs that were created and not yet
+// noted. Flowjet should have stopped: later decisions are not in the plan.
 func PlanBack(ctx context.Context, oned *opennebula.Client, pipe *pipeline.Pipeline) ([]Return, error) {
 	documents, err := oned.Server().Documents(ctx, spec.DocumentTypeService, opennebula.FilterAll, -1, -1)
 	if err != nil {
@@ -61,7 +61,7 @@ func giveBack(document opennebula.Document, record pipeline.Record, revision uin
 	body, repairs, err := spec.ReadService(document.Body)
 	if err != nil {
 		one.State, one.What = "unreadable", "unchanged: its document cannot be read"
-		return one, nil //nolint:nilerr // it is told in What
+		return one, nil //nolint:nilerr // What reports it
 	}
 	one.found = spec.FoundDigest(document.Body, body, repairs)
 	one.State = spec.Service{Body: body}.State().String()
@@ -96,14 +96,14 @@ func giveBack(document opennebula.Document, record pipeline.Record, revision uin
 	return one, nil
 }
 
-// transient are the states in which OneFlow goes on when it starts. It asks for a recover where something has failed.
+// transient are the states in which OneFlow continues when it starts. Where something has failed it wants a recover.
 var transient = []spec.ServiceState{
 	spec.ServicePending, spec.ServiceDeploying, spec.ServiceDeployingNets, spec.ServiceUndeploying, spec.ServiceUndeployingNets,
 	spec.ServiceScaling, spec.ServiceHold,
 }
 
-// noteVMs puts into the roles the VMs that carry a key of the service's and
-// stand nowhere: their worker died between the call and the note.
+// noteVMs puts into the roles the VMs that carry a key of the service's and are in no role: their worker died between the
+// call and the note.
 func noteVMs(body *spec.Body, service int, vms []one.VM) (noted int) {
 	known := map[int]bool{}
 	for _, role := range body.Roles {
@@ -127,7 +127,7 @@ func noteVMs(body *spec.Body, service int, vms []one.VM) (noted int) {
 	return noted
 }
 
-// Flush writes the documents that are to be written, each only if it is still as it was found. It returns how many it wrote.
+// Flush writes the new documents, each only if it is still as it was found. It returns how many it wrote.
 func Flush(ctx context.Context, oned *opennebula.Client, returns []Return) (written int, err error) {
 	for _, one := range returns {
 		if one.Body == nil {
@@ -152,7 +152,7 @@ func Flush(ctx context.Context, oned *opennebula.Client, returns []Return) (writ
 	return written, nil
 }
 
-// StillRunning lists the workers that are alive: each says so five times a second.
+// StillRunning lists the live workers: each sends a heartbeat five times a second.
 func StillRunning(ctx context.Context, pipe *pipeline.Pipeline) ([]string, error) {
 	subscription, err := pipe.Conn().SubscribeSync(pipeline.SubjectsWorker)
 	if err != nil {

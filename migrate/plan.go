@@ -1,10 +1,10 @@
 // Package migrate takes services over from a stopped OneFlow, and gives them back to it.
 //
-// Both ways the services stay where they are: in oned's documents, which OneFlow and Flowjet read alike. Taking
-// over means to wake each of them once; giving back means to write down what Flowjet has decided and not yet saved.
+// Either way the services stay in oned's documents, which OneFlow and Flowjet read alike. Taking over means to wake each
+// service once; giving back means to write the decisions that Flowjet has not yet saved there.
 //
-// Safety: nothing is changed before the plan was shown; a document that somebody
-// else has changed since is left alone. Liveness: neither way waits for VMs.
+// Safety: nothing is changed before the plan was shown; a document that somebody else has changed since is left alone.
+// Liveness: neither way waits for VMs.
 package migrate
 
 import (
@@ -22,20 +22,19 @@ import (
 	"github.com/flowjet/flowjet/pipeline/work"
 )
 
-// Service is one service with what taking it over means.
+// Service is one service with the plan for it.
 type Service struct {
 	ID    int
 	Name  string
 	Owner string
 	State string
-	// Next is what Flowjet does with it first, in words.
+	// Next describes Flowjet's first actions on it.
 	Next []string
 	// Unreadable is why its document cannot be read; then it is left alone.
 	Unreadable string
 }
 
-// Plan looks at every service and foresees what its worker will do with it: the
-// same decision, from the same documents and VMs.
+// Plan reads every service and predicts its worker's actions: the same decision, from the same documents and VMs.
 func Plan(ctx context.Context, oned *opennebula.Client, settings flow.Settings, now time.Time) ([]Service, error) {
 	documents, err := oned.Server().Documents(ctx, spec.DocumentTypeService, opennebula.FilterAll, -1, -1)
 	if err != nil {
@@ -53,14 +52,14 @@ func Plan(ctx context.Context, oned *opennebula.Client, settings flow.Settings, 
 	}
 	services := make([]Service, len(documents))
 	for i, document := range documents {
-		services[i] = foresee(document, known, settings, now)
+		services[i] = predict(document, known, settings, now)
 	}
 	slices.SortFunc(services, func(a, b Service) int { return a.ID - b.ID })
 	return services, nil
 }
 
-// foresee decides about a service. A VM that oned does not have is gone.
-func foresee(document opennebula.Document, known map[int]one.VM, settings flow.Settings, now time.Time) Service {
+// predict decides about a service. A VM that oned does not have is gone.
+func predict(document opennebula.Document, known map[int]one.VM, settings flow.Settings, now time.Time) Service {
 	service := Service{ID: document.ID, Name: document.Name, Owner: document.Owner.UName}
 	body, repairs, err := spec.ReadService(document.Body)
 	if err != nil {
@@ -86,7 +85,7 @@ func foresee(document opennebula.Document, known map[int]one.VM, settings flow.S
 	return service
 }
 
-// inWords says what a decision does; calls of a kind are counted.
+// inWords describes a decision's actions; calls of a kind are counted.
 func inWords(decision flow.Decision) []string {
 	var said []string
 	for _, change := range decision.Changes {
@@ -118,8 +117,8 @@ func inWords(decision flow.Decision) []string {
 	return said
 }
 
-// Adopt wakes every service once, so that its worker takes it over. It may be
-// repeated. The wake-ups wait in JetStream until a worker runs.
+// Adopt wakes every service once, so that its worker takes it over. It may be repeated. The wake-ups wait in JetStream
+// until a worker runs.
 func Adopt(ctx context.Context, pipe *pipeline.Pipeline, services []Service) (int, error) {
 	woken, queue := 0, work.NewQueue(pipe)
 	for _, service := range services {

@@ -13,25 +13,25 @@ import (
 	"github.com/flowjet/flowjet/opennebula"
 )
 
-// Check is one thing that was looked at beforehand.
+// Check is the result of one check.
 type Check struct {
-	// What was looked at, and Found what was seen.
+	// What is the subject, and Found the result.
 	What, Found string
-	// Mend is what to do; empty where all is well.
+	// Mend is what to do; empty if all is well.
 	Mend string
-	// Doubt reports whether it can be gone on without mending.
+	// Doubt reports whether the migration can continue without that.
 	Doubt bool
 }
 
-// Preflight is what the checks look at.
+// Preflight has the inputs of the checks.
 type Preflight struct {
 	Oned *opennebula.Client
-	// Zone is the zone's id, as it is configured.
+	// Zone is the zone's configured id.
 	Zone int
 	// XMLRPC is oned's endpoint, Hooks the endpoints of its hook events.
 	XMLRPC string
 	Hooks  []string
-	// OneFlow is where the old server answers while it runs, http://host:2474.
+	// OneFlow is the address of the old server while it runs, http://host:2474.
 	OneFlow string
 	// ConnectNATS tries the connection; nil leaves NATS out.
 	ConnectNATS func(context.Context) error
@@ -41,11 +41,11 @@ type Preflight struct {
 const (
 	// step bounds each check.
 	step = 5 * time.Second
-	// maxSkew is how far clocks may be apart: oned's tokens name an end.
+	// maxSkew is how far clocks may differ: oned's tokens have an expiry time.
 	maxSkew = 30 * time.Second
-	// Tested is the OpenNebula that everything was recorded of and tried with. docs/install.md states it.
+	// Tested is the OpenNebula version of all recordings and tests. docs/install.md states it.
 	Tested = "7.4"
-	// Oldest is the first OpenNebula whose calls are known; docs/install.md states it too.
+	// Oldest is the first OpenNebula version whose calls are known; docs/install.md states it too.
 	Oldest = "6.0"
 )
 
@@ -60,15 +60,15 @@ func (p Preflight) Run(ctx context.Context) []Check {
 		steps = append(steps, p.checkNATS)
 	}
 	var checks []Check
-	for _, look := range steps {
+	for _, check := range steps {
 		limited, cancel := context.WithTimeout(ctx, step)
-		checks = append(checks, look(limited))
+		checks = append(checks, check(limited))
 		cancel()
 	}
 	return checks
 }
 
-// Failed reports whether something has to be mended first.
+// Failed reports whether a check requires action first.
 func Failed(checks []Check) bool {
 	return slices.ContainsFunc(checks, func(c Check) bool { return c.Mend != "" && !c.Doubt })
 }
@@ -92,7 +92,7 @@ func (p Preflight) checkOned(ctx context.Context) Check {
 	return check
 }
 
-// judge returns what mends a version of OpenNebula, and whether it can be used all the same.
+// judge returns what to do about a version of OpenNebula, and whether it can be used without that.
 func judge(version string) (mend string, doubt bool) {
 	tested := "Flowjet is tested with OpenNebula " + Tested + ": try it on a copy first"
 	var major, minor, oldestMajor, oldestMinor int
@@ -109,7 +109,7 @@ func judge(version string) (mend string, doubt bool) {
 	return "", false
 }
 
-// checkActing: everything is done for a service as its owner.
+// checkActing checks that the server user may act as others: a service's calls are made as its owner.
 func (p Preflight) checkActing(ctx context.Context) Check {
 	check := Check{What: "the server user"}
 	const oneadmin = 0
@@ -125,7 +125,7 @@ func (p Preflight) checkActing(ctx context.Context) Check {
 	return check
 }
 
-// checkClock compares with the date of oned's HTTP answers.
+// checkClock compares the clock with the date in oned's HTTP answers.
 func (p Preflight) checkClock(ctx context.Context) Check {
 	check := Check{What: "clocks"}
 	began := p.Now()
@@ -142,7 +142,7 @@ func (p Preflight) checkClock(ctx context.Context) Check {
 	return check
 }
 
-// checkHooks connects to a publisher: ZeroMQ greets first.
+// checkHooks connects to a publisher and waits for ZeroMQ's greeting.
 func checkHooks(ctx context.Context, endpoint string) Check {
 	check := Check{What: "hook events at " + endpoint, Found: "a publisher answers"}
 	if err := greeted(ctx, endpoint); err != nil {
@@ -151,7 +151,7 @@ func checkHooks(ctx context.Context, endpoint string) Check {
 	return check
 }
 
-// greeting is the first octet of ZeroMQ's.
+// greeting is the first octet of ZeroMQ's greeting.
 const greeting = 0xff
 
 func greeted(ctx context.Context, endpoint string) error {
@@ -174,7 +174,7 @@ func greeted(ctx context.Context, endpoint string) error {
 	return nil
 }
 
-// checkOneFlow: two servers must not drive the same services.
+// checkOneFlow checks that OneFlow is stopped: two servers must not drive the same services.
 func (p Preflight) checkOneFlow(ctx context.Context) Check {
 	check := Check{What: "OneFlow at " + p.OneFlow, Found: "is stopped"}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.OneFlow+"/flowjet/v1/version", http.NoBody)
