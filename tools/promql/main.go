@@ -1,9 +1,9 @@
-// Command promql holds alert rules and dashboards against data, with Prometheus's own parser and engine, and without its server
+// Command promql checks alert rules and dashboards against data, with Prometheus's own parser and engine, and without its server
 // (promtool would bring every cloud's library along).
 //
 //	promql names           expressions on standard input, one a line: prints the metrics that each asks for
-//	promql query FOLDER    the same expressions, evaluated over what processes told: prints how many series each gives
-//	promql test FILE       unit tests of rules, as `promtool test rules` reads them: fails where an alert is not as expected
+//	promql query FOLDER    the same expressions, evaluated over samples of processes: prints how many series each gives
+//	promql test FILE       unit tests of rules, as `promtool test rules` reads them: fails if an alert is not as expected
 package main
 
 import (
@@ -49,7 +49,7 @@ func run(ctx context.Context, arguments []string) error {
 	return errors.New("say names, query FOLDER or test FILE")
 }
 
-// eachExpression answers each line of standard input with one.
+// eachExpression prints an answer for each line of standard input.
 func eachExpression(answer func(expression string) (string, error)) error {
 	lines := bufio.NewScanner(os.Stdin)
 	lines.Buffer(nil, 1<<20)
@@ -65,7 +65,7 @@ func eachExpression(answer func(expression string) (string, error)) error {
 
 var language = parser.NewParser(parser.Options{})
 
-// metrics are the names in an expression, each once.
+// metrics returns the names in an expression, each once.
 func metrics(expression string) ([]string, error) {
 	parsed, err := language.ParseExpr(expression)
 	if err != nil {
@@ -81,8 +81,8 @@ func metrics(expression string) ([]string, error) {
 	return names, nil
 }
 
-// query reads what processes told, a file each of the name INSTANCE@SECONDS, and
-// prints of each expression how many series it gives just after the last.
+// query reads the samples of processes, from files named INSTANCE@SECONDS, and prints for each expression how many series
+// it gives just after the last sample.
 func query(ctx context.Context, folder string) error {
 	data, err := newStore()
 	if err != nil {
@@ -95,14 +95,14 @@ func query(ctx context.Context, folder string) error {
 	}
 	var last time.Time
 	for _, file := range files {
-		told, err := readTold(file)
+		samples, err := readSamples(file)
 		if err != nil {
 			return fmt.Errorf("%s: %w", file, err)
 		}
-		if err := data.add(ctx, told); err != nil {
+		if err := data.add(ctx, samples); err != nil {
 			return fmt.Errorf("%s: %w", file, err)
 		}
-		if at := told[0].at; at.After(last) {
+		if at := samples[0].at; at.After(last) {
 			last = at
 		}
 	}
@@ -112,8 +112,8 @@ func query(ctx context.Context, folder string) error {
 	})
 }
 
-// readTold reads what one process told at a time.
-func readTold(file string) ([]sample, error) {
+// readSamples reads the samples that one process exposed at a time.
+func readSamples(file string) ([]sample, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
@@ -127,7 +127,7 @@ func readTold(file string) ([]sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	var told []sample
+	var samples []sample
 	for {
 		entry, err := parser.Next()
 		if err == io.EOF {
@@ -143,15 +143,15 @@ func readTold(file string) ([]sample, error) {
 		var found labels.Labels
 		parser.Labels(&found)
 		named := labels.NewBuilder(found).Set("instance", instance).Labels()
-		told = append(told, sample{named, time.Unix(since, 0), value})
+		samples = append(samples, sample{named, time.Unix(since, 0), value})
 	}
-	if len(told) == 0 {
+	if len(samples) == 0 {
 		return nil, fmt.Errorf("it tells nothing")
 	}
-	return told, nil
+	return samples, nil
 }
 
-// store is a Prometheus without anything to scrape.
+// store is a Prometheus without scraping.
 type store struct {
 	folder string
 	series *tsdb.DB
@@ -192,7 +192,7 @@ func (s *store) add(ctx context.Context, samples []sample) error {
 	return appender.Commit()
 }
 
-// ask evaluates an expression at a time; a single number is one without labels.
+// ask evaluates an expression at a time; a single number becomes a series without labels.
 func (s *store) ask(ctx context.Context, expression string, at time.Time) (promql.Vector, error) {
 	asked, err := s.engine.NewInstantQuery(ctx, s.series, nil, expression, at)
 	if err != nil {

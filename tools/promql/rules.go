@@ -20,7 +20,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// testFile is what of `promtool test rules`' format is used.
+// testFile has the part of `promtool test rules`' format that is used.
 type testFile struct {
 	Rules    []string       `yaml:"rule_files"`
 	Interval model.Duration `yaml:"evaluation_interval"`
@@ -124,7 +124,7 @@ func (t ruleTest) run(ctx context.Context, rules map[string]rulefmt.Rule, interv
 // start is when every test begins.
 var start = time.Unix(0, 0).UTC()
 
-// firing are the alerts of a rule at a time: what its expression has given for as long as it asks for.
+// firing returns the alerts of a rule at a time: the series of its expression that have lasted for the rule's time.
 func (s *store) firing(ctx context.Context, rule rulefmt.Rule, at time.Time, interval time.Duration) ([]expectedAlert, error) {
 	since := map[string]time.Time{}
 	var found promql.Vector
@@ -157,7 +157,7 @@ func (s *store) firing(ctx context.Context, rule rulefmt.Rule, at time.Time, int
 	return alerts, nil
 }
 
-// expand fills labels and annotations in, as Prometheus does.
+// expand fills in labels and annotations, as Prometheus does.
 func expand(ctx context.Context, rule rulefmt.Rule, one promql.Sample, at time.Time) (expectedAlert, error) {
 	alert := expectedAlert{Labels: labels.NewBuilder(one.Metric).Del(labels.MetricName).Labels().Map(), Annotations: map[string]string{}}
 	data := template.AlertTemplateData(maps.Clone(alert.Labels), nil, "", one)

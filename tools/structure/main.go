@@ -2,7 +2,7 @@
 // fall, never rise. `make structure` runs it in the repository's folder.
 //
 // Go is counted outside tools/. Types and functions are counted without tests;
-// a type stands in each file that declares it or a method of it.
+// a type is in each file that declares it or a method of it.
 package main
 
 import (
@@ -130,7 +130,7 @@ func eachLine(path string, do func(line string) error) error {
 	return lines.Err()
 }
 
-// What a type should stay below, see docs/contributing.md.
+// Sizes that a type should stay below, see docs/contributing.md.
 const (
 	maxMethods = 40
 	maxFiles   = 4
@@ -142,7 +142,7 @@ var saysThat = regexp.MustCompile(`\bsays (that|whether)\b`)
 // The top-level folders whose tests are to catch up with those of flow.
 var testedFolders = []string{"app", "operate", "pipeline"}
 
-// A code is what was counted of all Go below a folder.
+// A code has the counts of all Go below a folder.
 type code struct {
 	packages        map[string]*lines
 	types           map[string]*typeSize
@@ -215,7 +215,7 @@ func (c *code) readDeclaration(declaration ast.Decl, folder, path string) {
 	}
 }
 
-// typeIn returns the count of a type and notes that it stands in a file.
+// typeIn returns the counts of a type and notes that a file has a part of it.
 func (c *code) typeIn(folder, name, path string) *typeSize {
 	key := folder + "." + name
 	if c.types[key] == nil {
@@ -258,7 +258,7 @@ func (c *code) measures(options int) []measure {
 	}
 	measures := []measure{
 		{name: "lines of Go without tests", value: float64(all.code)},
-		{name: "functions", value: float64(c.functions)}, // of 1,000 lines there are more where lines go that nobody needs
+		{name: "functions", value: float64(c.functions)}, // removing unneeded code can raise it
 		{name: "methods of the largest type", value: float64(methods)},
 		{name: "files of the most scattered type", value: float64(files)},
 		{name: fmt.Sprintf("types with more than %d methods", maxMethods), value: float64(manyMethods)},

@@ -1,8 +1,8 @@
-// Command way counts the functions of ours that run from one input to what it leads to: from the event of a VM that runs to the
-// next VM's creation, and from a request to scale to the saved document. Whoever follows an input has to read as many. `make
+// Command way counts our functions that run between an input and its outcome: from the event of a VM that runs to the
+// next VM's creation, and from a request to scale to the saved document. A reader who follows an input has to read as many. `make
 // structure` runs it, built with -cover -covermode=atomic -coverpkg=./...; its bounds only fall.
 //
-// What runs without any input is left out, and so is the simulator.
+// Functions that run without any input are left out, and so is the simulator.
 package main
 
 import (
@@ -29,7 +29,7 @@ import (
 	"github.com/flowjet/flowjet/sim"
 )
 
-// Bounds on the functions and on the files that they stand in.
+// Bounds on the functions and on the files with them.
 const (
 	eventFunctions, eventFiles     = 250, 58
 	commandFunctions, commandFiles = 290, 66
@@ -42,7 +42,7 @@ func main() {
 	}
 }
 
-// fatal is what a step of the way panics with.
+// fatal is the value that a failed step panics with.
 type fatal struct{ error }
 
 func run() (err error) {
@@ -62,8 +62,8 @@ func run() (err error) {
 	return err
 }
 
-// attempts is how often an input is followed until it has gone the documented way: one that
-// comes while its service's loop still works on the last is taken up in passing.
+// attempts is how often an input is tried until it takes the documented way: an input that arrives while its service's loop
+// still handles the previous one is handled along with that.
 const attempts = 6
 
 // walk follows an event and a command of a new service.
@@ -72,13 +72,13 @@ func (w *way) walk(idle []string) error {
 	w.simulator("/boots/pause")
 	service := w.instantiate()
 	w.await("the first VM", func() bool { return w.vms("BOOT") == 1 })
-	w.during(func() { <-time.After(2 * time.Second) }) // its document is written, and all at rest
+	w.during(func() { <-time.After(2 * time.Second) }) // until its document is written and nothing runs
 	event := w.until("one.template.instantiate", func() {
 		w.simulator("/boots/resume")
 		w.await("the next VM", func() bool { return len(w.app.Sim().VMs()) == before+2 })
 	})
 	w.await("the service to run", func() bool { return strings.Contains(w.request(http.MethodGet, "/service/"+service, ""), `"state": 2`) })
-	w.during(func() { <-time.After(time.Second) }) // what follows at rest
+	w.during(func() { <-time.After(time.Second) }) // until nothing runs
 	command := w.until("one.document.update", func() {
 		w.request(http.MethodPost, "/service/"+service+"/scale", `{"role_name": "app", "cardinality": 2}`)
 	})
@@ -179,7 +179,7 @@ func idIn(answer string) string {
 	return id
 }
 
-// during returns the functions that run meanwhile, as file:line name.
+// during returns the functions that run during what, as file:line name.
 func (w *way) during(what func()) []string {
 	must(coverage.ClearCounters())
 	what()
@@ -188,7 +188,7 @@ func (w *way) during(what func()) []string {
 	return functionsIn(ran)
 }
 
-// until returns the functions that run from then on until oned has carried out a call of a method, which what leads to.
+// until returns the functions that run from the call of what until oned has carried out a call of a method.
 func (w *way) until(method string, what func()) []string {
 	var once sync.Once
 	var ran string
@@ -208,7 +208,7 @@ func (w *way) until(method string, what func()) []string {
 	return functionsIn(ran)
 }
 
-// counters writes what has run since the counters were cleared into a new folder.
+// counters writes the counts since they were cleared into a new folder.
 func counters() (folder string, err error) {
 	if folder, err = os.MkdirTemp("", "way"); err != nil {
 		return "", err
@@ -230,7 +230,7 @@ func functionsIn(folder string) (ran []string) {
 	return ran
 }
 
-// bound prints how many functions ran beyond those that always do, and fails where they are too many.
+// bound prints how many functions ran beyond those that always run, and fails if they are too many.
 func bound(what string, ran, idle []string, functions, files int) error {
 	ran = slices.DeleteFunc(ran, func(one string) bool { return slices.Contains(idle, one) })
 	in := map[string]bool{}
@@ -278,5 +278,5 @@ func documented(page, of string, ran, idle []string) error {
 	return nil
 }
 
-// quoted is a name in a table.
+// quoted matches a name in a table.
 var quoted = regexp.MustCompile("`([^`]+)`")

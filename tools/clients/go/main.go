@@ -1,5 +1,5 @@
-// This program drives a running Flowjet through a service's life with the client that
-// was generated from its OpenAPI document: it is how CI holds the document to the truth.
+// This program drives a running Flowjet through a service's life with the client that was generated from its OpenAPI
+// document: CI checks the document this way.
 //
 // Usage: go run . URL USER PASSWORD
 package main
