@@ -97,7 +97,7 @@ func importInto(path string, conf io.Reader, report io.Writer) error {
 	return nil
 }
 
-// importAs never writes over a file: it may have been edited.
+// importAs never overwrites a file: it may have been edited.
 func importAs(path string, conf io.Reader, report io.Writer) (err error) {
 	made, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if errors.Is(err, os.ErrExist) {
@@ -177,7 +177,7 @@ func (m *migration) takeOver(ctx context.Context) error {
 		}
 		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\n", service.ID, service.Name, service.Owner, service.State, next)
 	}
-	_ = table.Flush() // an error of the output's shows on it
+	_ = table.Flush() // the output shows its own errors
 	fmt.Fprintln(m.out)
 	if !m.yes {
 		fmt.Fprintln(m.out, "Nothing was changed. With --yes they are taken over.")
@@ -200,17 +200,17 @@ func (m *migration) takeOver(ctx context.Context) error {
 	return nil
 }
 
-// preflight shows every check, and is an error if something has to be mended.
+// preflight shows every check, and returns an error if one requires action.
 func (m *migration) preflight(ctx context.Context) error {
 	hooks, err := m.config.HookEndpoints(ctx, m.oned)
 	if err != nil {
 		m.log.Warn("the hook endpoints are not known", "error", err)
 	}
-	look := migrate.Preflight{Oned: m.oned, Zone: m.config.Zone, XMLRPC: m.config.One.XMLRPC[0], Hooks: hooks, OneFlow: strings.TrimSuffix(m.oneflow, "/"), Now: time.Now}
+	preflight := migrate.Preflight{Oned: m.oned, Zone: m.config.Zone, XMLRPC: m.config.One.XMLRPC[0], Hooks: hooks, OneFlow: strings.TrimSuffix(m.oneflow, "/"), Now: time.Now}
 	if m.config.NATS.URL != "" {
-		look.ConnectNATS = m.config.Reach
+		preflight.ConnectNATS = m.config.Reach
 	}
-	checks := look.Run(ctx)
+	checks := preflight.Run(ctx)
 	for _, check := range checks {
 		mark, mend := "ok", ""
 		if check.Mend != "" {
@@ -247,7 +247,7 @@ func (m *migration) giveBack(ctx context.Context) error {
 	for _, one := range returns {
 		fmt.Fprintf(table, "%d\t%s\t%s\n", one.ID, one.State, one.What)
 	}
-	_ = table.Flush() // an error of the output's shows on it
+	_ = table.Flush() // the output shows its own errors
 	fmt.Fprintln(m.out)
 	switch {
 	case len(workers) > 0 && m.yes:

@@ -65,7 +65,7 @@ func newRoot() *cobra.Command {
 			"flowjet sim --data-dir sim-data --sim-boot-delay 1s", only(app.PartSim)))
 	root.AddCommand(newMan(), newOptionsTopic())
 	refuseStrangers(root)
-	// All commands look the same: their lines fit a terminal.
+	// All commands look alike: their lines fit a terminal.
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", fmt.Sprintf(".FlagUsagesWrapped %d", helpWidth)))
 	eachCommand(root, func(cmd *cobra.Command) {
 		if cmd.Name() != "options" && !strings.Contains(cmd.CommandPath(), "completion") {
@@ -75,7 +75,8 @@ func newRoot() *cobra.Command {
 	return root
 }
 
-// newTenantCommands are what a user types, over the API. Operators' commands about single services stand beside them, told apart.
+// newTenantCommands returns a user's commands, over the API. Operators' commands about single services are in the same
+// group, under their own heading.
 func newTenantCommands(ofOperators []*cobra.Command) []*cobra.Command {
 	services, templates := tenant.Commands(tenant.Environment{Simulated: app.SimulatedUser()})
 	service := terminal.Group("service", "Create, list, show, change, explain and end services")
@@ -88,8 +89,8 @@ func newTenantCommands(ofOperators []*cobra.Command) []*cobra.Command {
 	return []*cobra.Command{service, template}
 }
 
-// newOperatorCommands are what an operator types. They take the same options and the same configuration file as the parts, and
-// find everything as these do.
+// newOperatorCommands returns an operator's commands. They have the same options and the same configuration file as the
+// parts, and find everything as the parts do.
 func newOperatorCommands() (services, others []*cobra.Command) {
 	configOf := func(cmd *cobra.Command) (app.Config, error) {
 		path, _ := cmd.Flags().GetString("config")
@@ -133,13 +134,13 @@ func newOperatorCommands() (services, others []*cobra.Command) {
 	})
 }
 
-// readConfig puts the configuration together; a wrong one is the caller's fault.
+// readConfig reads the configuration; an error in it is the caller's fault.
 func readConfig(path string, cmd *cobra.Command) (app.Config, error) {
 	config, err := app.ReadConfig(path, cmd.Flags())
 	return config, terminal.ExitUsage.Because(err)
 }
 
-// addConfigFlag adds --config. What runs Flowjet names its file; what only looks finds that of the packages.
+// addConfigFlag adds --config. Commands that run Flowjet name the file; those that only read default to the packages' file.
 func addConfigFlag(cmd *cobra.Command, path *string, looks bool) {
 	value, usage := "", "YAML configuration `FILE`"
 	if looks {
@@ -154,13 +155,13 @@ func addConfigFlag(cmd *cobra.Command, path *string, looks bool) {
 
 const packagedConfig = "/etc/flowjet/flowjet.yaml"
 
-// holdsCommands has a command that only holds others refuse what is none of them: by itself it would show its help and succeed.
+// holdsCommands makes a command that only holds others refuse unknown ones: by default it would show its help and succeed.
 func holdsCommands(cmd *cobra.Command) {
 	cmd.Args = cobra.NoArgs
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 }
 
-// refuseStrangers does so for what cobra adds by itself.
+// refuseStrangers does so for the commands that cobra adds.
 func refuseStrangers(root *cobra.Command) {
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
@@ -186,7 +187,7 @@ var (
 	wrongCount     = regexp.MustCompile(`^(accepts|requires) `)
 )
 
-// helpful words what cobra says of a wrong command line for people, with what was perhaps meant, or where it is told.
+// helpful rewords cobra's error for a wrong command line, with the likely correction, or where to find it.
 func helpful(cmd *cobra.Command, err error) error {
 	if err == nil {
 		return nil
@@ -197,7 +198,7 @@ func helpful(cmd *cobra.Command, err error) error {
 	return err
 }
 
-// reworded is nil for what is no fault of the command line.
+// reworded returns nil for an error that is not the command line's fault.
 func reworded(cmd *cobra.Command, err error) error {
 	if words := unknownCommand.FindStringSubmatch(err.Error()); words != nil {
 		return unknown(cmd, words[1])
@@ -217,10 +218,10 @@ func reworded(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w; `%s --help` lists all", err, cmd.CommandPath())
 	}
 	if bad, is := errors.AsType[*pflag.InvalidValueError](err); is {
-		if better := app.FlagError(err); better != err { //nolint:errorlint // it is the same one, or another
+		if better := app.FlagError(err); better != err { //nolint:errorlint // the same error, or a better one
 			return better
 		}
-		// Without the words of Go's parsers.
+		// Drop the words of Go's parsers.
 		said := map[string]string{
 			"int": "must be a whole number", "uint": "must be a whole number, 0 or more", "uint64": "must be a whole number, 0 or more",
 			"duration": "must be a time with its unit, such as 30s, 5m or 24h", "bool": "must be true or false", "float64": "must be a number",
@@ -252,7 +253,7 @@ func unknown(cmd *cobra.Command, word string) error {
 
 const helpWidth = 100
 
-// moreOptions ends the help of commands that take the options of Flowjet.
+// moreOptions ends the help of commands with Flowjet's options.
 const moreOptions = "Each flag can also be set by the environment variable in parentheses, or in the file of --config. `flowjet help options` lists " +
 	"all options."
 
@@ -289,7 +290,7 @@ func wrapped(text string, width int) string {
 	return strings.Join(paragraphs, "\n\n")
 }
 
-// newOptionsTopic is the help topic that lists all options.
+// newOptionsTopic returns the help topic that lists all options.
 func newOptionsTopic() *cobra.Command {
 	return &cobra.Command{
 		Use: "options", Short: "All options of the commands that run Flowjet and of those over NATS",
@@ -299,7 +300,7 @@ func newOptionsTopic() *cobra.Command {
 	}
 }
 
-// newMan is for packages: `make man` calls it.
+// newMan returns the command that writes manual pages, for packages: `make man` calls it.
 func newMan() *cobra.Command {
 	return &cobra.Command{
 		Use: "man FOLDER", Short: "Write a man page for each command",
@@ -311,7 +312,7 @@ func newMan() *cobra.Command {
 			}
 			root := cmd.Root()
 			root.DisableAutoGenTag = true
-			// The day is not today's, so that the same source gives the same pages.
+			// The date is fixed, so that the same source gives the same pages.
 			day := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 			header := doc.GenManHeader{Section: "1", Source: "Flowjet", Manual: "Flowjet", Date: &day}
 			if err := doc.GenManTree(root, &header, args[0]); err != nil {

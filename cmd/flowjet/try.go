@@ -77,7 +77,7 @@ func runCluster(ctx context.Context, options clusterOptions) error {
 	return errors.Join(cluster.Run(ctx, config), config.Network.Close())
 }
 
-// network makes the namespaces, nil where there are to be none.
+// network makes the namespaces, or returns nil if none are wanted.
 func (o clusterOptions) network(ctx context.Context) (*cluster.Network, error) {
 	switch o.namespaces {
 	case "no":

@@ -17,12 +17,12 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// stopWithin bounds how long Ctrl-C takes where something does not end: less than the 15 s for which systemd waits. What ends
-// takes tenths of a second, but seconds on a machine that is busy with other things.
+// stopWithin bounds how long Ctrl-C takes if a part does not end: less than the 15 s for which systemd waits. Parts end
+// within tenths of a second, but take seconds on a busy machine.
 const stopWithin = 10 * time.Second
 
-// newRunners are the commands that run every part in one process, or one part in a process of its own, as many of each on as many
-// hosts as wanted.
+// newRunners returns the commands that run every part in one process, or one part in a process of its own, as many of each
+// on as many hosts as wanted.
 func newRunners() []*cobra.Command {
 	nats := newRunner("nats", "Run a NATS server, alone or in a cluster", "Run the NATS server that Flowjet embeds, alone or with --nats-routes in a cluster.",
 		"flowjet nats --config /etc/flowjet/nats.yaml", only(app.PartNATS))
@@ -93,7 +93,7 @@ func runParts(ctx context.Context, config app.Config, parts []app.Part, read fun
 	return errors.Join(failed, flowjet.Stop(stopping))
 }
 
-// serve returns when ctx ends, or with the reason why the app cannot go on.
+// serve returns when ctx ends, or with the reason why the app cannot continue.
 func serve(ctx context.Context, flowjet *app.App, reload func(), hangups <-chan os.Signal) error {
 	for {
 		select {
@@ -109,7 +109,7 @@ func serve(ctx context.Context, flowjet *app.App, reload func(), hangups <-chan 
 	}
 }
 
-// reload leaves everything as it is where the new configuration has faults.
+// reload changes nothing if the new configuration has errors.
 func reload(flowjet *app.App, read func() (app.Config, error), log app.Log) {
 	systemd.Reloading()
 	defer systemd.Ready("running")
