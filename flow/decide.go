@@ -70,7 +70,7 @@ func Decide(in Input, outcome Outcome) Decision {
 // Apply carries out a command and decides what follows. A refused command gives a *Refusal and changes nothing.
 func Apply(in Input, command Command) (Decision, error) {
 	p := newPlanner(in)
-	p.inventory.observe()
+	p.inventory.applyFacts()
 	err := p.applier.apply(command)
 	if err == nil && (command.Verb == VerbAddRole || command.Verb == VerbUpdate) {
 		err = checkBulk(p.Service.Body, in.State.Service.Body)
@@ -114,7 +114,7 @@ func (o Postponed) note(p *planner) {
 func (o Spared) note(p *planner) { delete(p.Asked, o.Action.VM) }
 
 func (o Measured) note(p *planner) {
-	p.inventory.observe()
+	p.inventory.applyFacts()
 	if state := p.Service.State(); !p.now.Before(o.Measures.Until) || state != spec.ServiceRunning && state != spec.ServiceWarning {
 		return
 	}

@@ -20,15 +20,15 @@ func (d deployer) deploy() {
 			progressed = progressed || role.CurrentState() != before
 		}
 	}
-	misfit := slices.IndexFunc(d.Service.Body.Roles, func(role spec.Role) bool { // who wrote it so has to say what is meant
+	invalid := slices.IndexFunc(d.Service.Body.Roles, func(role spec.Role) bool { // another server wrote it; a user has to recover it
 		ends := []spec.RoleState{spec.RoleUndeploying, spec.RoleFailedUndeploying, spec.RoleDone}
 		return slices.Contains(ends, role.CurrentState())
 	})
 	switch {
 	case d.anyRole(spec.RoleFailedDeploying, spec.RoleFailedScaling): // a failed service's role may have been scaled
 		d.to(spec.ServiceFailedDeploying)
-	case misfit >= 0:
-		role := &d.Service.Body.Roles[misfit]
+	case invalid >= 0:
+		role := &d.Service.Body.Roles[invalid]
 		d.log("E", "Role %s : it is %s, which is not possible in a service that is being deployed", role.Name, role.CurrentState())
 		d.to(spec.ServiceFailedDeploying)
 	case d.Service.State() == spec.ServiceHold && (d.anyRole(spec.RoleDeploying) || d.everyRole(spec.RoleRunning, spec.RoleWarning)):
@@ -40,7 +40,7 @@ func (d deployer) deploy() {
 			d.to(spec.ServiceHold)
 		}
 	case slices.ContainsFunc(d.Service.Body.Roles, func(role spec.Role) bool { return d.holdsBack(&role) }):
-		// It waits for its parents to be ready again.
+		// It waits until its parents are ready again.
 	case d.everyRole(spec.RolePending, spec.RoleRunning, spec.RoleWarning, spec.RoleHold):
 		d.log("E", "Roles that wait for each other, or for parents that do not exist, cannot be deployed: %s", d.pendingRoles())
 		d.to(spec.ServiceFailedDeploying)
@@ -100,7 +100,7 @@ func (d deployer) deployRole(role *spec.Role) {
 	}
 }
 
-// parentsAre reports whether all the roles that the role waits for are in one of the states.
+// parentsAre reports whether all roles for which the role waits are in one of the states.
 func (d deployer) parentsAre(role *spec.Role, states ...spec.RoleState) bool {
 	if d.Service.Body.Deployment != spec.DeploymentStraight {
 		return true
@@ -116,8 +116,8 @@ func (d deployer) parentsAre(role *spec.Role, states ...spec.RoleState) bool {
 	return true
 }
 
-// ready reports whether the VMs of a role run and are READY, where there is a gate: those
-// that were may have been stopped or have taken it back since.
+// ready reports whether the VMs of a role run and, behind a gate, are READY: since then they may have been stopped or have taken READY
+// back.
 func (d deployer) ready(role *spec.Role) bool {
 	if !flag(d.Service.Body.ReadyStatusGate) {
 		return true
@@ -129,7 +129,7 @@ func (d deployer) ready(role *spec.Role) bool {
 	})
 }
 
-// holdsBack reports whether a role that is up is not ready, and another waits for that.
+// holdsBack reports whether a role that is up is not ready, and another role waits for that.
 func (d deployer) holdsBack(parent *spec.Role) bool {
 	if d.Service.Body.Deployment != spec.DeploymentStraight || d.ready(parent) || parent.CurrentState() != spec.RoleRunning && parent.CurrentState() != spec.RoleWarning {
 		return false
@@ -150,7 +150,7 @@ func (d deployer) start(role *spec.Role) {
 	}
 }
 
-// arrive takes the role on when all its VMs have come, or one has failed.
+// arrive takes the role to its next state when all its VMs have come, or to failure when one has failed.
 func (d deployer) arrive(role *spec.Role, arrived spec.RoleState) {
 	isMissing := func(node spec.Node) bool {
 		vm, known := d.facts[node.DeployID]
@@ -162,7 +162,7 @@ func (d deployer) arrive(role *spec.Role, arrived spec.RoleState) {
 	}
 }
 
-// made reports whether all VMs of a role have been made. Where one has failed, and nobody gets it out of that, the role fails.
+// made reports whether all VMs of a role have been made. If one has failed, and nothing is under way to recover it, the role fails.
 func (d deployer) made(role *spec.Role) bool {
 	if d.inventory.intended(role) > 0 || role.IsRouter() && role.VRouterID == nil {
 		return false
@@ -170,7 +170,7 @@ func (d deployer) made(role *spec.Role) bool {
 	for _, node := range role.Nodes {
 		vm := d.facts[node.DeployID]
 		asked := d.Asked[vm.ID]
-		retrying := asked.Action == callRetry && (asked.Refused || d.now.Before(asked.At.Add(d.settings.Look))) // oned had no time to do so
+		retrying := asked.Action == callRetry && (asked.Refused || d.now.Before(asked.At.Add(d.settings.Look))) // oned has had no time for it
 		if vm.Failed() && !retrying && !d.Stays[vm.ID].Failing && !d.mended[vm.ID] {
 			d.failRole(role, fmt.Sprintf("VM %d is in %s", vm.ID, vm.StateText()))
 			return false
@@ -179,8 +179,8 @@ func (d deployer) made(role *spec.Role) bool {
 	return true
 }
 
-// come reports whether a role need not wait longer for the VM. Behind a ready gate one that was stopped before it was
-// ready has not come. A role that scales does not wait for a host to come back: it has been running without it before.
+// come reports whether a role need not wait longer for the VM. Behind a ready gate a VM that was stopped before it was ready has not come.
+// A role that scales does not wait for a host to come back: it has been running without it before.
 func (d deployer) come(role *spec.Role, vm one.VM) bool {
 	if vm.Running() || vm.Arrived() {
 		return vm.Ready || !flag(d.Service.Body.ReadyStatusGate)
@@ -188,7 +188,7 @@ func (d deployer) come(role *spec.Role, vm one.VM) bool {
 	return role.CurrentState() == spec.RoleScaling && vm.Lost()
 }
 
-// prepare gives every role the attributes that a looked-at role has.
+// prepare gives every role the attributes that a role has once a worker has handled it.
 func (d deployer) prepare() {
 	for role := range d.Service.Body.EachRole() {
 		if role.Nodes == nil {
@@ -207,9 +207,9 @@ func (d deployer) prepare() {
 	}
 }
 
-// putRight takes a running service that another server has left with roles which are not running to where they are seen
-// to. It reports whether the service's state changed.
-func (d deployer) putRight() bool {
+// repair repairs a running service that another server has left with roles which are not running: it takes the service to the state that
+// handles them. It reports whether the service's state changed.
+func (d deployer) repair() bool {
 	next := d.Service.State()
 	for role := range d.Service.Body.EachRole() {
 		switch role.CurrentState() {
@@ -232,8 +232,8 @@ func (d deployer) putRight() bool {
 	return true
 }
 
-// holds reports whether the role's VMs are created on hold: because of the role, of
-// its service or, with the strategy straight, of a role that it waits for.
+// holds reports whether the role's VMs are created on hold: because of the role, of its service or, with the strategy straight, of a role
+// for which it waits.
 func (d deployer) holds(role *spec.Role) bool {
 	return flag(d.Service.Body.OnHold) || flag(role.OnHold) || d.dependencies().holding[role.Name]
 }
@@ -257,29 +257,29 @@ func (d deployer) hold(role *spec.Role) {
 	}
 }
 
-// dependencies are which roles wait for which, by their names and places.
+// dependencies are which roles wait for which, by their names and indexes.
 type dependencies struct {
-	// parents are -1 for one that does not exist.
+	// parents are -1 for a role that does not exist.
 	parents, children map[string][]int
-	// holding are the roles that are on hold, or wait for one that is.
+	// holding are the roles that are on hold, or wait for such a role.
 	holding map[string]bool
 }
 
-// dependencies are those of the roles in this step, looked up once: there may be hundreds of thousands.
+// dependencies returns the dependencies of the roles, computed once in a step: there may be hundreds of thousands.
 func (p *planner) dependencies() *dependencies {
 	if p.waiting != nil {
 		return p.waiting
 	}
 	d := &dependencies{parents: map[string][]int{}, children: map[string][]int{}, holding: map[string]bool{}}
 	p.waiting = d
-	places := map[string]int{}
+	indexes := map[string]int{}
 	for i, role := range p.Service.Body.Roles {
-		places[role.Name] = i
+		indexes[role.Name] = i
 	}
-	var holding []int // a role that is on hold, and with the strategy straight those that wait for it
+	var holding []int // roles on hold, and with the strategy straight those that wait for them
 	for i, role := range p.Service.Body.Roles {
 		for _, parent := range role.Parents {
-			at, exists := places[parent]
+			at, exists := indexes[parent]
 			if !exists {
 				at = -1
 			}

@@ -40,7 +40,7 @@ func TestDocumentedTemplates(t *testing.T) {
 			}
 			state := flow.State{Service: spec.Service{ID: 1, Body: body}}
 			for _, note := range flow.Explain(state, nil, now).Notes {
-				if note.Kind == flow.FoundUnread {
+				if note.Kind == flow.FoundIgnored {
 					t.Error(note.Message)
 				}
 			}

@@ -57,7 +57,7 @@ func Explain(state State, facts Facts, now time.Time) Explanation {
 		}
 	}
 	for _, attribute := range template.Ignored(e.Service.Body) {
-		e.note(Finding{Kind: FoundUnread, Role: attribute.Role, Name: attribute.Path, Said: attribute.Meant})
+		e.note(Finding{Kind: FoundIgnored, Role: attribute.Role, Name: attribute.Path, Said: attribute.Meant})
 	}
 	out := Explanation{State: state.Service.State(), Failed: e.written(e.failed), Waits: e.written(e.waits), Notes: e.written(e.notes)}
 	out.Next = e.advice()

@@ -42,7 +42,7 @@ const (
 	FoundRetry           FindingKind = "retry"              // a call that oned has refused and that is made again
 	FoundDeadline        FindingKind = "deadline"           // one that runs: for State, after which Action happens
 	FoundDocument        FindingKind = "document_to_delete" // the last thing that is
-	FoundUnread          FindingKind = "attribute_unread"   // an attribute of the document that nobody reads: Name is its path
+	FoundIgnored         FindingKind = "attribute_unread"   // an attribute of the document that nobody reads: Name is its path
 	FoundInputs          FindingKind = "inputs_waiting"     // inputs that are not handled yet
 	FoundNoWorker        FindingKind = "no_worker"          // nobody is there who could handle them
 	FoundDead            FindingKind = "dead_letter"        // an input of the service that could not be handled, and is kept
@@ -132,7 +132,7 @@ var plainTexts = map[FindingKind]string{
 func (f Finding) text(now time.Time) string {
 	text := plainTexts[f.Kind]
 	switch f.Kind {
-	case FoundUnread:
+	case FoundIgnored:
 		if text = "the attribute $NAME is unknown and ignored"; f.Said != "" {
 			text += "; was $SAID meant?"
 		}

@@ -16,10 +16,10 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
-// maxIntents is how many VMs of a role are decided on at once, so that the stored state stays small.
+// maxIntents is how many VMs of a role are planned at once, so that the stored state stays small.
 const maxIntents = 100
 
-// Intent is a VM that was decided on, stored from before it is created until it is known or was refused.
+// Intent is a planned VM, stored from before it is created until it is known or was refused.
 type Intent struct {
 	// Key is unique for all time; the VM carries it as FLOWJET_KEY.
 	Key        string `json:"key"`
@@ -28,17 +28,16 @@ type Intent struct {
 	Name       string `json:"name"`
 	TemplateID int    `json:"template_id"`
 	Hold       bool   `json:"hold,omitempty"`
-	// Attempts counts the calls whose outcome is unknown: after any, the VM is looked for by its key first.
+	// Attempts counts the calls whose outcome is unknown: after any, the VM is first searched by its key.
 	Attempts int `json:"attempts,omitempty"`
-	// Floor is a VM id that was in use when the intent was decided on: its VM has a higher one. The worker sets it.
+	// Floor is a VM id that was in use when the intent was made: its VM has a higher one. The worker sets it.
 	Floor int `json:"floor,omitempty"`
-	// Remade counts the VMs that did not come and in whose place this one is made.
+	// Remade counts the VMs that did not come and that this one replaces.
 	Remade int `json:"remade,omitempty"`
 }
 
-// observe brings the state up to the facts: VMs that were decided on become
-// nodes, VMs that are gone cease to be, VMs that nobody wants are ended.
-func (v inventory) observe() {
+// applyFacts brings the state up to the facts: planned VMs become nodes, VMs that are gone are removed, orphans are ended.
+func (v inventory) applyFacts() {
 	lost, kept, isNode := make([]int, len(v.Service.Body.Roles)), make([]int, len(v.Service.Body.Roles)), make(map[int]bool, len(v.facts))
 	for i := range v.Service.Body.Roles {
 		role := &v.Service.Body.Roles[i]
@@ -84,9 +83,9 @@ func (v inventory) observe() {
 	}
 }
 
-// adopt makes a node of a VM that is none: of one that an intent stands for, or, where the intents were lost, of one that a role lacks. A
-// second VM with the same key, or one that no role has room for, is a call that took effect after it had been given up: it is ended before
-// anybody uses it. Of two that are seen together the younger is ended, since VMs are looked at in the order of their ids.
+// adopt makes a node of a VM that is none: of a planned one or, if the intents were lost, of one that a role lacks. A second VM with the
+// same key, or one for which no role has room, is from a call that took effect after it had been given up: it is ended before it is used.
+// If both are found together the younger is ended, since VMs are handled in the order of their ids.
 func (v inventory) adopt(vm one.VM) {
 	if vm.Key == "" || vm.Service != v.Service.ID {
 		return
@@ -103,18 +102,18 @@ func (v inventory) adopt(vm one.VM) {
 	}
 	role := v.Service.Role(vm.Role)
 	hasKey := func(n spec.Node) bool { return v.facts[n.DeployID].Key == vm.Key }
-	// Before the keys of all nodes are known nobody can tell a VM that the role lacks from one that it has twice.
+	// Before the keys of all nodes are known, a VM that the role lacks cannot be told from a second one.
 	isUnknown := func(n spec.Node) bool { _, known := v.facts[n.DeployID]; return !known }
 	switch {
 	case vm.Ending():
 	case v.Asked[vm.ID].Action != "" || role == nil || !v.growing(role) || v.missing(role) <= 0 || slices.ContainsFunc(role.Nodes, hasKey):
-		v.endStray(vm)
+		v.endOrphan(vm)
 	case !slices.ContainsFunc(role.Nodes, isUnknown):
 		v.addNode(role, vm)
 	}
 }
 
-func (v inventory) endStray(vm one.VM) {
+func (v inventory) endOrphan(vm one.VM) {
 	if vm.Ending() || v.Stays[vm.ID].Failing {
 		return
 	}
@@ -128,17 +127,17 @@ func (v inventory) endStray(vm one.VM) {
 
 func (v inventory) addNode(role *spec.Role, vm one.VM) {
 	if role == nil {
-		v.endStray(vm)
+		v.endOrphan(vm)
 		return
 	}
-	role.Nodes = append(role.Nodes, spec.NewNode(vm)) // observe sorts them
+	role.Nodes = append(role.Nodes, spec.NewNode(vm)) // applyFacts sorts them
 	v.changes = append(v.changes, Change{Kind: "vm", VM: &vm.ID, Role: role.Name, New: "created"})
 }
 
-// followLoss: where fewer VMs are left than the role should have, somebody else ended them, and the cardinality
-// follows, unless the role deploys or scales: who has just asked for so many VMs gets them. As many as it is to have are made
-// again at most, should they go on to end. A role that grows or is being healed may lack more than were lost just now. The end of
-// VMs that are meant to end, or of those of a role that failed to come, changes nothing.
+// followLoss handles lost VMs. If fewer are left than the role should have, they were ended from outside, and the cardinality follows,
+// unless the role deploys or scales: a cardinality that was just asked for is reached. At most that many VMs are made again, should they
+// keep ending. A role that grows or is being healed may lack more than were lost just now. The end of VMs that are meant to end, or of
+// those of a role that failed to come, changes nothing.
 func (v inventory) followLoss(role *spec.Role, lost int) {
 	leaving, asked := v.undeployer.ending(), ""
 	switch role.CurrentState() {
@@ -174,7 +173,7 @@ func (v inventory) followLoss(role *spec.Role, lost int) {
 	}
 }
 
-// growing reports whether the role may be given VMs.
+// growing reports whether the role may get VMs.
 func (v inventory) growing(role *spec.Role) bool {
 	switch role.CurrentState() {
 	case spec.RoleDeploying, spec.RoleFailedDeploying, spec.RoleHold, spec.RoleScaling, spec.RoleFailedScaling:
@@ -186,7 +185,7 @@ func (v inventory) growing(role *spec.Role) bool {
 	return false
 }
 
-// intended counts the role's VMs that are decided on but not there.
+// intended counts the role's VMs that are planned but not there.
 func (v inventory) intended(role *spec.Role) int {
 	count := 0
 	for _, intent := range v.Intents {
@@ -197,7 +196,7 @@ func (v inventory) intended(role *spec.Role) int {
 	return count
 }
 
-// missing is how many VMs the role lacks that are not decided on either.
+// missing returns how many VMs the role lacks that are not planned either.
 func (v inventory) missing(role *spec.Role) int {
 	return role.Cardinality - len(role.Nodes) - v.intended(role) - len(v.strangers[role.Name])
 }
@@ -206,7 +205,7 @@ func (v inventory) isNode(vm int) bool {
 	return slices.ContainsFunc(v.Service.Body.Roles, func(role spec.Role) bool { return role.Has(vm) })
 }
 
-// Strangers are the nodes, and the VMs that something was asked of, that are not the service's by the facts.
+// Strangers returns the nodes, and the VMs with requests, that are not the service's by the facts.
 func (s State) Strangers(facts Facts) []int {
 	var strangers []int
 	note := func(id int) {
@@ -229,7 +228,7 @@ func (s State) Strangers(facts Facts) []int {
 // DeadlineRefill is the timer after which roles below their minimum are filled up.
 const DeadlineRefill = "refill"
 
-// fill decides on the VMs that the role lacks and has them created. Its virtual router comes before them.
+// fill plans the VMs that the role lacks and has them created. Its virtual router comes before them.
 func (v inventory) fill(role *spec.Role) {
 	if role.IsRouter() && role.VRouterID == nil {
 		v.requester.act(Action{Kind: ActionCreateRouter, Role: role.Name, Router: *v.routing.router(role.Name)})
@@ -238,7 +237,7 @@ func (v inventory) fill(role *spec.Role) {
 	for range min(v.missing(role), maxIntents-v.intended(role)) {
 		v.Intents = append(v.Intents, v.newIntent(role))
 	}
-	held := false // oned has just not made a VM of the role: the others wait with it
+	held := false // oned has just failed to make a VM of the role: the others wait with it
 	for _, retry := range v.Retries {
 		held = held || retry.Kind == ActionCreateVM && retry.Role == role.Name && v.now.Before(retry.Next)
 	}
@@ -250,7 +249,7 @@ func (v inventory) fill(role *spec.Role) {
 	}
 }
 
-// newIntent takes the role's next ordinal. The time makes the key unique also where a role was removed and added again.
+// newIntent uses the role's next ordinal. The time makes the key unique also if a role was removed and added again.
 func (v inventory) newIntent(role *spec.Role) Intent {
 	v.deployer.start(role)
 	ordinal := v.ordinal(role)
@@ -269,7 +268,7 @@ func (v inventory) newIntent(role *spec.Role) Intent {
 	}
 }
 
-// decided is when an intent was decided on, as its key has it, and now where that cannot be read.
+// decided returns when an intent was made, by its key, or now if that is unreadable.
 func (v inventory) decided(intent Intent) time.Time {
 	at, known := spec.KeyTime(intent.Key, v.Service.ID)
 	if !known || !at.Before(v.now) {
@@ -278,10 +277,10 @@ func (v inventory) decided(intent Intent) time.Time {
 	return at.Truncate(time.Second) // a record may hold thousands
 }
 
-// nameFrom is a name by its template, with the number of a VM if it is one's. Where it would be too long for oned, the
-// longer of the service's and the role's names are abridged in it: the numbers, and what a site has around them, stay.
+// nameFrom returns a name by its template, with a number for a VM. If it would be too long for oned, the longer of the service's and the
+// role's names are abridged in it: the numbers, and a site's text around them, stay.
 func (p *planner) nameFrom(template string, role *spec.Role, number string) string {
-	const shortest = 16 // what is too long even then is the template, and oned refuses it
+	const shortest = 16 // a name that is still too long is the template's fault: oned refuses it
 	for most := spec.MaxName; ; most-- {
 		name := strings.NewReplacer(
 			"$SERVICE_ID", strconv.Itoa(p.Service.ID), "$SERVICE_NAME", abridge(p.Service.Body.Name, most),
@@ -293,7 +292,7 @@ func (p *planner) nameFrom(template string, role *spec.Role, number string) stri
 	}
 }
 
-// abridge cuts a name to so many bytes between two characters. A checksum at its end tells it from others that begin alike.
+// abridge cuts a name to so many bytes, between two characters. A checksum at its end distinguishes it from others with the same beginning.
 func abridge(name string, most int) string {
 	if len(name) <= most {
 		return name
@@ -306,8 +305,8 @@ func abridge(name string, most int) string {
 	return name[:end] + sum
 }
 
-// ordinal is what the role's next VM gets. For a virtual router's role it is
-// never less than what its document shows, should the record have been lost.
+// ordinal returns the ordinal of the role's next VM. For a virtual router's role it is never less than what its document shows, should the
+// record have been lost.
 func (v inventory) ordinal(role *spec.Role) int {
 	ordinal := 0
 	if role.LastVMName != nil {
@@ -319,8 +318,8 @@ func (v inventory) ordinal(role *spec.Role) int {
 	return ordinal
 }
 
-// refill brings roles that have come below their minimum back to it, without a cooldown, one interval of the autoscaler
-// after it was seen: whoever removed VMs on purpose has the time to say so.
+// refill fills roles below their minimum up again, without a cooldown, one interval of the autoscaler after it was noticed: a user who
+// removed VMs on purpose has the time to scale the role.
 func (v inventory) refill() {
 	var below []*spec.Role
 	for role := range v.Service.Body.EachRole() {
@@ -342,7 +341,7 @@ func (v inventory) refill() {
 	}
 }
 
-// refuseIntent gives up an intent that oned refused, with those of its role that no call was made for.
+// refuseIntent gives up an intent that oned refused, and those of its role for which no call was made.
 func (v inventory) refuseIntent(refused Intent, message string) {
 	v.Intents = slices.DeleteFunc(v.Intents, func(i Intent) bool {
 		return i.Key == refused.Key || i.Role == refused.Role && i.Attempts == 0
@@ -355,7 +354,7 @@ func (v inventory) refuseIntent(refused Intent, message string) {
 	switch role.CurrentState() {
 	case spec.RoleDeploying, spec.RoleHold, spec.RoleScaling:
 		v.failRole(role, reason)
-	case spec.RoleRunning, spec.RoleWarning: // it was to replace another
+	case spec.RoleRunning, spec.RoleWarning: // it should have replaced another VM
 		v.log("E", "Role %s : %s", role.Name, reason)
 		heal := v.Heals[role.Name]
 		heal.Since = maps.Clone(heal.Since)

@@ -33,21 +33,21 @@ type planner struct {
 	changes  []Change
 	// strangers are the nodes of each role whose VMs are not the service's.
 	strangers map[string][]spec.Node
-	// mended are VMs in trouble whose healing is under way or to come.
+	// mended are VMs in trouble whose healing is under way or still due.
 	mended map[int]bool
 	// gated are the VMs whose role waits for READY=YES, if there is a deadline for that.
 	gated map[int]bool
-	// wanted are the actions, by name, that the last step asked for or waits with; taken are those of the decision, by kind and name.
-	wanted, taken map[string]bool
-	// waiting is what dependencies returns until the next step.
+	// wanted are the actions, by name, that the last step requested or holds back; planned are those of the decision, by kind and name.
+	wanted, planned map[string]bool
+	// waiting caches the result of dependencies until the next step.
 	waiting *dependencies
-	// pending are the deadlines of roles for VMs that no host takes, as far as they were read.
+	// pending caches the roles' deadlines for VMs that no host accepts.
 	pending map[string]time.Duration
 	phases
 }
 
-// newPlanner returns a planner that takes VMs which are not the service's out of what it plans with. Nodes of such VMs
-// stay in the document until their role ends, and nothing is made in their place: a service's VMs are chowned one by one.
+// newPlanner returns a planner that leaves out VMs which are not the service's. Nodes of such VMs stay in the document until their role
+// ends, and are not replaced: a service's VMs are chowned one by one.
 func newPlanner(in Input) *planner {
 	p := &planner{State: in.State, facts: in.Facts, now: in.Now, settings: in.Settings}
 	p.Service.Body.Roles, p.Service.Body.Log = slices.Clone(p.Service.Body.Roles), slices.Clone(p.Service.Body.Log)
@@ -93,17 +93,17 @@ func newPlanner(in Input) *planner {
 // phases are the parts of a planner, one for each phase of a service's life and for each kind of thing that a service
 // has. They work on the planner's draft of the state and call each other through it.
 type phases struct {
-	applier    applier    // carries out what users ask for
-	inventory  inventory  // takes up what is seen of VMs, and decides on those that a role lacks
-	requester  requester  // asks VMs to end, to run again or to be released, and makes calls again that oned has not carried out
+	applier    applier    // carries out commands
+	inventory  inventory  // updates the state by the facts about VMs, and plans those that a role lacks
+	requester  requester  // asks VMs to end, to run again or to be released, and retries calls that oned has not carried out
 	deployer   deployer   // brings roles to RUNNING, or keeps them on hold
 	scaler     scaler     // brings roles to another cardinality, also by their policies
-	watcher    watcher    // looks after a service that runs, and heals roles whose VMs fail
-	undeployer undeployer // ends roles, and takes one out of a service
+	watcher    watcher    // watches a running service, and heals roles whose VMs fail
+	undeployer undeployer // ends roles, and removes one from a service
 	networker  networker  // makes and removes the service's own virtual networks
 	routing    routing    // makes and removes virtual routers
-	tracker    tracker    // follows for how long VMs stay in passing states, and recovers those that do not leave one
-	limiter    limiter    // holds services and roles to their deadlines
+	tracker    tracker    // tracks how long VMs stay in passing states, and recovers those that do not leave one
+	limiter    limiter    // enforces the deadlines of services and roles
 }
 
 type (
@@ -120,9 +120,8 @@ type (
 	limiter    struct{ *planner }
 )
 
-// decision is what has been decided, without actions for an intent or a virtual router that a later step has dropped.
-// A service's transition into trouble says by itself what is wrong: the reasons of the roles that came into trouble with
-// it, or else the errors that the decision wrote into the log.
+// decision returns the decision, without actions for an intent or a virtual router that a later step has dropped. A service's transition
+// into trouble gets the reasons of the roles that came into trouble with it, or else the errors that the decision wrote into the log.
 func (p *planner) decision() Decision {
 	troubled := func(state string) bool {
 		return state == spec.ServiceWarning.String() || strings.HasPrefix(state, "FAILED_")
@@ -139,7 +138,7 @@ func (p *planner) decision() Decision {
 	for i := range p.changes {
 		change := &p.changes[i]
 		if change.Kind == "service" && change.Reason == "" && (troubled(change.New) || change.New == spec.ServiceUndeploying.String()) {
-			change.Reason = strings.Join(shortened(reasons, maxReasons), "; ") // nothing, where somebody asked for the end
+			change.Reason = strings.Join(shortened(reasons, maxReasons), "; ") // empty if a user asked for the end
 		}
 	}
 	for role := range p.Service.Body.EachRole() {
@@ -163,13 +162,13 @@ func (p *planner) decision() Decision {
 	return Decision{State: p.State, Actions: p.actions, Changes: p.changes}
 }
 
-// made are the nodes that name the service in their user templates, or are known to have done so. Only who may manage a VM
-// can write that, so a document alone makes no VM the service's. One that is not a node any more is forgotten.
+// made returns the nodes that name the service in their user templates, or are known to have done so. Writing that needs the right to
+// manage the VM, so a document alone makes no VM the service's. A VM that is not a node any more is dropped.
 func (p *planner) made() spec.VMs {
 	var ids []int
 	for _, role := range p.Service.Body.Roles {
 		for _, node := range role.Nodes {
-			vm, known := p.facts[node.DeployID] // a stranger is none of the facts
+			vm, known := p.facts[node.DeployID] // the facts have no strangers
 			if p.Service.Made.Has(node.DeployID) || known && !vm.Gone() && vm.Service == p.Service.ID {
 				ids = append(ids, node.DeployID)
 			}
@@ -180,7 +179,7 @@ func (p *planner) made() spec.VMs {
 
 // settle makes every step that is due, then sets the deadlines.
 func (p *planner) settle() {
-	p.inventory.observe()
+	p.inventory.applyFacts()
 	p.tracker.followStays()
 	p.limiter.followWaits()
 	p.tracker.recoverStays()
@@ -189,7 +188,7 @@ func (p *planner) settle() {
 		before := p.Service.State()
 		delete(p.Deadlines, DeadlineHeal)
 		p.wanted, p.waiting = nil, nil
-		if p.limiter.hold(); p.Service.State() == before {
+		if p.limiter.enforce(); p.Service.State() == before {
 			p.step()
 		}
 		if p.Service.State() != before {
@@ -231,7 +230,7 @@ func (p *planner) step() {
 	}
 }
 
-// to takes the service along its table of transitions.
+// to makes a transition of the service, which its table must allow.
 func (p *planner) to(next spec.ServiceState) {
 	old := p.Service.State()
 	if !old.CanBecome(next) {
@@ -240,7 +239,7 @@ func (p *planner) to(next spec.ServiceState) {
 	p.Service.Body.State = &next
 	p.entered = true
 	delete(p.Deadlines, DeadlineLook)
-	if next.Failed() { // it waits for somebody to recover it, and not for its VMs; others are still asked to end
+	if next.Failed() { // it waits for a user to recover it, and not for its VMs; orphans are still asked to end
 		for _, role := range p.Service.Body.Roles {
 			for _, node := range role.Nodes {
 				delete(p.Asked, node.DeployID)
@@ -289,7 +288,7 @@ func (p *planner) anyRole(states ...spec.RoleState) bool {
 	return slices.ContainsFunc(p.Service.Body.Roles, func(r spec.Role) bool { return slices.Contains(states, r.CurrentState()) })
 }
 
-// set sets an entry of a map, which is made where it is nil.
+// set sets an entry of a map, which it makes if it is nil.
 func set[K comparable, V any](entries *map[K]V, key K, value V) {
 	if *entries == nil {
 		*entries = map[K]V{}
@@ -299,7 +298,7 @@ func set[K comparable, V any](entries *map[K]V, key K, value V) {
 
 func flag(b *bool) bool { return b != nil && *b }
 
-// setDeadlines names when to look again. One that stands is kept: a stream of events cannot put it off for ever.
+// setDeadlines sets when to decide again. An existing deadline is kept: a stream of events cannot put it off for ever.
 func (p *planner) setDeadlines() {
 	maps.DeleteFunc(p.Deadlines, func(_ string, due time.Time) bool { return !due.After(p.now) })
 	for vm, asked := range p.Asked {
@@ -307,11 +306,11 @@ func (p *planner) setDeadlines() {
 	}
 	delete(p.Deadlines, DeadlineRetry)
 	for name, retry := range p.Retries {
-		next, stands := p.Deadlines[DeadlineRetry]
+		next, has := p.Deadlines[DeadlineRetry]
 		switch {
-		case !p.wanted[name]: // the call is not wanted any more
+		case !p.wanted[name]: // the call is no longer needed
 			delete(p.Retries, name)
-		case retry.Next.After(p.now) && (!stands || retry.Next.Before(next)):
+		case retry.Next.After(p.now) && (!has || retry.Next.Before(next)):
 			set(&p.Deadlines, DeadlineRetry, retry.Next)
 		}
 	}
@@ -321,29 +320,29 @@ func (p *planner) setDeadlines() {
 		set(&p.Deadlines, DeadlineCooldown, p.CooldownUntil)
 	}
 	runs := state == spec.ServiceRunning || state == spec.ServiceWarning
-	if !runs { // policies are for services that run
+	if !runs { // policies are for running services
 		delete(p.Deadlines, DeadlineRefill)
 	}
 	delete(p.Deadlines, DeadlineSchedule)
 	if due, has := policy.NextSchedule(p.Service, p.now); has && runs {
 		set(&p.Deadlines, DeadlineSchedule, due)
 	}
-	// While waiting or in trouble, and once after coming to rest, in case the last event told an older truth.
-	looksAgain := state.Waiting() || state == spec.ServiceWarning || state == spec.ServiceHold || len(p.Asked) > 0 ||
+	// While waiting or in trouble, and once after coming to rest, in case the last event had older news.
+	checksAgain := state.Waiting() || state == spec.ServiceWarning || state == spec.ServiceHold || len(p.Asked) > 0 ||
 		state == spec.ServiceFailedDeployingNets && p.networker.networksLeft() || p.entered && !state.Failed()
-	_, looks := p.Deadlines[DeadlineLook]
+	_, hasCheck := p.Deadlines[DeadlineLook]
 	switch {
-	case looksAgain && !looks:
-		// Services that wait for nothing which they have asked for take up to twice as long, each its own time: when a host
-		// fails, thousands come into trouble at once, and are not to ask oned all at once from then on. Multiples of the
-		// golden ratio lie evenly, also those of ids that follow each other.
+	case checksAgain && !hasCheck:
+		// Services that wait for nothing they have asked for take up to twice as long, each its own time: when a host fails, thousands come
+		// into trouble at once, and must not ask oned all at once from then on. Multiples of the golden ratio are spread evenly, also those
+		// of consecutive ids.
 		const golden, fractions = 2654435769, 1 << 10
 		look := p.settings.Look
 		if (runs || state == spec.ServiceHold) && len(p.Asked) == 0 {
 			look += look / fractions * time.Duration(uint32(p.Service.ID)*golden>>22) //nolint:gosec // any number will do
 		}
 		set(&p.Deadlines, DeadlineLook, p.now.Add(look))
-	case !looksAgain && !p.entered && state != spec.ServiceRunning:
+	case !checksAgain && !p.entered && state != spec.ServiceRunning:
 		delete(p.Deadlines, DeadlineLook)
 	}
 	p.tracker.setStayDeadline()

@@ -279,8 +279,8 @@ func (r requester) held(name string) bool {
 
 // act adds an action once, unless it waits for its next attempt.
 func (r requester) act(action Action) {
-	if key := string(action.Kind) + action.Name(); !r.taken[key] && !r.held(action.Name()) {
-		set(&r.taken, key, true)
+	if key := string(action.Kind) + action.Name(); !r.planned[key] && !r.held(action.Name()) {
+		set(&r.planned, key, true)
 		r.actions = append(r.actions, action)
 	}
 }

@@ -257,7 +257,7 @@ func (s scaler) victims(role *spec.Role) []spec.Node {
 	}
 	order := policy.VictimOrder(role)
 	slices.SortStableFunc(others, func(a, b spec.Node) int {
-		if first := s.standing(order, a) - s.standing(order, b); first != 0 || order != policy.VictimsNewest {
+		if first := s.keepPriority(order, a) - s.keepPriority(order, b); first != 0 || order != policy.VictimsNewest {
 			return first
 		}
 		return b.DeployID - a.DeployID
@@ -268,8 +268,8 @@ func (s scaler) victims(role *spec.Role) []spec.Node {
 	return chosen
 }
 
-// standing is how much a VM is to be kept.
-func (s scaler) standing(order string, node spec.Node) int {
+// keepPriority returns how important it is to keep a VM.
+func (s scaler) keepPriority(order string, node spec.Node) int {
 	vm, known := s.facts[node.DeployID]
 	switch {
 	case !known:
@@ -370,13 +370,13 @@ func (s scaler) runSchedules() {
 
 // noticeSchedules notes since when the role has its scheduled policies.
 func (s scaler) noticeSchedules(role *spec.Role) {
-	var unseen []int
+	var unset []int
 	for i, each := range policy.Adjustments(role.ScheduledPolicies) {
 		if each.LastEval == 0 {
-			unseen = append(unseen, i)
+			unset = append(unset, i)
 		}
 	}
-	if len(unseen) > 0 {
-		role.ScheduledPolicies = policy.With(role.ScheduledPolicies, unseen, map[string]any{"last_eval": s.now.Unix()})
+	if len(unset) > 0 {
+		role.ScheduledPolicies = policy.With(role.ScheduledPolicies, unset, map[string]any{"last_eval": s.now.Unix()})
 	}
 }

@@ -10,26 +10,26 @@ import (
 	"github.com/flowjet/flowjet/flow/policy"
 )
 
-// Settings are the parts of the configuration that decisions depend on.
+// Settings are the parts of the configuration on which decisions depend.
 type Settings struct {
-	// Cooldown is how long a service waits after scaling where the role does not say.
+	// Cooldown is how long a service waits after scaling unless the role says otherwise.
 	Cooldown time.Duration
-	// ShutdownAction is what a VM is asked when neither its role nor its service says.
+	// ShutdownAction is the action that ends a VM if neither its role nor its service sets one.
 	ShutdownAction string
-	// VMNameTemplate names VMs; it may hold $SERVICE_ID, $SERVICE_NAME, $ROLE_NAME and $VM_NUMBER.
+	// VMNameTemplate names VMs; it may contain $SERVICE_ID, $SERVICE_NAME, $ROLE_NAME and $VM_NUMBER.
 	VMNameTemplate string
-	// VRNameTemplate names virtual routers; it may hold what VMNameTemplate may but $VM_NUMBER.
+	// VRNameTemplate names virtual routers; it may contain the same variables except $VM_NUMBER.
 	VRNameTemplate string
-	// Look is after how long a waiting service is looked at again with fresh facts, and how long a
-	// request to a VM may take before it is repeated.
+	// Look is how long a waiting service may go without a check with fresh facts, and how long a request to a VM may take before it is
+	// repeated.
 	Look time.Duration
-	// AutoscalerInterval is how often elasticity policies are evaluated. Roles below their minimum are filled up after as long.
+	// AutoscalerInterval is how often elasticity policies are evaluated. Roles below their minimum are filled up after the same time.
 	AutoscalerInterval time.Duration
-	// RetryFor is for how long a call is made again that oned refuses for a reason that may pass, while it answers others.
+	// RetryFor is how long a call is retried that oned refuses for a reason that may pass, while it answers other calls.
 	RetryFor time.Duration
-	// Deadlines are those of services that do not say.
+	// Deadlines are the defaults for services.
 	Deadlines policy.Deadlines
-	// VMDeadlines are for how long a VM may stay in a state that it should leave by itself.
+	// VMDeadlines limit how long a VM may stay in a state that it should leave by itself.
 	VMDeadlines VMDeadlines
 }
 
@@ -40,7 +40,7 @@ const (
 	defaultRouterName         = "$ROLE_NAME(service_$SERVICE_ID)"
 )
 
-// DefaultSettings are those of a configuration that says nothing.
+// DefaultSettings returns the settings of an empty configuration.
 func DefaultSettings() Settings {
 	return Settings{
 		Cooldown: 300 * time.Second, ShutdownAction: "terminate",
@@ -49,22 +49,22 @@ func DefaultSettings() Settings {
 	}
 }
 
-// VMDeadlines are for how long a VM that a service waits for may stay in a state which
-// it should leave by itself, by what oned does with it; 0 is for any length of time.
+// VMDeadlines limit how long a VM that a service waits for may stay in a state which it should leave by itself, by what oned does with it;
+// 0 means no limit.
 type VMDeadlines struct {
 	Ready    time.Duration // behind a ready gate, until READY=YES
 	Prolog   time.Duration // the copying of images before a start
 	Boot     time.Duration // the start
 	Shutdown time.Duration // the end of a guest
 	Epilog   time.Duration // the copying of images after the end
-	Other    time.Duration // all that is done to a VM otherwise
+	Other    time.Duration // everything else that is done to a VM
 	Network  time.Duration // the making or deleting of a virtual network
 	// LeaderChange is for a VM that was on its way when the zone's leader changed: the drivers'
 	// answers are lost with the process. It counts from the change.
 	LeaderChange time.Duration
 }
 
-// DefaultVMDeadlines are those of a configuration that says nothing.
+// DefaultVMDeadlines returns the deadlines of an empty configuration.
 func DefaultVMDeadlines() VMDeadlines {
 	return VMDeadlines{
 		Prolog: time.Hour, Boot: 10 * time.Minute, Shutdown: 10 * time.Minute, Epilog: time.Hour, Other: 2 * time.Hour, Network: 10 * time.Minute,
@@ -72,7 +72,7 @@ func DefaultVMDeadlines() VMDeadlines {
 	}
 }
 
-// ParseVMDeadlines reads deadlines as a configuration has them, such as boot=10m; those that it does not name are the default ones.
+// ParseVMDeadlines parses the deadlines of a configuration, such as boot=10m; those that it does not name are the defaults.
 func ParseVMDeadlines(list []string) (VMDeadlines, error) {
 	parsed := DefaultVMDeadlines()
 	known := map[string]*time.Duration{

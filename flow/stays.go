@@ -282,12 +282,12 @@ func (t tracker) setStayDeadline() {
 			note(stay.Due)
 		}
 	}
-	look, looks := t.Deadlines[DeadlineLook]
-	standing, stands := t.Deadlines[DeadlineStay]
+	check, checks := t.Deadlines[DeadlineLook]
+	current, has := t.Deadlines[DeadlineStay]
 	switch {
-	case next.IsZero() || looks && !next.Before(look):
+	case next.IsZero() || checks && !next.Before(check):
 		delete(t.Deadlines, DeadlineStay)
-	case !stands || next.Before(standing):
+	case !has || next.Before(current):
 		set(&t.Deadlines, DeadlineStay, next)
 	}
 }
@@ -389,21 +389,21 @@ func (t tracker) unstick(role *spec.Role, vm one.VM, ends bool) (failure string)
 		return reason + " and has not reported READY=YES"
 	case ends && vm.Stage() == one.StageShutdown && asked == "terminate":
 		t.requester.ask(vm, "terminate-hard", role.Name)
-		t.tellStay(role, vm, "terminated", reason+" and is terminated with terminate-hard")
+		t.recordStay(role, vm, "terminated", reason+" and is terminated with terminate-hard")
 	case mending(vm) != "" && !tried && (!ends || vm.Stage() == one.StageEpilog || vm.Stage() == one.StageOther):
 		stay.Retried, stay.Failing, stay.Retries = true, mending(vm) == callFail, 0
 		t.requester.act(Action{Kind: ActionRecoverVM, VM: vm.ID, Call: mending(vm), Role: role.Name})
-		t.tellStay(role, vm, "retried", reason+" and is retried")
+		t.recordStay(role, vm, "retried", reason+" and is retried")
 	case ends && asked != callDelete:
 		t.requester.ask(vm, callDelete, role.Name)
-		t.tellStay(role, vm, "terminated", reason+" and is deleted")
+		t.recordStay(role, vm, "terminated", reason+" and is deleted")
 	case !ends && t.remakes(role, vm, stay):
 		role.Nodes = slices.DeleteFunc(role.Nodes, func(n spec.Node) bool { return n.DeployID == vm.ID })
 		t.requester.ask(vm, callDelete, role.Name)
 		intent := t.inventory.newIntent(role)
 		intent.Remade = stay.Remade + 1
 		t.Intents = append(t.Intents, intent)
-		t.tellStay(role, vm, "replaced", reason+" and is replaced")
+		t.recordStay(role, vm, "replaced", reason+" and is replaced")
 	default:
 		return reason + stay.history()
 	}
@@ -420,7 +420,7 @@ func (t tracker) remakes(role *spec.Role, vm one.VM, stay Stay) bool {
 	return grows && vm.IsNew() && !role.IsRouter() && stay.Remade < maxRemade
 }
 
-func (t tracker) tellStay(role *spec.Role, vm one.VM, what, reason string) {
+func (t tracker) recordStay(role *spec.Role, vm one.VM, what, reason string) {
 	t.log("I", "Role %s : %s", role.Name, reason)
 	t.changes = append(t.changes, Change{Kind: "vm", VM: new(vm.ID), Role: role.Name, New: what, Reason: reason})
 }

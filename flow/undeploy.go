@@ -26,7 +26,7 @@ func (u undeployer) undeploy() {
 		if progressed || u.anyRole(spec.RoleUndeploying, spec.RoleFailedUndeploying) || u.everyRole(spec.RoleDone) {
 			continue
 		}
-		// Every role waits for another, which other servers took, and the last one begins.
+		// Every role waits for another, which other servers accepted: the last one begins.
 		for i := len(u.Service.Body.Roles) - 1; !progressed; i-- {
 			if role := &u.Service.Body.Roles[i]; role.CurrentState() != spec.RoleDone {
 				u.beginEnd(role)
@@ -37,7 +37,7 @@ func (u undeployer) undeploy() {
 	switch {
 	case u.anyRole(spec.RoleFailedUndeploying):
 		u.to(spec.ServiceFailedUndeploying)
-	case !u.everyRole(spec.RoleDone) || u.straysLeft():
+	case !u.everyRole(spec.RoleDone) || u.orphansLeft():
 	case u.networker.networksLeft():
 		u.to(spec.ServiceUndeployingNets)
 	default:
@@ -45,7 +45,7 @@ func (u undeployer) undeploy() {
 	}
 }
 
-// removing is the role that is to be removed while the others run on, nil if the whole service ends.
+// removing returns the role that is to be removed while the others run on, nil if the whole service ends.
 func (u undeployer) removing() *spec.Role {
 	if u.Removing == "" {
 		return nil
@@ -58,8 +58,8 @@ func (u undeployer) ending() bool {
 	return (state == spec.ServiceUndeploying || state == spec.ServiceFailedUndeploying) && u.removing() == nil
 }
 
-// removeRole follows the end of the role that is to be removed; the others run on. Those that
-// had it as a parent wait for it no longer, and the service goes on with what they were at.
+// removeRole follows the end of the role that is to be removed; the others run on. Roles with it as a parent no longer wait for it, and the
+// service continues what they were at.
 func (u undeployer) removeRole(role *spec.Role) {
 	if role.CurrentState() == spec.RoleUndeploying {
 		u.endRole(role)
@@ -89,9 +89,9 @@ func (u undeployer) removeRole(role *spec.Role) {
 	}
 }
 
-// straysLeft reports whether a VM that no role has was asked to end and has not begun to. Once the service is gone
-// nobody asks again. One that failed on its way would keep the service for ever, and is left to the operator.
-func (u undeployer) straysLeft() bool {
+// orphansLeft reports whether a VM without a role was asked to end and has not begun to: once the service is gone nothing asks again. A VM
+// that failed on its way would keep the service for ever, and is left to the operator.
+func (u undeployer) orphansLeft() bool {
 	for id := range u.Asked {
 		vm, known := u.facts[id]
 		if !known || !vm.Ending() && !vm.Failed() {
@@ -101,8 +101,8 @@ func (u undeployer) straysLeft() bool {
 	return false
 }
 
-// dropIntents gives up the VMs of a role, or of all where it names none, that no call was made for. One whose call may
-// have been applied is looked for first: it is created or given up by what the worker finds.
+// dropIntents gives up the planned VMs of a role, or of all roles for an empty name, for which no call was made. If a call may have been
+// applied, the VM is searched first: it is adopted or given up by the result.
 func (u undeployer) dropIntents(role string) {
 	of := func(i Intent) bool { return role == "" || i.Role == role }
 	u.Intents = slices.DeleteFunc(u.Intents, func(i Intent) bool { return of(i) && i.Attempts == 0 })
@@ -113,7 +113,7 @@ func (u undeployer) dropIntents(role string) {
 	}
 }
 
-// undeployRole takes the role on. With the strategy straight it waits for the roles that have it as a parent.
+// undeployRole begins or continues the role's end. With the strategy straight it waits for the roles that have it as a parent.
 func (u undeployer) undeployRole(role *spec.Role) {
 	isLeft := func(at int) bool { return u.Service.Body.Roles[at].CurrentState() != spec.RoleDone }
 	switch role.CurrentState() {
@@ -135,7 +135,7 @@ func (u undeployer) beginEnd(role *spec.Role) {
 // endRole asks the role's VMs to end, and is done when none is left.
 func (u undeployer) endRole(role *spec.Role) {
 	switch {
-	case u.routing.endRouter(role): // the VMs end with their router, and only what that leaves is asked to
+	case u.routing.endRouter(role): // the VMs end with their router; only those left are asked to
 	case len(role.Nodes) == 0 && u.inventory.intended(role) == 0:
 		u.roleTo(role, spec.RoleDone, "")
 	case u.tracker.unstickRole(role, role.Nodes, true):
@@ -143,7 +143,7 @@ func (u undeployer) endRole(role *spec.Role) {
 	}
 }
 
-// endVMs asks VMs of a role to end. It reports whether the role has failed, because one failed on its way to the end.
+// endVMs asks VMs of a role to end. It reports whether the role has failed, because a VM failed on its way to the end.
 func (u undeployer) endVMs(role *spec.Role, nodes []spec.Node) bool {
 	for _, node := range nodes {
 		vm, known := u.facts[node.DeployID]
@@ -159,7 +159,7 @@ func (u undeployer) endVMs(role *spec.Role, nodes []spec.Node) bool {
 	return false
 }
 
-// shutdownAction is the role's, the service's or the configuration's. OneFlow's old names mean terminate.
+// shutdownAction returns the role's action, the service's or the configuration's. OneFlow's old names mean terminate.
 func (u undeployer) shutdownAction(role *spec.Role) string {
 	switch action := cmp.Or(role.ShutdownAction, u.Service.Body.ShutdownAction, u.settings.ShutdownAction); action {
 	case "shutdown-hard":

@@ -18,16 +18,16 @@ import (
 type Wait struct {
 	// For is the state: "deploying", "scaling" or "undeploying".
 	For string `json:"for"`
-	// Since is when it came to the state, as far as was known, and Due is when Then happens: ThenFail, ThenShrink or ThenUndeploy.
+	// Since is when it entered the state, as far as known, and Due is when Then happens: ThenFail, ThenShrink or ThenUndeploy.
 	Since time.Time `json:"since"`
 	Due   time.Time `json:"due"`
 	Then  string    `json:"then"`
 }
 
-// ofService is the key of the service's own wait among those of its roles.
+// ofService is the service's own key in Waits.
 const ofService = ""
 
-// followWaits brings the waits up to the states and to the deadlines that are set now.
+// followWaits updates the waits to the states and to today's deadlines.
 func (l limiter) followWaits() {
 	waits := map[string]Wait{}
 	note := func(key, waitsFor string, limit time.Duration, then string) {
@@ -55,13 +55,13 @@ func (l limiter) followWaits() {
 	}
 }
 
-// stateWaits are the names of the deadlines that a service's states have, and those of a role, whose numbers are the same.
+// stateWaits are the names of the deadlines for a service's states, and for a role's, whose numbers are the same.
 var stateWaits = map[spec.ServiceState]string{
 	spec.ServiceDeploying: policy.WaitDeploying, spec.ServiceScaling: policy.WaitScaling, spec.ServiceUndeploying: policy.WaitUndeploying,
 }
 
-// waitsFor is the name of the deadline that the role's state has, if any: nothing goes on
-// in a service that has failed, and nothing but the end in one that removes a role.
+// waitsFor returns the name of the deadline for the role's state, if any: nothing goes on in a service that has failed, and nothing but the
+// end in one that removes a role.
 func (l limiter) waitsFor(role *spec.Role) string {
 	if l.Service.State().Failed() || (l.Service.State() == spec.ServiceUndeploying) != (role.CurrentState() == spec.RoleUndeploying) {
 		return ""
@@ -69,7 +69,7 @@ func (l limiter) waitsFor(role *spec.Role) string {
 	return stateWaits[spec.ServiceState(role.CurrentState())]
 }
 
-// deadlines are those of a role, or without one of the service; what it does not name is the service's, or the configuration's.
+// deadlines returns a role's deadlines, or the service's for nil; unnamed ones are the service's, or the configuration's.
 func (l limiter) deadlines(role *spec.Role) policy.Deadlines {
 	deadlines, _ := policy.ReadDeadlines(l.Service.Body.Deadlines, l.settings.Deadlines)
 	if role != nil {
@@ -79,7 +79,7 @@ func (l limiter) deadlines(role *spec.Role) policy.Deadlines {
 	return deadlines
 }
 
-// pendingLimit is for how long a VM of the role may wait for a host. Thousands may.
+// pendingLimit returns how long a VM of the role may wait for a host. Thousands may, so it is cached.
 func (l limiter) pendingLimit(role string) time.Duration {
 	limit, known := l.pending[role]
 	if !known {
@@ -94,25 +94,25 @@ func (l limiter) due(key string) (Wait, bool) {
 	return wait, waits && !wait.Due.After(l.now)
 }
 
-// overdue is what one role waits for beyond its deadline: VMs that have not come or not ended. Where the deadline is the VMs' own, the
-// wait has no Since.
+// overdue is a role's wait beyond its deadline, for VMs that have not come or not ended. If the deadline is the VMs' own, the wait has no
+// Since.
 type overdue struct {
 	Wait
 	role *spec.Role
 	vms  []one.VM
 }
 
-// overdueOf is what the role waits for beyond its own deadline, its service's, or its VMs'; nil
-// where it is not late, or where its VMs have not been looked at closer yet.
+// overdueOf returns the role's wait beyond its own deadline, its service's, or its VMs'; nil if it is not late, or if its VMs have not been
+// inspected yet.
 func (l limiter) overdueOf(role *spec.Role) *overdue {
 	late := &overdue{role: role, Wait: Wait{For: l.waitsFor(role)}}
 	for _, key := range []string{role.Name, ofService} {
 		if wait, is := l.due(key); is && wait.For == late.For {
 			late.Wait, late.vms = wait, l.behind(role)
-			// On less than what oned's leader says of each VM nothing is ended and nothing fails.
+			// Nothing is ended and nothing fails on less than the leader's own word on each VM.
 			isUnknown := func(vm one.VM) bool { return l.facts[vm.ID].Seen == nil }
 			lacks := len(late.vms) > 0 || l.inventory.intended(role) > 0 || l.routerLacks(role)
-			doubtful := func(i Intent) bool { return i.Role == role.Name && i.Attempts > 0 } // found out first
+			doubtful := func(i Intent) bool { return i.Role == role.Name && i.Attempts > 0 } // their outcome is determined first
 			if !lacks || slices.ContainsFunc(late.vms, isUnknown) || l.takesBack(late) && slices.ContainsFunc(l.Intents, doubtful) {
 				return nil
 			}
@@ -136,7 +136,7 @@ func (l limiter) overdueOf(role *spec.Role) *overdue {
 	return late
 }
 
-// behind are the VMs of the role that keep it in its state.
+// behind returns the VMs of the role that keep it in its state.
 func (l limiter) behind(role *spec.Role) []one.VM {
 	nodes, ends := role.Nodes, role.CurrentState() == spec.RoleUndeploying
 	if role.Shrinking() {
@@ -160,7 +160,7 @@ func (l limiter) routerLacks(role *spec.Role) bool {
 	return role.IsRouter() && (role.VRouterID == nil) != (role.CurrentState() == spec.RoleUndeploying)
 }
 
-// uninspected are the VMs that have to be looked at before something is done about a wait that has lasted for too long.
+// uninspected returns the VMs that have to be inspected before an overdue wait is acted on.
 func (l limiter) uninspected() map[int]bool {
 	wanted := map[int]bool{}
 	_, services := l.due(ofService)
@@ -177,8 +177,8 @@ func (l limiter) uninspected() map[int]bool {
 	return wanted
 }
 
-// hold does what the deadlines say that have passed.
-func (l limiter) hold() {
+// enforce acts on the deadlines that have passed.
+func (l limiter) enforce() {
 	before := l.Service.State()
 	for role := range l.Service.Body.EachRole() {
 		late := l.overdueOf(role)
@@ -199,7 +199,7 @@ func (l limiter) hold() {
 			return
 		}
 	}
-	// A service may be late although none of its roles can be blamed: they wait for others.
+	// A service may be late although none of its roles is to blame: they wait for others.
 	wait, is := l.due(ofService)
 	state, failed := l.Service.State(), spec.ServiceFailedDeploying
 	if state == spec.ServiceUndeploying {
@@ -213,7 +213,7 @@ func (l limiter) hold() {
 			return
 		}
 	}
-	if l.everyRole(spec.RoleRunning, spec.RoleWarning) || l.everyRole(spec.RoleDone) && !l.undeployer.straysLeft() {
+	if l.everyRole(spec.RoleRunning, spec.RoleWarning) || l.everyRole(spec.RoleDone) && !l.undeployer.orphansLeft() {
 		return
 	}
 	reason := fmt.Sprintf("The service has been %s since %s, longer than its deadline of %s", state, utc(wait.Since), secondsText(wait.Due.Sub(wait.Since)))
@@ -230,13 +230,13 @@ func (l limiter) hold() {
 	l.to(failed)
 }
 
-// takesBack reports whether what has not come is taken back: in a scaling up, unless somebody protects it.
+// takesBack reports whether the missing VMs are taken back: in a scaling up, unless one is protected.
 func (l limiter) takesBack(late *overdue) bool {
 	return late.Then == policy.ThenShrink && late.For == policy.WaitScaling && !late.role.Shrinking() &&
 		!slices.ContainsFunc(late.vms, func(vm one.VM) bool { return vm.Protected })
 }
 
-// takeBack has a role that scales up go on with the VMs that have come.
+// takeBack lets a role that scales up continue with the VMs that have come.
 func (l limiter) takeBack(late *overdue, reason string) {
 	role := late.role
 	wanted := role.Cardinality
@@ -258,7 +258,7 @@ func (l limiter) takeBack(late *overdue, reason string) {
 
 const maxLate = 3
 
-// reason tells what the role waits for, since when, and what oned says of it.
+// reason returns what the role waits for, since when, and oned's message about it.
 func (l limiter) reason(late *overdue) string {
 	var said []string
 	for _, vm := range late.vms {
@@ -288,7 +288,7 @@ func (l limiter) reason(late *overdue) string {
 		strings.ToUpper(late.For), utc(late.Since), secondsText(late.Due.Sub(late.Since)), text)
 }
 
-// secondsText is a length of time for people: "600 s".
+// secondsText formats a length of time for people: "600 s".
 func secondsText(length time.Duration) string {
 	return strconv.FormatFloat(length.Seconds(), 'f', -1, 64) + " s"
 }

@@ -14,7 +14,7 @@ import (
 
 // watch follows the VMs of a running service: trouble is a WARNING, and its end is the WARNING's end.
 func (w watcher) watch() {
-	if w.deployer.putRight() {
+	if w.deployer.repair() {
 		return
 	}
 	vms, had := 0, false // whether it has had VMs, and none is left
@@ -111,7 +111,7 @@ type Heal struct {
 	// Done are the times at which VMs were healed lately.
 	Done []time.Time `json:"done,omitempty"`
 	// Told is the last thing that was said about it in the log, which is said once.
-	Told string `json:"told,omitempty"`
+	Logged string `json:"told,omitempty"`
 }
 
 // healRole heals the role's VMs whose time has come, and notes which ones are in good hands: a role does not fail because of those.
@@ -121,7 +121,7 @@ func (w watcher) healRole(role *spec.Role) {
 		delete(w.Heals, role.Name)
 		return
 	}
-	heal := w.seeTroubles(rule, role)
+	heal := w.updateTroubles(rule, role)
 	var due, waiting []int // a VM that is healed has the others wait
 	for _, id := range slices.Sorted(maps.Keys(heal.Since)) {
 		if vm, known := w.facts[id]; known && !w.healDue(rule, heal, vm).After(w.now) {
@@ -132,7 +132,7 @@ func (w watcher) healRole(role *spec.Role) {
 	}
 	for _, id := range append(due, waiting...) {
 		if id != refusedVM && !w.heal(rule, &heal, role, id) {
-			w.tellOnce(&heal, role, fmt.Sprintf("was healed %d times within %s, its maximum; VM %d is not healed", rule.Max, healWindow, id))
+			w.logOnce(&heal, role, fmt.Sprintf("was healed %d times within %s, its maximum; VM %d is not healed", rule.Max, healWindow, id))
 			break
 		}
 	}
@@ -157,7 +157,7 @@ func (w watcher) heal(rule policy.HealRule, heal *Heal, role *spec.Role, id int)
 		return true
 	}
 	if w.hostFailed(vm.Host) {
-		w.tellOnce(heal, role, fmt.Sprintf("has VMs on host %s, which seems to have failed: they are given more time to return", vm.Host))
+		w.logOnce(heal, role, fmt.Sprintf("has VMs on host %s, which seems to have failed: they are given more time to return", vm.Host))
 	}
 	if due := w.healDue(rule, *heal, vm); due.After(w.now) {
 		w.wakeToHeal(due)
@@ -183,8 +183,8 @@ func (w watcher) heal(rule policy.HealRule, heal *Heal, role *spec.Role, id int)
 	return true
 }
 
-// seeTroubles is the role's Heal brought up to the facts.
-func (w watcher) seeTroubles(rule policy.HealRule, role *spec.Role) Heal {
+// updateTroubles is the role's Heal brought up to the facts.
+func (w watcher) updateTroubles(rule policy.HealRule, role *spec.Role) Heal {
 	heal := w.Heals[role.Name]
 	before := heal.Since
 	heal.Since = map[int]time.Time{}
@@ -204,7 +204,7 @@ func (w watcher) seeTroubles(rule policy.HealRule, role *spec.Role) Heal {
 	}
 	heal.Done = slices.DeleteFunc(slices.Clone(heal.Done), func(at time.Time) bool { return !w.now.Before(at.Add(healWindow)) })
 	if len(heal.Since) == 0 {
-		heal.Told = ""
+		heal.Logged = ""
 	}
 	return heal
 }
@@ -244,16 +244,16 @@ func (w watcher) hostFailed(host string) bool {
 	return troubled > 1
 }
 
-func (w watcher) tellOnce(heal *Heal, role *spec.Role, message string) {
-	if heal.Told != message {
-		heal.Told = message
+func (w watcher) logOnce(heal *Heal, role *spec.Role, message string) {
+	if heal.Logged != message {
+		heal.Logged = message
 		w.log("E", "Role %s : it %s", role.Name, message)
 	}
 }
 
 // wakeToHeal sets the deadline for healing, unless an earlier one stands.
 func (w watcher) wakeToHeal(due time.Time) {
-	if earlier, stands := w.Deadlines[DeadlineHeal]; !stands || due.Before(earlier) {
+	if earlier, has := w.Deadlines[DeadlineHeal]; !has || due.Before(earlier) {
 		set(&w.Deadlines, DeadlineHeal, due)
 	}
 }
