@@ -2,7 +2,7 @@ package pipeline
 
 import "syscall"
 
-// Disk is how full the disk of a folder is.
+// Disk is the usage of the disk of a folder.
 type Disk struct {
 	Folder string `json:"folder"`
 	// Used is the share that is used, as df shows it; Free is how many bytes can still be written.
@@ -10,7 +10,7 @@ type Disk struct {
 	Free uint64  `json:"free"`
 }
 
-// DiskOf returns how full the disk of a folder is, and false where that is not known.
+// DiskOf returns the usage of the disk of a folder, and false if that is not known.
 func DiskOf(folder string) (Disk, bool) {
 	var disk syscall.Statfs_t
 	if folder == "" || syscall.Statfs(folder, &disk) != nil || disk.Blocks == 0 {

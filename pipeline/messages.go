@@ -22,7 +22,7 @@ import (
 // or lose by writing a record again: a new field of a record is one.
 const Version = 3
 
-// Event is a message on StreamONE: a hook event, reduced to what services and people who watch
+// Event is a message on StreamONE: a hook event, reduced to the data that services and operators
 // need. No template text but READY, SERVICE_ID, ROLE_NAME and FLOWJET_KEY passes.
 type Event struct {
 	Version int `json:"v"`
@@ -37,20 +37,20 @@ type Event struct {
 	VM *one.VM `json:"vm,omitempty"`
 	// Host is the REMOTE_HOST of a VM event.
 	Host string `json:"host,omitempty"`
-	// Call and OK are set for object api; ID is then the object's that was called for.
+	// Call and OK are set for object api; ID is then that of the call's object.
 	Call string `json:"call,omitempty"`
 	OK   bool   `json:"ok,omitempty"`
-	// Ready is set where a one.vm.update wrote READY.
+	// Ready is set if a one.vm.update wrote READY.
 	Ready *bool `json:"ready,omitempty"`
-	// Resync reports whether the event was found by comparing, not heard.
+	// Resync reports whether a comparison found the event, instead of the bridge receiving it.
 	Resync bool `json:"resync,omitempty"`
 	// Heard is when the bridge received it.
 	Heard time.Time `json:"heard"`
-	// Trace is the trace that began with it, for WithTrace; it stands in a header.
+	// Trace is the trace that began with it, for WithTrace; it is in a header.
 	Trace string `json:"-"`
 }
 
-// Title says in a few words what the event is: "vm 21 ACTIVE/RUNNING".
+// Title returns a short name of the event: "vm 21 ACTIVE/RUNNING".
 func (e Event) Title() string {
 	switch {
 	case e.Call != "":
@@ -68,20 +68,20 @@ type Work struct {
 	Service int    `json:"service"`
 	Event   *Event `json:"event,omitempty"`
 	// Trouble are the states that events gave of several VMs: oned is asked before they are
-	// believed. To a version that does not know the field it is a bare wake-up, which asks
+	// believed. To a version without the field it is a bare wake-up, which asks
 	// about all.
 	Trouble []Trouble     `json:"trouble,omitempty"`
 	Command *flow.Command `json:"command,omitempty"`
 	Timer   *Timer        `json:"timer,omitempty"`
-	// Measures are what the autoscaler found for the service's policies.
+	// Measures are the autoscaler's measures for the service's policies.
 	Measures *policy.Measures `json:"measures,omitempty"`
-	// Reason says why a wake-up without an event was sent.
+	// Reason is why a wake-up without an event was sent.
 	Reason string `json:"reason,omitempty"`
-	// Scan reports whether the regular scan of all services sent the bare wake-up: whoever has just read oned need not
-	// read again. A version that does not know the field reads.
+	// Scan reports whether the regular scan of all services sent the bare wake-up: a worker that has just read oned need not
+	// read again. A version without the field reads.
 	Scan bool `json:"scan,omitempty"`
-	// Newer reports whether a newer Flowjet wrote the work: all that is known here is
-	// whose it is. It is not to be passed over.
+	// Newer reports whether a newer Flowjet wrote the work: only its service
+	// is known here. It must not be skipped.
 	Newer bool `json:"-"`
 }
 
@@ -92,7 +92,7 @@ type Trouble struct {
 	LCMState one.LCMState `json:"lcm_state"`
 }
 
-// TroubleOf is the state that an event gave of a VM.
+// TroubleOf returns the state that an event gave of a VM.
 func TroubleOf(vm one.VM) Trouble { return Trouble{VM: vm.ID, State: vm.State, LCMState: vm.LCMState} }
 
 // Timer is a scheduled wake-up that has come due.
@@ -121,7 +121,7 @@ const (
 	CommandRefused = "refused"
 )
 
-// CommandStatus is what BucketCommands holds under a command's id.
+// CommandStatus is the value in BucketCommands under a command's id.
 type CommandStatus struct {
 	Version int    `json:"v"`
 	ID      string `json:"id"`
@@ -129,14 +129,14 @@ type CommandStatus struct {
 	State   string    `json:"state"`
 	Verb    flow.Verb `json:"verb"`
 	Service int       `json:"service"`
-	// UID is that of the user who may ask about it.
+	// UID is that of the user who may read it.
 	UID     int        `json:"uid"`
 	Message string     `json:"message,omitempty"`
 	Queued  time.Time  `json:"queued"`
 	Ended   *time.Time `json:"ended,omitempty"`
 }
 
-// Record is what BucketState holds of a service: what was decided but is not
+// Record is the value in BucketState of a service: decisions that are not
 // yet in its document, so that any worker can go on.
 type Record struct {
 	Version int `json:"v"`
@@ -148,9 +148,9 @@ type Record struct {
 	// it is State's, the document is still to be written.
 	Saved string `json:"saved,omitempty"`
 	// Digests are those of the bodies decided on lately, newest last: a document
-	// found with one of them was written by a worker that came too late.
+	// with one of them was written by a worker that was too late.
 	Digests []string `json:"digests,omitempty"`
-	// Outbox is what is still to be published: kept until the next commit, sent
+	// Outbox is still to be published: kept until the next commit, sent
 	// with deterministic message ids, so that sending it again is harmless.
 	Outbox Outbox `json:"outbox"`
 	// Generation numbers the timers of the service.
@@ -162,8 +162,8 @@ type Record struct {
 	// Deleted reports whether the service has ended and its document is gone, since Ended.
 	Deleted bool      `json:"deleted,omitempty"`
 	Ended   time.Time `json:"ended,omitzero"`
-	// Since is from when on commands are the service's; the zero time for always. Those from
-	// before are of another time: oned was restored, or the data is an older copy.
+	// Since is the time from which on commands are the service's; the zero time for always. Earlier
+	// ones are of another time: oned was restored, or the data is an older copy.
 	Since time.Time `json:"since,omitzero"`
 	// Written is when LoadRecord's record was stored.
 	Written time.Time `json:"-"`
@@ -175,7 +175,7 @@ type TimerState struct {
 	Due        time.Time `json:"due"`
 }
 
-// Outbox is what a commit has to tell.
+// Outbox holds the transitions of a commit that are to be published.
 type Outbox struct {
 	Transitions []Transition `json:"transitions,omitempty"`
 	// First is the number of the first transition, counted per service from 1: it makes the message ids.
@@ -196,7 +196,7 @@ type Input struct {
 	Trace string
 }
 
-// Wake is work with its message id, and the trace that it belongs to.
+// Wake is work with its message id and its trace.
 type Wake struct {
 	Work      Work
 	MessageID string
@@ -210,11 +210,11 @@ type Lease struct {
 	Holder  string    `json:"holder"`
 	Token   string    `json:"token"`
 	Time    time.Time `json:"time"`
-	// Released means that the holder has given the feed up.
+	// Released means that the holder has released the feed.
 	Released bool `json:"released,omitempty"`
 }
 
-// FeedBeat is what the bridge that publishes a feed announces a few times a second
+// FeedBeat is the heartbeat of the bridge that publishes a feed, a few times a second
 // on the feed's BridgeSubject.
 type FeedBeat struct {
 	Version int    `json:"v"`
@@ -223,36 +223,36 @@ type FeedBeat struct {
 	Token   string `json:"token"`
 	// Lease is the lease's sequence in StreamONE.
 	Lease uint64 `json:"lease"`
-	// Leaving means that the feed is being given up.
+	// Leaving means that the feed is being released.
 	Leaving bool `json:"leaving,omitempty"`
 	// Disconnected means that the holder lives, and is not connected to the hook events.
 	Disconnected bool `json:"disconnected,omitempty"`
 }
 
-// Process is what a process of Flowjet announces of itself.
+// Process is the announcement of a process of Flowjet.
 type Process struct {
 	Version int    `json:"v"`
 	ID      string `json:"process"`
 	// Name is the same after a restart, and no other process's: its host, its parts and,
-	// where a host has several, its data folder.
+	// if a host has several, its data folder.
 	Name string `json:"name,omitempty"`
 	Host string `json:"host,omitempty"`
-	// Parts are bridge, worker and api, as far as it has them.
+	// Parts are those of bridge, worker and api that it runs.
 	Parts []string `json:"parts,omitempty"`
 	// Release is the version of Flowjet.
 	Release string `json:"release,omitempty"`
 	// Calling reports whether it makes calls to oned.
 	Calling bool `json:"calling,omitempty"`
-	// Hearing reports whether it passes on hook events of the zone's leader, and nothing that
-	// was lost before is left to be made up for.
+	// Hearing reports whether it passes on hook events of the zone's leader, and has made up for
+	// everything lost before.
 	Hearing bool `json:"hearing,omitempty"`
-	// Calls identifies the connection on which it hears all calls that change documents or who
+	// Calls identifies the connection on which it receives all calls that change documents or who
 	// may see them; empty while it does not.
 	Calls string `json:"calls,omitempty"`
-	// Servers are the XML-RPC addresses of the zone's servers that it knows.
+	// Servers are the XML-RPC addresses that it knows of the zone's servers.
 	Servers []string `json:"servers,omitempty"`
 	OnedReads
-	// Disk is that of its data folder; nil where it is not known.
+	// Disk is that of its data folder; nil if it is not known.
 	Disk    *Disk `json:"disk,omitempty"`
 	Leaving bool  `json:"leaving,omitempty"`
 }
@@ -264,7 +264,7 @@ type OnedReads struct {
 	Slow  int `json:"slow"`
 }
 
-// WorkerBeat is what a worker announces of itself on its WorkerSubject, a few times a second.
+// WorkerBeat is a worker's heartbeat on its WorkerSubject, a few times a second.
 type WorkerBeat struct {
 	Version int    `json:"v"`
 	Worker  string `json:"worker"`
@@ -283,29 +283,29 @@ const (
 	WorkerLeaving = "leaving"
 )
 
-// Delivery is a message on StreamHook: what is to be posted to one receiver.
+// Delivery is a message on StreamHook: a post to one receiver.
 type Delivery struct {
 	Version int `json:"v"`
 	// ID is the transition's, "<service>-<number>": the same at every attempt.
 	ID      string `json:"id"`
 	Service int    `json:"service"`
 	// Receiver is the name of one of the configuration, empty for one of the
-	// service, of which URL and Secret (a name) then say what it is.
+	// service, which has URL and Secret (a name) instead.
 	Receiver string `json:"receiver,omitempty"`
 	URL      string `json:"url,omitempty"`
 	Secret   string `json:"secret,omitempty"`
 	// Owner is the name of the service's owner, whose secrets may be used and whose share of
-	// the attempts it is.
+	// the attempts this counts against.
 	Owner string `json:"owner,omitempty"`
-	// Body is what is posted, byte by byte.
+	// Body is posted byte by byte.
 	Body json.RawMessage `json:"body"`
 
-	// Sequence is the message's number in StreamHook, Queued when it came there.
+	// Sequence is the message's number in StreamHook, Queued when it was stored there.
 	Sequence uint64    `json:"-"`
 	Queued   time.Time `json:"-"`
 }
 
-// Attempts are what came of a delivery so far; BucketHooks holds them.
+// Attempts are the failed attempts of a delivery so far; BucketHooks holds them.
 type Attempts struct {
 	Version int `json:"v"`
 	// Sequence is the delivery's.
@@ -314,28 +314,28 @@ type Attempts struct {
 	// First is when the first attempt failed, Next when the next one is due.
 	First time.Time `json:"first"`
 	Next  time.Time `json:"next"`
-	// Error is what the last one failed with.
+	// Error is the error of the last one.
 	Error string `json:"error"`
 }
 
-// Reservation is what BucketCommands holds under the name of a key with which
+// Reservation is the value in BucketCommands under the name of a key with which
 // a client marks a request, so that repeating it acts once.
 type Reservation struct {
 	Version int `json:"v"`
-	// Command is the id of the command that the request leads to. Whatever the request makes carries it, too.
+	// Command is the id of the request's command. Everything that the request makes carries it, too.
 	Command string `json:"command"`
 	// Request is a digest: the same key with another request is a mistake.
 	Request string `json:"request"`
-	// Taken is since when the request is being worked on; zero when nobody is.
+	// Taken is since when the request is being handled; zero when it is not.
 	Taken time.Time `json:"taken,omitzero"`
-	// Began is when the first attempt was taken: what a request does at a time
-	// counts from then, in every attempt.
+	// Began is when the first attempt began: times in a request
+	// count from then, in every attempt.
 	Began time.Time `json:"began,omitzero"`
 	// Answer is the request's, once there is one.
 	Answer *KeptAnswer `json:"answer,omitempty"`
 }
 
-// KeptAnswer is an HTTP answer that is given again.
+// KeptAnswer is an HTTP answer that is sent again.
 type KeptAnswer struct {
 	Status      int    `json:"status"`
 	ContentType string `json:"content_type,omitempty"`
@@ -353,12 +353,12 @@ func Encode(message any) []byte {
 	return text
 }
 
-// Decode reads any message of this package. Fields that are not known here are passed over.
+// Decode reads any message of this package. Unknown fields are ignored.
 func Decode(text []byte, message any) error {
 	return jsonv2.Unmarshal(text, message, jsonv1.DefaultOptionsV1())
 }
 
-// DecodeEvent reads an event of a schema version that is known here.
+// DecodeEvent reads an event of a known schema version.
 func DecodeEvent(data []byte) (Event, error) {
 	var event Event
 	if err := Decode(data, &event); err != nil {
@@ -371,7 +371,7 @@ func DecodeEvent(data []byte) (Event, error) {
 }
 
 // DecodeWork reads work of a schema version up to the one given. Of work that a newer Flowjet
-// wrote only the service is known.
+// wrote only the service is read.
 func DecodeWork(data []byte, schema int) (Work, error) {
 	var work Work
 	err := Decode(data, &work)
@@ -393,7 +393,7 @@ func DecodeWork(data []byte, schema int) (Work, error) {
 	return Work{}, err
 }
 
-// WithTrace is a context in which spans go on with the trace that a message
+// WithTrace returns a context in which spans continue the trace that a message
 // carried; an empty text changes nothing.
 func WithTrace(ctx context.Context, carried string) context.Context {
 	if carried == "" {

@@ -8,8 +8,8 @@ import (
 	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
 
-// Role is what a process is to NATS. Each has its own user there and may do what
-// its part has to do, and nothing else.
+// Role is the role of a process on NATS. Each has its own user there with the rights that
+// its part needs, and no others.
 type Role string
 
 // The roles. RoleAll is for `flowjet up`: one process that is bridge, worker
@@ -29,12 +29,12 @@ var Roles = []Role{RoleBridge, RoleWorker, RoleAPI, RoleAll, RoleOperator, RoleR
 // Permissions are the subjects that a role may publish to and subscribe to. All others are denied.
 type Permissions struct{ Publish, Subscribe []string }
 
-// InboxPrefix is what the role's inboxes begin with: nobody else may listen
-// there. (Without one of its own everybody could read everybody's answers.)
+// InboxPrefix is the beginning of the role's inboxes: no other role may subscribe
+// there. (With a shared prefix every role could read all answers.)
 func (r Role) InboxPrefix() string { return "_INBOX." + string(r) }
 
-// Permissions are exact where JetStream's API is: a name for each stream.
-// What they cannot say is in docs/adr/0050-who-may-do-what-on-nats.md.
+// Permissions returns the role's permissions, as exact as JetStream's API is: a name for each stream.
+// docs/adr/0050-who-may-do-what-on-nats.md lists the limits.
 func (r Role) Permissions() Permissions {
 	switch r {
 	case RoleBridge:
@@ -46,7 +46,7 @@ func (r Role) Permissions() Permissions {
 	case RoleAll:
 		return own(r, bridgeSubjects, workerSubjects, apiSubjects, processSubjects,
 			Permissions{Publish: onStreams("STREAM.CREATE.%s", allStreams...)}, Permissions{Publish: onStreams("STREAM.UPDATE.%s", allStreams...)},
-			Permissions{Subscribe: []string{SubjectsONE, SubjectsFlow, SubjectsDead}}) // `flowjet up` prints a line for each thing that happens
+			Permissions{Subscribe: []string{SubjectsONE, SubjectsFlow, SubjectsDead}}) // `flowjet up` prints a line for each transition and dead letter
 	case RoleOperator:
 		return Permissions{
 			Publish: []string{"one.>", "flow.>", "$KV.>", "$JS.>"},
@@ -59,10 +59,10 @@ func (r Role) Permissions() Permissions {
 	return Permissions{}
 }
 
-// own puts together what parts may do, and the role's own inbox.
+// own combines the permissions of parts with the role's own inbox.
 func own(r Role, parts ...Permissions) Permissions {
 	all := Permissions{Subscribe: []string{r.InboxPrefix() + ".>"}}
-	for _, part := range append(parts, Permissions{Publish: onStreams("STREAM.INFO.%s", allStreams...)}) { // everybody looks the streams up once
+	for _, part := range append(parts, Permissions{Publish: onStreams("STREAM.INFO.%s", allStreams...)}) { // every role binds the streams once
 		all.Publish = append(all.Publish, part.Publish...)
 		all.Subscribe = append(all.Subscribe, part.Subscribe...)
 	}
@@ -71,7 +71,7 @@ func own(r Role, parts ...Permissions) Permissions {
 	return Permissions{Publish: slices.Compact(all.Publish), Subscribe: slices.Compact(all.Subscribe)}
 }
 
-// processSubjects: processes share out what oned can bear.
+// processSubjects: processes divide oned's connections among them.
 var processSubjects = Permissions{Publish: []string{SubjectsProcess}, Subscribe: []string{SubjectsProcess}}
 
 // bridgeSubjects: events and leases, its dead letters, reading ONE, and one cursor.
@@ -97,14 +97,14 @@ var workerSubjects = Permissions{
 		readings(StreamONE), readings(StreamWork), readings(StreamFlow),
 		readings(StreamOf(BucketState)), readings(StreamOf(BucketCheckpoint)),
 		readings(StreamOf(BucketOwners)), readings(StreamOf(BucketCommands)),
-		// What is delivered to a webhook is deleted.
+		// A delivered message is deleted.
 		readings(StreamHook), readings(StreamOf(BucketHooks)), onStreams("STREAM.MSG.DELETE.%s", StreamHook),
 	),
 	Subscribe: []string{SubjectsWorker},
 }
 
-// apiSubjects: commands, which wake a service, and reading what became of them,
-// and why a service and the work stand as they do.
+// apiSubjects: commands, which wake a service, and reading their results,
+// and the status of services and of the work.
 var apiSubjects = Permissions{
 	Publish: slices.Concat(
 		[]string{SubjectsWork, keys(BucketCommands)},
@@ -114,10 +114,10 @@ var apiSubjects = Permissions{
 	Subscribe: []string{SubjectsFlow, SubjectsWorker, SubjectsBridge},
 }
 
-// readerSubjects: everything that is stored, message by message, and what is published.
+// readerSubjects: everything that is stored, message by message, and the published messages.
 // A reader is in an account of its own, which imports these subjects. In Flowjet's account
-// any request could name a subject of Flowjet's for the answer, and a consumer one for what
-// it delivers: NATS holds neither against what the user may publish.
+// any request could name a subject of Flowjet's for the answer, and a consumer one for its
+// deliveries: NATS checks neither against the user's permission to publish.
 func readerSubjects() Permissions {
 	all := Permissions{
 		Publish:   []string{"$JS.API.INFO", "$JS.API.STREAM.LIST", "$JS.API.STREAM.NAMES"},
@@ -158,7 +158,7 @@ func onStreams(call string, streams ...string) []string {
 
 func keys(bucket string) string { return "$KV." + bucket + ".>" }
 
-// allStreams are the streams, and those under the buckets.
+// allStreams are the streams, including those under the buckets.
 var allStreams = []string{
 	StreamONE, StreamWork, StreamFlow, StreamHook, StreamDead,
 	StreamOf(BucketState), StreamOf(BucketCheckpoint), StreamOf(BucketOwners), StreamOf(BucketCommands),

@@ -1,13 +1,13 @@
-// Package pipeline is the contract that Flowjet's parts keep with each other on NATS JetStream: the
-// names of every stream, subject, header and bucket, every message and record, who may do what, and
-// the streams as they are to be. Open connects and makes them. What is done with them is in the
-// folders below, a client for each purpose (docs/architecture.md, "The clients of JetStream"), made of a
+// Package pipeline is the contract between Flowjet's parts on NATS JetStream: the
+// names of every stream, subject, header and bucket, every message and record, the permissions, and
+// the configuration of the streams. Open connects and makes them. They are used by the clients in the
+// folders below, one for each purpose (docs/architecture.md, "The clients of JetStream"), made of a
 // Pipeline by its New.
 //
 // Safety: nothing is reported as published before JetStream has acknowledged it; a record changes
 // only by compare-and-set, so of two writers one fails; a feed is published only by the holder of
-// its newest lease. Liveness: a lost connection is made again for as long as the process runs, and
-// a reader that hears nothing, not even idle heartbeats, is replaced.
+// its newest lease. Liveness: a lost connection is re-established for as long as the process runs, and
+// a reader that receives nothing, not even idle heartbeats, is replaced.
 package pipeline
 
 import (
@@ -27,7 +27,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
 
-// Config is how a Pipeline finds NATS.
+// Config sets how a Pipeline connects to NATS.
 type Config struct {
 	// URL is nats://host:port, or several separated by commas.
 	URL string
@@ -36,15 +36,15 @@ type Config struct {
 	// Replicas is how many servers keep each stream: 1 (or 0), 3 or 5. Streams
 	// that have more already keep them.
 	Replicas int
-	// Bound has Open take the streams as they are and make none: for a role
+	// Bound makes Open use the existing streams and make none: for a role
 	// that may not. ErrNotProvisioned is returned if one is missing.
 	Bound bool
-	// Role is what the process is to NATS; empty where NATS asks nobody.
+	// Role is the role of the process on NATS; empty if NATS has no users.
 	Role Role
 	// Zone is the OpenNebula zone's id.
 	Zone int
 	// Schema is the schema version that is written, and the newest that is
-	// read; 0 is Version. A test plays another Flowjet with it.
+	// read; 0 is Version. A test simulates another Flowjet with it.
 	Schema int
 	// Name is the connection's name in NATS's own listings.
 	Name   string
@@ -54,18 +54,18 @@ type Config struct {
 // Pipeline is a connection to JetStream with Flowjet's streams and buckets in place, over which the
 // clients in this package's folders work. It is safe for use by several goroutines.
 type Pipeline struct {
-	// Client is the connection, which Close ends, and what the clients store and read with.
+	// Client is the connection, which Close ends, and with which the clients store and read.
 	*js.Client
 	zone int
-	// schema is Version, or what a test has set.
+	// schema is Version, unless a test has set it.
 	schema int
 }
 
-// ConnectionState is what an operator asks first: is NATS there, since when.
+// ConnectionState is the state of the connection to NATS, and since when.
 type ConnectionState = js.ConnectionState
 
 // Open connects and makes the streams and buckets that are missing or differ.
-// It waits for NATS until ctx ends; an error then names what was missing.
+// It waits for NATS until ctx ends; the error then names the missing part.
 func Open(ctx context.Context, config Config) (p *Pipeline, err error) {
 	if p, err = connect(ctx, config); err != nil {
 		return nil, err
@@ -96,11 +96,11 @@ func connect(ctx context.Context, config Config) (*Pipeline, error) {
 	return &Pipeline{Client: core, zone: config.Zone, schema: cmp.Or(config.Schema, Version)}, err
 }
 
-// Attach connects as Open does, but makes and changes nothing: it is for those
-// who only look. Missing names the streams and buckets that are not there, without
-// which calls that need them fail; on a server where Flowjet has run none is.
+// Attach connects as Open does, but makes and changes nothing: it is for commands
+// that only read. Missing names the missing streams and buckets, without
+// which calls that need them fail; on a server where Flowjet has never run all are.
 func Attach(ctx context.Context, config Config) (p *Pipeline, missing []string, err error) {
-	// A reader wants to know at once that there is no server, or none that lets him in.
+	// A reader wants to know at once if there is no server, or none that accepts it.
 	config.Options = append(slices.Clone(config.Options), nats.RetryOnFailedConnect(false))
 	if p, err = connect(ctx, config); err != nil {
 		return nil, nil, err
@@ -113,43 +113,43 @@ func Attach(ctx context.Context, config Config) (p *Pipeline, missing []string, 
 	return p, missing, nil
 }
 
-// Zone is the OpenNebula zone's id.
+// Zone returns the OpenNebula zone's id.
 func (p *Pipeline) Zone() int { return p.zone }
 
-// Schema is the schema version that is written, and the newest that is read.
+// Schema returns the schema version that is written, and the newest that is read.
 func (p *Pipeline) Schema() int { return p.schema }
 
 var (
-	// ErrConflict is returned when somebody else wrote first: load again and decide again.
+	// ErrConflict is returned when another writer wrote first: load again and decide again.
 	ErrConflict = errors.New("changed by another writer")
-	// ErrNotFound is returned when there is no such thing.
+	// ErrNotFound is returned for something that does not exist.
 	ErrNotFound = errors.New("not found")
 	// ErrNoReply is returned when no worker answered in time; the command stays queued.
 	ErrNoReply = errors.New("no worker answered in time, the command stays queued")
 	// ErrSuperseded is returned when another bridge has taken the feed over.
 	ErrSuperseded = errors.New("another bridge has taken over the feed")
-	// ErrNotProvisioned is returned when a stream is missing and it is not ours to make.
+	// ErrNotProvisioned is returned when a stream is missing and this role may not make it.
 	ErrNotProvisioned = errors.New("it does not exist; an operator must create it: `flowjet nats provision`")
-	// ErrNewer is returned when a newer Flowjet wrote it: it is left as it is, for a worker of that version.
+	// ErrNewer is returned for data that a newer Flowjet wrote: it is left unchanged, for a worker of that version.
 	ErrNewer = errors.New("it was written by a newer Flowjet: only a worker of that version can process it")
-	// ErrFull is returned when there is no room for more that waits for the same receiver.
+	// ErrFull is returned when too many deliveries wait for the same receiver.
 	ErrFull = errors.New("too many deliveries are pending for the receiver")
-	// ErrOtherZone is returned where the data is another zone's: what it holds would be taken for
+	// ErrOtherZone is returned for the data of another zone: its contents would be mistaken for
 	// this zone's services and VMs, whose ids are the same numbers.
 	ErrOtherZone = errors.New("the data belongs to another zone")
-	// ErrUnpublishable is returned for a message that NATS will never take, because of
-	// its subject or its size: trying again is of no use.
+	// ErrUnpublishable is returned for a message that NATS will never accept, because of
+	// its subject or its size: a retry is useless.
 	ErrUnpublishable = js.ErrUnpublishable
 	// ErrUnreadable is returned for a message that is in the dead letters because it
-	// cannot be understood: there is nothing else to be done for it.
+	// cannot be parsed: nothing else can be done for it.
 	ErrUnreadable = errors.New("the message cannot be read and is a dead letter")
-	// ErrRewritten is returned where a stream has lost its end since that was read, and has other messages in its place.
+	// ErrRewritten is returned if a stream has lost messages that were read, and has other messages in their place.
 	ErrRewritten = errors.New("the stream has lost messages that were read, and has others in their place")
 	// ErrClosed is returned when the reader was stopped or the pipeline closed.
 	ErrClosed = js.ErrClosed
 )
 
-// LoadCursor is the sequence up to which the reader of that name is done; 0 before its first SaveCursor.
+// LoadCursor returns the sequence up to which the reader of that name is done; 0 before its first SaveCursor.
 func (p *Pipeline) LoadCursor(ctx context.Context, name string) (cursor uint64, err error) {
 	defer errs.Wrap(&err, "load the cursor %s", name)
 	text, revision, err := p.Bucket(BucketCheckpoint).Get(ctx, name)
@@ -162,17 +162,17 @@ func (p *Pipeline) LoadCursor(ctx context.Context, name string) (cursor uint64, 
 	return cursor, nil
 }
 
-// SaveCursorEvery is how often a reader saves its cursor: what is read again after a crash.
+// SaveCursorEvery is how often a reader saves its cursor: it reads that much again after a crash.
 const SaveCursorEvery = 250 * time.Millisecond
 
-// SaveCursor keeps the sequence up to which the reader of that name is done. Two readers of one
-// name may both save: a cursor that went back only makes the next reader read again what is done.
+// SaveCursor stores the sequence up to which the reader of that name is done. Two readers of one
+// name may both save: a cursor that went back only makes the next reader read handled messages again.
 func (p *Pipeline) SaveCursor(ctx context.Context, name string, sequence uint64) (err error) {
 	defer errs.Wrap(&err, "save the cursor %s", name)
 	return p.Bucket(BucketCheckpoint).Put(ctx, name, fmt.Append(nil, sequence))
 }
 
-// BeginCursor is LoadCursor for a reader that begins at the given place when it
+// BeginCursor is LoadCursor for a reader that begins at first when it
 // is started for the first time ever.
 func (p *Pipeline) BeginCursor(ctx context.Context, name string, first uint64) (uint64, error) {
 	if _, err := p.Bucket(BucketCheckpoint).Create(ctx, name, fmt.Append(nil, first)); err != nil && !js.Conflict(err) {
@@ -181,9 +181,9 @@ func (p *Pipeline) BeginCursor(ctx context.Context, name string, first uint64) (
 	return p.LoadCursor(ctx, name)
 }
 
-// FurthestCursor is the highest cursor of a stream's readers. A stream made
-// anew has to number on from there: readers wait for what comes behind their
-// cursors, and records skip what is numbered as before.
+// FurthestCursor returns the highest cursor of a stream's readers. A recreated
+// stream has to be numbered from there: readers wait for messages behind their
+// cursors, and records skip numbers that they have passed.
 func (p *Pipeline) FurthestCursor(ctx context.Context, stream string) (uint64, error) {
 	var names []string
 	switch stream {
@@ -203,18 +203,18 @@ func (p *Pipeline) FurthestCursor(ctx context.Context, stream string) (uint64, e
 	return furthest, nil
 }
 
-// stampKey is where BucketCheckpoint says which zone all of the data belongs to.
+// stampKey is the key in BucketCheckpoint of the zone that all of the data belongs to.
 const stampKey = "zone"
 
-// stamp is what the data says of itself.
+// stamp identifies the data.
 type stamp struct {
 	Version int       `json:"v"`
 	Zone    int       `json:"zone"`
 	Since   time.Time `json:"since"`
 }
 
-// CheckZone returns ErrOtherZone where the data is not the configured zone's, and stamps data that
-// has no zone yet where the role may.
+// CheckZone returns ErrOtherZone if the data is not the configured zone's, and stamps data that
+// has no zone yet if the role may.
 func (p *Pipeline) CheckZone(ctx context.Context, role Role) error {
 	mine := stamp{Version: Version, Zone: p.zone, Since: time.Now().UTC()}
 	mayStamp := role == "" || role == RoleAll || role == RoleWorker || role == RoleOperator
@@ -241,21 +241,21 @@ func (p *Pipeline) CheckZone(ctx context.Context, role Role) error {
 	return nil
 }
 
-// The keys of BucketCheckpoint that tell whether the data and oned belong together.
+// The keys of BucketCheckpoint that show whether the data and oned belong together.
 const (
 	onedKey     = "oned"
 	mismatchKey = "mismatch"
 )
 
-// OnedMark is a VM by which oned's database is recognised: one that was restored from a
+// OnedMark is a VM by which oned's database is recognised: a database that was restored from a
 // backup, or is another oned's, does not have it, or has another VM of that id.
 type OnedMark struct {
 	Version int `json:"v"`
-	// VM is the newest VM that was seen, -1 for none, and Made its STIME.
+	// VM is the newest known VM, -1 for none, and Made its STIME.
 	VM   int    `json:"vm"`
 	Made string `json:"made,omitempty"`
-	// Restored is when a database was found that is not the one of before. Records from before
-	// that are believed only where oned's documents agree.
+	// Restored is when a different database was found. Records from before
+	// that are believed only if oned's documents agree.
 	Restored time.Time `json:"restored,omitzero"`
 }
 
@@ -266,30 +266,30 @@ type Mismatch struct {
 	Reason  string    `json:"reason"`
 }
 
-// LoadOnedMark returns the mark; false without one, or where it cannot be read.
+// LoadOnedMark returns the mark; false if there is none, or it cannot be read.
 func (p *Pipeline) LoadOnedMark(ctx context.Context) (mark OnedMark, has bool, err error) {
 	has, err = p.loadNote(ctx, onedKey, &mark)
 	return mark, has, err
 }
 
-// SaveOnedMark keeps the mark.
+// SaveOnedMark stores the mark.
 func (p *Pipeline) SaveOnedMark(ctx context.Context, mark OnedMark) error {
 	mark.Version = Version
 	return p.saveNote(ctx, onedKey, mark)
 }
 
-// LastMismatch returns what NoteMismatch kept last; false if nothing.
+// LastMismatch returns the mismatch that NoteMismatch stored last; false if there is none.
 func (p *Pipeline) LastMismatch(ctx context.Context) (mismatch Mismatch, has bool, err error) {
 	has, err = p.loadNote(ctx, mismatchKey, &mismatch)
 	return mismatch, has, err
 }
 
-// NoteMismatch keeps for operators what was found.
+// NoteMismatch stores a mismatch for operators.
 func (p *Pipeline) NoteMismatch(ctx context.Context, reason string) error {
 	return p.saveNote(ctx, mismatchKey, Mismatch{Version: Version, Found: time.Now().UTC(), Reason: reason})
 }
 
-// LastRecordTime is when a record was written last, the zero time without one.
+// LastRecordTime returns when a record was written last, the zero time if there is none.
 func (p *Pipeline) LastRecordTime(ctx context.Context) (last time.Time, err error) {
 	defer errs.Wrap(&err, "ask when a record was written last")
 	info, err := p.Stream(StreamOf(BucketState)).Info(ctx)

@@ -25,8 +25,8 @@ const (
 	keepCommands = day
 
 	// Each bounded stream loses its oldest messages when it is full. An event takes about 700
-	// bytes: 2 GiB are three days of 12 a second. JetStream sets the bytes aside and refuses a
-	// stream that it has no room for; then a quarter of it will do, down to leastBytes.
+	// bytes: 2 GiB are three days of 12 a second. JetStream reserves the bytes and refuses a
+	// stream for which it has no room; then a quarter of it will do, down to leastBytes.
 	eventBytes   = 2 << 30
 	historyBytes = 1 << 30
 	deadBytes    = 128 << 20
@@ -40,21 +40,21 @@ const (
 	historyWindow = 10 * time.Minute
 	deadWindow    = time.Minute
 	hookWindow    = 10 * time.Minute
-	bucketWindow  = time.Second // Buckets take no message ids.
+	bucketWindow  = time.Second // Buckets use no message ids.
 
 	// hooksOfService is how many deliveries about one service may wait for one
-	// receiver: one that is away for long must not take the others' room.
+	// receiver: a receiver that is down for long must not use the others' room.
 	hooksOfService = 1000
 
-	// MarkerTTL is how long a deleted key leaves a trace.
+	// MarkerTTL is how long the marker of a deleted key is kept.
 	MarkerTTL = day
 	// TombstoneTTL is how long the record of an ended service is kept: as long as an input
 	// for it may be read again.
 	TombstoneTTL = keepWork
 )
 
-// BeyondCursors is how far a record may be ahead of its partition's cursor: how far
-// behind the cursors a stream goes on that is numbered anew.
+// BeyondCursors is how far a record may be ahead of its partition's cursor, and how far
+// behind the cursors a renumbered stream continues.
 const BeyondCursors = 1_000_000
 
 // Streams returns the wanted configuration of every stream, and of those under the buckets.
@@ -65,14 +65,14 @@ func Streams(replicas int) []jetstream.StreamConfig {
 func streams(replicas int) []jetstream.StreamConfig {
 	return []jetstream.StreamConfig{
 		{
-			// No direct reads: a bridge that asks for its lease must hear of a newer one, from the leader.
+			// No direct reads: a bridge that checks its lease must get a newer one, from the leader.
 			Name: StreamONE, Description: "OpenNebula's events, in the order of each feed",
 			Subjects: []string{SubjectsONE}, MaxAge: keepEvents, MaxBytes: eventBytes, Duplicates: eventWindow,
 			Replicas: replicas, AllowAtomicPublish: true,
 		},
 		{
 			// No MaxBytes: it would evict timers. No transform of flow.timer.>: the source pattern
-			// below does not match it, and what a transform does not match is stored as it is. A
+			// below does not match it, and a message that no transform matches is stored unchanged. A
 			// schedule's target is transformed when it fires, as any message is (nats-server 2.15:
 			// the fired message goes through processJetStreamMsg).
 			Name: StreamWork, Description: "what wakes services, and their timers",
@@ -91,7 +91,7 @@ func streams(replicas int) []jetstream.StreamConfig {
 		},
 		{
 			// No direct reads: the next delivery is the oldest one that the leader has.
-			// What finds no room is refused and not thrown away in silence.
+			// When the stream is full new messages are refused, not silently dropped.
 			Name: StreamHook, Description: "what is to be delivered to webhooks",
 			Subjects: []string{SubjectsHook}, MaxAge: keepHooks, MaxBytes: hookBytes, Duplicates: hookWindow,
 			MaxMsgsPerSubject: hooksOfService, Discard: jetstream.DiscardNew, DiscardNewPerSubject: true,
@@ -106,8 +106,8 @@ func streams(replicas int) []jetstream.StreamConfig {
 }
 
 // buckets returns the wanted configuration of the stream under every bucket. It is
-// nats.go's own layout, but for direct reads: those are answered by any replica,
-// also one that lags behind, and then a worker finds an old record, or none, where it
+// nats.go's own layout, except for direct reads: those are answered by any replica,
+// even if it lags behind, and then a worker finds an old record, or none, although it
 // has just written one. Without them the leader answers (found on three servers).
 func buckets(replicas int) []jetstream.StreamConfig {
 	layout := []jetstream.StreamConfig{
@@ -133,14 +133,14 @@ func buckets(replicas int) []jetstream.StreamConfig {
 // provisioner makes and finds the streams and buckets.
 type provisioner struct{ *Pipeline }
 
-// provision makes what is missing and extends what is smaller. Several processes may do so at once.
-// The buckets come first: a stream made anew is numbered by the cursors in them.
+// provision makes missing streams and extends those that are too small. Several processes may do so at once.
+// The buckets come first: a recreated stream is numbered by the cursors in them.
 func (p provisioner) provision(ctx context.Context, replicas int) error {
 	if err := p.ensureStreams(ctx, buckets(replicas)); err != nil {
 		return err
 	}
 	wanted := streams(replicas)
-	// The largest last: where there is little room it is they that keep less.
+	// The largest last: if there is little room, those are made smaller.
 	slices.SortStableFunc(wanted, func(a, b jetstream.StreamConfig) int { return cmp.Compare(a.MaxBytes, b.MaxBytes) })
 	return p.ensureStreams(ctx, wanted)
 }
@@ -148,8 +148,8 @@ func (p provisioner) provision(ctx context.Context, replicas int) error {
 // retry is js.Retry or awaitMaking.
 type retry func(ctx context.Context, try func(context.Context) error) error
 
-// find takes the streams and buckets that are there. Those that are not it appends to
-// missing; where that is nil, it returns ErrNotProvisioned.
+// find binds the existing streams and buckets. It appends the others to
+// missing; if that is nil, it returns ErrNotProvisioned.
 func (p provisioner) find(ctx context.Context, retry retry, missing []string) ([]string, error) {
 	for _, name := range allStreams {
 		err := retry(ctx, func(ctx context.Context) error { return p.Bind(ctx, name) })
@@ -175,7 +175,7 @@ func (p provisioner) ensureStreams(ctx context.Context, all []jetstream.StreamCo
 				if err = p.createStream(ctx, wanted); p.mayNot("STREAM.CREATE."+wanted.Name, err) {
 					return ErrNotProvisioned
 				}
-				// An earlier request of ours, whose answer was late, may have taken the room.
+				// An earlier request of ours, whose answer was late, may have used the room.
 				if bound := p.Bind(ctx, wanted.Name); err == nil || js.NoRoom(err) && bound == nil {
 					err = bound
 				}
@@ -195,16 +195,16 @@ func (p provisioner) ensureStreams(ctx context.Context, all []jetstream.StreamCo
 	return nil
 }
 
-// errNotExtended is returned where a stream is of an older version and not ours to change.
+// errNotExtended is returned if a stream is of an older version and this role may not change it.
 var errNotExtended = errors.New("it has to be extended by an operator: `flowjet nats provision`")
 
-// mayNot reports whether a call failed because this process's key does not allow it: NATS does not answer then. That it did
-// not allow something else is no reason to give a call up to which NATS was only slow to answer.
+// mayNot reports whether a call failed because this process's user may not make it: NATS does not answer then. A refusal of
+// another call is no reason to abandon a call to which NATS was only slow to answer.
 func (p provisioner) mayNot(call string, err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) && p.Forbidden(call)
 }
 
-// awaitMaking is js.Retry for what several processes make at once: on a cluster a stream that
+// awaitMaking is js.Retry for parts that several processes make at once: on a cluster a stream that
 // another process is just making is in use and not found at the same time.
 func awaitMaking(ctx context.Context, try func(context.Context) error) error {
 	missing := false
@@ -217,12 +217,12 @@ func awaitMaking(ctx context.Context, try func(context.Context) error) error {
 		return err
 	})
 	if missing && errors.Is(err, context.DeadlineExceeded) {
-		return js.ErrUnsettled // the time has ended during a request: what is missing is why it was made
+		return js.ErrUnsettled // the time has ended during a request: the cause is the missing stream
 	}
 	return err
 }
 
-// createStream makes a stream. Making one that is there with the same
+// createStream makes a stream. Making an existing one with the same
 // configuration succeeds; another process may be making it now.
 func (p provisioner) createStream(ctx context.Context, wanted jetstream.StreamConfig) error {
 	read, err := p.FurthestCursor(ctx, wanted.Name)
@@ -246,9 +246,9 @@ func (p provisioner) createStream(ctx context.Context, wanted jetstream.StreamCo
 	}
 }
 
-// extendStream gives a bound stream what it lacks of what is wanted. What an operator has made
-// larger stays; nothing that is stored is lost by it. How many bytes it keeps stays as it is: in
-// a cluster the servers agree on a change before each looks at its disk, and one without the
+// extendStream extends a bound stream to the wanted configuration. Larger values of an operator
+// stay; no stored message is lost. The number of bytes stays: in
+// a cluster the servers agree on a change before each checks its disk, and a server without the
 // room then has no copy of the stream any more (nats-server 2.15).
 func (p provisioner) extendStream(ctx context.Context, wanted jetstream.StreamConfig) error {
 	has := p.Stream(wanted.Name).Config()

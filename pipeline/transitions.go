@@ -15,19 +15,19 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
-// Deleted is what stands for the state of a service that has ended.
+// Deleted is shown as the state of a service that has ended.
 const Deleted = "DELETED"
 
-// Cause is why something happened.
+// Cause is the cause of a transition.
 type Cause struct {
 	// Kind is event, command, timer, measures or wake.
 	Kind string `json:"kind"`
 	// ID is the command's verb and id, the timer's name, the event's
-	// subject-like name ("vm 21 ACTIVE/RUNNING"), or why the service was woken.
+	// subject-like name ("vm 21 ACTIVE/RUNNING"), or the reason of a wake-up.
 	ID string `json:"id,omitempty"`
 	// Sequence is the input's in StreamWork.
 	Sequence uint64 `json:"sequence"`
-	// User is who sent the command.
+	// User is the sender of the command.
 	User string `json:"user,omitempty"`
 }
 
@@ -37,19 +37,19 @@ type Transition struct {
 	Service int `json:"service"`
 	flow.Change
 	Cause Cause `json:"cause"`
-	// Did is what the decision had done next, a few words each: "create VM
+	// Did are the actions of the decision, a few words each: "create VM
 	// Slave_0_(service_42)". Only the decision's last transition has it.
 	Did []string `json:"did,omitempty"`
 	// Next is what an operator can do about a service in trouble.
 	Next string    `json:"next,omitempty"`
 	Time time.Time `json:"time"`
 	// MessageID is the message's id, "<service>-<number>", and Webhooks are the receivers
-	// that the service named. They stand in headers.
+	// that the service named. They are in headers.
 	MessageID string         `json:"-"`
 	Webhooks  []spec.Webhook `json:"-"`
 }
 
-// TransitionMessage is the message of a transition. number counts a service's transitions
+// TransitionMessage returns the message of a transition. number counts a service's transitions
 // and makes the message id.
 func TransitionMessage(transition Transition, number uint64) *nats.Msg {
 	transition.Version = Version
@@ -62,7 +62,7 @@ func TransitionMessage(transition Transition, number uint64) *nats.Msg {
 	return message
 }
 
-// ReadTransition is the transition that a stored message holds.
+// ReadTransition returns the transition of a stored message.
 func ReadTransition(message jetstream.RawStreamMsg) (Transition, error) {
 	var transition Transition
 	if err := json.Unmarshal(message.Data, &transition); err != nil {
@@ -89,7 +89,7 @@ func (c Cause) Title() string {
 	return title
 }
 
-// timerTexts are what it was time for, by timer.
+// timerTexts describe the timers.
 var timerTexts = map[string]string{
 	flow.DeadlineLook:     "a periodic check was due",
 	flow.DeadlineStay:     "a deadline passed",
@@ -100,7 +100,7 @@ var timerTexts = map[string]string{
 	flow.DeadlineRetry:    "a call that oned had refused was retried",
 }
 
-// Text tells in plain words what happened: "VM 21 became RUNNING".
+// Text describes the cause in plain words: "VM 21 became RUNNING".
 func (c Cause) Text() string {
 	verb, _, _ := strings.Cut(c.ID, " ")
 	switch c.Kind {
@@ -123,7 +123,7 @@ func (c Cause) Text() string {
 	return c.Title()
 }
 
-// eventText reads what Event.Title has written, and how many more VMs there were.
+// eventText parses the result of Event.Title, and how many more VMs there were.
 func (c Cause) eventText() string {
 	words := strings.Fields(c.ID)
 	if len(words) < 2 {
@@ -150,21 +150,21 @@ func (c Cause) eventText() string {
 	return object + " " + id + " became " + state + rest
 }
 
-// DeadLetter is a message on StreamDead: one that could not be understood or handled.
+// DeadLetter is a message on StreamDead: a message that could not be parsed or handled.
 type DeadLetter struct {
-	// Sequence is its number in StreamDead, Where the part that gave it up.
+	// Sequence is its number in StreamDead, Where the part that made it.
 	Sequence uint64    `json:"sequence"`
 	Where    string    `json:"where"`
 	Reason   string    `json:"reason"`
 	Time     time.Time `json:"time"`
-	// Origin is the subject that it was on, empty where that is not known: then it cannot be sent again.
+	// Origin is the subject that it was on, empty if that is not known: then it cannot be sent again.
 	Origin string `json:"origin,omitempty"`
 	Data   []byte `json:"-"`
 	// Header are the message's own headers.
 	Header nats.Header `json:"-"`
 }
 
-// ReadDeadLetter is the dead letter that a stored message holds.
+// ReadDeadLetter returns the dead letter of a stored message.
 func ReadDeadLetter(message jetstream.RawStreamMsg) DeadLetter {
 	return DeadLetter{
 		Sequence: message.Sequence, Where: strings.TrimPrefix(message.Subject, DeadPrefix), Time: message.Time.UTC(),
@@ -172,7 +172,7 @@ func ReadDeadLetter(message jetstream.RawStreamMsg) DeadLetter {
 	}
 }
 
-// Service is the service that the dead letter is about, -1 where it does not say.
+// Service returns the service that the dead letter is about, -1 if that is not known.
 func (l DeadLetter) Service() int {
 	about := struct {
 		Service *int `json:"service"`
@@ -189,7 +189,7 @@ func (l DeadLetter) Service() int {
 	return service
 }
 
-// KeepsHeader reports whether a header belongs to a message, and not to the dead letter that was made of it.
+// KeepsHeader reports whether a header belongs to a message, and not to the dead letter made of it.
 func KeepsHeader(name string) bool {
 	return strings.HasPrefix(name, "Flowjet-") && name != HeaderReason && name != HeaderOrigin && name != HeaderReplyTo
 }

@@ -1,6 +1,6 @@
-// Package changes finds out which documents have changed at oned since they were listed, or
-// that anybody may see others now: from the services' records, which are stored before
-// anything else is done, and from the calls that bridges hear of.
+// Package changes finds the documents that have changed at oned since they were listed, or
+// that other users may see now: from the services' records, which are stored before
+// anything else is done, and from the calls that bridges receive.
 package changes
 
 import (
@@ -21,33 +21,33 @@ import (
 const (
 	fromRecords = iota
 	fromDocuments
-	// Those of who may see what.
+	// Those of changes of rights.
 	fromRules
 	fromUsers
 	fromGroups
 	sources
 )
 
-// Point is a point in what all sources have stored.
+// Point is a position in all sources.
 type Point [sources]uint64
 
 // Changed are the documents that have changed between two points.
 type Changed struct {
-	// Decided are services whose records have changed: their documents may be behind.
+	// Decided are services whose records have changed: their documents may be outdated.
 	Decided []int
-	// Written are documents that oned has for whom it had them before, changed or no more.
+	// Written are documents that changed at oned or are gone, for the users who could see them before.
 	Written []int
-	// Granted are documents that others may see now: new ones, and of other owners or rights.
+	// Granted are documents that other users may see now: new ones, and those with changed owners or rights.
 	Granted []int
 }
 
-// Changes reads what has changed.
+// Changes reads the changes.
 type Changes struct {
 	streams [sources]*js.Stream
 	filters [sources]string
 }
 
-// New returns what changes in the zone of a pipeline.
+// New returns the changes in the zone of a pipeline.
 func New(p *pipeline.Pipeline) *Changes {
 	c := &Changes{}
 	c.streams[fromRecords], c.filters[fromRecords] = p.Stream(pipeline.StreamOf(pipeline.BucketState)), pipeline.KeySubject(pipeline.BucketState, ">")
@@ -57,7 +57,7 @@ func New(p *pipeline.Pipeline) *Changes {
 	return c
 }
 
-// LastChange is the point behind all that is stored: the streams' leaders are asked.
+// LastChange returns the point behind everything that is stored: it asks the streams' leaders.
 func (c *Changes) LastChange(ctx context.Context) (point Point, err error) {
 	defer errs.Wrap(&err, "find out whether documents have changed")
 	group, ctx := errgroup.WithContext(ctx)
@@ -71,11 +71,11 @@ func (c *Changes) LastChange(ctx context.Context) (point Point, err error) {
 	return point, err
 }
 
-// mostCalls bounds the calls about users and groups that are read to find out that they changed nothing.
+// mostCalls bounds the calls about users and groups that are read to find that they changed nothing.
 const mostCalls = 100
 
-// ChangedBetween returns what has changed between two points. False is returned where any
-// document may have: who may see what has changed, or more has than most.
+// ChangedBetween returns the changes between two points. It returns false if any
+// document may have changed: rights have changed, or there are more changes than most.
 func (c *Changes) ChangedBetween(ctx context.Context, from, to Point, most int) (changed Changed, known bool, err error) {
 	defer errs.Wrap(&err, "find out which documents have changed")
 	known = true
@@ -112,7 +112,7 @@ func (c *Changed) addRecord(message js.Message) {
 	}
 }
 
-// addCall adds the document of a call, and reports whether it is known.
+// addCall adds the document of a call, and reports whether the call is known.
 func (c *Changed) addCall(message js.Message) bool {
 	if strings.HasSuffix(message.Subject, failed) {
 		return true
@@ -130,10 +130,10 @@ func (c *Changed) addCall(message js.Message) bool {
 	return true
 }
 
-// failed ends the subjects of calls that oned refused.
+// failed is the end of the subjects of calls that oned refused.
 const failed = ".failed"
 
-// withoutRights are calls about users and groups after which everybody sees what they saw.
+// withoutRights are calls about users and groups that change nothing in what each user may see.
 var withoutRights = []string{
 	"user.allocate", "user.login", "user.passwd", "user.chauth", "user.enable", "user.update", "user.quota",
 	"group.allocate", "group.update", "group.quota",

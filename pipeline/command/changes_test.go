@@ -93,7 +93,7 @@ func TestRepliesReachTheirInbox(t *testing.T) {
 	p, ctx := single(t), limited(t)
 	address, replies, err := p.replies.expect()
 	must(t, err)
-	defer p.replies.take(address)
+	defer p.replies.remove(address)
 	for _, to := range []string{strings.Repeat("x", 5000), "_INBOX.a b", "_INBOX.a\r\nPUB flow.work.1 0", "flow.work.1", "_INBOX.>"} {
 		finish(t, p, "c1", to)
 	}

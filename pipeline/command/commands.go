@@ -1,4 +1,4 @@
-// Package command queues users' commands for workers, and keeps what became of them and of
+// Package command queues users' commands for workers, and keeps their results and
 // the keys under which requests are repeated.
 package command
 
@@ -38,7 +38,7 @@ func New(p *pipeline.Pipeline) *Commands {
 
 // SubmitCommand queues a command for the service's worker and waits so long for
 // its answer. pipeline.ErrNoReply is returned if there was none in time: the command stays
-// queued, and CommandStatus returns its state. The command's id must be new: for one that may
+// queued, and CommandStatus returns its state. The command's id must be new: for a command that may
 // have been submitted before there is ResumeCommand.
 func (c *Commands) SubmitCommand(ctx context.Context, command flow.Command, wait time.Duration) (pipeline.Reply, error) {
 	// Both wait for the disk. A command that has been answered need not wait for the registration.
@@ -50,7 +50,7 @@ func (c *Commands) SubmitCommand(ctx context.Context, command flow.Command, wait
 	}()
 	replyTo, replies, err := c.replies.expect()
 	if err == nil {
-		defer c.replies.take(replyTo)
+		defer c.replies.remove(replyTo)
 		err = c.enqueue(ctx, command, replyTo)
 	}
 	if err != nil {
@@ -80,14 +80,14 @@ func (c *Commands) SubmitCommand(ctx context.Context, command flow.Command, wait
 }
 
 // enqueue publishes a command whose reply goes to an inbox, if one is given. The message's id
-// is the command's: two who do so at once publish one message.
+// is the command's: two concurrent calls publish one message.
 func (c *Commands) enqueue(ctx context.Context, command flow.Command, replyTo string) error {
 	_, err := c.queue.PublishCommand(ctx, pipeline.Work{Service: command.Service, Command: &command}, "command-"+command.ID, replyTo)
 	return err
 }
 
-// storedStatus is a CommandStatus as it is kept: with the kind of a refusal, so
-// that its reply can be given again.
+// storedStatus is a CommandStatus in its stored form: with the kind of a refusal, so
+// that its reply can be sent again.
 type storedStatus struct {
 	pipeline.CommandStatus
 	Refused flow.RefusalKind `json:"refused,omitempty"`
@@ -104,7 +104,7 @@ func (s storedStatus) reply() pipeline.Reply {
 	return reply
 }
 
-// register notes the command as queued, unless something is noted of it: it may have
+// register stores the command as queued, unless a status is stored already: it may have
 // ended by now, or this very call's first answer was lost.
 func (c *Commands) register(ctx context.Context, command flow.Command) (err error) {
 	defer errs.Wrap(&err, "register command %s for service %d", command.ID, command.Service)
@@ -118,14 +118,14 @@ func (c *Commands) register(ctx context.Context, command flow.Command) (err erro
 	return err
 }
 
-// CommandStatus is what became of a command in the last 24 hours; pipeline.ErrNotFound
-// for one that was never submitted or ended longer ago.
+// CommandStatus returns the status of a command of the last 24 hours; pipeline.ErrNotFound
+// for a command that was never submitted or ended longer ago.
 func (c *Commands) CommandStatus(ctx context.Context, id string) (pipeline.CommandStatus, error) {
 	status, err := c.storedStatus(ctx, id)
 	return status.CommandStatus, err
 }
 
-// CommandReply is the reply of a command that has ended, to be given again;
+// CommandReply returns the reply of a command that has ended, to be sent again;
 // ended is false while it is queued. The errors are CommandStatus's.
 func (c *Commands) CommandReply(ctx context.Context, id string) (reply pipeline.Reply, verb flow.Verb, ended bool, err error) {
 	status, err := c.storedStatus(ctx, id)
@@ -170,30 +170,30 @@ func (c *Commands) EachCommand(ctx context.Context, visit func(pipeline.CommandS
 }
 
 // FinishCommand answers the command's sender at replyTo, if it waits, and then
-// stores what became of it: what the reply tells is durable in the service's record, and
+// stores the status: the reply is durable in the service's record already, and
 // the sender need not wait for the disk once more. Until FinishCommand returns nil it is
-// to be done again; that is harmless, since the first reply counts.
+// to be called again; that is harmless, since the first reply counts.
 func (c *Commands) FinishCommand(ctx context.Context, replyTo string, status pipeline.CommandStatus, reply pipeline.Reply) (err error) {
 	defer errs.Wrap(&err, "finish command %s", status.ID)
 	status.Version, reply.Version = pipeline.Version, pipeline.Version
 	if isInbox(replyTo) {
 		if err := c.core.Conn().Publish(replyTo, pipeline.Encode(reply)); err != nil {
-			// The sender will look the status up.
+			// The sender will ask for the status.
 			c.core.Log().Warn("a command's reply was not sent", "command", reply.Command, "error", err)
 		}
 	}
 	return c.bucket.Put(ctx, status.ID, pipeline.Encode(storedStatus{status, reply.Refused}))
 }
 
-// isInbox keeps replies away from our own streams and the server's, whatever stands in a message's header.
+// isInbox keeps replies away from our own streams and the server's, whatever a message's header holds.
 func isInbox(subject string) bool {
 	reserved := slices.ContainsFunc([]string{"one.", "flow.", "$"}, func(prefix string) bool { return strings.HasPrefix(subject, prefix) })
 	return !reserved && js.CheckSubject(subject) == nil && !strings.ContainsAny(subject, "*>")
 }
 
 // ResumeCommand is SubmitCommand for a command that may have been submitted
-// before, by a process that has gone since: it is carried out once whatever
-// became of the first attempt. The errors are SubmitCommand's.
+// before, by a process that has ended since: it is carried out once whatever
+// the outcome of the first attempt. The errors are SubmitCommand's.
 func (c *Commands) ResumeCommand(ctx context.Context, command flow.Command, wait time.Duration) (pipeline.Reply, error) {
 	err := c.register(ctx, command)
 	var status storedStatus
@@ -252,8 +252,8 @@ type inbox struct {
 	waiting      map[string]chan pipeline.Reply
 }
 
-// expect opens an address for one reply. The reply comes on the channel at
-// most once; take closes the address.
+// expect opens an address for one reply. The channel receives at most one
+// reply; remove closes the address.
 func (i *inbox) expect() (address string, replies <-chan pipeline.Reply, err error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -264,7 +264,7 @@ func (i *inbox) expect() (address string, replies <-chan pipeline.Reply, err err
 			if json.Unmarshal(message.Data, &reply) != nil {
 				return
 			}
-			if channel := i.take(message.Subject); channel != nil {
+			if channel := i.remove(message.Subject); channel != nil {
 				channel <- reply
 			}
 		})
@@ -279,8 +279,8 @@ func (i *inbox) expect() (address string, replies <-chan pipeline.Reply, err err
 	return address, channel, nil
 }
 
-// take removes the channel that waits at the address.
-func (i *inbox) take(address string) chan pipeline.Reply {
+// remove removes the channel that waits at the address.
+func (i *inbox) remove(address string) chan pipeline.Reply {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	channel := i.waiting[address]

@@ -106,7 +106,7 @@ func TestWhoWaitsIsAnsweredBeforeTheOutcomeIsStored(t *testing.T) {
 	p, ctx := single(t), limited(t)
 	address, replies, err := p.replies.expect()
 	must(t, err)
-	defer p.replies.take(address)
+	defer p.replies.remove(address)
 	gone, cancel := context.WithCancel(ctx)
 	cancel()
 	status := pipeline.CommandStatus{ID: "c1", State: pipeline.CommandDone, Verb: flow.VerbScale, Service: 42}

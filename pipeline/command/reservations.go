@@ -13,7 +13,7 @@ import (
 )
 
 // Reserve stores the reservation under a name unless there is one, and returns
-// what is there then, with its revision. It is the caller's own if its Command is.
+// the stored one, with its revision. It is the caller's own if its Command is.
 func (c *Commands) Reserve(ctx context.Context, name string, wanted pipeline.Reservation) (pipeline.Reservation, uint64, error) {
 	wanted.Version = pipeline.Version
 	revision, err := c.bucket.Create(ctx, name, pipeline.Encode(wanted))
@@ -24,7 +24,7 @@ func (c *Commands) Reserve(ctx context.Context, name string, wanted pipeline.Res
 	return wanted, revision, err
 }
 
-// Reservation is what is stored under a name; pipeline.ErrNotFound if there is none.
+// Reservation returns the reservation under a name; pipeline.ErrNotFound if there is none.
 func (c *Commands) Reservation(ctx context.Context, name string) (held pipeline.Reservation, revision uint64, err error) {
 	defer errs.Wrap(&err, "look up a request's key")
 	text, revision, err := c.bucket.Get(ctx, name)
@@ -57,21 +57,21 @@ func (c *Commands) UpdateReservation(ctx context.Context, name string, held pipe
 // Change is a command that has been queued, or waits no longer.
 type Change struct {
 	ID string
-	// UID is the user's who sent it, Since when it was queued; only set while it waits.
+	// UID is that of the sender, Since when it was queued; only set while it waits.
 	UID     int
 	Since   time.Time
 	Waiting bool
 }
 
-// Reader reads which commands wait for their workers, whichever API has
+// Reader reads the commands that wait for their workers, whichever API has
 // queued them. Next is for one goroutine at a time; Stop may be called from any.
 type Reader struct{ *js.Reader }
 
-// keyPrefix is what a command's subject has before its id.
+// keyPrefix is the part of a command's subject before its id.
 var keyPrefix = pipeline.KeySubject(pipeline.BucketCommands, "")
 
 // ReadCommandChanges reads the latest change of each command that is kept, and
-// then what changes. A command that ended before it was read comes once.
+// then every change. A command that ended before it was read is returned once.
 func (c *Commands) ReadCommandChanges(ctx context.Context) (*Reader, error) {
 	r, err := c.core.Stream(pipeline.StreamOf(pipeline.BucketCommands)).Read(ctx, keyPrefix+">", 0)
 	if err != nil {
@@ -80,7 +80,7 @@ func (c *Commands) ReadCommandChanges(ctx context.Context) (*Reader, error) {
 	return &Reader{r}, nil
 }
 
-// Next waits for the next change. What is stored beside commands is skipped. It
+// Next waits for the next change. Other data beside the commands is skipped. It
 // returns ctx's error, or pipeline.ErrClosed after Stop.
 func (r *Reader) Next(ctx context.Context) (Change, error) {
 	for {

@@ -1,5 +1,5 @@
-// Package deadletters keeps the messages that could not be understood or handled, with the
-// reason, so that an operator can read them and have them handled again.
+// Package deadletters keeps the messages that could not be parsed or handled, with the
+// reason, so that an operator can read them and send them again.
 package deadletters
 
 import (
@@ -17,12 +17,12 @@ import (
 )
 
 const (
-	// maxData is how much of a message is kept, in bytes.
+	// maxData is how many bytes of a message are kept.
 	maxData   = 256 << 10
 	maxReason = 1 << 10
 )
 
-// ErrNoOrigin is returned for a dead letter that does not say where it came from, or
+// ErrNoOrigin is returned for a dead letter that has no origin, or
 // that does not hold the whole message.
 var ErrNoOrigin = errors.New("it cannot be sent again: it does not have the original message")
 
@@ -32,7 +32,7 @@ type Store struct{ core *js.Client }
 // New returns the dead letters of a pipeline.
 func New(p *pipeline.Pipeline) *Store { return &Store{p.Client} }
 
-// DeadLetter keeps a dead letter. One with an origin can be sent there again. Data beyond 256 KiB is cut off.
+// DeadLetter stores a dead letter. One with an origin can be sent there again. Data beyond 256 KiB is cut off.
 func (s *Store) DeadLetter(ctx context.Context, dead pipeline.DeadLetter) (err error) {
 	defer errs.Wrap(&err, "store a dead letter of %s", dead.Where)
 	message := nats.NewMsg(pipeline.DeadSubject(dead.Where))
@@ -47,7 +47,7 @@ func (s *Store) DeadLetter(ctx context.Context, dead pipeline.DeadLetter) (err e
 	return err
 }
 
-// Unreadable makes a dead letter of a stored message that cannot be understood. It waits for a
+// Unreadable makes a dead letter of a stored message that cannot be parsed. It waits for a
 // missing server as long as ctx allows.
 func (s *Store) Unreadable(ctx context.Context, where string, message js.Message, why error) error {
 	reason := fmt.Sprintf("message %d on %s cannot be read: %v", message.Sequence, message.Subject, why)
@@ -63,14 +63,14 @@ func (s *Store) Unreadable(ctx context.Context, where string, message js.Message
 		case err == nil || ctx.Err() != nil || s.core.Conn().IsClosed():
 			return err
 		case !js.Transient(err):
-			// The stream can never take it; the log has its reason.
+			// The stream can never store it; the log has its reason.
 			s.core.Log().Error("a dead letter is lost", "error", err)
 			return nil
 		}
 	}
 }
 
-// DeadLetters are the last dead letters, at most so many, oldest first.
+// DeadLetters returns the last dead letters, at most so many, oldest first.
 func (s *Store) DeadLetters(ctx context.Context, most int) (found []pipeline.DeadLetter, err error) {
 	defer errs.Wrap(&err, "read the dead letters")
 	found = []pipeline.DeadLetter{}
@@ -83,7 +83,7 @@ func (s *Store) DeadLetters(ctx context.Context, most int) (found []pipeline.Dea
 	return found[max(0, len(found)-most):], err
 }
 
-// DeadLetterAt is the dead letter of a number; pipeline.ErrNotFound if there is none.
+// DeadLetterAt returns the dead letter of a number; pipeline.ErrNotFound if there is none.
 func (s *Store) DeadLetterAt(ctx context.Context, sequence uint64) (pipeline.DeadLetter, error) {
 	message, err := s.core.Stream(pipeline.StreamDead).Get(ctx, sequence)
 	switch {
@@ -95,8 +95,8 @@ func (s *Store) DeadLetterAt(ctx context.Context, sequence uint64) (pipeline.Dea
 	return pipeline.ReadDeadLetter(*message), nil
 }
 
-// Retry publishes a dead letter's message again where it came from and then drops the dead letter.
-// A crash in between leaves both: what a message asks for is harmless to repeat.
+// Retry publishes a dead letter's message again on its origin and then drops the dead letter.
+// A crash in between leaves both, which is harmless: messages may be repeated.
 func (s *Store) Retry(ctx context.Context, dead pipeline.DeadLetter) error {
 	if dead.Origin == "" {
 		return fmt.Errorf("dead letter %d: %w", dead.Sequence, ErrNoOrigin)
@@ -119,7 +119,7 @@ func keepHeaders(message *nats.Msg, dead pipeline.DeadLetter) {
 	}
 }
 
-// Drop deletes a dead letter. One that is gone is no error.
+// Drop deletes a dead letter. A missing one is no error.
 func (s *Store) Drop(ctx context.Context, sequence uint64) (err error) {
 	defer errs.Wrap(&err, "drop dead letter %d", sequence)
 	return s.core.Stream(pipeline.StreamDead).Delete(ctx, sequence)

@@ -1,5 +1,5 @@
-// Package deliveries queues what is to be delivered to webhooks, and keeps what came of
-// deliveries that have failed.
+// Package deliveries queues the deliveries to webhooks, and keeps the attempts of
+// those that have failed.
 package deliveries
 
 import (
@@ -17,10 +17,10 @@ import (
 	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
 
-// codeStoreFailed is JetStream's refusal to store a message; its text says why.
+// codeStoreFailed is JetStream's refusal to store a message; its text has the reason.
 const codeStoreFailed jetstream.ErrorCode = 10077
 
-// Deliveries are those that wait.
+// Deliveries are those that are waiting.
 type Deliveries struct {
 	core        *js.Client
 	attempts    *js.Bucket
@@ -46,10 +46,10 @@ func (d *Deliveries) QueueDelivery(ctx context.Context, subject string, delivery
 	return err
 }
 
-// Reader reads on which subjects something waits to be delivered.
+// Reader reads the subjects on which deliveries wait.
 type Reader struct{ *js.Reader }
 
-// ReadDeliveries reads everything that waits, and then what comes.
+// ReadDeliveries reads all waiting deliveries, and then new ones.
 func (d *Deliveries) ReadDeliveries(ctx context.Context) (*Reader, error) {
 	r, err := d.core.Stream(pipeline.StreamHook).Read(ctx, pipeline.SubjectsHook, 0)
 	if err != nil {
@@ -74,8 +74,8 @@ func (r *Reader) Next(ctx context.Context) (subject string, service int, err err
 	}
 }
 
-// NextDelivery is the oldest delivery that waits on a subject; false for none. One
-// that cannot be read has no body.
+// NextDelivery returns the oldest delivery that waits on a subject; false for none. An
+// unreadable one has no body.
 func (d *Deliveries) NextDelivery(ctx context.Context, subject string) (delivery pipeline.Delivery, waits bool, err error) {
 	defer errs.Wrap(&err, "read the pending deliveries on %s", subject)
 	message, err := d.core.Stream(pipeline.StreamHook).Get(ctx, 1, jetstream.WithGetMsgSubject(subject))
@@ -89,7 +89,7 @@ func (d *Deliveries) NextDelivery(ctx context.Context, subject string) (delivery
 	return delivery, true, nil
 }
 
-// DropDelivery deletes a delivery that is done. One that is gone is no error.
+// DropDelivery deletes a delivery that is done. A missing one is no error.
 func (d *Deliveries) DropDelivery(ctx context.Context, sequence uint64) (err error) {
 	defer errs.Wrap(&err, "drop the delivery %d", sequence)
 	return d.core.Stream(pipeline.StreamHook).Delete(ctx, sequence)
@@ -100,7 +100,7 @@ func (d *Deliveries) DeadLetterDelivery(ctx context.Context, subject, reason str
 	return d.deadLetters.DeadLetter(ctx, pipeline.DeadLetter{Where: "webhook", Reason: reason, Origin: subject, Data: pipeline.Encode(delivery)})
 }
 
-// PendingDeliveries is how many deliveries wait.
+// PendingDeliveries returns the number of waiting deliveries.
 func (d *Deliveries) PendingDeliveries(ctx context.Context) (count uint64, err error) {
 	defer errs.Wrap(&err, "count the pending webhook deliveries")
 	info, err := d.core.Stream(pipeline.StreamHook).Info(ctx)
@@ -110,7 +110,7 @@ func (d *Deliveries) PendingDeliveries(ctx context.Context) (count uint64, err e
 	return count, err
 }
 
-// LoadAttempts are those of what waits on a subject; the zero value for none.
+// LoadAttempts returns the attempts of the delivery that waits on a subject; the zero value for none.
 func (d *Deliveries) LoadAttempts(ctx context.Context, subject string) (attempts pipeline.Attempts, err error) {
 	defer errs.Wrap(&err, "load the delivery attempts of %s", subject)
 	text, revision, err := d.attempts.Get(ctx, attemptsKey(subject))
@@ -124,20 +124,20 @@ func (d *Deliveries) LoadAttempts(ctx context.Context, subject string) (attempts
 	return attempts, nil
 }
 
-// SaveAttempts keeps what came of a delivery.
+// SaveAttempts stores the attempts of a delivery.
 func (d *Deliveries) SaveAttempts(ctx context.Context, subject string, attempts pipeline.Attempts) (err error) {
 	defer errs.Wrap(&err, "save the delivery attempts of %s", subject)
 	attempts.Version = pipeline.Version
 	return d.attempts.Put(ctx, attemptsKey(subject), pipeline.Encode(attempts))
 }
 
-// ForgetAttempts removes what SaveAttempts kept.
+// ForgetAttempts removes the attempts that SaveAttempts stored.
 func (d *Deliveries) ForgetAttempts(ctx context.Context, subject string) (err error) {
 	defer errs.Wrap(&err, "delete the delivery attempts of %s", subject)
 	return d.attempts.Purge(ctx, attemptsKey(subject))
 }
 
-// FailingDeliveries are the attempts to deliver that have failed last, by "<receiver>.<service>".
+// FailingDeliveries returns the attempts of the deliveries that have failed last, by "<receiver>.<service>".
 func (d *Deliveries) FailingDeliveries(ctx context.Context) (failing map[string]pipeline.Attempts, err error) {
 	defer errs.Wrap(&err, "read which webhooks fail")
 	failing = map[string]pipeline.Attempts{}

@@ -14,20 +14,20 @@ import (
 )
 
 const (
-	// roomNeeded is how much of the disk has to be free, in bytes, before a server that could not
+	// roomNeeded is how many bytes of the disk have to be free before a server that could not
 	// write is restarted.
 	roomNeeded   = 4 << 20
 	roomInterval = time.Second
 )
 
-// rebuildInterval is how far apart the restarts are after which streams are read anew: one that
-// is damaged again and again must not end all others again and again.
+// rebuildInterval is the least time between two restarts that rebuild streams: a stream that
+// is damaged again and again must not stop all others again and again.
 const rebuildInterval = time.Minute
 
-// guard restarts the server when it has given up writing and there is room again: a full
-// disk stops its streams, and only a restart makes them go on (nats-server 2.15). So does a
-// damaged block; of a server alone the streams are read anew then. In a cluster the other
-// servers have what is missing.
+// guard restarts the server when it has stopped writing and there is room again: a full
+// disk stops its streams, and only a restart resumes them (nats-server 2.15). So does a
+// damaged block; a server alone then rebuilds its streams. In a cluster the other
+// servers have the missing messages.
 func (s *Server) guard(broken <-chan failure) {
 	log := s.config.Logger
 	var rebuilt time.Time
@@ -69,7 +69,7 @@ func (s *Server) guard(broken <-chan failure) {
 	}
 }
 
-// writable reports whether the folder takes what a server writes.
+// writable reports whether a server can write to the folder.
 func (s *Server) writable() bool {
 	path := filepath.Join(s.config.StoreDir, "room")
 	defer os.Remove(path) //nolint:errcheck // it is written again
@@ -84,8 +84,8 @@ func (s *Server) writable() bool {
 	return file.Close() == nil && err == nil
 }
 
-// restart ends the server and starts one on the same folder and port, which reads the streams'
-// messages anew where they are to be rebuilt, and not their indexes.
+// restart stops the server and starts one on the same folder and port, which rebuilds the streams from their
+// messages, if asked to, instead of from their indexes.
 func (s *Server) restart(rebuild bool) (broken <-chan failure, err error) {
 	before := s.current()
 	options, err := serverOptions(s.config)
@@ -93,7 +93,7 @@ func (s *Server) restart(rebuild bool) (broken <-chan failure, err error) {
 		return nil, err
 	}
 	if address, isTCP := before.Addr().(*net.TCPAddr); isTCP {
-		s.port = address.Port // the first one's, should it have been of the system's choice
+		s.port = address.Port // the first one's, if the system chose it
 	}
 	options.Port = s.port
 	before.Shutdown()
@@ -121,15 +121,15 @@ func (s *Server) restart(rebuild bool) (broken <-chan failure, err error) {
 type logger struct {
 	log   *slog.Logger
 	fatal chan string
-	// broken has a value once only a restart makes the server's streams go on.
+	// broken has a value once only a restart resumes the server's streams.
 	broken chan failure
 }
 
-// failure is why a server has to be restarted.
+// failure is the reason why a server has to be restarted.
 type failure int
 
 const (
-	cannotWrite  failure = iota // the disk was full, or took nothing
+	cannotWrite  failure = iota // the disk was full, or not writable
 	damagedBlock                // the index of a stream promises messages that its block does not have
 )
 
@@ -142,7 +142,7 @@ func (l *logger) Debugf(format string, v ...any)  { l.log.Debug(fmt.Sprintf(form
 func (l *logger) Tracef(format string, v ...any)  { l.log.Debug(fmt.Sprintf(format, v...)) }
 
 // Warnf also detects that a block of a stream is damaged: until the server is restarted and
-// has read what is left of it, the stream may take no more messages (nats-server 2.15).
+// has read the rest of it, the stream may accept no more messages (nats-server 2.15).
 func (l *logger) Warnf(format string, v ...any) {
 	line := fmt.Sprintf(format, v...)
 	l.log.Warn(line)
@@ -151,8 +151,8 @@ func (l *logger) Warnf(format string, v ...any) {
 	}
 }
 
-// Errorf also detects what the server reports nowhere else: that a stream takes no more
-// messages because a write failed, or that JetStream was disabled because the disk is full
+// Errorf also detects two conditions that the server reports nowhere else: a stream accepts no more
+// messages because a write failed, or JetStream was disabled because the disk is full
 // (nats-server 2.15). Both last until the server is restarted.
 func (l *logger) Errorf(format string, v ...any) {
 	line := fmt.Sprintf(format, v...)

@@ -5,7 +5,7 @@
 //
 // Safety: a folder has one server at a time; two would destroy each other's
 // streams. Liveness: a server that stopped writing because the disk was full is
-// started again, on the same address, once there is room.
+// restarted, on the same address, once there is room.
 package embedded
 
 import (
@@ -31,8 +31,8 @@ import (
 )
 
 const (
-	// MaxPayload is the largest message that the embedded server takes, in bytes: a service of
-	// 10,000 VMs has a record of about 3 MB. More than 8 MiB is what nats-server warns of.
+	// MaxPayload is the largest message that the embedded server accepts, in bytes: a service of
+	// 10,000 VMs has a record of about 3 MB. nats-server warns of more than 8 MiB.
 	MaxPayload = 8 << 20
 
 	lockFile    = "flowjet.lock"
@@ -41,16 +41,16 @@ const (
 	readyStep = 100 * time.Millisecond
 )
 
-// ErrInUse is returned when another server has the data folder.
+// ErrInUse is returned when another server uses the data folder.
 var ErrInUse = errors.New("in use by another Flowjet; stop it or choose another folder")
 
-// Config configures the server.
+// Config sets how the server runs.
 type Config struct {
 	// StoreDir is the folder for the streams. It is made if it is missing.
 	StoreDir string
 	// Listen is host:port; port 0 or an empty text means a port of the system's choice on 127.0.0.1.
 	Listen string
-	// MaxStore is how many bytes the streams may take; 0 is what File says, or three quarters of the disk.
+	// MaxStore is how many bytes the streams may use; 0 is the value of File, or three quarters of the disk.
 	MaxStore int64
 	// Name identifies the server in its cluster; default flowjet.
 	Name string
@@ -62,7 +62,7 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Cluster is a server's place in a cluster: the one that File names, or flowjet.
+// Cluster is a server's part in a cluster: the one that File names, or flowjet.
 type Cluster struct {
 	// Listen is host:port for the other servers.
 	Listen string
@@ -76,19 +76,19 @@ type Server struct {
 	lock   *flock.Flock
 	stop   sync.Once
 	done   chan struct{}
-	// life ends with Stop, and guarding waits for what watches the disk.
+	// life ends with Stop, and guarding waits for the goroutine that watches the disk.
 	life     context.Context
 	end      context.CancelFunc
 	guarding sync.WaitGroup
-	// port is where a server that is started anew listens; for guard only.
+	// port is the port of a restarted server; for guard only.
 	port int
 
 	mu   sync.Mutex
-	nats *server.Server // another one after a disk was full
+	nats *server.Server // replaced after a disk was full
 }
 
 // Start starts the server and returns when clients can connect. A folder that cannot be written or
-// that another server uses, and a port that is taken, are errors of one line that name it.
+// is used by another server, and a port in use, are errors of one line that name it.
 func Start(config Config) (*Server, error) {
 	config.Logger = cmp.Or(config.Logger, slog.New(slog.DiscardHandler))
 	lock, err := lockStore(config.StoreDir)
@@ -116,7 +116,7 @@ func (s *Server) current() *server.Server {
 }
 
 // Reload reads the server's file again: users, permissions and certificates change without a
-// restart. What cannot change that way is an error, and then nothing changes.
+// restart. A change that needs one is an error, and then nothing changes.
 func (s *Server) Reload() error {
 	if s.config.File == "" {
 		return nil
@@ -131,7 +131,7 @@ func (s *Server) Reload() error {
 	return nil
 }
 
-// URL is where clients connect to: nats://127.0.0.1:4222.
+// URL returns the address for clients: nats://127.0.0.1:4222.
 func (s *Server) URL() string { return s.current().ClientURL() }
 
 // Ready reports whether JetStream can be used: in a cluster it needs a leader and has to
@@ -145,14 +145,14 @@ func (s *Server) Ready() bool {
 	return err == nil && info.Meta != nil && info.Meta.Leader != "" && now.JetStreamIsCurrent()
 }
 
-// InProcess is the option for Config.Options with which this process talks to
+// InProcess returns the option for Config.Options with which this process uses
 // its server through memory instead of TCP.
 func (s *Server) InProcess() nats.Option { return nats.InProcessServer(s) }
 
-// InProcessConn is a connection to the server that runs now.
+// InProcessConn returns a connection to the current server.
 func (s *Server) InProcessConn() (net.Conn, error) { return s.current().InProcessConn() }
 
-// Stop ends the server: it takes no more messages, writes what it has and unlocks the folder. When
+// Stop stops the server: it accepts no more messages, writes its data and unlocks the folder. If
 // ctx ends first Stop returns its error and the rest is done in the background.
 func (s *Server) Stop(ctx context.Context) error {
 	s.stop.Do(func() {
@@ -190,7 +190,7 @@ func serverOptions(config Config) (*server.Options, error) {
 	options.NoSigs = true // Ctrl-C is the application's to handle.
 	options.JetStream, options.StoreDir = true, config.StoreDir
 	// Every message is on the disk before it is acknowledged, unless the file has its own
-	// sync_interval: up to that much is lost with the power, nothing with the process.
+	// sync_interval: then a power failure loses up to that much, and a crash of the process nothing.
 	options.SyncAlways = options.SyncAlways || options.SyncInterval == 0
 	options.MaxPayload = max(options.MaxPayload, MaxPayload)
 	options.JetStreamMaxStore = cmp.Or(config.MaxStore, options.JetStreamMaxStore, shareOfDisk(config.StoreDir))
@@ -201,8 +201,8 @@ func serverOptions(config Config) (*server.Options, error) {
 	return options, joinCluster(options, *config.Cluster)
 }
 
-// joinCluster adds the cluster, and makes a server that its cluster knows by a name known to
-// clients by that name, too: servers advertise their IP addresses by default, which their
+// joinCluster adds the cluster. Clients get the name under which the cluster knows this server:
+// servers advertise their IP addresses by default, which their
 // certificates do not name.
 func joinCluster(options *server.Options, cluster Cluster) error {
 	host, port, err := splitListen(cluster.Listen)
@@ -249,7 +249,7 @@ func splitListen(listen string) (string, int, error) {
 }
 
 // lockStore keeps a second server out of the folder: two on one store both start, and destroy each
-// other's streams. The lock goes with the process, so nothing is left to clean up after a kill.
+// other's streams. The lock ends with the process, so a kill leaves nothing to clean up.
 func lockStore(dir string) (*flock.Flock, error) {
 	if dir == "" {
 		return nil, errors.New("start the embedded NATS server: no data folder is set")
@@ -268,10 +268,10 @@ func lockStore(dir string) (*flock.Flock, error) {
 	return lock, nil
 }
 
-// shareOfDisk is three quarters of the disk that a folder is on, in bytes; 0 when that is not
-// known. It is not what is free, as nats-server would have it: that shrinks when something else
-// fills the disk, and a server that is started again then has too little for its copies of streams
-// and drops them (2.15), where it could go on as soon as there is room.
+// shareOfDisk returns three quarters of the disk that a folder is on, in bytes; 0 if that is not
+// known. It ignores the free space, which nats-server would use: that shrinks when other data
+// fills the disk, and a restarted server would then have too little for its copies of streams
+// and drop them (2.15), although it could go on as soon as there is room.
 func shareOfDisk(folder string) int64 {
 	var disk syscall.Statfs_t
 	if err := syscall.Statfs(folder, &disk); err != nil {
@@ -280,9 +280,9 @@ func shareOfDisk(folder string) int64 {
 	return int64(disk.Blocks / 4 * 3 * uint64(disk.Bsize))
 }
 
-// runServer starts the server, which reports what goes wrong on the way to its
-// logger's Fatalf only: the first such line becomes the error. broken has a value when
-// the server has given up writing.
+// runServer starts the server, which reports errors of its start only to its
+// logger's Fatalf: the first such line becomes the error. broken has a value when
+// the server has stopped writing.
 func runServer(options *server.Options, logger *slog.Logger) (running *server.Server, broken <-chan failure, err error) {
 	if options.Port != server.RANDOM_PORT { // the server would log in three lines that the port is taken
 		address := net.JoinHostPort(options.Host, strconv.Itoa(options.Port))

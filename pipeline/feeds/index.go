@@ -16,8 +16,8 @@ import (
 	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
 
-// Index knows the newest stored event of each VM, or of each network, of the pipeline's zone, in
-// about 100 bytes each. Catching up reads only what is new. It is for one goroutine at a time.
+// Index holds the newest stored event of each VM, or of each network, of the pipeline's zone, in
+// about 100 bytes each. CatchUp reads only new events. It is for one goroutine at a time.
 type Index struct {
 	feeds   *Feeds
 	object  string
@@ -27,7 +27,7 @@ type Index struct {
 	seed    maphash.Seed
 }
 
-// StoredObject is what is known of an object's newest stored event.
+// StoredObject identifies an object's newest stored event.
 type StoredObject struct {
 	// Sequence is the event's in StreamONE.
 	Sequence uint64
@@ -36,13 +36,13 @@ type StoredObject struct {
 	digest   uint64
 }
 
-// Index is an index of the objects of a kind, vm or net, that knows nothing before its first CatchUp.
+// Index returns an index of the objects of a kind, vm or net, which is empty before its first CatchUp.
 func (f *Feeds) Index(object string) *Index {
 	return &Index{feeds: f, object: object, seed: maphash.MakeSeed(), objects: map[int]StoredObject{}}
 }
 
-// CatchUp reads what was stored since the last time, or everything where the stream was made
-// anew. An event that cannot be understood counts as missing.
+// CatchUp reads the events stored since the last time, or everything if the stream was
+// recreated. An event that cannot be parsed counts as missing.
 func (x *Index) CatchUp(ctx context.Context) (err error) {
 	defer errs.Wrap(&err, "read the last event of each %s", x.object)
 	stream, subjects := x.feeds.core.Stream(pipeline.StreamONE), pipeline.KindSubjects(x.feeds.zone, x.object)
@@ -58,7 +58,7 @@ func (x *Index) CatchUp(ctx context.Context) (err error) {
 		return stream.Each(ctx, subjects, x.last, x.add)
 	}
 	// An object has a last event for each state it was in, of which the one
-	// stored last counts. They come in order.
+	// stored last counts. They arrive in order.
 	return stream.EachNewest(ctx, subjects, x.add)
 }
 
@@ -71,19 +71,19 @@ func (x *Index) add(message js.Message) {
 	}
 }
 
-// Forget has the next CatchUp read everything again.
+// Forget makes the next CatchUp read everything again.
 func (x *Index) Forget() {
 	clear(x.objects)
 	x.last = 0
 }
 
-// Of is what is stored of an object; false for nothing.
+// Of returns the stored event of an object; false for none.
 func (x *Index) Of(id int) (StoredObject, bool) {
 	stored, known := x.objects[id]
 	return stored, known
 }
 
-// Same reports whether the stored event says the same as another one, but for when and how it was heard.
+// Same reports whether the stored event equals another one, except for when and how it was received.
 func (x *Index) Same(stored StoredObject, event pipeline.Event) bool {
 	return stored.digest == x.digest(event)
 }
@@ -95,17 +95,17 @@ func (x *Index) All(visit func(id int, stored StoredObject)) {
 	}
 }
 
-// digest is of what a stored event says: a VM with its owner and READY, or a state.
+// digest covers the content of a stored event: a VM with its owner and READY, or a state.
 func (x *Index) digest(event pipeline.Event) uint64 {
 	if event.VM != nil {
 		vm := *event.VM
-		vm.Host = "" // which stored events do not say
+		vm.Host = "" // which stored events do not have
 		return maphash.Comparable(x.seed, vm)
 	}
 	return maphash.String(x.seed, event.State)
 }
 
-// Event reads the newest stored event of an object as a whole; false when there is none any more.
+// Event reads the newest stored event of an object as a whole; false if there is none any more.
 func (x *Index) Event(ctx context.Context, id int) (event pipeline.Event, has bool, err error) {
 	defer errs.Wrap(&err, "read the last event of %s %d", x.object, id)
 	stored, known := x.objects[id]
@@ -127,9 +127,9 @@ type FoundEvent struct {
 	After uint64
 }
 
-// PublishFound stores found events, each only if nothing was stored of its
-// object since After: an older list never overrides newer news, and of two who find the
-// same one stores it. It returns how many it stored.
+// PublishFound stores found events, each only if no event of its
+// object was stored since After: an older list never overrides a newer event, and of two bridges that find
+// the same one stores it. It returns how many it stored.
 func (f *Feeds) PublishFound(ctx context.Context, found []FoundEvent) (stored int, err error) {
 	messages := make([]*nats.Msg, len(found))
 	for i, one := range found {
@@ -157,25 +157,25 @@ type StoredEvent struct {
 	Heard time.Time
 }
 
-// tailWindows are how many messages back a feed's last events are looked for.
-// Beyond the last they are too old to be in anybody's memory.
-var tailWindows = []uint64{2_000, 20_000, 100_000}
+// tailSpans are how many messages back a feed's last events are searched for.
+// Beyond the last they are too old to be in any bridge's memory.
+var tailSpans = []uint64{2_000, 20_000, 100_000}
 
-// Tail is the last events that were heard on the feed and stored before the
-// lease, oldest first, most at most. Nothing can be added to them any more.
+// Tail returns the last events that were received on the feed and stored before the
+// lease, oldest first, most at most. None can be added to them any more.
 func (l *Lease) Tail(ctx context.Context, most int) (events []StoredEvent, err error) {
 	defer errs.Wrap(&err, "read the last events of feed %s", l.feed)
 	end := l.Sequence()
-	for _, window := range tailWindows {
-		events, err = l.eventsBetween(ctx, end-min(end, window), end)
-		if err != nil || len(events) >= most || window >= end {
+	for _, span := range tailSpans {
+		events, err = l.eventsBetween(ctx, end-min(end, span), end)
+		if err != nil || len(events) >= most || span >= end {
 			break
 		}
 	}
 	return events[max(0, len(events)-most):], err
 }
 
-// eventsBetween are the feed's events behind a sequence and before the lease's.
+// eventsBetween returns the feed's events behind a sequence and before the lease's.
 // The lease is read too: a server that does not have it yet lags behind.
 func (l *Lease) eventsBetween(ctx context.Context, after, end uint64) ([]StoredEvent, error) {
 	r, err := l.feeds.core.Stream(pipeline.StreamONE).Read(ctx, pipeline.SubjectsONE, after)

@@ -1,4 +1,4 @@
-// Package feeds stores what bridges hear from oned: a feed is one oned's hook events, in their order.
+// Package feeds stores the events that bridges receive from oned: a feed is one oned's hook events, in their order.
 //
 // Safety: a feed is published only by the holder of its newest lease. Liveness: a holder
 // that is silent can be replaced at once.
@@ -24,7 +24,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
 
-// renewLease is the age at which a lease is written again: the stream forgets
+// renewLease is the age at which a lease is written again: the stream drops
 // it with everything else after 72 h, or sooner when it is full.
 const renewLease = time.Hour
 
@@ -34,12 +34,12 @@ type Event struct {
 	// MessageID is "<hash of the hook event>-<process>-<occurrence number>".
 	MessageID string
 	Event     pipeline.Event
-	// Data is Event as pipeline.Encode writes it; nil has it encoded when it is stored.
+	// Data is Event as pipeline.Encode writes it; if nil it is encoded when it is stored.
 	Data []byte
 }
 
-// Lease is the right to publish a feed's events. It ends when somebody
-// else acquires the feed; the server then refuses what its holder publishes.
+// Lease is the right to publish a feed's events. It ends when another bridge
+// takes the feed; the server then refuses the former holder's events.
 type Lease struct {
 	feeds  *Feeds
 	feed   string
@@ -50,7 +50,7 @@ type Lease struct {
 	sequence uint64
 	renewed  time.Time
 	released bool
-	// shown is sequence for those who must not wait for a Publish.
+	// shown is sequence for callers that must not wait for a Publish.
 	shown atomic.Uint64
 }
 
@@ -63,10 +63,10 @@ type Feeds struct {
 // New returns the feeds of a pipeline.
 func New(p *pipeline.Pipeline) *Feeds { return &Feeds{p.Client, p.Zone()} }
 
-// Take takes a feed over, for as long as nobody else has taken it: expected is the
+// Take acquires the lease of a feed, until another bridge does: expected is the
 // sequence of the last lease, as LastLease returned it, 0 for none. From then on only
-// what is published through the lease returned, or a later one, is stored.
-// pipeline.ErrConflict is returned if somebody was faster.
+// events published through the lease returned, or a later one, are stored.
+// pipeline.ErrConflict is returned if another bridge was faster.
 func (f *Feeds) Take(ctx context.Context, feed, holder string, expected uint64) (*Lease, error) {
 	lease := &Lease{feeds: f, feed: feed, holder: holder, token: nuid.Next()}
 	err := lease.write(ctx, expected)
@@ -84,7 +84,7 @@ func (f *Feeds) Take(ctx context.Context, feed, holder string, expected uint64) 
 	return lease, nil
 }
 
-// LastLease is the newest lease of a feed with its sequence; 0 if there is none.
+// LastLease returns the newest lease of a feed with its sequence; 0 if there is none.
 func (f *Feeds) LastLease(ctx context.Context, feed string) (pipeline.Lease, uint64, error) {
 	message, err := f.core.Stream(pipeline.StreamONE).Last(ctx, pipeline.LeaseSubject(feed))
 	if message == nil && err == nil {
@@ -100,7 +100,7 @@ func (f *Feeds) LastLease(ctx context.Context, feed string) (pipeline.Lease, uin
 	return lease, message.Sequence, nil
 }
 
-// Release gives the feed up, so that another bridge can take it at once.
+// Release releases the feed, so that another bridge can take it at once.
 func (l *Lease) Release(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -108,24 +108,24 @@ func (l *Lease) Release(ctx context.Context) error {
 	return l.failed(l.write(ctx, l.sequence))
 }
 
-// Sequence is the lease's own in StreamONE.
+// Sequence returns the lease's own sequence in StreamONE.
 func (l *Lease) Sequence() uint64 { return l.shown.Load() }
 
-// wrote notes that the lease stands in the stream.
+// wrote sets the sequence of the lease in the stream.
 func (l *Lease) wrote(sequence uint64) {
 	l.sequence, l.renewed = sequence, time.Now()
 	l.shown.Store(sequence)
 }
 
 // Publish stores the events in their order and returns when JetStream has acknowledged all of them.
-// ErrSuperseded is returned when the feed was taken over: nothing more is stored. After any other
-// error the first events may have been stored and the caller gives the same events again: those are
+// ErrSuperseded is returned if another bridge took the feed: nothing more is stored. After any other
+// error the first events may have been stored and the caller passes the same events again: those are
 // stored once.
 //
 // A batch is fenced by its first message: all of it is stored or nothing. Many events, and those to
-// a replicated stream, go in atomic batches. A few go one right behind the other, each fenced, and
+// a replicated stream, go in atomic batches. A few are pipelined, each fenced, and
 // each stored only right behind the one before it: a reconnect in between cannot store a later one
-// first. Where another feed's event came between them they are refused, and go one by one.
+// first. If another feed's event came between them they are refused, and sent one by one.
 func (l *Lease) Publish(ctx context.Context, events []Event) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -134,7 +134,7 @@ func (l *Lease) Publish(ctx context.Context, events []Event) error {
 	}
 	err := l.publish(ctx, events)
 	if js.Conflict(err) {
-		// Superseded, or the stream has forgotten the lease.
+		// Superseded, or the stream has dropped the lease.
 		if err = l.restore(ctx); err == nil {
 			err = l.publish(ctx, events)
 		}
@@ -150,8 +150,8 @@ func (l *Lease) failed(err error) error {
 	return err
 }
 
-// publish also begins a trace for each event, where somebody traces: it is where everything that
-// follows from a hook event comes from.
+// publish also begins a trace for each event, if tracing is on: everything that
+// follows from a hook event belongs to it.
 func (l *Lease) publish(ctx context.Context, events []Event) error {
 	messages, space := make([]*nats.Msg, len(events)), make([]nats.Msg, len(events))
 	feed, tracer := []string{l.feed}, otel.Tracer("github.com/flowjet/flowjet/pipeline") // without a provider it does nothing
@@ -161,7 +161,7 @@ func (l *Lease) publish(ctx context.Context, events []Event) error {
 		events[i].write(messages[i])
 		messages[i].Header[pipeline.HeaderFeed] = feed
 		if len(spans) < i {
-			continue // nobody traces
+			continue // tracing is off
 		}
 		started, span := tracer.Start(ctx, "hook event", trace.WithNewRoot(), trace.WithSpanKind(trace.SpanKindProducer))
 		if span.SpanContext().IsValid() {
@@ -182,7 +182,7 @@ func (l *Lease) publish(ctx context.Context, events []Event) error {
 	return err
 }
 
-// write makes the message that of the event, as it is stored, without a fence.
+// write sets the message to the event, as it is stored, without a fence.
 func (e *Event) write(message *nats.Msg) {
 	message.Subject, message.Data = e.Subject, e.Data
 	if message.Header == nil {
@@ -200,7 +200,7 @@ func (e *Event) write(message *nats.Msg) {
 	}
 }
 
-// renew writes an old lease again, before the stream forgets it.
+// renew writes an old lease again, before the stream drops it.
 func (l *Lease) renew(ctx context.Context) error {
 	if time.Since(l.renewed) < renewLease {
 		return nil
@@ -212,8 +212,8 @@ func (l *Lease) renew(ctx context.Context) error {
 	return err
 }
 
-// restore finds out why the server does not know the lease as the last: it is
-// ours under another sequence (its ack was lost), forgotten, or superseded.
+// restore finds out why the server does not have the lease as the last: it has
+// another sequence (its ack was lost), was dropped, or is superseded.
 func (l *Lease) restore(ctx context.Context) error {
 	last, sequence, err := l.feeds.LastLease(ctx, l.feed)
 	switch {
@@ -244,21 +244,21 @@ func (l *Lease) write(ctx context.Context, expected uint64) error {
 	return nil
 }
 
-// Stage begins to store events that are to follow those of a Publish, or of the commit of an
-// earlier Stage, which may still be going on: they are sent while the batch before is being written
-// to the disk. Nothing is stored before commit is called, and nothing happens if it never is. One
+// Stage begins to store events that follow those of a Publish, or of the commit of an
+// earlier Stage, which may still be running: they are sent while the batch before is being written
+// to the disk. Nothing is stored before commit is called, or if it never is. One
 // batch should be staged at a time; the caller bounds its bytes. Few events, or more than a batch
-// takes, are left to commit.
+// can hold, are left to commit.
 //
-// Commit is Publish of these events, and what that says of errors holds here too. Where the batch
-// cannot be committed, because the connection was lost or the lease was written anew meanwhile, it
+// Commit publishes these events as Publish does, with the same errors. If the batch
+// cannot be committed, because the connection was lost or the lease was renewed meanwhile, it
 // publishes the events from the beginning.
 func (l *Lease) Stage(events []Event) (commit func(context.Context) error) {
 	publish := func(ctx context.Context) error { return l.Publish(ctx, events) }
 	if len(events) <= js.MaxBurst {
-		return publish // which is sooner than a batch
+		return publish // which is faster than a batch
 	}
-	message, feed := new(nats.Msg), []string{l.feed} // one message serves for all
+	message, feed := new(nats.Msg), []string{l.feed} // reused for all
 	batch, err := l.feeds.core.Stage(len(events), func(i int) *nats.Msg {
 		events[i].write(message)
 		message.Header[pipeline.HeaderFeed] = feed
@@ -299,7 +299,7 @@ func (l *Lease) Beat(leaving, connected bool) error {
 // Token identifies this lease.
 func (l *Lease) Token() string { return l.token }
 
-// outdated is the silence after which a beat of an older lease counts: the stream may have been made anew.
+// outdated is the silence after which a beat of an older lease counts: the stream may have been recreated.
 const outdated = 10 * time.Second
 
 // Watch listens for the beats of a feed's holder.
@@ -325,7 +325,7 @@ func (f *Feeds) Watch(feed string) (*Watch, error) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if beat.Lease < w.last.Lease && time.Since(w.at) < outdated {
-			return // from a holder that does not know yet that it is superseded
+			return // from a superseded holder that has not noticed yet
 		}
 		changed := beat.Token != w.last.Token || beat.Leaving != w.last.Leaving
 		w.last, w.at = beat, time.Now()
@@ -342,17 +342,17 @@ func (f *Feeds) Watch(feed string) (*Watch, error) {
 	return w, nil
 }
 
-// Changed is signalled when another holder is heard, or the holder leaves.
+// Changed is signalled when another holder sends a beat, or the holder leaves.
 func (w *Watch) Changed() <-chan struct{} { return w.changed }
 
-// Last is the newest beat; its Token is empty when none was heard.
+// Last returns the newest beat; its Token is empty if there was none.
 func (w *Watch) Last() pipeline.FeedBeat {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.last
 }
 
-// Silence is how long nobody was heard although somebody would have been: the
+// Silence returns how long no beat arrived although one could have: the
 // time without a connection to NATS, and that of the watch's own pauses, does not count.
 func (w *Watch) Silence() time.Duration {
 	state := w.core.State()
@@ -368,5 +368,5 @@ func (w *Watch) Silence() time.Duration {
 	return time.Since(since)
 }
 
-// Close ends listening.
+// Close stops listening.
 func (w *Watch) Close() { _ = w.subscription.Unsubscribe() }

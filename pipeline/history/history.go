@@ -1,4 +1,4 @@
-// Package history publishes and reads what happened to services.
+// Package history publishes and reads the services' transitions.
 package history
 
 import (
@@ -16,13 +16,13 @@ import (
 	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
 
-// History is what happened to services.
+// History publishes and reads transitions.
 type History struct{ core *js.Client }
 
 // New returns the history in a pipeline.
 func New(p *pipeline.Pipeline) *History { return &History{p.Client} }
 
-// PublishTransitions publishes what happened to a service, in order. The first
+// PublishTransitions publishes transitions of a service, in order. The first
 // transition has the number first; numbers are counted per service and make
 // the message ids, so publishing the same again within ten minutes stores nothing.
 func (h *History) PublishTransitions(ctx context.Context, transitions []pipeline.Transition, first uint64) error {
@@ -36,14 +36,14 @@ func (h *History) PublishTransitions(ctx context.Context, transitions []pipeline
 	return nil
 }
 
-// Check returns an error that wraps pipeline.ErrUnpublishable for a transition that NATS never takes.
+// Check returns an error that wraps pipeline.ErrUnpublishable for a transition that NATS never accepts.
 func (h *History) Check(transition pipeline.Transition) error {
 	return h.core.Publishable(pipeline.TransitionMessage(transition, math.MaxUint64))
 }
 
-// LastTransition is the number of the service's transition that was published last,
-// 0 for none: what a crash left unpublished comes after it. The stream's leader is
-// asked: another replica may lag behind.
+// LastTransition returns the number of the service's transition that was published last,
+// 0 for none: those that a crash left unpublished come after it. It asks the stream's
+// leader, because another replica may lag behind.
 func (h *History) LastTransition(ctx context.Context, service int) (last uint64, err error) {
 	defer errs.Wrap(&err, "read the last transition of service %d", service)
 	_, header, err := h.core.Stream(pipeline.StreamFlow).LastOf(ctx, pipeline.TransitionSubjects(service))
@@ -54,18 +54,18 @@ func (h *History) LastTransition(ctx context.Context, service int) (last uint64,
 	return 0, err // none, or not one of ours: everything is published again
 }
 
-// LastTransitionSequence is the sequence of what happened last, 0 if nothing
-// has yet: reading behind it reads only what is new.
+// LastTransitionSequence returns the sequence of the last transition, 0 if there is
+// none yet: reading behind it reads only new ones.
 func (h *History) LastTransitionSequence(ctx context.Context) (uint64, error) {
 	return h.core.Stream(pipeline.StreamFlow).End(ctx)
 }
 
-// Reader reads what happened to services, in order. Next is for one
+// Reader reads transitions, in order. Next is for one
 // goroutine at a time; Stop may be called from any.
 type Reader struct{ *js.Reader }
 
-// ReadTransitions reads what happened behind the sequence after (0 for
-// everything that is kept), to one service or, with a negative id, to all.
+// ReadTransitions reads the transitions behind the sequence after (0 for
+// all that are kept), of one service or, with a negative id, of all.
 func (h *History) ReadTransitions(ctx context.Context, service int, after uint64) (*Reader, error) {
 	r, err := h.core.Stream(pipeline.StreamFlow).Read(ctx, pipeline.TransitionSubjects(service), after)
 	if err != nil {
@@ -74,8 +74,8 @@ func (h *History) ReadTransitions(ctx context.Context, service int, after uint64
 	return &Reader{r}, nil
 }
 
-// Next waits for the next transition and returns it with its sequence in StreamFlow. What cannot be
-// understood is skipped. It returns ctx's error, or pipeline.ErrClosed after Stop.
+// Next waits for the next transition and returns it with its sequence in StreamFlow. Messages that cannot be
+// parsed are skipped. It returns ctx's error, or pipeline.ErrClosed after Stop.
 func (r *Reader) Next(ctx context.Context) (uint64, pipeline.Transition, error) {
 	for {
 		message, err := r.Reader.Next(ctx)

@@ -1,5 +1,5 @@
-// Package inspect reads how all of Flowjet is doing from what NATS holds and hears. It changes
-// nothing, and works while no worker, bridge, API or oned is there.
+// Package inspect reads the status of all of Flowjet from NATS. It changes
+// nothing, and works without any worker, bridge, API or oned.
 package inspect
 
 import (
@@ -19,7 +19,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline/work"
 )
 
-// Inspector reads how Flowjet is doing.
+// Inspector reads the status of Flowjet.
 type Inspector struct {
 	pipe        *pipeline.Pipeline
 	core        *js.Client
@@ -48,7 +48,7 @@ func (i *Inspector) Observe() (*Observer, error) {
 	return &Observer{observer, i, processes}, nil
 }
 
-// ServerTime is the clock of the NATS server that answers.
+// ServerTime returns the clock of the NATS server that answers.
 func (i *Inspector) ServerTime(ctx context.Context) (now time.Time, err error) {
 	defer errs.Wrap(&err, "ask NATS for its time")
 	info, err := i.core.Stream(pipeline.StreamWork).Info(ctx)
@@ -58,7 +58,7 @@ func (i *Inspector) ServerTime(ctx context.Context) (now time.Time, err error) {
 	return now, err
 }
 
-// Storage is how many bytes of JetStream's storage are used, and how many there
+// Storage returns how many bytes of JetStream's storage are used, and how many there
 // may be; 0 or less for no limit.
 func (i *Inspector) Storage(ctx context.Context) (used uint64, most int64, err error) {
 	defer errs.Wrap(&err, "ask NATS for the account's storage")
@@ -69,10 +69,10 @@ func (i *Inspector) Storage(ctx context.Context) (used uint64, most int64, err e
 	return used, most, err
 }
 
-// list is never null in JSON.
+// list returns a copy that is never null in JSON.
 func list[T any](items []T) []T { return append([]T{}, items...) }
 
-// timeOf is nil for no time, so that JSON leaves it out.
+// timeOf returns nil for no time, so that JSON leaves it out.
 func timeOf(at time.Time) *time.Time {
 	if at.IsZero() {
 		return nil
@@ -81,10 +81,10 @@ func timeOf(at time.Time) *time.Time {
 	return &at
 }
 
-// stuckAfter is how long a service may be on its way to another state.
+// stuckAfter is how long a service may be in a transient state.
 const stuckAfter = 30 * time.Minute
 
-// Stuck reports whether a service has been on its way to another state for too long.
+// Stuck reports whether a service has been in a transient state for too long.
 func Stuck(service spec.Service, now time.Time) bool {
 	state, since := service.State(), spec.Since(service)
 	return state.Waiting() && state != spec.ServiceCooldown && since != nil && now.Sub(*since) > stuckAfter
@@ -92,10 +92,10 @@ func Stuck(service spec.Service, now time.Time) bool {
 
 // ServiceCounts counts the services that have not ended.
 type ServiceCounts struct {
-	// States has every state there is, with 0 where no service is in it, and no other: what a
-	// document has for a state may be any number.
+	// States has every known state, with 0 if no service is in it, and no other: a
+	// document's state may be any number.
 	States map[spec.ServiceState]int
-	// Stuck is how many are stuck, as Stuck has it.
+	// Stuck is the number of services for which Stuck is true.
 	Stuck int
 }
 
@@ -130,7 +130,7 @@ type Entry struct {
 	DeadLetter *pipeline.DeadLetter
 }
 
-// Service is the service that it names, -1 for none.
+// Service returns the service of the entry, -1 for none.
 func (e Entry) Service() int {
 	switch {
 	case e.Transition != nil:
@@ -172,7 +172,7 @@ var tails = map[string]struct {
 	}},
 }
 
-// Ends are the sequences of the last messages of streams: what is read behind them is new.
+// Ends returns the sequences of the last messages of streams: messages behind them are new.
 func (i *Inspector) Ends(ctx context.Context, streams []string) (map[string]uint64, error) {
 	ends := map[string]uint64{}
 	for _, name := range streams {
@@ -185,8 +185,8 @@ func (i *Inspector) Ends(ctx context.Context, streams []string) (map[string]uint
 	return ends, nil
 }
 
-// Tail visits what a stream (StreamFlow, StreamONE, StreamHook or StreamDead)
-// holds behind a sequence, oldest first. What cannot be understood is left out.
+// Tail visits the messages of a stream (StreamFlow, StreamONE, StreamHook or StreamDead)
+// behind a sequence, oldest first. Messages that cannot be parsed are left out.
 func (i *Inspector) Tail(ctx context.Context, stream string, after uint64, visit func(Entry)) error {
 	tail := tails[stream]
 	return i.core.Stream(stream).Each(ctx, tail.filter, after, func(message js.Message) {
@@ -196,7 +196,7 @@ func (i *Inspector) Tail(ctx context.Context, stream string, after uint64, visit
 	})
 }
 
-// Follow visits what comes to such a stream behind a sequence, until ctx ends, whose error it returns.
+// Follow visits new messages of such a stream behind a sequence, until ctx ends, whose error it returns.
 func (i *Inspector) Follow(ctx context.Context, stream string, after uint64, visit func(Entry)) error {
 	r, err := i.core.Stream(stream).Read(ctx, tails[stream].filter, after)
 	if err != nil {
@@ -214,7 +214,7 @@ func (i *Inspector) Follow(ctx context.Context, stream string, after uint64, vis
 	}
 }
 
-// RecentEvents is what the last events tell of the feeds.
+// RecentEvents summarizes the last events of the feeds.
 type RecentEvents struct {
 	// Last is when the newest event was stored.
 	Last time.Time

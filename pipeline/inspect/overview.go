@@ -18,31 +18,31 @@ import (
 	"github.com/flowjet/flowjet/pipeline/presence"
 )
 
-// Overview is how all of Flowjet is doing, as NATS shows it.
+// Overview is the status of all of Flowjet, as NATS shows it.
 type Overview struct {
 	Version int       `json:"v"`
 	Time    time.Time `json:"time"`
-	// Server is the NATS server that was asked.
+	// Server is the NATS server that answered.
 	Server  string         `json:"server"`
 	Streams []StreamStatus `json:"streams"`
 	Status
 	Feeds []FeedStatus `json:"feeds"`
-	// Oned is how quickly oned answers all live processes together.
+	// Oned counts the reads of oned of all live processes together.
 	Oned pipeline.OnedReads `json:"oned"`
-	// Disks are those of the processes' data folders, by process.
+	// Disks are the disks of the processes' data folders, by process.
 	Disks []DiskStatus `json:"disks"`
 	// Services counts services by state; those that have ended are left out.
 	Services map[string]int `json:"services"`
 	Timers   TimerCount     `json:"timers"`
 	Webhooks WebhookCount   `json:"webhooks"`
-	// Missing are streams and buckets that are not there.
+	// Missing are the missing streams and buckets.
 	Missing []string `json:"missing"`
 }
 
 // FeedStatus is one feed of hook events.
 type FeedStatus struct {
 	Feed string `json:"feed"`
-	// Holder is the bridge with the lease, Alive whether it announces itself.
+	// Holder is the bridge with the lease, Alive whether it sends beats.
 	Holder string    `json:"holder"`
 	Alive  bool      `json:"alive"`
 	Since  time.Time `json:"since"`
@@ -50,18 +50,18 @@ type FeedStatus struct {
 	Disconnected bool `json:"disconnected,omitempty"`
 }
 
-// DiskStatus is how full the disk of a process's data folder is.
+// DiskStatus is the usage of the disk of a process's data folder.
 type DiskStatus struct {
 	Process string `json:"process"`
 	Host    string `json:"host"`
 	pipeline.Disk
 }
 
-// ReaderStatus is how far a reader has come.
+// ReaderStatus is the progress of a reader.
 type ReaderStatus struct {
 	Reader string `json:"reader"`
 	Cursor uint64 `json:"cursor"`
-	// Lag is how many messages are behind the cursor, Oldest since when the first of them waits.
+	// Lag is the number of messages behind the cursor, Oldest since when the first of them waits.
 	Lag    uint64     `json:"lag"`
 	Oldest *time.Time `json:"oldest,omitempty"`
 }
@@ -72,18 +72,18 @@ type TimerCount struct {
 	Overdue int `json:"overdue"`
 }
 
-// WebhookCount counts what waits for webhooks.
+// WebhookCount counts the deliveries that wait for webhooks.
 type WebhookCount struct {
 	Waiting uint64 `json:"waiting"`
-	// Failing is how many pairs of receiver and service have failed last.
+	// Failing is the number of pairs of receiver and service whose last delivery failed.
 	Failing int `json:"failing"`
 }
 
 // overdueAfter is how late a timer may be before it counts as overdue.
 const overdueAfter = 15 * time.Second
 
-// Overview reads everything; it listens for a second to hear who is alive.
-// Missing is what pipeline.Attach found missing.
+// Overview reads everything; it listens for a second for live members.
+// Missing is the second result of pipeline.Attach.
 func (i *Inspector) Overview(ctx context.Context, missing []string) (Overview, error) {
 	overview := Overview{Version: pipeline.Version, Time: time.Now().UTC(), Server: i.core.Server(), Missing: list(missing), Disks: []DiskStatus{}}
 	c := &collector{Inspector: i, overview: &overview, missing: missing}
@@ -117,10 +117,10 @@ type collector struct {
 	missing  []string
 }
 
-// listenFor is longer than workers, bridges and processes are silent.
+// listenFor is longer than the interval of the heartbeats of workers, bridges and processes.
 const listenFor = time.Second
 
-// listen hears which workers and processes are alive and reads their status; it returns the
+// listen finds the live workers and processes and reads their status; it returns the
 // beats of the feeds' holders, by feed.
 func (c *collector) listen(ctx context.Context) (map[string]pipeline.FeedBeat, error) {
 	observer, err := c.Observe()
@@ -150,7 +150,7 @@ func (c *collector) listen(ctx context.Context) (map[string]pipeline.FeedBeat, e
 	return feeds.Live(), err
 }
 
-// hearAll waits until all have had the time to be heard, and longer where one that is expected is not.
+// hearAll waits until all have had the time to send a heartbeat, and longer if an expected one is missing.
 func (c *collector) hearAll(ctx context.Context, processes *presence.Follower) error {
 	expected, err := presence.Members(ctx, c.pipe)
 	if err != nil {
@@ -223,9 +223,9 @@ type StreamStatus struct {
 	MaxBytes int64      `json:"max_bytes"`
 	Replicas int        `json:"replicas"`
 	Last     *time.Time `json:"last,omitempty"`
-	// Trouble says what is wrong with it; empty for nothing.
+	// Trouble is its problem; empty for none.
 	Trouble string `json:"trouble,omitempty"`
-	// Leaderless reports whether most of its servers are away, Away names those that are.
+	// Leaderless reports whether most of its servers are away, Away names those.
 	Leaderless bool     `json:"leaderless,omitempty"`
 	Away       []string `json:"away,omitempty"`
 }
@@ -233,16 +233,16 @@ type StreamStatus struct {
 // ServerStatus is a NATS server that holds copies of streams.
 type ServerStatus struct {
 	Name string `json:"name"`
-	// Away reports whether it is not heard by a stream's leader, Streams how many do not hear it.
+	// Away reports whether a stream's leader does not hear from it, Streams counts the streams that do not.
 	Away    bool `json:"away"`
 	Streams int  `json:"streams,omitempty"`
 }
 
-// awayAfter is how long a stream's leader may not have heard a server that holds a copy: it
-// hears it once a second. The server itself calls one offline after minutes.
+// awayAfter is how long a stream's leader may not have heard from a server that holds a copy: it
+// hears from it once a second. The server itself calls one offline after minutes.
 const awayAfter = 5 * time.Second
 
-// withServers adds to servers those that hold copies of a stream, by name.
+// withServers adds the servers that hold copies of a stream to servers, by name.
 func withServers(servers []ServerStatus, cluster *jetstream.ClusterInfo) []ServerStatus {
 	if cluster == nil {
 		return servers
@@ -296,8 +296,8 @@ func (c *collector) streams(ctx context.Context) error {
 	return nil
 }
 
-// troubleOf says what is wrong with a stream: without a leader, with copies that
-// are away, or smaller than it is meant to be.
+// troubleOf returns the problem of a stream: it has no leader, copies are
+// away, or it is smaller than configured.
 func troubleOf(info *jetstream.StreamInfo, wanted jetstream.StreamConfig) string {
 	if cluster := info.Cluster; cluster != nil && info.Config.Replicas > 1 {
 		if cluster.Leader == "" {

@@ -16,27 +16,27 @@ import (
 	"github.com/flowjet/flowjet/pipeline/work"
 )
 
-// Status is who does the work and how much of it waits. `flowjet status` and `flowjet doctor` show it
+// Status is the division of the work and how much of it waits. `flowjet status` and `flowjet doctor` show it
 // in an Overview; /flowjet/v1/work, the page and metrics show its Work.
 type Status struct {
-	// Workers are those alive, by name, each with what it owns.
+	// Workers are the live ones, by name, each with the partitions that it owns.
 	Workers []WorkerShare `json:"workers"`
-	// Unowned are the partitions, and the router, that nobody owns: all where no worker is alive, else none.
+	// Unowned are the partitions, and the router, that nobody owns: all if no worker is alive, else none.
 	Unowned []string `json:"unowned"`
-	// Members are the processes that are expected because they have been there.
+	// Members are the processes that are expected because they have run before.
 	Members []presence.Member `json:"members"`
 	// Servers are the NATS servers that hold copies of the dead letters, in an overview those of
-	// any stream; none where there is one.
+	// any stream; none if there is only one.
 	Servers []ServerStatus `json:"servers"`
 	Readers []ReaderStatus `json:"readers"`
-	// DeadLetters counts them by who gave them up.
+	// DeadLetters counts them by the part that made them.
 	DeadLetters map[string]uint64 `json:"dead_letters"`
 }
 
-// WorkerShare is one live worker with what it owns.
+// WorkerShare is one live worker with its partitions.
 type WorkerShare struct {
 	Worker string `json:"worker"`
-	// Router and Autoscaler report whether it shares events out, and whether it scales.
+	// Router and Autoscaler report whether it routes events, and whether it scales.
 	Router          bool  `json:"router"`
 	Autoscaler      bool  `json:"autoscaler"`
 	OnedUnreachable bool  `json:"blind"`
@@ -48,15 +48,15 @@ type Work struct {
 	Version int `json:"v"`
 	// Workers are the live ones, by name.
 	Workers []WorkerStatus `json:"workers"`
-	// Partitions are the parts of the work, each with who reads it and how many wake-ups wait in it.
+	// Partitions are the parts of the work, each with its worker and its number of waiting wake-ups.
 	Partitions []PartitionStatus `json:"partitions"`
-	// Router and Autoscaler are the workers that share events out and that scale;
+	// Router and Autoscaler are the workers that route events and that scale;
 	// empty if there is no worker.
 	Router     string `json:"router"`
 	Autoscaler string `json:"autoscaler"`
-	// EventsWaiting is how many events the router has not read yet.
+	// EventsWaiting is the number of events that the router has not read yet.
 	EventsWaiting uint64 `json:"events_waiting"`
-	// DeadLetters is how many messages were given up and are kept.
+	// DeadLetters is the number of dead letters that are kept.
 	DeadLetters uint64            `json:"dead_letters"`
 	Members     []presence.Member `json:"members"`
 	Servers     []ServerStatus    `json:"servers"`
@@ -71,13 +71,13 @@ type WorkerStatus struct {
 // PartitionStatus is one part of the work.
 type PartitionStatus struct {
 	Partition int `json:"partition"`
-	// Worker is who reads it; empty if there is no worker.
+	// Worker reads the partition; empty if there is no worker.
 	Worker string `json:"worker"`
-	// Waiting is how many wake-ups are not handled yet.
+	// Waiting is the number of wake-ups that are not handled yet.
 	Waiting uint64 `json:"waiting"`
 }
 
-// Work is the status by partition.
+// Work returns the status by partition.
 func (s Status) Work() Work {
 	lags := map[string]uint64{}
 	for _, r := range s.Readers {
@@ -108,23 +108,23 @@ func (s Status) Work() Work {
 	return w
 }
 
-// Observer follows the workers and processes, to tell at any time how they are doing.
+// Observer follows the workers and processes, to return their status at any time.
 type Observer struct {
 	*work.Observer
 	inspector *Inspector
 	processes *presence.Follower
 }
 
-// Stop ends the following.
+// Stop stops following.
 func (o *Observer) Stop() {
 	o.Observer.Stop()
 	o.processes.Stop()
 }
 
-// readsAtOnce is how many questions to NATS are under way at once.
+// readsAtOnce is the number of concurrent requests to NATS.
 const readsAtOnce = 4
 
-// Status reads who does the work now and what waits. What needs a stream that is missing is left out.
+// Status reads the division of the work and the backlog. Parts that need a missing stream are left out.
 func (o *Observer) Status(ctx context.Context, missing ...string) (Status, error) {
 	status := Status{Members: []presence.Member{}, Servers: []ServerStatus{}}
 	status.Workers, status.Unowned = shares(o.Live())
@@ -164,7 +164,7 @@ func (o *Observer) Status(ctx context.Context, missing ...string) (Status, error
 	if err := reads.Wait(); err != nil {
 		return Status{}, fmt.Errorf("read the pending messages: %w", err)
 	}
-	// Where there are no webhooks their reader has no cursor.
+	// Without webhooks their reader has no cursor.
 	status.Readers = slices.DeleteFunc(found, func(r ReaderStatus) bool { return r.Reader == "" || r.Reader == webhooks.cursor && r.Cursor == 0 })
 	return status, nil
 }
@@ -192,7 +192,7 @@ func shares(live map[string]pipeline.WorkerBeat) (workers []WorkerShare, unowned
 	return workers, unowned
 }
 
-// deadLetters counts them by who gave them up; servers are those that hold them.
+// deadLetters counts them by the part that made them; servers are those that hold them.
 func (o *Observer) deadLetters(ctx context.Context) (count map[string]uint64, servers []ServerStatus, err error) {
 	defer errs.Wrap(&err, "count the dead letters")
 	info, err := o.inspector.core.Stream(pipeline.StreamDead).Info(ctx, jetstream.WithSubjectFilter(pipeline.SubjectsDead))
@@ -206,7 +206,7 @@ func (o *Observer) deadLetters(ctx context.Context) (count map[string]uint64, se
 	return count, withServers([]ServerStatus{}, info.Cluster), nil
 }
 
-// reader is one that saves how far it has come in a stream.
+// reader is a reader that saves its position in a stream.
 type reader struct{ cursor, stream, filter string }
 
 var (

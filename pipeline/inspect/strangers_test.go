@@ -91,7 +91,7 @@ func TestHowOnedIsAsked(t *testing.T) {
 	_, err := p.SaveRecord(ctx, 42, deploying(7, 21), 0) // a record that a person has copied
 	must(t, err)
 	why, err := p.Why(ctx, 42, func(asking context.Context, state flow.State) (flow.State, flow.Facts, error) {
-		if until, limited := asking.Deadline(); !limited || time.Until(until) > lookWithin {
+		if until, limited := asking.Deadline(); !limited || time.Until(until) > fetchWithin {
 			t.Errorf("oned may take until %s", until)
 		}
 		if state.Service.ID != 42 {

@@ -16,18 +16,18 @@ import (
 )
 
 const (
-	// maxVMs bounds how many VMs of a service are looked up for an explanation.
+	// maxVMs bounds how many VMs of a service are read for an explanation.
 	maxVMs = 200
-	// keptPath is how many of the last transitions an explanation shows, found
-	// among so many messages of all services.
+	// keptPath is how many of the last transitions an explanation shows, among
+	// the last messages of all services.
 	keptPath    = 10
 	searchedFor = 5000
-	// maxDeadLetters is how many dead letters are looked through for the service's.
+	// maxDeadLetters is how many dead letters are searched for the service's.
 	maxDeadLetters = 500
 )
 
-// Why says why a service is in its state, from what NATS holds: it can be asked
-// while no worker and no oned is there.
+// Why explains why a service is in its state, from the data on NATS: that works
+// without any worker or oned.
 type Why struct {
 	Version int    `json:"v"`
 	Service int    `json:"service"`
@@ -35,28 +35,28 @@ type Why struct {
 	Owner   string `json:"owner,omitempty"`
 	// State is the state's name, DELETED for a service that has ended.
 	State string `json:"state"`
-	// Since is when the service came to the state.
+	// Since is when the service entered the state.
 	Since *time.Time `json:"since,omitempty"`
 	// Summary is all of it in one sentence.
 	Summary string `json:"summary"`
-	// Reason is what the transition to the state says, Cause what led to it.
+	// Reason is the reason of the transition to the state, Cause its cause.
 	Reason string          `json:"reason,omitempty"`
 	Cause  *pipeline.Cause `json:"cause,omitempty"`
 	// Failed is what went wrong, Waits what has to happen for the service to go on, Next what an
-	// operator can do. Notes go on beside it and hold nothing up.
+	// operator can do. Notes hold nothing up.
 	Failed []flow.Finding `json:"failed"`
 	Waits  []flow.Finding `json:"waits"`
 	Notes  []flow.Finding `json:"notes"`
 	Next   []string       `json:"next"`
-	// OnedAway is why what is said of VMs is as last heard, and not as oned shows them now;
-	// empty where it is as now.
+	// OnedAway is the reason why the states of VMs are those of their last events, and not as oned shows them now;
+	// empty if they are current.
 	OnedAway string       `json:"oned_away,omitempty"`
 	Roles    []RoleStatus `json:"roles"`
-	// Timers are when the service is looked at again, by timer.
+	// Timers are when the service is checked again, by timer.
 	Timers map[string]time.Time `json:"timers,omitempty"`
-	// Backlog is what has woken the service and is not handled yet.
+	// Backlog is the service's inputs that are not handled yet.
 	Backlog Backlog `json:"backlog"`
-	// DeadLetters is how many inputs of the service were given up.
+	// DeadLetters is the number of dead letters of the service.
 	DeadLetters int `json:"dead_letters"`
 	// Path are the last transitions, oldest first.
 	Path []pipeline.Transition `json:"path"`
@@ -70,28 +70,28 @@ type RoleStatus struct {
 	VMs         int    `json:"vms"`
 }
 
-// Backlog is how much waits to be handled.
+// Backlog is the number of inputs that wait to be handled.
 type Backlog struct {
 	Count uint64 `json:"count"`
 	// Oldest is since when the first of it waits.
 	Oldest *time.Time `json:"oldest,omitempty"`
 }
 
-// Look returns a service's state and facts as the zone's leader shows them now. An
-// UnreadableError is returned beside them where the service's document cannot be read.
+// Look fetches a service's state and facts as the zone's leader shows them now. An
+// UnreadableError is returned beside them if the service's document cannot be read.
 type Look func(ctx context.Context, state flow.State) (flow.State, flow.Facts, error)
 
-// UnreadableError is why a service's document cannot be read.
+// UnreadableError is the reason why a service's document cannot be read.
 type UnreadableError struct{ Reason error }
 
 func (u UnreadableError) Error() string { return u.Reason.Error() }
 
-// lookWithin bounds how long an explanation waits for oned.
-const lookWithin = 3 * time.Second
+// fetchWithin bounds how long an explanation waits for oned.
+const fetchWithin = 3 * time.Second
 
-// Why explains a service by its record and by what look returns; without look, or where oned
-// does not answer, by what was heard of its VMs last. pipeline.ErrNotFound is returned when
-// NATS knows nothing of the service.
+// Why explains a service by its record and by the result of look; without look, or if oned
+// does not answer, by the last events of its VMs. pipeline.ErrNotFound is returned if
+// NATS has no data about the service.
 func (i *Inspector) Why(ctx context.Context, service int, look Look) (Why, error) {
 	record, revision, err := i.records.LoadRecord(ctx, service)
 	if err != nil {
@@ -109,7 +109,7 @@ func (i *Inspector) Why(ctx context.Context, service int, look Look) (Why, error
 	var unreadable UnreadableError
 	away, seen := errors.New("oned is not configured here"), false
 	if look != nil {
-		asking, cancel := context.WithTimeout(ctx, lookWithin)
+		asking, cancel := context.WithTimeout(ctx, fetchWithin)
 		defer cancel()
 		var state flow.State
 		state, facts, away = look(asking, record.State)
@@ -132,7 +132,7 @@ func (i *Inspector) Why(ctx context.Context, service int, look Look) (Why, error
 	return why, i.addInputs(ctx, &why, record.Applied)
 }
 
-// addInputs adds what of the service's inputs is not handled, or could not be.
+// addInputs adds the service's inputs that are not handled, or could not be.
 func (i *Inspector) addInputs(ctx context.Context, why *Why, applied uint64) (err error) {
 	now := time.Now()
 	if why.Backlog, err = i.backlogOf(ctx, why.Service, applied); err != nil {
@@ -172,8 +172,8 @@ func (w *Why) Unreadable(reason error) {
 	w.Summary = w.summary()
 }
 
-// Explain puts an explanation together from a service's record, what was heard
-// of its VMs, and its last transitions, oldest first.
+// Explain makes an explanation from a service's record, the states of its VMs
+// and its last transitions, oldest first.
 func Explain(service int, record pipeline.Record, facts flow.Facts, path []pipeline.Transition, now time.Time) Why {
 	state := record.State
 	state.Service.ID = service
@@ -204,11 +204,11 @@ func Explain(service int, record pipeline.Record, facts flow.Facts, path []pipel
 	return why
 }
 
-// unreadable stands for the state of a service of which nothing is known but its document.
+// unreadable is shown as the state of a service whose document cannot be read.
 const unreadable = "UNREADABLE"
 
 // Unreadable explains a service whose document cannot be read: nothing can be done for it
-// until it has been mended.
+// until it has been repaired.
 func Unreadable(service int, name, owner string, reason error) Why {
 	why := Why{
 		Version: pipeline.Version, Service: service, Name: name, Owner: owner, State: unreadable,
@@ -219,8 +219,8 @@ func Unreadable(service int, name, owner string, reason error) Why {
 	return why
 }
 
-// blame finds what led to the state: the service's last transition, or, where
-// history has none, its log. A service that has ended was brought there by what had it undeployed.
+// blame finds the cause of the state: the service's last transition, or, if the
+// history has none, its log. The cause of the end of a service is that of its undeployment.
 func (w *Why) blame(path []pipeline.Transition, log []spec.LogEntry) {
 	for _, last := range slices.Backward(path) {
 		switch {
@@ -267,10 +267,10 @@ func (w *Why) summary() string {
 	return text.String()
 }
 
-// lateAfter is how long an input may take before that is worth a word.
+// lateAfter is how long an input may take before the summary mentions it.
 const lateAfter = 5 * time.Second
 
-// lastTransitions are the service's, oldest first, as far back as is looked.
+// lastTransitions returns the service's transitions, oldest first, among the last messages.
 func (i *Inspector) lastTransitions(ctx context.Context, service int) (path []pipeline.Transition, err error) {
 	defer errs.Wrap(&err, "read the transitions of service %d", service)
 	stream, subjects := i.core.Stream(pipeline.StreamFlow), pipeline.TransitionSubjects(service)
@@ -286,8 +286,8 @@ func (i *Inspector) lastTransitions(ctx context.Context, service int) (path []pi
 	return path, err
 }
 
-// heardVMs are the VMs of roles that are not simply running, as their last
-// events told. What was heard of a VM is kept for three days.
+// heardVMs returns the VMs of roles that are not simply running, by their last
+// events. A VM's events are kept for three days.
 func (i *Inspector) heardVMs(ctx context.Context, state flow.State) (facts flow.Facts, err error) {
 	defer errs.Wrap(&err, "read the last events of the VMs of service %d", state.Service.ID)
 	facts = flow.Facts{}
@@ -306,7 +306,7 @@ func (i *Inspector) heardVMs(ctx context.Context, state flow.State) (facts flow.
 			if message == nil {
 				continue
 			}
-			// What cannot be understood tells nothing.
+			// Messages that cannot be parsed are ignored.
 			if event, err := pipeline.DecodeEvent(message.Data); err == nil && event.VM != nil && state.Service.Owns(*event.VM) {
 				facts[event.VM.ID] = *event.VM
 			}
@@ -315,9 +315,9 @@ func (i *Inspector) heardVMs(ctx context.Context, state flow.State) (facts flow.
 	return facts, nil
 }
 
-// backlogOf is what has woken the service and is not handled. An input that changed nothing
-// is in no record: it is handled if its partition's cursor has passed it, or if what the cursor
-// stands before is another service's.
+// backlogOf returns the service's inputs that are not handled. An input that changed nothing
+// is in no record: it is handled if its partition's cursor has passed it, or if the next input behind
+// the cursor is another service's.
 func (i *Inspector) backlogOf(ctx context.Context, service int, applied uint64) (backlog Backlog, err error) {
 	defer errs.Wrap(&err, "read the pending inputs of service %d", service)
 	partition, subject, stream := pipeline.Partition(service), pipeline.StoredWorkSubject(service), i.core.Stream(pipeline.StreamWork)

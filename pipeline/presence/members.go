@@ -17,29 +17,29 @@ import (
 )
 
 const (
-	// maxMembers bounds how many are remembered, and forgetAfter for how long one that is missing is.
+	// maxMembers bounds how many are remembered, and forgetAfter for how long a missing one is.
 	maxMembers  = 256
 	forgetAfter = 7 * 24 * time.Hour
 )
 
-// Member is a process that is expected to be there because it has been.
+// Member is a process that is expected to run because it has run before.
 type Member struct {
-	// Name tells the process from all others, and is the same after a restart: its host, its
-	// parts and, where a host has several, its data folder.
+	// Name distinguishes the process from all others, and is the same after a restart: its host, its
+	// parts and, if a host has several, its data folder.
 	Name string `json:"name"`
 	Host string `json:"host"`
-	// Parts are bridge, worker and api, as far as the process has them.
+	// Parts are those of bridge, worker and api that the process runs.
 	Parts []string `json:"parts"`
 	// Release is the version of Flowjet that it ran last.
 	Release string `json:"release"`
-	// Missing is since when it is not heard; nil while it is.
+	// Missing is since when it does not report; nil while it does.
 	Missing *time.Time `json:"missing,omitempty"`
 }
 
-// ErrUnknownMember is returned when there is no such member.
+// ErrUnknownMember is returned for a name that is no member's.
 var ErrUnknownMember = errors.New("there is no such member")
 
-// Members are the processes that are expected, by name.
+// Members returns the processes that are expected, by name.
 func Members(ctx context.Context, p *pipeline.Pipeline) ([]Member, error) {
 	members, _, err := load(ctx, p)
 	return members, err
@@ -54,7 +54,7 @@ func load(ctx context.Context, p *pipeline.Pipeline) (members []Member, revision
 	return members, revision, err
 }
 
-// save keeps which processes are expected, unless somebody else has written that since.
+// save stores the expected processes, unless another process has written them since.
 func save(ctx context.Context, p *pipeline.Pipeline, members []Member, revision uint64) (err error) {
 	defer errs.Wrap(&err, "store the expected processes")
 	bucket, text := p.Bucket(pipeline.BucketCheckpoint), pipeline.Encode(members)
@@ -66,7 +66,7 @@ func save(ctx context.Context, p *pipeline.Pipeline, members []Member, revision 
 	return err
 }
 
-// Forget has a member that is gone for good not expected any more.
+// Forget removes a member that is gone for good.
 func Forget(ctx context.Context, p *pipeline.Pipeline, name string) error {
 	for {
 		members, revision, err := load(ctx, p)
@@ -83,9 +83,9 @@ func Forget(ctx context.Context, p *pipeline.Pipeline, name string) error {
 	}
 }
 
-// merge returns the members by what is known of them and by who is alive now, and whether
-// that differs from what was known. A process that is new takes the place of one with the
-// same parts that is missing: a front-end was replaced.
+// merge updates the known members by the live processes, and reports whether
+// they have changed. A new process replaces a missing one with the
+// same parts: a front-end was replaced.
 func merge(known []Member, live []pipeline.Process, now time.Time) (members []Member, changed bool) {
 	members = slices.Clone(known)
 	alive := map[string]bool{}
@@ -94,11 +94,11 @@ func merge(known []Member, live []pipeline.Process, now time.Time) (members []Me
 			continue // of an older version
 		}
 		alive[process.Name] = true
-		seen := Member{Name: process.Name, Host: process.Host, Parts: process.Parts, Release: process.Release}
+		current := Member{Name: process.Name, Host: process.Host, Parts: process.Parts, Release: process.Release}
 		at := slices.IndexFunc(members, func(m Member) bool { return m.Name == process.Name })
 		switch {
 		case at < 0 && len(members) < maxMembers:
-			// It takes the place of the one with the same parts that is missing for longest.
+			// It replaces the one with the same parts that is missing for longest.
 			replaced := -1
 			for i, m := range members {
 				if m.Missing != nil && slices.Equal(m.Parts, process.Parts) && (replaced < 0 || m.Missing.Before(*members[replaced].Missing)) {
@@ -108,9 +108,9 @@ func merge(known []Member, live []pipeline.Process, now time.Time) (members []Me
 			if replaced >= 0 {
 				members = slices.Delete(members, replaced, replaced+1)
 			}
-			members, changed = append(members, seen), true
-		case at >= 0 && (members[at].Missing != nil || members[at].Host != seen.Host || members[at].Release != seen.Release || !slices.Equal(members[at].Parts, seen.Parts)):
-			members[at], changed = seen, true
+			members, changed = append(members, current), true
+		case at >= 0 && (members[at].Missing != nil || members[at].Host != current.Host || members[at].Release != current.Release || !slices.Equal(members[at].Parts, current.Parts)):
+			members[at], changed = current, true
 		}
 	}
 	for i := range members {
@@ -125,18 +125,18 @@ func merge(known []Member, live []pipeline.Process, now time.Time) (members []Me
 	return kept, changed
 }
 
-// MissingAfter is after how long without a sound a process counts as missing. It is several
-// times deadAfter: to alarm somebody takes more than to share connections anew.
+// MissingAfter is the silence after which a process counts as missing. It is several
+// times deadAfter: an alarm needs more than dividing connections anew.
 const MissingAfter = 3 * time.Second
 
-// Follower hears the live processes without being one.
+// Follower follows the live processes without being one.
 type Follower struct {
 	pipe *pipeline.Pipeline
 	*liveness.Set[pipeline.Process]
 	since time.Time
 }
 
-// Follow begins to hear the processes. Stop ends it.
+// Follow begins to follow the processes. Stop ends it.
 func Follow(p *pipeline.Pipeline) (*Follower, error) {
 	live, err := liveness.Listen(p.Conn(), pipeline.SubjectsProcess, MissingAfter, func(heard pipeline.Process) (string, bool) { return heard.ID, heard.Leaving })
 	if err != nil {
@@ -145,8 +145,8 @@ func Follow(p *pipeline.Pipeline) (*Follower, error) {
 	return &Follower{p, live, time.Now()}, nil
 }
 
-// Members are the processes that are expected, by name. Before all of them can have been
-// heard they are as they are kept.
+// Members returns the processes that are expected, by name. Before all of them can have
+// reported they are returned as stored.
 func (f *Follower) Members(ctx context.Context) ([]Member, error) {
 	known, err := Members(ctx, f.pipe)
 	if err != nil {
@@ -164,20 +164,20 @@ func (f *Follower) Members(ctx context.Context) ([]Member, error) {
 	return append([]Member{}, members...), nil
 }
 
-// settled reports whether all live processes can have been heard since the follower, or the
+// settled reports whether all live processes can have reported since the follower, or the
 // connection after a failure, began.
 func (f *Follower) settled() bool {
 	state := f.pipe.State()
 	return state.Connected && min(time.Since(f.since), time.Since(state.Since)) >= MissingAfter
 }
 
-// Live are the processes that are heard.
+// Live returns the live processes.
 func (f *Follower) Live() []pipeline.Process { return slices.Collect(maps.Values(f.Set.Live())) }
 
-// keepEvery is how often it is looked whether the members have changed.
+// keepEvery is how often the members are checked for changes.
 const keepEvery = time.Second
 
-// Keep keeps the members up to date while mine reports that this process is the one to do so, until ctx ends.
+// Keep keeps the members up to date while mine reports that this process is responsible, until ctx ends.
 func (f *Follower) Keep(ctx context.Context, mine func() bool) {
 	ticker := time.NewTicker(keepEvery)
 	defer ticker.Stop()
@@ -190,7 +190,7 @@ func (f *Follower) Keep(ctx context.Context, mine func() bool) {
 		if !mine() || !f.settled() {
 			continue
 		}
-		// What fails is tried again.
+		// A failure is retried.
 		if known, revision, err := load(ctx, f.pipe); err == nil {
 			if members, changed := merge(known, f.Live(), time.Now()); changed {
 				_ = save(ctx, f.pipe, members, revision)

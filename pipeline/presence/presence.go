@@ -1,5 +1,5 @@
-// Package presence has the processes of Flowjet know each other, so that what oned can bear is
-// shared out among all of them.
+// Package presence lets the processes of Flowjet know each other, so that they can divide the
+// connections that oned can bear.
 package presence
 
 import (
@@ -18,7 +18,7 @@ const (
 	deadAfter = 4 * beat
 )
 
-// Presence is a process's place among the live ones.
+// Presence is a process among the live ones.
 //
 // Safety: none; for a second two processes may count differently. Liveness: a process
 // that is gone is no longer counted after a second, one that leaves at once.
@@ -30,8 +30,8 @@ type Presence struct {
 	liveness.Announcer
 }
 
-// Announce announces a process, as self describes it each time, until Leave. self is
-// asked for all but the version.
+// Announce announces a process, as self describes it each time, until Leave. self
+// sets all fields but the version.
 func Announce(p *pipeline.Pipeline, self func() pipeline.Process) (*Presence, error) {
 	others, err := liveness.Listen(p.Conn(), pipeline.SubjectsProcess, deadAfter, func(said pipeline.Process) (string, bool) {
 		if said.ID == self().ID {
@@ -48,7 +48,7 @@ func Announce(p *pipeline.Pipeline, self func() pipeline.Process) (*Presence, er
 	return presence, nil
 }
 
-// Others returns the live processes but this one, by id.
+// Others returns the other live processes, by id.
 func (p *Presence) Others() []pipeline.Process {
 	live := p.others.Live()
 	var others []pipeline.Process
@@ -70,8 +70,8 @@ func (p *Presence) announce(leaving bool) {
 }
 
 // ShareConnections returns how many of a number of connections a process may use, of
-// those that are to share them; it is counted among them. Where they are more than the
-// connections, they take turns by the second.
+// those that share them; it is counted among them. If there are more processes than
+// connections, they alternate by the second.
 func ShareConnections(connections int, process string, others []pipeline.Process, now time.Time) int {
 	calling := []string{process}
 	for _, other := range others {
@@ -80,16 +80,16 @@ func ShareConnections(connections int, process string, others []pipeline.Process
 		}
 	}
 	slices.Sort(calling)
-	place, count := slices.Index(calling, process), len(calling)
+	index, count := slices.Index(calling, process), len(calling)
 	if count > connections {
-		turn := int(now.Unix() % int64(count))
-		if (place-turn*connections%count+count)%count < connections {
+		slot := int(now.Unix() % int64(count))
+		if (index-slot*connections%count+count)%count < connections {
 			return 1
 		}
 		return 0
 	}
 	share := connections / count
-	if place < connections%count {
+	if index < connections%count {
 		share++
 	}
 	return share

@@ -26,21 +26,21 @@ const (
 	beat = 200 * time.Millisecond
 	// deadAfter is how long a worker may be silent.
 	deadAfter = 800 * time.Millisecond
-	// deadAtMost is how long it may be silent where workers that live were heard late in the last minute: each time that a
-	// worker loses its keys it reads their messages anew, and over a network that loses packets it would do nothing else.
+	// deadAtMost is how long it may be silent if heartbeats of live workers were late in the last minute: each time that a
+	// worker loses its keys it reads their messages again, and over a network that loses packets it would do nothing else.
 	deadAtMost = 5 * time.Second
-	// settle is how long a worker that joins waits for the others' answers before it takes anything.
+	// settle is how long a joining worker waits for the others' answers before it takes any key.
 	settle = 100 * time.Millisecond
 )
 
-// Membership is a worker's place among the live ones.
+// Membership is a worker among the live ones.
 //
 // Safety: none; two workers may both believe to own a key for a second. That costs wasted work, and
 // the records' compare-and-set keeps it harmless. Liveness: a worker that is gone, hangs or is cut
 // off loses its keys to the others after 800 ms, or 5 s in a minute in which heartbeats came late, and a worker that leaves at once. A worker counts
-// itself by the same rule: what it owns depends on hearing its own heartbeat come back from the
-// server, so one that is cut off or was suspended owns nothing. See Owners for how keys are shared
-// out.
+// itself by the same rule: its keys depend on its own heartbeat coming back from the
+// server, so a worker that is cut off or was suspended owns nothing. See Owners for how keys are
+// divided.
 type Membership struct {
 	core         *js.Client
 	schema       int
@@ -81,21 +81,21 @@ func Join(ctx context.Context, p *pipeline.Pipeline, worker string) (*Membership
 	return m, nil
 }
 
-// Owned is the set of keys that are this worker's now: "work-0" to "work-15", "router" and "autoscaler".
+// Owned returns this worker's current keys: "work-0" to "work-15", "router" and "autoscaler".
 func (m *Membership) Owned() map[string]bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return maps.Clone(m.owned)
 }
 
-// Changes gets a signal when what Owned returns has changed. Signals that nobody takes merge into one.
+// Changes returns a channel that is signalled when the result of Owned has changed. Pending signals merge into one.
 func (m *Membership) Changes() <-chan struct{} { return m.changes }
 
 // Workers lists the live workers, sorted, this one among them.
 func (m *Membership) Workers() []string { return slices.Sorted(maps.Keys(m.workers.Live())) }
 
 // SetOnedUnreachable announces whether this worker can reach oned: the others take over
-// from one that cannot, unless nobody can.
+// from a worker that cannot, unless none can.
 func (m *Membership) SetOnedUnreachable(unreachable bool) {
 	m.mu.Lock()
 	changed := m.unreachable != unreachable && !m.left
@@ -106,7 +106,7 @@ func (m *Membership) SetOnedUnreachable(unreachable bool) {
 	}
 }
 
-// beat announces the worker; once it leaves it owns nothing.
+// beat announces the worker; a leaving worker owns nothing.
 func (m *Membership) beat(leaving bool) {
 	if !leaving {
 		m.announce(pipeline.WorkerAlive)
@@ -161,12 +161,12 @@ func (m *Membership) receive(message *nats.Msg) {
 	m.refresh()
 }
 
-// refresh works out again what is owned, and signals a change.
+// refresh computes the owned keys again, and signals a change.
 func (m *Membership) refresh() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.left || time.Since(m.joined) < settle {
-		return // a heartbeat heard late does not bring back a worker that left
+		return // a late heartbeat does not bring back a worker that left
 	}
 	owned := map[string]bool{}
 	for key, owner := range Owners(m.workers.Live()) {
@@ -190,7 +190,7 @@ func (m *Membership) apply(owned map[string]bool) {
 	}
 }
 
-// Observer is what each live worker announced last, by its id.
+// Observer is the last heartbeat of each live worker, by its id.
 type Observer = liveness.Set[pipeline.WorkerBeat]
 
 // Observe begins to follow the workers without being one; all of them are known after a
@@ -201,7 +201,7 @@ func Observe(p *pipeline.Pipeline) (*Observer, error) {
 	})
 }
 
-// Owners returns which worker each key belongs to, as every worker finds it for itself. Those
+// Owners returns the worker of each key, as every worker computes it for itself. Workers
 // that cannot reach oned get nothing while another can, and those of an older
 // version nothing while there is a newer one, whose records they could not read.
 func Owners(live map[string]pipeline.WorkerBeat) map[string]string {
@@ -222,8 +222,8 @@ type claim struct {
 	weight      uint64
 }
 
-// rendezvous gives each key to the worker with the highest weight for it, but nobody gets more than
-// his part of the partitions. So every worker finds the same without asking, one that comes or goes
+// rendezvous gives each key to the worker with the highest weight for it, but no worker gets more than
+// its part of the partitions. So every worker finds the same without asking, a worker that joins or leaves
 // moves little but its own part, and twice as many workers do twice as much.
 func rendezvous(workers []string) map[string]string {
 	if len(workers) == 0 {

@@ -21,18 +21,18 @@ type Objects struct {
 	bucket *js.Bucket
 }
 
-// NewObjects returns the objects that a pipeline knows.
+// NewObjects returns the objects of a pipeline.
 func NewObjects(p *pipeline.Pipeline) *Objects {
 	return &Objects{p.Client, p.Bucket(pipeline.BucketOwners)}
 }
 
-// PutOwner notes which service an object belongs to.
+// PutOwner stores the service of an object.
 func (o *Objects) PutOwner(ctx context.Context, kind string, id, service int) (err error) {
 	defer errs.Wrap(&err, "store that %s %d belongs to service %d", kind, id, service)
 	return o.bucket.Put(ctx, ownerKey(kind, id), fmt.Append(nil, service))
 }
 
-// What owners call virtual machines and networks, as hook events do.
+// The kinds of objects with owners, as in hook events.
 const (
 	OwnedVM      = "vm"
 	OwnedNetwork = "net"
@@ -59,7 +59,7 @@ func (o *Objects) PutOwners(ctx context.Context, owners []Owner) error {
 	return nil
 }
 
-// Owner is the service that an object belongs to; false when none is known.
+// Owner returns the service that an object belongs to; false if none is known.
 func (o *Objects) Owner(ctx context.Context, kind string, id int) (service int, known bool, err error) {
 	defer errs.Wrap(&err, "look up the service of %s %d", kind, id)
 	text, revision, err := o.bucket.Get(ctx, ownerKey(kind, id))
@@ -72,7 +72,7 @@ func (o *Objects) Owner(ctx context.Context, kind string, id int) (service int, 
 	return service, true, nil
 }
 
-// ForgetOwner removes what PutOwner noted, once the object is gone.
+// ForgetOwner removes the owner of an object, once the object is gone.
 func (o *Objects) ForgetOwner(ctx context.Context, kind string, id int) (err error) {
 	defer errs.Wrap(&err, "delete the service of %s %d", kind, id)
 	return o.bucket.Purge(ctx, ownerKey(kind, id), jetstream.PurgeTTL(pipeline.MarkerTTL))
@@ -80,8 +80,8 @@ func (o *Objects) ForgetOwner(ctx context.Context, kind string, id int) (err err
 
 func ownerKey(kind string, id int) string { return fmt.Sprintf("%s-%d", kind, id) }
 
-// Owners is everything that PutOwner noted and ForgetOwner did not remove, kind
-// by kind: vm or net -> id -> service. What cannot be understood is left out.
+// Owners returns all stored owners, kind
+// by kind: vm or net -> id -> service. Entries that cannot be parsed are left out.
 func (o *Objects) Owners(ctx context.Context) (all map[string]map[int]int, err error) {
 	defer errs.Wrap(&err, "read the services of VMs and networks")
 	all = map[string]map[int]int{}
@@ -99,7 +99,7 @@ func (o *Objects) Owners(ctx context.Context) (all map[string]map[int]int, err e
 	})
 }
 
-// The headers of a schedule. nats.go's WithScheduleAt cuts the time to whole
+// The headers of a schedule. nats.go's WithScheduleAt truncates the time to whole
 // seconds, so they are written here.
 const (
 	headerSchedule       = "Nats-Schedule"
@@ -116,15 +116,15 @@ type Timers struct {
 // NewTimers returns the timers of a pipeline.
 func NewTimers(p *pipeline.Pipeline) *Timers { return &Timers{p.Client, p.Schema()} }
 
-// SetTimer makes a service be woken at timer.Due with the timer as its work; one of the same name
-// is replaced. JetStream keeps it: it fires once, up to 0.3 s late, after a restart as well, and at
+// SetTimer makes a service be woken at timer.Due with the timer as its work; it replaces one of the same
+// name. JetStream keeps it: it fires once, up to 0.3 s late, after a restart as well, and at
 // once when it is overdue.
 //
 // Found by trial on nats-server 2.15.2: publishing on a schedule's subject replaces it (the server
 // adds a rollup of the subject); the message that fires carries the payload and our headers, passes
-// the stream's transform like any other, so the target is WorkSubject, and removes what is stored
+// the stream's transform like any other, so the target is WorkSubject, and removes the message
 // on the schedule's subject. A timer that replaces one which fires at that moment is removed with
-// it: who receives one of an older generation sets the newer again.
+// it: a worker that receives one of an older generation sets the newer again.
 func (t *Timers) SetTimer(ctx context.Context, service int, timer pipeline.Timer) (err error) {
 	defer errs.Wrap(&err, "set the timer %s of service %d", timer.Name, service)
 	message := nats.NewMsg(pipeline.TimerSubject(service, timer.Name))
@@ -137,8 +137,8 @@ func (t *Timers) SetTimer(ctx context.Context, service int, timer pipeline.Timer
 	return err
 }
 
-// CancelTimer removes a timer; one that is not set is no error. A timer that
-// is firing just now may still come: its generation tells it apart.
+// CancelTimer removes a timer; a missing one is no error. A timer that
+// is firing just now may still arrive: its generation tells it apart.
 func (t *Timers) CancelTimer(ctx context.Context, service int, name string) (err error) {
 	defer errs.Wrap(&err, "cancel the timer %s of service %d", name, service)
 	return t.core.Stream(pipeline.StreamWork).Purge(ctx, jetstream.WithPurgeSubject(pipeline.TimerSubject(service, name)))

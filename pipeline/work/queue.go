@@ -1,8 +1,8 @@
-// Package work is what workers use of JetStream: the work that wakes services, the records
-// of what was decided, whose each VM and network is, timers, and the workers themselves.
+// Package work has the workers' clients of JetStream: the work that wakes services, the records
+// of decisions, the owners of VMs and networks, timers, and the workers themselves.
 //
 // Safety: a record changes only by compare-and-set, so of two writers one fails. Two workers
-// may own one key for a second, which costs work that is thrown away. Liveness: a
+// may own one key for a second, which costs work that is discarded. Liveness: a
 // worker that is gone, or cut off, loses its keys to the others after 0.8 s.
 package work
 
@@ -61,9 +61,9 @@ func (q *Queue) message(work pipeline.Work, messageID string) *nats.Msg {
 
 // PublishWakes wakes services in the order given and returns when all wake-ups
 // are stored, many at the cost of a few. On an error some of them may be stored;
-// the message ids make it harmless to try all again.
+// the message ids make it harmless to retry all.
 //
-// Few go out one right behind the other. Where the server is lost in the middle,
+// A few are pipelined. If the server is lost in the middle,
 // a later one can be stored before an earlier: it is then stored once more, so that
 // the last one stored of each service is the last one given.
 func (q *Queue) PublishWakes(ctx context.Context, wakes []pipeline.Wake) error {
@@ -73,7 +73,7 @@ func (q *Queue) PublishWakes(ctx context.Context, wakes []pipeline.Wake) error {
 // WakeOrder is the order of wake-ups over several calls.
 type WakeOrder = js.Order
 
-// NewWakeOrder returns the order of wake-ups that somebody else may have published already.
+// NewWakeOrder returns the order of wake-ups that another router may have published already.
 func (q *Queue) NewWakeOrder(ctx context.Context) (*WakeOrder, error) {
 	return q.core.Stream(pipeline.StreamWork).NewOrder(ctx)
 }
@@ -114,8 +114,8 @@ func (q *Queue) ReadPartition(ctx context.Context, partition int, after uint64) 
 	return &PartitionReader{r, q.deadLetters, q.schema}, nil
 }
 
-// Next waits for the next input. What cannot be understood goes to the dead-letter stream, and its
-// sequence is returned with pipeline.ErrUnreadable; what a newer Flowjet wrote comes as Work.Newer.
+// Next waits for the next input. A message that cannot be parsed goes to the dead-letter stream, and its
+// sequence is returned with pipeline.ErrUnreadable; a newer Flowjet's message is returned as Work.Newer.
 // It returns ctx's error, or pipeline.ErrClosed after Stop.
 func (r *PartitionReader) Next(ctx context.Context) (pipeline.Input, error) {
 	message, err := r.Reader.Next(ctx)
@@ -142,7 +142,7 @@ type EventReader struct {
 	*js.Reader
 	deadLetters *deadletters.Store
 	stream      *js.Stream
-	// last is the message read last, with the reader's opening at which it was.
+	// last is the message read last, with the number of the reader's opening at that time.
 	last   js.Message
 	opened int
 }
@@ -157,13 +157,13 @@ func (q *Queue) ReadEvents(ctx context.Context, after uint64) (*EventReader, err
 	return &EventReader{Reader: r, deadLetters: q.deadLetters, stream: stream}, nil
 }
 
-// EndOfEvents is the sequence of the last event that was stored.
+// EndOfEvents returns the sequence of the last event that was stored.
 func (q *Queue) EndOfEvents(ctx context.Context) (uint64, error) {
 	return q.core.Stream(pipeline.StreamONE).End(ctx)
 }
 
-// Next waits for the next event and returns it with its sequence in StreamONE. What cannot be
-// understood goes to the dead letters, and its sequence is returned with pipeline.ErrUnreadable. It
+// Next waits for the next event and returns it with its sequence in StreamONE. A message that cannot be
+// parsed goes to the dead letters, and its sequence is returned with pipeline.ErrUnreadable. It
 // returns ctx's error, pipeline.ErrClosed after Stop, or pipeline.ErrRewritten: then messages in front of the next one were never returned.
 func (r *EventReader) Next(ctx context.Context) (uint64, pipeline.Event, error) {
 	message, err := r.Reader.Next(ctx)
@@ -185,15 +185,15 @@ func (r *EventReader) Next(ctx context.Context) (uint64, pipeline.Event, error) 
 	return message.Sequence, pipeline.Event{}, pipeline.ErrUnreadable
 }
 
-// checkLast looks, at the first message after the reader has begun anew, whether the one before it is still in the stream as it
-// was read: a stream that lost its end, and has grown as long again since, tells by nothing else. Where it is not told, it is asked at the next message.
+// checkLast checks, at the first message after the reader was reopened, whether the last one read is still in the stream: nothing else
+// shows that a stream has lost its end and has grown as long again since. If the check fails, the next message repeats it.
 func (r *EventReader) checkLast(ctx context.Context, next js.Message) error {
 	if r.last.Sequence > 0 && r.opened != r.Openings() {
 		held, err := r.stream.Get(ctx, r.last.Sequence)
 		switch {
 		case err != nil:
 			return nil //nolint:nilerr // the next message asks again
-		case held != nil && !held.Time.Equal(r.last.Time): // one that is missing has grown too old
+		case held != nil && !held.Time.Equal(r.last.Time): // a missing one has expired
 			return pipeline.ErrRewritten
 		}
 	}
@@ -201,13 +201,13 @@ func (r *EventReader) checkLast(ctx context.Context, next js.Message) error {
 	return nil
 }
 
-// VMsThat returns the newest stored event of each VM of the pipeline's zone whose state, as
-// that says, is one that holds. An event that cannot be understood counts as missing.
+// VMsThat returns the newest stored event of each VM of the pipeline's zone whose state, by
+// that event, satisfies holds. An event that cannot be parsed counts as missing.
 func (q *Queue) VMsThat(ctx context.Context, holds func(one.VM) bool) (newest map[int]pipeline.Event, err error) {
 	defer errs.Wrap(&err, "read the newest event of each VM")
 	newest = map[int]pipeline.Event{}
 	// A VM has a newest event for each state it was in, of which the one stored last
-	// counts. They come in order.
+	// counts. They arrive in order.
 	return newest, q.core.Stream(pipeline.StreamONE).EachNewest(ctx, pipeline.KindSubjects(q.zone, "vm"), func(message js.Message) {
 		event, err := pipeline.DecodeEvent(message.Data)
 		if err != nil {
@@ -220,7 +220,7 @@ func (q *Queue) VMsThat(ctx context.Context, holds func(one.VM) bool) (newest ma
 	})
 }
 
-// VMEntered returns the newest stored event of a VM's coming to a state; false for none.
+// VMEntered returns the newest stored event of a VM's entering a state; false for none.
 func (q *Queue) VMEntered(ctx context.Context, vm one.VM) (event pipeline.Event, entered bool, err error) {
 	defer errs.Wrap(&err, "read when VM %d entered %s/%s", vm.ID, vm.State, vm.LCMState)
 	message, err := q.core.Stream(pipeline.StreamONE).Last(ctx, pipeline.VMSubject(q.zone, vm.ID, vm.State.String(), vm.LCMState.String()))

@@ -32,8 +32,8 @@ func NewRecords(p *pipeline.Pipeline) *Records {
 	return &Records{p.Client, p.Bucket(pipeline.BucketState), p.Schema()}
 }
 
-// LoadRecord reads a service's record with its revision, which SaveRecord
-// wants back. Without a record it returns the zero Record and revision 0.
+// LoadRecord reads a service's record with its revision, for
+// SaveRecord. Without a record it returns the zero Record and revision 0.
 func (r *Records) LoadRecord(ctx context.Context, service int) (record pipeline.Record, revision uint64, err error) {
 	defer errs.Wrap(&err, "load the record of service %d", service)
 	text, revision, written, err := r.bucket.GetDated(ctx, strconv.Itoa(service))
@@ -50,20 +50,20 @@ func (r *Records) LoadRecord(ctx context.Context, service int) (record pipeline.
 	return record, revision, nil
 }
 
-// RecordRevision is the revision of a service's record, 0 without one.
+// RecordRevision returns the revision of a service's record, 0 without one.
 func (r *Records) RecordRevision(ctx context.Context, service int) (revision uint64, err error) {
 	defer errs.Wrap(&err, "read the revision of the record of service %d", service)
 	_, revision, err = r.bucket.Get(ctx, strconv.Itoa(service))
 	return revision, err
 }
 
-// OwnerOf is the name of a service's owner as its record has it, empty if it is not known.
+// OwnerOf returns the name of a service's owner from its record, empty if it is not known.
 func (r *Records) OwnerOf(ctx context.Context, service int) (string, error) {
 	record, _, err := r.LoadRecord(ctx, service)
 	return record.State.Service.Owner.UName, err
 }
 
-// EachRecord visits every service's record, those of ended services too. What cannot be read is skipped.
+// EachRecord visits every service's record, those of ended services too. Unreadable ones are skipped.
 func (r *Records) EachRecord(ctx context.Context, visit func(service int, record pipeline.Record)) (err error) {
 	defer errs.Wrap(&err, "read the services' records")
 	return r.bucket.Each(ctx, func(key string, value []byte) {
@@ -76,25 +76,25 @@ func (r *Records) EachRecord(ctx context.Context, visit func(service int, record
 }
 
 // SaveRecord writes a service's record if its revision is still the one given (0: if there is
-// none), and returns the new revision. pipeline.ErrConflict is returned if somebody else wrote in
+// none), and returns the new revision. pipeline.ErrConflict is returned if there was another write in
 // between. After any other error the record may have been written: load it again. On one replica
 // many services' records are written by one group commit.
 func (r *Records) SaveRecord(ctx context.Context, service int, record pipeline.Record, revision uint64) (uint64, error) {
 	stream := r.core.Stream(stateStream)
-	if stream.Replicated() { // several replicas wait for no disk
+	if stream.Replicated() { // several replicas do not wait for a disk
 		return r.SaveRecordNow(ctx, service, record, revision)
 	}
 	commit := func(ctx context.Context, message *nats.Msg) (uint64, error) { return stream.Commit(ctx, message) }
 	return r.save(ctx, service, r.message(service, record), revision, commit)
 }
 
-// SaveRecordNow is SaveRecord for a caller that cannot wait until what others save at the
-// same time is stored.
+// SaveRecordNow is SaveRecord for a caller that cannot wait for the group commit of
+// other callers.
 func (r *Records) SaveRecordNow(ctx context.Context, service int, record pipeline.Record, revision uint64) (uint64, error) {
 	return r.save(ctx, service, r.message(service, record), revision, r.core.Publish)
 }
 
-// message is one write of a record. Its nonce tells it apart from another worker's of the same content: only one of the two may go on.
+// message is one write of a record. Its nonce tells it apart from another worker's with the same content: only one of the two may go on.
 func (r *Records) message(service int, record pipeline.Record) *nats.Msg {
 	record.Version = r.schema
 	message := nats.NewMsg(pipeline.KeySubject(pipeline.BucketState, strconv.Itoa(service)))
@@ -106,9 +106,9 @@ func (r *Records) message(service int, record pipeline.Record) *nats.Msg {
 	return message
 }
 
-// save writes a record with a function that stores a message. It does not go through
+// save writes a record with a function that stores a message. It does not use
 // KeyValue.Update, which hides whether a refusal is final (10071) or another
-// write is still on its way (10164, on several replicas), which is tried again.
+// write is still on its way (10164, on several replicas), which is retried.
 func (r *Records) save(
 	ctx context.Context, service int, message *nats.Msg, revision uint64, store func(context.Context, *nats.Msg) (uint64, error),
 ) (saved uint64, err error) {
@@ -119,7 +119,7 @@ func (r *Records) save(
 		return message
 	}
 	if saved, err = store(ctx, behind(revision)); js.Conflict(err) {
-		// A conflict with our own write whose answer was lost, the marker of a deleted record, or somebody else's write.
+		// A conflict with our own write whose answer was lost, the marker of a deleted record, or another worker's write.
 		last, failed := r.core.Stream(stateStream).Last(ctx, message.Subject)
 		switch {
 		case failed != nil:
@@ -139,9 +139,9 @@ func (r *Records) save(
 	return saved, err
 }
 
-// A stream whose last blocks were damaged ends before what has been read of it: the server
-// drops at its start what it cannot read, and numbers on from there. What is stored then has
-// numbers that readers have passed and records count as handled, and nobody reads it.
+// A stream whose last blocks were damaged ends before the readers' cursors: at its start the server
+// drops the unreadable blocks, and numbers on from there. New messages then have
+// numbers that readers have passed and records count as handled, and nobody reads them.
 
 // EndsEarly reports whether StreamWork ends before its readers' cursors.
 func EndsEarly(ctx context.Context, p *pipeline.Pipeline) (read, last uint64, early bool, err error) {
@@ -152,9 +152,9 @@ func EndsEarly(ctx context.Context, p *pipeline.Pipeline) (read, last uint64, ea
 	return read, last, read > last, err
 }
 
-// Repair numbers StreamWork on from behind its readers' cursors, where it ends before
-// them. The timers and the commands in it that have not ended, of which queued knows, are
-// published again; other wake-ups are dropped, so that every service is to be woken
+// Repair renumbers StreamWork from behind its readers' cursors, if it ends before
+// them. The timers in it, and the commands that have not ended according to queued, are
+// published again; other wake-ups are dropped, so that every service has to be woken
 // afterwards. Several processes may repair it at once.
 func Repair(ctx context.Context, p *pipeline.Pipeline, queued func(ctx context.Context, command string) bool) (repaired bool, err error) {
 	read, last, early, err := EndsEarly(ctx, p)
@@ -184,7 +184,7 @@ func Repair(ctx context.Context, p *pipeline.Pipeline, queued func(ctx context.C
 	return true, nil
 }
 
-// unfinished is a message of StreamWork as it is to be published again, nil for one that is not.
+// unfinished returns a message of StreamWork to be published again, nil for any other.
 func unfinished(message js.Message, queued func(command string) bool) *nats.Msg {
 	again := nats.NewMsg(message.Subject)
 	again.Data = message.Data

@@ -239,8 +239,8 @@ func connectOptions(config Config, watch *connectionWatch) []nats.Option {
 			delay := min(firstReconnect<<min(max(round-1, 0), 10), slowestReconnect)
 			return delay/2 + rand.N(delay/2+1)
 		}),
-		nats.ConnectHandler(watch.note), nats.ReconnectHandler(watch.note), nats.ClosedHandler(watch.note),
-		nats.DisconnectErrHandler(func(conn *nats.Conn, _ error) { watch.note(conn) }),
+		nats.ConnectHandler(watch.update), nats.ReconnectHandler(watch.update), nats.ClosedHandler(watch.update),
+		nats.DisconnectErrHandler(func(conn *nats.Conn, _ error) { watch.update(conn) }),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { // of attempts in vain the first of a row is logged
 			watch.mu.Lock()
 			defer watch.mu.Unlock()
@@ -266,7 +266,7 @@ func connectOptions(config Config, watch *connectionWatch) []nats.Option {
 // note takes the connection's state, which is asked for: a call may come when it has changed again.
 // NATS closes for good the connection of a client whose line it cannot read, and nats.go does not
 // connect again.
-func (w *connectionWatch) note(conn *nats.Conn) {
+func (w *connectionWatch) update(conn *nats.Conn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	connected, closed := conn.IsConnected(), conn.IsClosed()
@@ -297,7 +297,7 @@ func (w *connectionWatch) stop() {
 }
 
 func (w *connectionWatch) state() ConnectionState {
-	w.note(w.conn)
+	w.update(w.conn)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.current

@@ -120,7 +120,7 @@ func (s *Stream) Backlog(ctx context.Context, filter string, after uint64) (coun
 	}
 	defer r.Stop()
 	for count = r.pending; count > 0; count = r.pending {
-		if first, err = r.take(ctx); err == nil || ctx.Err() != nil {
+		if first, err = r.fetch(ctx); err == nil || ctx.Err() != nil {
 			return count, first, err
 		}
 		r.drop() // a busy server's heartbeat may have been missed
@@ -142,7 +142,7 @@ func (r *Reader) drain(ctx context.Context, visit func(Message)) error {
 		if r.pending == 0 {
 			return nil
 		}
-		message, err := r.take(ctx)
+		message, err := r.fetch(ctx)
 		if open = err == nil; open {
 			visit(message)
 			continue
@@ -162,7 +162,7 @@ func (r *Reader) Next(ctx context.Context) (Message, error) {
 	defer context.AfterFunc(r.stopped, cancel)()
 	wait := firstBackoff
 	for {
-		message, err := r.take(ctx)
+		message, err := r.fetch(ctx)
 		if err == nil {
 			return message, nil
 		}
@@ -188,7 +188,7 @@ func (r *Reader) Rewind(message Message) {
 	r.last = message.Sequence - 1
 }
 
-func (r *Reader) take(ctx context.Context) (Message, error) {
+func (r *Reader) fetch(ctx context.Context) (Message, error) {
 	if r.stopped.Err() != nil {
 		return Message{}, ErrClosed
 	}
