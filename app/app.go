@@ -1,8 +1,8 @@
-// Package app puts Flowjet together: an embedded NATS server or a connection to one, the simulated OpenNebula if asked for, the
-// bridge, a worker and the API.
+// Package app assembles Flowjet: an embedded NATS server or a connection to one, the simulated OpenNebula if configured,
+// the bridge, a worker and the API.
 //
-// Everything that Start acquires, Stop releases in reverse, within the time that its context allows; a Start that fails releases
-// what it had acquired.
+// Everything that Start acquires, Stop releases in reverse, within its context's time; a Start that fails releases
+// everything that it had acquired.
 package app
 
 import (
@@ -48,7 +48,8 @@ const (
 	PartAPI      Part = "api"
 )
 
-// Everything are the parts of `flowjet up`: NATS unless there is another, the simulator if asked for, and all of Flowjet.
+// Everything returns the parts of `flowjet up`: NATS unless another is configured, the simulator if configured, and all of
+// Flowjet.
 func Everything(config Config) []Part {
 	parts := []Part{PartNarrator, PartWorker, PartBridge, PartAPI}
 	if config.NATS.URL == "" {
@@ -77,16 +78,17 @@ type App struct {
 	pipe         *pipeline.Pipeline
 	bridge       atomic.Pointer[bridge.Bridge]
 	hearing      func() bool
-	hearingCalls func() string // identifies what bridges hear calls on; empty while none does
+	hearingCalls func() string // identifies the connection on which bridges hear calls; empty while none does
 	worker       *consumers.Worker
 	webhooks     *webhooks.Deliverer
 	api          *restapi.Server
-	release      []func(context.Context) error // in the order of acquiring
+	release      []func(context.Context) error // in the order of acquisition
 
 	statusAddress string
 }
 
-// New makes an app of the parts that is not running; out receives what people read, and version is what the API says it is.
+// New makes an app of the parts, which is not running; out receives text for people, and version is what the API returns as
+// its version.
 func New(config Config, parts []Part, version string, out io.Writer, logger *slog.Logger) *App {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -98,7 +100,7 @@ func New(config Config, parts []Part, version string, out io.Writer, logger *slo
 
 // Start starts the parts in the order in which they need each other.
 func (a *App) Start(ctx context.Context) error {
-	working := a.has(PartWorker) || a.has(PartBridge) || a.has(PartAPI) // it uses NATS
+	working := a.has(PartWorker) || a.has(PartBridge) || a.has(PartAPI) // uses NATS
 	steps := []struct {
 		wanted bool
 		start  func(context.Context) error
@@ -146,10 +148,10 @@ func (a *App) Stop(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
-// ErrConnectionLost is why a process ends that NATS has shut out: the next start connects anew.
+// ErrConnectionLost is why a process ends that NATS has shut out: the next start makes a new connection.
 var ErrConnectionLost = errors.New("NATS has closed the connection permanently; the process exits so that it is restarted")
 
-// Lost is closed when the app cannot go on, for ErrConnectionLost; valid after Start.
+// Lost is closed when the app cannot continue, for ErrConnectionLost; valid after Start.
 func (a *App) Lost() <-chan struct{} {
 	if a.pipe == nil {
 		return nil
@@ -157,7 +159,7 @@ func (a *App) Lost() <-chan struct{} {
 	return a.pipe.Lost()
 }
 
-// APIAddress is where the API listens, host:port, empty without one; valid after Start.
+// APIAddress returns the API's listen address, host:port, empty without an API; valid after Start.
 func (a *App) APIAddress() string {
 	if a.api == nil {
 		return ""
@@ -165,12 +167,12 @@ func (a *App) APIAddress() string {
 	return a.api.Addr()
 }
 
-// Sim is the simulated OpenNebula, nil without one; valid after Start.
+// Sim returns the simulated OpenNebula, nil without one; valid after Start.
 func (a *App) Sim() *sim.Sim { return a.sim }
 
 func (a *App) onStop(release func(context.Context) error) { a.release = append(a.release, release) }
 
-// keep has what was started released at Stop.
+// keep registers a release of a started part for Stop.
 func (a *App) keep(release func(context.Context) error, err error) error {
 	if release != nil {
 		a.onStop(release)
@@ -178,7 +180,7 @@ func (a *App) keep(release func(context.Context) error, err error) error {
 	return err
 }
 
-// background runs something until Stop, which waits for its end. It outlives ctx.
+// background calls run in a goroutine until Stop, which waits for its end. It outlives ctx.
 func (a *App) background(ctx context.Context, run func(context.Context)) {
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan struct{})
@@ -228,7 +230,7 @@ func (a *App) startSim(ctx context.Context) error {
 	if err := makeDataDir(a.config.DataDir); err != nil {
 		return err
 	}
-	// The password of its server user stays over restarts: what is stored encrypted is opened with it.
+	// The server user keeps its password over restarts: it is the key of data that is stored encrypted.
 	path := filepath.Join(a.config.DataDir, "simulated-opennebula.password")
 	password, err := os.ReadFile(path)
 	if err != nil || len(password) == 0 {
@@ -250,7 +252,7 @@ func (a *App) startSim(ctx context.Context) error {
 		HooksListen:    addresses[1],
 		ControlListen:  addresses[2],
 		Others:         others,
-		BootDelay:      cmp.Or(a.config.Sim.BootDelay, sim.NoDelay), // to the simulator 0 is "not set"
+		BootDelay:      cmp.Or(a.config.Sim.BootDelay, sim.NoDelay), // the simulator takes 0 as "not set"
 		TimeFactor:     float64(a.config.Sim.TimePercent) / 100,
 		Logger:         a.logger.With("part", "sim"),
 	})
@@ -267,7 +269,7 @@ func (a *App) startSim(ctx context.Context) error {
 		a.config.One.XMLRPC = append(a.config.One.XMLRPC, server.Endpoint)
 		a.config.One.Hooks = append(a.config.One.Hooks, server.Hooks)
 	}
-	// Commands and other processes find them in the data folder.
+	// Commands and other processes read the credentials from the data folder.
 	for name, pair := range map[string]string{SimulatedAuthFile: simulated.ServerCredentials(), simulatedUserFile: simulatedUser} {
 		if err := os.WriteFile(filepath.Join(a.config.DataDir, name), []byte(pair+"\n"), 0o600); err != nil {
 			return fmt.Errorf("write the simulator's credentials: %w: choose another folder with --data-dir", err)
@@ -276,13 +278,13 @@ func (a *App) startSim(ctx context.Context) error {
 	return nil
 }
 
-// startPatience is how long a start waits for what it needs before it says what is missing.
+// startPatience is how long a start waits for a dependency before it reports what is missing.
 const (
 	startPatience   = 5 * time.Second
 	clusterPatience = time.Minute
 )
 
-// credentials are the server user's: the simulator's own, or the auth file's.
+// credentials returns the server user's: the simulator's own, or the auth file's.
 func (a *App) credentials() (opennebula.Credentials, error) {
 	if a.sim != nil {
 		return opennebula.ParseCredentials(a.sim.ServerCredentials())
@@ -300,7 +302,7 @@ func (a *App) openPipeline(ctx context.Context) error {
 	if a.config.NATS.Replicas > 1 {
 		patience = clusterPatience // the servers have to find each other first
 	}
-	if a.server != nil { // it is there, and may be slow
+	if a.server != nil { // it is running, and may be slow
 		url, options, patience = a.server.URL(), append(options, a.server.InProcess()), clusterPatience
 		advice = "the NATS server is in this process: look at the log, the disk and --data-dir"
 	}
@@ -337,7 +339,7 @@ func (a *App) openPipeline(ctx context.Context) error {
 	return nil
 }
 
-// scanEvery is how many times as long as a waiting service rests all services do, before they are looked through.
+// scanEvery is the interval of scans of all services, in idle times of a waiting service.
 const scanEvery = 4
 
 func (a *App) startWorker(ctx context.Context) error {
@@ -358,7 +360,7 @@ func (a *App) startWorker(ctx context.Context) error {
 			Settings: settings, Owns: a.worker.Owns, Version: a.version,
 			Logger: a.logger.With("part", "webhooks"), Registerer: a.metrics,
 		}, a.pipe)
-		// First, so that everything that the worker does is delivered.
+		// Webhooks start first, so that everything that the worker does is delivered.
 		if err := a.webhooks.Start(ctx); err != nil {
 			return err
 		}
@@ -402,7 +404,7 @@ func (a *App) startAPI(ctx context.Context) error {
 	return a.keep(startServiceLogs(ctx, a.config.API.ServiceLogDir, a.pipe, a.logger.With("part", "service-logs")))
 }
 
-// notReady are the reasons why requests would wait.
+// notReady returns the reasons why requests would wait.
 func (a *App) notReady() []string {
 	if waiting := a.contact.waits(); waiting != "" {
 		return []string{waiting}
@@ -416,7 +418,7 @@ func (a *App) notReady() []string {
 	return nil
 }
 
-// name is a part's name in this process, unique among all.
+// name returns a part's name in this process, unique among all.
 func name(part string) string {
 	host, err := os.Hostname()
 	if err != nil {
@@ -425,12 +427,12 @@ func name(part string) string {
 	return fmt.Sprintf("%s-%s-%s", part, host, nuid.Next()[16:])
 }
 
-// role is who this process is to NATS.
+// role returns this process's role at NATS.
 func (a *App) role() pipeline.Role {
 	working := slices.DeleteFunc(slices.Clone(a.parts), func(part Part) bool {
 		return part != PartWorker && part != PartBridge && part != PartAPI
 	})
-	if len(working) != 1 || a.has(PartNATS) { // whose the server is makes the streams
+	if len(working) != 1 || a.has(PartNATS) { // the process with the server makes the streams
 		return pipeline.RoleAll
 	}
 	return map[Part]pipeline.Role{PartWorker: pipeline.RoleWorker, PartBridge: pipeline.RoleBridge, PartAPI: pipeline.RoleAPI}[working[0]]

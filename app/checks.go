@@ -19,11 +19,11 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// check says what is wrong with a value of an option, with what mends it; empty for nothing. What several options have to agree
-// on is in Config.check.
+// check returns the fault of an option's value, with what mends it; empty for none. Config.check has the rules about
+// several options.
 type check func(value any) string
 
-// complaint is what is wrong with a value; empty for nothing.
+// complaint returns the fault of a value; empty for none.
 func (o option) complaint(value any) string {
 	if o.check == nil {
 		return ""
@@ -56,7 +56,7 @@ func atLeastASecond(value any) string {
 	return ""
 }
 
-// listIn is a list, or a text of several with commas; false for anything else.
+// listIn returns a list, also from a text of several with commas; false for anything else.
 func listIn(value any) ([]string, bool) {
 	if text, single := value.(string); single && text != "" {
 		return strings.Split(text, ","), true
@@ -119,7 +119,7 @@ func address(value any) string {
 	return ""
 }
 
-// addressesOfZone wants three addresses for the first server, and two for each further one.
+// addressesOfZone requires three addresses for the first server, and two for each further one.
 func addressesOfZone(value any) string {
 	list, _ := listIn(value)
 	if len(list) < 3 || len(list)%2 == 0 {
@@ -133,8 +133,8 @@ func addressesOfZone(value any) string {
 	return ""
 }
 
-// each checks one URL, several with commas, or a list of them. Passwords have no place in them: they would stand in process lists
-// and logs.
+// each checks one URL, several with commas, or a list of them. Passwords do not belong in URLs: they would show in process
+// lists and logs.
 func each(said string, schemes ...string) check {
 	return func(value any) string {
 		list, is := listIn(value)
@@ -158,7 +158,7 @@ func each(said string, schemes ...string) check {
 	}
 }
 
-// quoted shows a value, unless it may hold a secret.
+// quoted returns a value for messages, unless it may hold a secret.
 func quoted(value any) string {
 	switch typed := value.(type) {
 	case string:
@@ -195,7 +195,7 @@ func (c Config) check() []string {
 	return found
 }
 
-// checkFiles looks whether the files that are named are there.
+// checkFiles checks that the named files exist.
 func (c Config) checkFiles() []string {
 	var found []string
 	files := c.files()
@@ -214,7 +214,7 @@ func (c Config) checkFiles() []string {
 	return found
 }
 
-// files are the files that have to be there, by key.
+// files returns the files that have to exist, by key.
 func (c Config) files() map[string]string {
 	named := map[string]string{
 		"api.certificate_file": c.API.CertificateFile, "api.key_file": c.API.KeyFile,
@@ -225,7 +225,7 @@ func (c Config) files() map[string]string {
 	if !c.Sim.Enabled {
 		named["one.auth_file"] = c.One.AuthFile
 	}
-	for _, role := range pipeline.Roles { // which of them a host needs is not known here: one is enough
+	for _, role := range pipeline.Roles { // the roles of this host are not known here: one file is enough
 		file := strings.ReplaceAll(c.NATS.NkeyFile, roleMark, string(role))
 		if _, err := os.Stat(file); err == nil {
 			named["nats.nkey_file"] = file
@@ -236,10 +236,10 @@ func (c Config) files() map[string]string {
 	return named
 }
 
-// secretFiles are the keys of those files that hold a secret.
+// secretFiles are the keys of files with secrets.
 var secretFiles = []string{"api.key_file", "nats.certificate_file", "nats.nkey_file", "one.auth_file"}
 
-// doubts are what works and may yet be a mistake.
+// doubts returns warnings about settings that work and may yet be a mistake.
 func (c Config) doubts() []string {
 	var found []string
 	named := c.files()
@@ -249,17 +249,17 @@ func (c Config) doubts() []string {
 			found = append(found, at(c.origins[key], fmt.Sprintf("%s: everybody on this host can read %s: chmod o= it", key, filepath.Clean(named[key]))))
 		}
 	}
-	host, _, _ := net.SplitHostPort(c.Status.Listen) // the check of the option has refused what is none
+	host, _, _ := net.SplitHostPort(c.Status.Listen) // the option's check has refused an address that cannot be split
 	if c.Status.Listen != "" && host != "localhost" && !net.ParseIP(host).IsLoopback() {
 		found = append(found, at(c.origins["status.listen"], fmt.Sprintf("status.listen is %s: it is accessible without a password; use a loopback address, or a firewall", c.Status.Listen)))
 	}
 	return found
 }
 
-// at is what is wrong with a configuration, and what mends it, behind where it was set: flowjet.yaml:7, FLOWJET_ZONE or --zone.
+// at returns a message about a configuration behind the place where it was set: flowjet.yaml:7, FLOWJET_ZONE or --zone.
 func at(where, what string) string { return where + ": " + what }
 
-// FlagError words an error of the command line's for people.
+// FlagError rewords an error of the command line for people.
 func FlagError(err error) error {
 	bad, is := errors.AsType[*pflag.InvalidValueError](err)
 	if !is {
@@ -273,7 +273,7 @@ func FlagError(err error) error {
 	return err
 }
 
-// Nearest is the name that was perhaps meant; empty if none is near.
+// Nearest returns the name that was perhaps meant; empty if none is similar.
 func Nearest(given string, known []string) string {
 	nearest, least := "", len(given)/3+2
 	for _, name := range known {
@@ -288,7 +288,7 @@ func Nearest(given string, known []string) string {
 	return nearest
 }
 
-// suggestion names the nearest of what there is, if one is near.
+// suggestion names the most similar known name, if one is similar.
 func suggestion(given string, known []string) string {
 	nearest := Nearest(given, known)
 	if nearest == "" {

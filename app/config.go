@@ -18,11 +18,10 @@ import (
 	"github.com/flowjet/flowjet/webhooks"
 )
 
-// Config is everything that can be set. The options table below gives each field its flag, its environment variable and its
-// meaning.
+// Config has all settings. The options table below gives each field its flag, its environment variable and its meaning.
 type Config struct {
 	origins map[string]string // where each key was set, for messages
-	values  map[string]any    // what was read, by key
+	values  map[string]any    // the values read, by key
 
 	DataDir string `koanf:"data_dir"`
 	Zone    int    `koanf:"zone"`
@@ -84,9 +83,9 @@ type Config struct {
 	} `koanf:"log"`
 }
 
-// Settings are the domain's part of the configuration.
+// Settings returns the domain's part of the configuration.
 func (c Config) Settings() flow.Settings {
-	// The check of the configuration has refused what cannot be read.
+	// The configuration's check has refused invalid values.
 	limits, _ := parseDeadlines(c.Worker.Deadlines)
 	return flow.Settings{
 		Cooldown:       c.Worker.Cooldown,
@@ -132,9 +131,9 @@ func parseDeadlines(list []string) (deadlines, error) {
 	return limits, cmp.Or(ofServices, ofVMs)
 }
 
-// Reload takes over a new configuration's log.level, which is all that a running process can, reads the NATS server's file, the
-// webhooks file and the server user's password again, and logs each change and each that waits for a restart. The files of
-// certificates, keys and credentials are read again by themselves.
+// Reload applies a new configuration's log.level, which is all that a running process can change, reads the NATS server's
+// file, the webhooks file and the server user's password again, and logs each change and each setting that needs a restart.
+// The files of certificates, keys and credentials are read again without a reload.
 func (a *App) Reload(config Config, log Log) error {
 	var waiting []string
 	for _, o := range options {
@@ -158,7 +157,7 @@ func (a *App) Reload(config Config, log Log) error {
 	var failed []error
 	if a.webhooks != nil {
 		settings, err := webhooks.ReadSettings(a.config.Webhooks.File)
-		if err == nil { // one that is wrong changes nothing
+		if err == nil { // an invalid file changes nothing
 			a.webhooks.Reload(settings)
 		}
 		failed = append(failed, err)
@@ -182,8 +181,8 @@ func (a *App) Reload(config Config, log Log) error {
 	return errors.Join(failed...)
 }
 
-// Alive reports whether the process is not stuck: every part answers what only needs its own locks. It returns the first reason,
-// or ctx's end.
+// Alive reports whether the process is not stuck: every part answers a request that needs only its own locks. It returns
+// the first reason, or ctx's error.
 func (a *App) Alive(ctx context.Context) error {
 	answered := make(chan struct{})
 	go func() {
@@ -198,8 +197,8 @@ func (a *App) Alive(ctx context.Context) error {
 	}
 }
 
-// option is one thing that can be set: by --flag, by FLOWJET_FLAG, or under its key in the configuration file; the flag wins over
-// the environment, the environment over the file.
+// option is one setting: by --flag, by FLOWJET_FLAG, or under its key in the configuration file; the flag wins over the
+// environment, the environment over the file.
 type option struct {
 	flag, key, usage string
 	reason           string // when to set it
@@ -207,7 +206,7 @@ type option struct {
 	check            check
 }
 
-// standardDataDir is the data folder unless another one is set.
+// standardDataDir is the data folder unless another is set.
 const standardDataDir = "./flowjet-data"
 
 var options = []option{
@@ -253,20 +252,20 @@ var options = []option{
 	{"bridge-events", "bridge.events", "events to store: all state changes of vm, net, host, image, or of one state, such as vm/DONE, vm/ACTIVE/RUNNING, host/ERROR; and API calls, such as one.vm.chown or one.vm.*, with the object's id and READY but no other argument. Services need vm, net and one.vm.update; lists are kept by the last four", "other systems read OpenNebula's events from NATS, or none but services do", []string{"vm", "net", "host", "image", "one.vm.update", "one.document.*", "one.acl.*", "one.user.*", "one.group.*"}, nil},
 }
 
-// looking are the options by which those who only look find everything, and running those that most who run Flowjet set. Help
-// shows no more of them with a command.
+// reading are the options of commands that only read, and running those that most users of Flowjet's parts set. A command's
+// help shows no others.
 var (
-	looking = []string{"data-dir", "zone", "api-listen", "nats-url", "nats-nkey-file", "nats-ca-file", "one-xmlrpc", "one-auth-file"}
-	running = append([]string{"api-certificate-file", "api-key-file", "nats-listen", "one-hooks", "webhooks-file", "sim", "status-listen", "log-level"}, looking...)
+	reading = []string{"data-dir", "zone", "api-listen", "nats-url", "nats-nkey-file", "nats-ca-file", "one-xmlrpc", "one-auth-file"}
+	running = append([]string{"api-certificate-file", "api-key-file", "nats-listen", "one-hooks", "webhooks-file", "sim", "status-listen", "log-level"}, reading...)
 )
 
-// AddLookFlags is AddFlags for commands that only look.
-func AddLookFlags(flags *pflag.FlagSet) { addShown(flags, looking) }
+// AddLookFlags is AddFlags for commands that only read.
+func AddLookFlags(flags *pflag.FlagSet) { addShown(flags, reading) }
 
-// AddRunFlags is AddFlags for commands that run parts or prepare it.
+// AddRunFlags is AddFlags for commands that run parts or prepare to.
 func AddRunFlags(flags *pflag.FlagSet) { addShown(flags, running) }
 
-// addShown defines a flag for every option and hides those that few need: DescribeOptions lists them.
+// addShown defines a flag for every option and hides the rarely needed ones: DescribeOptions lists them.
 func addShown(flags *pflag.FlagSet, shown []string) {
 	AddFlags(flags)
 	for _, o := range options {
@@ -276,7 +275,7 @@ func addShown(flags *pflag.FlagSet, shown []string) {
 	}
 }
 
-// DescribeOptions lists every option by what it belongs to, in lines of at most so many characters.
+// DescribeOptions lists every option by section, in lines of at most so many characters.
 func DescribeOptions(width int) string {
 	var text strings.Builder
 	var groups []string
@@ -305,7 +304,7 @@ func AddFlags(flags *pflag.FlagSet) { addOptions(flags, options) }
 
 func addOptions(flags *pflag.FlagSet, options []option) {
 	for _, o := range options {
-		// pflag takes what stands in backquotes for the name of the value.
+		// pflag takes a word in backquotes as the name of the value.
 		usage := strings.ReplaceAll(o.usage, "`", "'") + " (" + envName(o.flag) + ")"
 		switch value := o.standard.(type) {
 		case string:
@@ -390,7 +389,7 @@ func (o formerOption) refusal(name string) string {
 	return fmt.Sprintf("%s can no longer be set: %s; remove it", name, o.instead)
 }
 
-// Former returns why a flag, or the key of a configuration file, is refused; empty where it never was one.
+// Former returns why a flag, or the key of a configuration file, is refused; empty if it never existed.
 func Former(name string) string {
 	for _, o := range formerOptions {
 		switch name {

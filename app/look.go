@@ -28,8 +28,8 @@ import (
 	"github.com/flowjet/flowjet/pipeline/inspect"
 )
 
-// checkZone returns an error where oned serves another zone of its federation. It asks the servers that are configured, before
-// the zone is asked which others it has: every zone knows those of all zones. The first answer counts.
+// checkZone returns an error if oned serves another zone of its federation. It asks the configured servers, before the zone
+// is asked for its other servers: every zone knows those of all zones. The first answer counts.
 func (c Config) checkZone(ctx context.Context, client *opennebula.Client) error {
 	asking, cancel := context.WithTimeout(ctx, startPatience/2)
 	defer cancel()
@@ -54,12 +54,12 @@ func (c Config) checkZone(ctx context.Context, client *opennebula.Client) error 
 			return err
 		}
 	}
-	return nil // what is wrong the next call tells
+	return nil // the next call reports the error
 }
 
 var errNoAnswer = errors.New("no answer")
 
-// AskOned asks oned who we are, as a start does.
+// AskOned authenticates at oned, as a start does.
 func (c Config) AskOned(ctx context.Context) error {
 	client, err := c.Oned(slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -79,8 +79,8 @@ func (c Config) AskOned(ctx context.Context) error {
 	return fmt.Errorf("oned at %s does not answer: %w", strings.Join(c.One.XMLRPC, ", "), err)
 }
 
-// authFile is the file with the server user's credentials. Where the standard one cannot be read, it is the one that a simulator
-// has left in the same data folder.
+// authFile returns the file with the server user's credentials. If the standard file cannot be read, it is the file that a
+// simulator has left in the same data folder.
 func (c Config) authFile() string {
 	if c.origins["one.auth_file"] != "the default" {
 		return c.One.AuthFile
@@ -104,13 +104,13 @@ const (
 	simulatedUser     = "oneadmin:opennebula"
 )
 
-// SimulatedUser is the file with the credentials of a simulator's administrator, if one runs on the data folder that the
-// environment names.
+// SimulatedUser returns the file with the credentials of a simulator's administrator, if a simulator uses the data folder
+// that the environment names.
 func SimulatedUser() string {
 	return filepath.Join(cmp.Or(os.Getenv(envName("data-dir")), standardDataDir), simulatedUserFile)
 }
 
-// APIAddress is where the API of this host is asked.
+// APIAddress returns the URL of this host's API.
 func (c Config) APIAddress() string {
 	if c.API.CertificateFile != "" {
 		return "https://" + c.API.Listen
@@ -118,7 +118,8 @@ func (c Config) APIAddress() string {
 	return "http://" + c.API.Listen
 }
 
-// Look returns how what a service waits for is now, as oned shows it, and whether its document can be read.
+// Look returns the current state, from oned, of the objects that a service waits for. The error is inspect.UnreadableError
+// if its document cannot be read.
 func (c Config) Look(ctx context.Context, state flow.State) (flow.State, flow.Facts, error) {
 	client, err := c.Oned(slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -126,29 +127,29 @@ func (c Config) Look(ctx context.Context, state flow.State) (flow.State, flow.Fa
 	}
 	defer client.Close()
 	client.Follow(ctx, c.Zone)
-	seen, facts, err := client.Server().Look(ctx, state)
+	current, facts, err := client.Server().Look(ctx, state)
 	if err != nil {
 		return state, nil, err
 	}
 	document, err := client.Server().Document(ctx, state.Service.ID)
 	if err != nil {
-		return seen, facts, nil //nolint:nilerr // a service that has ended has none
+		return current, facts, nil //nolint:nilerr // a service that has ended has no document
 	}
 	if _, _, unreadable := spec.ReadService(document.Body); unreadable != nil {
-		return seen, facts, inspect.UnreadableError{Reason: unreadable}
+		return current, facts, inspect.UnreadableError{Reason: unreadable}
 	}
-	return seen, facts, nil
+	return current, facts, nil
 }
 
-// OnedTime is the time that oned's HTTP server tells, in whole seconds.
+// OnedTime returns the time of oned's HTTP server, in whole seconds.
 func (c Config) OnedTime(ctx context.Context) (time.Time, error) {
 	return opennebula.ServerTime(ctx, c.One.XMLRPC[0])
 }
 
-// maxHealth bounds what is read of the API's answer.
+// maxHealth bounds how much of the API's answer is read.
 const maxHealth = 64 << 10
 
-// AskAPI asks the API of this host why it is not ready; empty when it is.
+// AskAPI returns this host's API's reasons for not being ready; empty if it is.
 func (c Config) AskAPI(ctx context.Context) ([]string, error) {
 	transport := &http.Transport{}
 	defer transport.CloseIdleConnections()
@@ -159,7 +160,8 @@ func (c Config) AskAPI(ctx context.Context) ([]string, error) {
 		}
 		trusted := x509.NewCertPool()
 		trusted.AppendCertsFromPEM(certificate)
-		// The address asked is where it listens, not the name in the certificate: it is this host's own file that is trusted.
+		// The API is asked at its listen address, not by the name in the certificate: this host's own certificate file is
+		// trusted.
 		transport.TLSClientConfig = &tls.Config{
 			MinVersion: tls.VersionTLS12, InsecureSkipVerify: true, VerifyConnection: func(state tls.ConnectionState) error {
 				_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: trusted})
@@ -190,7 +192,7 @@ func (c Config) AskAPI(ctx context.Context) ([]string, error) {
 	return health.Reasons, nil
 }
 
-// Oned is a client for commands that work beside the running parts.
+// Oned returns a client for commands that run beside the parts.
 func (c Config) Oned(logger *slog.Logger) (*opennebula.Client, error) {
 	credentials, err := opennebula.ReadCredentials(c.authFile())
 	if err != nil {
@@ -201,7 +203,7 @@ func (c Config) Oned(logger *slog.Logger) (*opennebula.Client, error) {
 	}), nil
 }
 
-// HookEndpoints are those configured, or port 2101 of each server of the zone.
+// HookEndpoints returns the configured endpoints, or port 2101 of each server of the zone.
 func (c Config) HookEndpoints(ctx context.Context, oned *opennebula.Client) ([]string, error) {
 	if len(c.One.Hooks) > 0 {
 		return c.One.Hooks, nil
@@ -225,8 +227,8 @@ func (c Config) HookEndpoints(ctx context.Context, oned *opennebula.Client) ([]s
 	return endpoints, nil
 }
 
-// Store opens what Flowjet keeps, for commands that work beside the running parts or in their place: the NATS servers of the
-// configuration, or the embedded one, which is started for it where Flowjet does not run. release ends it.
+// Store opens Flowjet's storage, for commands that run beside the parts or instead of them: the configuration's NATS
+// servers, or the embedded server, which is started for it while Flowjet does not run. release closes it.
 func (c Config) Store(ctx context.Context, logger *slog.Logger) (pipe *pipeline.Pipeline, release func(), err error) {
 	asked := pipeline.Config{Role: pipeline.RoleOperator, Name: "flowjet", Bound: !c.NATS.Provision, Logger: logger}
 	if c.NATS.URL != "" {
@@ -252,7 +254,7 @@ func (c Config) Store(ctx context.Context, logger *slog.Logger) (pipe *pipeline.
 		stop = func() {
 			stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), clusterPatience)
 			defer cancel()
-			_ = server.Stop(stopping) // what was acknowledged is on the disk
+			_ = server.Stop(stopping) // everything acknowledged is on disk
 			keepOwner(c.DataDir, logger)
 		}
 	}
@@ -263,7 +265,7 @@ func (c Config) Store(ctx context.Context, logger *slog.Logger) (pipe *pipeline.
 	return pipe, func() { pipe.Close(); stop() }, nil
 }
 
-// keepOwner gives what root has written below a folder to the folder's owner: the service runs as another user.
+// keepOwner gives files that root has written below a folder to the folder's owner: the service runs as another user.
 func keepOwner(folder string, logger *slog.Logger) {
 	info, err := os.Stat(folder)
 	if err != nil || os.Geteuid() != 0 {

@@ -14,28 +14,29 @@ import (
 	"github.com/flowjet/flowjet/internal/idle"
 )
 
-// memoryAim is what a process is to stay below, in bytes: enough for 10,000 services with 100,000 VMs, all parts together.
+// memoryAim is the memory that a process should stay below, in bytes: enough for 10,000 services with 100,000 VMs, all
+// parts together.
 const memoryAim = 900 << 20
 
-// By how many per cent what is in use may grow, within memoryAim, before garbage is collected. For a worker Go's own 100 collects
-// twice as often, and a command that comes meanwhile waits for it. What a bridge by itself has in use is messages that wait,
-// which are quickly looked through.
+// By how many per cent the heap may grow, within memoryAim, before garbage is collected. For a worker Go's own 100 collects
+// twice as often, and a command in the meantime waits for that. The heap of a bridge by itself is waiting messages, which
+// are quickly scanned.
 const (
 	WorkerGrowth = 200
 	BridgeGrowth = 50
 )
 
-// memoryPause is how often it is looked whether a process needs more.
+// memoryPause is the time between two checks whether a process needs more memory.
 const memoryPause = time.Second
 
-// cgroupShare is the share of its control group's memory that a process may take: a container is killed at its limit, which
-// counts more than Go's memory.
+// cgroupShare is the share of its control group's memory that a process may use: a container is killed at its limit, which
+// includes more than Go's memory.
 const cgroupShare = 0.9
 
-// boundMemory has garbage collected before the process takes more than memoryAim, or most of what its control group (a container,
-// a unit's MemoryMax) allows. By itself Go lets a process grow to twice what it has in use, on hosts where oned and its database
-// want memory too. Within the bound a worker may grow to three times as much, and a bridge to half as much again. GOMEMLIMIT and
-// GOGC go before. It goes on until release, which restores what was.
+// boundMemory makes the garbage collector keep the process below memoryAim, or below most of what its control group (a
+// container, a unit's MemoryMax) allows. By default Go lets a process grow to twice its heap, on hosts where oned and its
+// database want memory too. Within the bound a worker may grow to three times as much, and a bridge to half as much again.
+// GOMEMLIMIT and GOGC take precedence. release ends it, and restores the former settings.
 func boundMemory(parts []Part) (release func(context.Context) error) {
 	growth, restore := 0, func() {} // 0 is Go's own
 	switch {
@@ -70,8 +71,8 @@ func boundMemory(parts []Part) (release func(context.Context) error) {
 	}
 }
 
-// memoryLimit leaves half as much again as is in use: with less, garbage would be collected all the time. It never exceeds what
-// is allowed.
+// memoryLimit leaves half as much again as is in use: with less, garbage would be collected all the time. It never exceeds
+// the allowed memory.
 func memoryLimit(inUse, allowed int64) int64 {
 	return min(max(memoryAim, inUse+inUse/2), allowed)
 }
@@ -85,12 +86,12 @@ func allowedMemory(limit memlimit.Provider) int64 {
 	return int64(float64(bytes) * cgroupShare)
 }
 
-// memoryInUse is what the last garbage collection left, in bytes.
+// memoryInUse returns the size of the heap after the last garbage collection, in bytes.
 func memoryInUse() int64 {
 	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(sample)
 	if sample[0].Value.Kind() != metrics.KindUint64 {
 		return 0
 	}
-	return int64(sample[0].Value.Uint64()) //nolint:gosec // less than there is memory
+	return int64(sample[0].Value.Uint64()) //nolint:gosec // less than the host's memory
 }

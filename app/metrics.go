@@ -28,15 +28,15 @@ import (
 	"github.com/flowjet/flowjet/restapi"
 )
 
-// statusView is what GET /health of a process without an API says.
+// statusView is the answer of GET /health of a process without an API.
 type statusView struct {
 	Ready   bool                 `json:"ready"`
 	Reasons []string             `json:"reasons"`
 	Feeds   []restapi.FeedHealth `json:"feeds"`
 }
 
-// startStatus serves metrics, health and profiles, for processes that have no API and for administrators of this host. It asks
-// for no password, and gives profiles to this host only.
+// startStatus serves metrics, health and profiles, for processes without an API and for administrators of this host. It
+// needs no password, and serves profiles to this host only.
 func startStatus(ctx context.Context, a *App) error {
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", a.config.Status.Listen)
@@ -53,9 +53,9 @@ func startStatus(ctx context.Context, a *App) error {
 		if !view.Ready {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
-		_ = json.NewEncoder(w).Encode(view) // the client has gone
+		_ = json.NewEncoder(w).Encode(view) // the client has disconnected
 	})
-	// For those that restart what hangs: waiting for NATS or oned is no reason to.
+	// For liveness probes: waiting for NATS or oned is no reason to restart.
 	mux.HandleFunc("GET /health/live", func(http.ResponseWriter, *http.Request) {})
 	for path, handler := range map[string]http.HandlerFunc{"": pprof.Index, "profile": pprof.Profile, "symbol": pprof.Symbol, "trace": pprof.Trace} {
 		mux.HandleFunc("GET /debug/pprof/"+path, overLoopback(handler))
@@ -70,8 +70,8 @@ func startStatus(ctx context.Context, a *App) error {
 	return nil
 }
 
-// overLoopback refuses requests from other hosts: profiles tell a process's memory and cost processor time, while metrics and
-// health may be opened to a monitoring system.
+// overLoopback refuses requests from other hosts: profiles reveal a process's memory and cost processor time, while metrics
+// and health may be opened to a monitoring system.
 func overLoopback(handler http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		from, err := netip.ParseAddrPort(r.RemoteAddr)
@@ -83,7 +83,7 @@ func overLoopback(handler http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// heldUp are the reasons why this process does not do its work at the moment.
+// heldUp returns the reasons why this process does not work at the moment.
 func heldUp(a *App) []string {
 	reasons := append([]string{}, a.notReady()...)
 	if a.server != nil && !a.server.Ready() {
@@ -112,13 +112,13 @@ func oneIf(condition bool) float64 {
 }
 
 const (
-	// overviewTTL is for how long an answer about the whole stands: every API tells the same, and each answer costs about twenty
-	// questions to NATS.
+	// overviewTTL is how long an overview is reused: every API exposes the same, and each costs about twenty requests to
+	// NATS.
 	overviewTTL      = 5 * time.Second
 	overviewPatience = 3 * time.Second
 )
 
-// measureWhole registers what the API tells of all parts together, until release.
+// measureWhole registers the API's metrics of all parts together, until release.
 func measureWhole(pipe *pipeline.Pipeline, metrics prometheus.Registerer) (release func(context.Context) error, err error) {
 	observer, err := inspect.New(pipe).Observe()
 	if err != nil {
@@ -128,12 +128,12 @@ func measureWhole(pipe *pipeline.Pipeline, metrics prometheus.Registerer) (relea
 	return release, errors.Join(metrics.Register(&serviceMetrics{pipe: pipe}), metrics.Register(&overview{observer: observer}))
 }
 
-// undescribed is for collectors that only tell what they are asked for.
+// undescribed is for collectors whose metrics are known only when they are collected.
 type undescribed struct{}
 
 func (undescribed) Describe(chan<- *prometheus.Desc) {}
 
-// gauge sends a gauge's value; label is the name and the value of the one that it may have.
+// gauge sends a gauge's value; label is the name and value of an optional label.
 func gauge(into chan<- prometheus.Metric, name, help string, value float64, label ...string) {
 	var names, values []string
 	if len(label) > 0 {
@@ -142,7 +142,7 @@ func gauge(into chan<- prometheus.Metric, name, help string, value float64, labe
 	into <- prometheus.MustNewConstMetric(prometheus.NewDesc("flowjet_"+name, help, names, nil), prometheus.GaugeValue, value, values...)
 }
 
-// overview tells of the whole of Flowjet what any API sees on NATS.
+// overview collects the metrics of all of Flowjet, which any API can read from NATS.
 type overview struct {
 	undescribed
 	observer *inspect.Observer
@@ -152,8 +152,8 @@ type overview struct {
 	asked time.Time
 }
 
-// Collect is prometheus.Collector's. While NATS does not answer there is nothing to tell: an old figure would look like a good
-// one.
+// Collect implements prometheus.Collector. While NATS does not answer there are no metrics: an old figure would look like a
+// good one.
 func (s *overview) Collect(into chan<- prometheus.Metric) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -166,46 +166,47 @@ func (s *overview) Collect(into chan<- prometheus.Metric) {
 		}
 		s.last, s.asked = status.Work(), time.Now()
 	}
-	seen, unreachable, away := s.last, 0.0, 0.0
-	for _, worker := range seen.Workers {
+	work, unreachable, away := s.last, 0.0, 0.0
+	for _, worker := range work.Workers {
 		unreachable += oneIf(worker.OnedUnreachable)
 	}
-	for _, server := range seen.Servers {
+	for _, server := range work.Servers {
 		away += oneIf(server.Away)
 	}
-	gauge(into, "workers", "Running workers.", float64(len(seen.Workers)))
+	gauge(into, "workers", "Running workers.", float64(len(work.Workers)))
 	gauge(into, "workers_blind", "Workers that cannot reach oned.", unreachable)
-	gauge(into, "events_waiting", "Stored events that the router has not processed yet.", float64(seen.EventsWaiting))
-	gauge(into, "dead_letters", "Messages that could not be processed and are kept as dead letters.", float64(seen.DeadLetters))
-	for _, member := range seen.Members {
+	gauge(into, "events_waiting", "Stored events that the router has not processed yet.", float64(work.EventsWaiting))
+	gauge(into, "dead_letters", "Messages that could not be processed and are kept as dead letters.", float64(work.DeadLetters))
+	for _, member := range work.Members {
 		gauge(into, "members_missing", "1 while a process that ran before does not report; else 0.", oneIf(member.Missing != nil), "member", member.Name)
 	}
 	gauge(into, "nats_servers_away", "NATS servers with replicas of streams that the other servers cannot reach.", away)
-	for _, partition := range seen.Partitions {
+	for _, partition := range work.Partitions {
 		gauge(into, "wakeups_waiting", "Wake-ups of services that are not processed yet, by partition.",
 			float64(partition.Waiting), "partition", strconv.Itoa(partition.Partition))
 	}
 }
 
 const (
-	// countEvery is the least time between two counts of all services. A count reads every record: it takes no more than one part
-	// in countShare of the time.
+	// countEvery is the least time between two counts of all services. A count reads every record: it may use one part in
+	// countShare of the time.
 	countEvery, countShare = 5 * time.Second, 50
 	countPatience          = 8 * time.Second // bounds a count; Prometheus waits 10 s for a scrape
-	countStale             = 5 * time.Minute // the age at which a count is not shown any more
+	countStale             = 5 * time.Minute // the age at which a count is dropped
 )
 
-// serviceMetrics counts all services by state, when it is asked.
+// serviceMetrics counts all services by state on a scrape.
 type serviceMetrics struct {
 	undescribed
 	pipe *pipeline.Pipeline
 
 	mutex        sync.Mutex
 	last         inspect.ServiceCounts
-	counted, due time.Time // counted is when last was counted, due when services are to be counted again
+	counted, due time.Time // counted is when last was counted, due when to count again
 }
 
-// Collect is prometheus.Collector's. Where the services cannot be counted it shows the count before, and none where that is old.
+// Collect implements prometheus.Collector. If the services cannot be counted it sends the previous count, and none if that
+// is old.
 func (s *serviceMetrics) Collect(into chan<- prometheus.Metric) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -228,11 +229,11 @@ func (s *serviceMetrics) Collect(into chan<- prometheus.Metric) {
 	gauge(into, "services_stuck", "Services that have been in a transient state for more than 30 minutes.", float64(s.last.Stuck))
 }
 
-// OpenTelemetry's own variables, which its SDKs read, name the collector of traces.
+// OpenTelemetry's own variables, which its SDKs read, for the collector of traces.
 var collectorVariables = []string{"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"}
 
-// startTracing has traces of a process sent to the collector that OpenTelemetry's variables name, until release. A collector that
-// is away costs nothing but the traces.
+// startTracing sends a process's traces to the collector that OpenTelemetry's variables name, until release. If the
+// collector is away only the traces are lost.
 func startTracing(ctx context.Context, version, instance string, logger *slog.Logger) (release func(context.Context) error, err error) {
 	exporter, err := otlptracehttp.New(ctx)
 	if err != nil {

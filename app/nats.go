@@ -16,8 +16,8 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// Open connects to NATS as the configuration says. What changes in the files of credentials and certificates is used from the
-// next connection on.
+// Open connects to NATS as configured. Changes of the files with credentials and certificates apply from the next
+// connection on.
 func (c Config) Open(ctx context.Context, config pipeline.Config) (*pipeline.Pipeline, error) {
 	options, err := c.natsOptions(config.Role)
 	if err != nil {
@@ -31,12 +31,12 @@ func (c Config) Open(ctx context.Context, config pipeline.Config) (*pipeline.Pip
 	return pipeline.Open(ctx, config)
 }
 
-// roleMark stands for the role in the names of key and credentials files, so that one configuration serves every part and the
-// operator.
+// roleMark is replaced by the role in the names of key and credentials files, so that one configuration serves every part
+// and the operator.
 const roleMark = "{role}"
 
-// natsOptions are how NATS knows a process of the role: by what is configured, else by the role's key in the data folder, if
-// there is one.
+// natsOptions returns the credentials with which a process of the role connects to NATS: the configured ones, else the
+// role's key in the data folder, if there is one.
 func (c Config) natsOptions(role pipeline.Role) ([]nats.Option, error) {
 	file := strings.ReplaceAll(c.NATS.NkeyFile, roleMark, string(role))
 	if file == "" {
@@ -70,7 +70,7 @@ func (c Config) natsOptions(role pipeline.Role) ([]nats.Option, error) {
 	return append(options, user), nil
 }
 
-// Reach tries whether the NATS servers of the configuration let this process in.
+// Reach checks whether the configured NATS servers accept this process.
 func (c Config) Reach(ctx context.Context) error {
 	options, err := c.natsOptions(pipeline.RoleOperator)
 	if err != nil {
@@ -88,8 +88,8 @@ func (c Config) Reach(ctx context.Context) error {
 	return nil
 }
 
-// Attach connects to NATS as the configuration says, to look: nothing is made or changed. Missing names streams and buckets that
-// are not there.
+// Attach connects to NATS as configured, for reading: nothing is made or changed. missing names streams and buckets that do
+// not exist.
 func (c Config) Attach(ctx context.Context, config pipeline.Config) (pipe *pipeline.Pipeline, missing []string, err error) {
 	options, err := c.natsOptions(config.Role)
 	if err != nil {
@@ -103,11 +103,11 @@ func (c Config) Attach(ctx context.Context, config pipeline.Config) (pipe *pipel
 	return pipeline.Attach(ctx, config)
 }
 
-// keysFolder is where a process with an embedded NATS server keeps the keys of those who may connect to it.
+// keysFolder returns the folder where a process with an embedded NATS server keeps the keys of its users.
 func (c Config) keysFolder() string { return filepath.Join(c.DataDir, "nats") }
 
-// serverFile is the embedded server's configuration file. Without one that is configured the keys are made at the first start,
-// and the file that lets their owners in. The servers of a cluster need one that is configured, for they have to know the same keys.
+// serverFile returns the embedded server's configuration file. Unless one is configured, the first start makes the keys and
+// a file that accepts them. The servers of a cluster need a configured file, because all have to know the same keys.
 func (c Config) serverFile() (string, error) {
 	if c.NATS.ServerFile != "" {
 		return c.NATS.ServerFile, nil
@@ -118,8 +118,8 @@ func (c Config) serverFile() (string, error) {
 	if err := MakeKeys(c.keysFolder()); err != nil {
 		return "", err
 	}
-	// What a server without accounts has stored becomes the account's. Where that has streams already nothing is moved, and what
-	// cannot be read the server reports.
+	// Streams that a server stored without accounts become the account's. If the account has streams already nothing is
+	// moved; the server reports a file that cannot be read.
 	store := filepath.Join(c.streamsFolder(), "jetstream")
 	from, to := filepath.Join(store, "$G"), filepath.Join(store, account)
 	if _, err := os.Stat(to); errors.Is(err, os.ErrNotExist) {
@@ -132,7 +132,7 @@ func (c Config) serverFile() (string, error) {
 
 func (c Config) streamsFolder() string { return filepath.Join(c.DataDir, "jetstream") }
 
-// localKey is the file of a role's key in the data folder, empty if there is none.
+// localKey returns the file of a role's key in the data folder, empty if there is none.
 func (c Config) localKey(role pipeline.Role) (string, error) {
 	path := filepath.Join(c.keysFolder(), string(role)+".nk")
 	file, err := os.Open(path)
@@ -145,16 +145,16 @@ func (c Config) localKey(role pipeline.Role) (string, error) {
 	return path, file.Close()
 }
 
-// OperatorKey is the file of the operator's key in a data folder, empty if there is none.
+// OperatorKey returns the file of the operator's key in a data folder, empty if there is none.
 func OperatorKey(dataDir string) (string, error) {
 	return Config{DataDir: dataDir}.localKey(pipeline.RoleOperator)
 }
 
-// ContextFile is what MakeContext writes: a context of the `nats` command.
+// ContextFile is the name of MakeContext's file: a context of the `nats` command.
 const ContextFile = "flowjet.json"
 
-// MakeContext writes, into the folder that MakeKeys has filled, a context by which the `nats` command reaches the servers as an
-// operator: those of the hosts by TLS, or this host's.
+// MakeContext writes, into the folder that MakeKeys has filled, a context with which the `nats` command connects to the
+// servers as an operator: those of the hosts by TLS, or this host's.
 func MakeContext(folder string, hosts []string) error {
 	folder, err := filepath.Abs(folder)
 	if err != nil {

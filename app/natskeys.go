@@ -23,28 +23,28 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// The account that everything of Flowjet is in, that of those who only read, and the server's own.
+// The accounts of everything of Flowjet, of clients that only read, and of the server itself.
 const (
 	account       = "FLOWJET"
 	readerAccount = "READER"
 	systemAccount = "SYS"
 	systemUser    = "system"
-	AccountsFile  = "accounts.conf" // what MakeKeys writes for NATS servers to include
-	// ClusterFile is the same with a password by which the servers of a cluster know each other: what comes from another server
-	// is in whatever account it says. With TLS between the servers their certificates do that.
+	AccountsFile  = "accounts.conf" // written by MakeKeys for NATS servers to include
+	// ClusterFile is the same with a password between the servers of a cluster: a message from another server is in
+	// whatever account that server claims. With TLS between the servers their certificates do that.
 	ClusterFile = "cluster.conf"
 )
 
-// The modes of secrets: those of parts may be read by the folder's group where the folder gives it to its files, as the packages'
-// does with the group flowjet.
+// The modes of secrets: those of parts are readable for the folder's group if the folder passes its group on to its files,
+// as the packages' folder does with the group flowjet.
 const (
 	ownSecret  os.FileMode = 0o600
 	partSecret os.FileMode = 0o640
 )
 
-// MakeKeys makes a user of NATS for each role: a seed in the folder, <role>.nk, that nobody else can read, and accounts.conf for
-// the servers, with the public keys and what each role may do, and cluster.conf with a password besides. Seeds and a password
-// that are there are kept, so that it can be run again after an upgrade.
+// MakeKeys makes a user of NATS for each role: a seed in the folder, <role>.nk, that nobody else can read, and
+// accounts.conf for the servers, with the public keys and each role's permissions, and cluster.conf with a password
+// besides. Existing seeds and passwords are kept, so that it can run again after an upgrade.
 func MakeKeys(folder string) error {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return fmt.Errorf("make the folder of NATS keys: %w: choose another with --out", err)
@@ -85,7 +85,7 @@ func modeOf(folder, name string) os.FileMode {
 	return ownSecret
 }
 
-// seedIn is the public key of the seed in a file, which is made if it is missing.
+// seedIn returns the public key of the seed in a file, which is made if it is missing.
 func seedIn(path string, mode os.FileMode) (string, error) {
 	seed, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -113,8 +113,8 @@ func seedIn(path string, mode os.FileMode) (string, error) {
 	return pair.PublicKey()
 }
 
-// Accounts is the servers' configuration of users, by the public key of each role and of the user system, who sees how the
-// servers are.
+// Accounts returns the servers' configuration of users, by the public key of each role and of the user system, which reads
+// the servers' status.
 func Accounts(public map[string]string) string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "# Created by `flowjet nats keys`: the users of Flowjet and their permissions. Run it again after\n"+
@@ -139,14 +139,14 @@ func writeUser(text *strings.Builder, role pipeline.Role, public map[string]stri
 	fmt.Fprintf(text, "          subscribe: { allow: [\n%s          ] }\n        }\n      }\n", list(allowed.Subscribe))
 }
 
-// shares are what Flowjet's account exports to those who only read, and they import. The answers to what they ask come to their
-// own account, whatever subject they name for them.
+// shares returns the exports of Flowjet's account to clients that only read, and their imports. Answers to their requests
+// go to their own account, whatever reply subject they name.
 func shares(allowed pipeline.Permissions) (exports, imports string) {
 	var out, in strings.Builder
 	for _, subject := range allowed.Publish {
 		answers := ""
 		if strings.Contains(subject, ".DIRECT.GET.") {
-			answers = ", response_type: Stream" // it can ask for many messages
+			answers = ", response_type: Stream" // a request can ask for many messages
 		}
 		fmt.Fprintf(&out, "      { service: %q, accounts: [ %s ]%s }\n", subject, readerAccount, answers)
 		fmt.Fprintf(&in, "      { service: { account: %s, subject: %q } }\n", account, subject)
@@ -169,17 +169,17 @@ func list(subjects []string) string {
 	return text.String()
 }
 
-// How long certificates are good for, from an hour before they are made: clocks of hosts may differ.
+// How long certificates are valid, from an hour before they are made: clocks of hosts may differ.
 const (
 	authorityLife   = 10 * 365 * 24 * time.Hour
 	certificateLife = 3 * 365 * 24 * time.Hour
 	clockDoubt      = time.Hour
 )
 
-// hostName is a host's name or address, and nothing that leaves a folder.
+// hostName matches a host's name or address, and no path out of a folder.
 var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$`)
 
-// CheckHosts says which of the names are none of hosts.
+// CheckHosts returns an error that lists the names which are no host names.
 func CheckHosts(hosts []string) error {
 	for _, host := range hosts {
 		if !hostName.MatchString(host) {
@@ -189,9 +189,9 @@ func CheckHosts(hosts []string) error {
 	return nil
 }
 
-// MakeHosts makes, in the folder that MakeKeys has filled, an authority (ca.pem, ca.key) and below hosts/ a folder for each host
-// with what belongs there: a certificate for its NATS server, the authority's, the accounts, and the seeds of the parts that run
-// on a front-end. The authority is kept where it exists, and certificates are made anew.
+// MakeHosts makes, in the folder that MakeKeys has filled, a certificate authority (ca.pem, ca.key) and below hosts/ a
+// folder for each host with its files: a certificate for its NATS server, the authority's, the accounts, and the seeds of
+// the parts that run on a front-end. An existing authority is kept, and certificates are made anew.
 func MakeHosts(folder string, hosts []string) error {
 	if err := CheckHosts(hosts); err != nil {
 		return err
@@ -267,14 +267,14 @@ func newAuthority(folder string) (authority, error) {
 	if err != nil {
 		return authority{}, fmt.Errorf("create the authority's certificate: %w", err)
 	}
-	// The key first: an authority without its key is of no use.
+	// The key is written first: an authority without its key is useless.
 	if err := writeKey(filepath.Join(folder, authorityKeyFile), key, 0o600); err != nil {
 		return authority{}, err
 	}
 	return authority{certificate, key}, writePEMFile(filepath.Join(folder, authorityFile), "CERTIFICATE", signed, 0o644)
 }
 
-// sign makes a key and a certificate for it. An authority without a key is made: it signs itself.
+// sign makes a key and a certificate for it. An authority without a key signs itself.
 func (a authority) sign(asked *x509.Certificate, life time.Duration) (key *ecdsa.PrivateKey, signed []byte, err error) {
 	if key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
 		return nil, nil, err
@@ -289,8 +289,8 @@ func (a authority) sign(asked *x509.Certificate, life time.Duration) (key *ecdsa
 	return key, signed, err
 }
 
-// equip makes the folder of a host, with a certificate with which its server is known to parts and to the other servers, by its own
-// name and, from the host itself, as localhost.
+// equip makes the folder of a host, with a certificate that identifies its server to parts and to the other servers, by its
+// own name and, from the host itself, as localhost.
 func (a authority) equip(folder, host string) error {
 	theirs := filepath.Join(folder, "hosts", host)
 	if err := os.MkdirAll(theirs, 0o700); err != nil {
@@ -347,7 +347,7 @@ func copyFile(from, to string, mode os.FileMode) error {
 	return writeWhole(to, text, mode)
 }
 
-// writeWhole writes a file that nobody sees in part, or with another mode.
+// writeWhole writes a file atomically and with its mode.
 func writeWhole(path string, text []byte, mode os.FileMode) error {
 	made, err := os.CreateTemp(filepath.Dir(path), ".new-*")
 	if err != nil {

@@ -22,8 +22,8 @@ import (
 	"github.com/flowjet/flowjet/restapi"
 )
 
-// connectOned makes the client and has oned asked who we are. A oned that is away is waited for, while the process is not ready;
-// only refused credentials end it.
+// connectOned makes the client and authenticates at oned. While oned is away it waits, and the process is not ready; only
+// refused credentials end the process.
 func (a *App) connectOned(ctx context.Context) error {
 	credentials, err := a.credentials()
 	if err != nil {
@@ -56,8 +56,8 @@ func (a *App) connectOned(ctx context.Context) error {
 	})
 }
 
-// untilDone tries something and, where it fails for the time being, tries again every second in the background. What is final is
-// the error of a start, and later ends the process.
+// untilDone calls try and, after a failure that may pass, retries every second in the background. A final failure is the
+// error of a start, and later ends the process.
 func (a *App) untilDone(ctx context.Context, failing string, try func(context.Context) (err error, final bool)) error {
 	err, final := try(ctx)
 	if err == nil || final {
@@ -80,11 +80,11 @@ func (a *App) untilDone(ctx context.Context, failing string, try func(context.Co
 
 // contact is the first contact with oned.
 type contact struct {
-	// failed has room for the failure of the contact itself and for the bridge's, so that neither waits for somebody who listens.
+	// failed has room for the failure of the contact itself and for the bridge's, so that neither waits for a receiver.
 	failed chan error
 
 	mutex   sync.Mutex
-	waiting string // what is waited for before anything can be done; empty for nothing
+	waiting string // what everything waits for; empty for nothing
 }
 
 func (c *contact) set(waiting string) {
@@ -99,11 +99,11 @@ func (c *contact) waits() string {
 	return c.waiting
 }
 
-// refusedTimes is how often oned has to refuse the credentials before that is final: a oned that has just started may not have
-// its auth drivers yet.
+// refusedTimes is how often oned has to refuse the credentials before that is final: oned may not have its auth drivers yet
+// after a start.
 const refusedTimes = 2
 
-// ask reports why oned is of no use, and whether that is final.
+// ask returns why oned cannot be used, and whether that is final.
 func (c *contact) ask(ctx context.Context, a *App) (reason error, final bool) {
 	asking, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
@@ -125,19 +125,19 @@ func (c *contact) ask(ctx context.Context, a *App) (reason error, final bool) {
 	}
 }
 
-// Failed receives the error that ends a process that has started: credentials that oned refuses when it answers at last.
+// Failed receives the error that ends a process after its start: credentials that oned refuses once it answers.
 func (a *App) Failed() <-chan error { return a.contact.failed }
 
 const (
-	shareEvery   = 250 * time.Millisecond // how often the share of oned's connections is worked out
-	callingFor   = 2 * time.Second        // for how long a process counts as one that calls oned after it did
-	heardAfter   = 3 * shareEvery         // after how long the others know that a process calls oned, and have given back what is its share
-	diskEvery    = 5 * time.Second        // how often it is looked how full the disk of the data folder is
-	forQuestions = 1                      // how many of the connections are left for asking who leads
+	shareEvery   = 250 * time.Millisecond // how often the share of oned's connections is calculated
+	callingFor   = 2 * time.Second        // how long a process counts as calling oned after its last call
+	heardAfter   = 3 * shareEvery         // after this time the others know that a process calls oned, and have given back its share
+	diskEvery    = 5 * time.Second        // how often the usage of the data folder's disk is read
+	forQuestions = 1                      // how many of the connections are reserved for asking who leads
 )
 
-// shareOned has all processes together hold no more connections to each oned than one.connections, and tells them of the zone's
-// servers.
+// shareOned keeps all processes together within one.connections connections to each oned, and announces the zone's servers
+// to them.
 func (a *App) shareOned(ctx context.Context) error {
 	self := identityOf(a)
 	share := &onedShare{oned: a.oned, reads: a.reads, bridge: &a.bridge, self: self, total: max(1, a.config.One.Connections-forQuestions)}
@@ -162,7 +162,7 @@ func (a *App) shareOned(ctx context.Context) error {
 			heard = b.HearsCalls()
 		}
 		for _, process := range others.Others() {
-			heard = max(heard, process.Calls) // of two bridges in the moment of a take-over always the same
+			heard = max(heard, process.Calls) // two bridges announce the same during a take-over
 		}
 		return heard
 	}
@@ -175,7 +175,7 @@ func (a *App) shareOned(ctx context.Context) error {
 			for _, other := range processes {
 				a.oned.Introduce(other.Servers)
 			}
-			now := share.workOut(processes, time.Now())
+			now := share.calculate(processes, time.Now())
 			a.oned.SetConnections(now)
 			share.mutex.Lock()
 			if now != share.share {
@@ -201,7 +201,7 @@ type onedShare struct {
 	total  int
 
 	mutex         sync.Mutex
-	began, called time.Time // when the process began to call oned, and when it did so last
+	began, called time.Time // when the process began to call oned, and its last call
 	share         int
 }
 
@@ -217,8 +217,8 @@ func (s *onedShare) announce() pipeline.Process {
 	return said
 }
 
-// watchDisk keeps up to date what is announced of the disk of the data folder. It is not looked at while announcing, for a disk that hangs
-// must not keep the process from being heard.
+// watchDisk keeps the announced usage of the data folder's disk up to date. It is not read while announcing, because a disk
+// that hangs must not silence the process.
 func (s *onedShare) watchDisk(ctx context.Context, folder string) {
 	for {
 		if disk, known := pipeline.DiskOf(existing(absolute(folder))); known {
@@ -230,7 +230,7 @@ func (s *onedShare) watchDisk(ctx context.Context, folder string) {
 	}
 }
 
-// existing returns a folder, or the nearest one above it: a data folder is made when there is something to write.
+// existing returns a folder, or the nearest existing one above it: a data folder is made with its first file.
 func existing(folder string) string {
 	for {
 		if _, err := os.Stat(folder); err == nil || folder == filepath.Dir(folder) {
@@ -240,9 +240,9 @@ func existing(folder string) string {
 	}
 }
 
-// workOut returns the share for now. The others do not count a process that has not called oned for a while: until they do it has
-// what it would have if all of them called.
-func (s *onedShare) workOut(others []pipeline.Process, now time.Time) int {
+// calculate returns the current share. The others do not count a process that has not called oned for a while: until they
+// do it has the share that it would have if all of them called.
+func (s *onedShare) calculate(others []pipeline.Process, now time.Time) int {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	calling := now.Sub(s.called) < callingFor
@@ -262,29 +262,29 @@ func (s *onedShare) workOut(others []pipeline.Process, now time.Time) int {
 	return min(share, max(1, presence.ShareConnections(s.total, s.self.ID, others, now)))
 }
 
-// slowRead is how long oned takes for a read of one object when it has to run an auth driver first, or cannot keep up; otherwise
-// it takes some 2 ms.
+// slowRead is how long oned takes to read one object if it has to run an auth driver first, or is overloaded; otherwise it
+// takes some 2 ms.
 const slowRead = 150 * time.Millisecond
 
-// readsOfOne are the calls that tell how quickly oned answers: they cost it the same whatever it holds.
+// readsOfOne are the calls that measure oned's speed: they cost the same however many objects oned has.
 var readsOfOne = []string{"one.document.info", "one.vm.info", "one.user.info", "one.vn.info"}
 
-// onedReads counts reads of one object in the last minute, in pieces of ten seconds.
+// onedReads counts reads of one object in the last minute, in buckets of ten seconds.
 type onedReads struct {
 	slow prometheus.Counter
 
-	mutex  sync.Mutex
-	pieces [6]readsPiece
+	mutex   sync.Mutex
+	buckets [6]readsBucket
 }
 
-type readsPiece struct {
+type readsBucket struct {
 	number int64
 	pipeline.OnedReads
 }
 
-const pieceLength = 10 // seconds
+const bucketLength = 10 // seconds
 
-// measure registers what calls to oned take, and returns the function that notes each.
+// measure registers the durations of calls to oned as metrics, and returns the function that records each.
 func (r *onedReads) measure(metrics prometheus.Registerer) func(method string, took time.Duration) {
 	calls := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "flowjet_oned_call_seconds",
@@ -310,32 +310,32 @@ func (r *onedReads) note(took time.Duration, now time.Time) {
 	}
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
-	number := now.Unix() / pieceLength
-	piece := &r.pieces[number%int64(len(r.pieces))]
-	if piece.number != number {
-		*piece = readsPiece{number: number}
+	number := now.Unix() / bucketLength
+	bucket := &r.buckets[number%int64(len(r.buckets))]
+	if bucket.number != number {
+		*bucket = readsBucket{number: number}
 	}
-	piece.Reads++
+	bucket.Reads++
 	if took > slowRead {
-		piece.Slow++
+		bucket.Slow++
 	}
 }
 
 func (r *onedReads) lastMinute(now time.Time) (sum pipeline.OnedReads) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
-	oldest := now.Unix()/pieceLength - int64(len(r.pieces)) + 1
-	for _, piece := range r.pieces {
-		if piece.number >= oldest {
-			sum.Reads += piece.Reads
-			sum.Slow += piece.Slow
+	oldest := now.Unix()/bucketLength - int64(len(r.buckets)) + 1
+	for _, bucket := range r.buckets {
+		if bucket.number >= oldest {
+			sum.Reads += bucket.Reads
+			sum.Slow += bucket.Slow
 		}
 	}
 	return sum
 }
 
-// identityOf is what the process announces of itself that does not change. A pod is no member: it never comes back under its
-// name, and Kubernetes sees to how many there are.
+// identityOf returns the constant part of a process's announcement. A pod is no member: it never comes back under its name,
+// and Kubernetes maintains the number of pods.
 func identityOf(a *App) pipeline.Process {
 	self := pipeline.Process{ID: name("process"), Release: a.version}
 	for _, part := range []Part{PartBridge, PartWorker, PartAPI} {
@@ -359,10 +359,10 @@ func identityOf(a *App) pipeline.Process {
 	return self
 }
 
-// packagedDataDir is where the packages' units have their data folders: a host has one of each.
+// packagedDataDir is the data folders' parent in the packages' units: a host has one of each.
 const packagedDataDir = "/var/lib/flowjet"
 
-// keepMembers has one of the workers keep which processes are expected.
+// keepMembers makes one of the workers record which processes are expected.
 func (a *App) keepMembers(ctx context.Context) error {
 	follower, err := presence.Follow(a.pipe)
 	if err != nil {
@@ -375,10 +375,10 @@ func (a *App) keepMembers(ctx context.Context) error {
 	return nil
 }
 
-// events divides bridge.events into objects of which all states pass, or some, and calls. An object that is named with a state
-// and without passes in all.
+// events divides bridge.events into objects of which all states pass, objects of which some do, and calls. An object that
+// is named both with a state and without passes in all states.
 func events(names []string) (objects, states, calls []string) {
-	objects, calls = []string{}, []string{} // none given is none, not the default
+	objects, calls = []string{}, []string{} // an empty list is none, not the default
 	for _, name := range names {
 		switch object, _, state := strings.Cut(name, "/"); {
 		case strings.HasPrefix(name, "one."):
@@ -407,7 +407,7 @@ func startBridge(ctx context.Context, a *App) error {
 		Registerer: a.metrics,
 	}, a.pipe, a.oned)
 	a.onStop(b.Stop)
-	// It has to ask oned which servers the zone has.
+	// The bridge first asks oned for the zone's servers.
 	return a.untilDone(ctx, "cannot get the endpoints of hook events from oned", func(ctx context.Context) (err error, final bool) {
 		if err = b.Start(ctx); err == nil {
 			a.bridge.Store(b)
@@ -420,7 +420,7 @@ func startBridge(ctx context.Context, a *App) error {
 	})
 }
 
-// feedsOf returns how a bridge hears each endpoint; nil stands for no bridge.
+// feedsOf returns the state of a bridge's connection to each endpoint; nil if there is no bridge.
 func feedsOf(b *bridge.Bridge) []restapi.FeedHealth {
 	if b == nil {
 		return nil

@@ -24,7 +24,7 @@ func TestShareOfAProcessThatBegins(t *testing.T) {
 		{[]pipeline.Process{{ID: "a", Calling: true}, {ID: "b"}}, 2, 3},
 	} {
 		s := &onedShare{oned: client, self: pipeline.Process{ID: "self"}, total: 7}
-		if first := s.workOut(c.others, now); first != c.first {
+		if first := s.calculate(c.others, now); first != c.first {
 			t.Errorf("beside %v it begins with %d, want %d", c.others, first, c.first)
 		}
 		s.began = now.Add(-heardAfter)
@@ -33,7 +33,7 @@ func TestShareOfAProcessThatBegins(t *testing.T) {
 		for i := range fresh {
 			fresh[i].Calling = fresh[i].ID == "a" && c.then == 3
 		}
-		if then := s.workOut(fresh, now); then != c.then {
+		if then := s.calculate(fresh, now); then != c.then {
 			t.Errorf("beside %v it goes on with %d, want %d", fresh, then, c.then)
 		}
 	}

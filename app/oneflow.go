@@ -14,11 +14,11 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// imported is what became of a key of oneflow-server.conf.
+// imported is how a key of oneflow-server.conf is imported.
 type imported struct {
-	key     string                            // of ours that takes the value over; empty for none
-	convert func(text string) (string, error) // makes our value of OneFlow's; nil takes it as it is
-	why     string                            // what became of a key that is not taken over, or what differs
+	key     string                            // our key for the value; empty for none
+	convert func(text string) (string, error) // converts OneFlow's value to ours; nil keeps it
+	why     string                            // why a key is not imported, or how it differs
 }
 
 // oneflowKeys are all keys of OneFlow 5.12 to 7.4.
@@ -48,8 +48,9 @@ var oneflowKeys = map[string]imported{
 	"debug_level":         {key: "log.level", convert: logLevel},
 }
 
-// Import reads OneFlow's oneflow-server.conf and writes the same as a configuration file of Flowjet's; report says of each key
-// what became of it. What else base, a configuration file of Flowjet's or nothing, says is kept, with its comments.
+// Import reads OneFlow's oneflow-server.conf and writes a configuration file of Flowjet's with the same settings; report
+// gets a line for each key. The other settings of base, a configuration file of Flowjet's or empty, are kept, with their
+// comments.
 func Import(conf io.Reader, base []byte, out, report io.Writer) error {
 	text, err := io.ReadAll(io.LimitReader(conf, maxFileSize))
 	if err != nil {
@@ -139,7 +140,7 @@ func seconds(text string) (string, error) {
 	return (time.Duration(count) * time.Second).String(), nil
 }
 
-// shutdownAction knows the names of OneFlow before 5.0, too.
+// shutdownAction also accepts the names of OneFlow before 5.0.
 func shutdownAction(text string) (string, error) {
 	switch text {
 	case "shutdown", "terminate":
@@ -150,7 +151,7 @@ func shutdownAction(text string) (string, error) {
 	return "", fmt.Errorf("it must be terminate or terminate-hard")
 }
 
-// logLevel: OneFlow counts from 0, errors only, to 3, everything.
+// logLevel converts OneFlow's levels, from 0, errors only, to 3, everything.
 func logLevel(text string) (string, error) {
 	levels := []string{"error", "warn", "info", "debug"}
 	if level, err := strconv.Atoi(text); err == nil && level >= 0 && level < len(levels) {
@@ -184,7 +185,7 @@ func writeConfig(out io.Writer, base []byte, values map[string]string) error {
 		section, name := root, o.key
 		if before, after, nested := strings.Cut(o.key, "."); nested {
 			section, name = entry(root, before), after
-			section.Kind, section.Tag = yaml.MappingNode, "" // it may have been left empty
+			section.Kind, section.Tag = yaml.MappingNode, "" // it may be empty
 		}
 		*entry(section, name) = *value
 	}
@@ -199,7 +200,7 @@ func writeConfig(out io.Writer, base []byte, values map[string]string) error {
 	return encoder.Close()
 }
 
-// entry is the value of a mapping's key, which is added where it is missing.
+// entry returns the value of a mapping's key, which is added if it is missing.
 func entry(mapping *yaml.Node, key string) *yaml.Node {
 	for i := 0; i+1 < len(mapping.Content); i += 2 {
 		if mapping.Content[i].Value == key {
@@ -211,7 +212,7 @@ func entry(mapping *yaml.Node, key string) *yaml.Node {
 	return value
 }
 
-// node is an option's value as it stands in a configuration file.
+// node returns an option's value as YAML.
 func (o option) node(text string) (*yaml.Node, error) {
 	parsed, complaint := parse(o.standard, text)
 	if complaint == "" {

@@ -22,7 +22,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline/history"
 )
 
-// PrintWelcome prints what listens where and what to try first.
+// PrintWelcome prints the listen addresses and what to try first.
 func (a *App) PrintWelcome() {
 	fmt.Fprintf(a.out, "Flowjet %s is running.\n\n", a.version)
 	a.printAddresses()
@@ -39,7 +39,7 @@ func (a *App) PrintWelcome() {
 // pagePath is where the API has the live page.
 const pagePath = "/flowjet/"
 
-// printAddresses prints the addresses that this process listens on or speaks to.
+// printAddresses prints this process's listen addresses and the addresses that it connects to.
 func (a *App) printAddresses() {
 	add := func(what, where string) { fmt.Fprintf(a.out, "  %-13s%s\n", what, where) }
 	if a.api != nil {
@@ -87,7 +87,7 @@ func (a *App) printAddresses() {
 	}
 }
 
-// absolute is a folder as a person in another one finds it.
+// absolute returns the absolute path of a folder, for users in another one.
 func absolute(folder string) string {
 	if path, err := filepath.Abs(folder); err == nil {
 		return path
@@ -95,11 +95,11 @@ func absolute(folder string) string {
 	return folder
 }
 
-// printExample is a template and its instantiation, ready to be pasted, and what shows more.
+// printExample prints a template and its instantiation, ready to be pasted, and further commands.
 func (a *App) printExample() {
 	const natsURL = "nats://127.0.0.1:4222"
 	api := "http://" + a.api.Addr()
-	// What commands have to be told of where they find everything.
+	// The flags that commands need to find everything.
 	user := unless(api, "http://127.0.0.1:2474", "--endpoint")
 	folder := unless(filepath.Clean(a.config.DataDir), filepath.Clean(standardDataDir), "--data-dir")
 	if folder != "" {
@@ -122,7 +122,7 @@ Paste this into another terminal to start a service:
 `, os.Args[0], user)
 	fmt.Fprintf(a.out, "\nSee a service's whole life:  %s demo%s\n", os.Args[0], demo)
 	if a.server != nil {
-		key := "" // that the `nats` command needs, if it needs one of the data folder's
+		key := "" // for the `nats` command, if it needs a key of the data folder
 		if a.config.NATS.ServerFile == "" {
 			key = " --nkey " + filepath.Join(absolute(a.config.keysFolder()), string(pipeline.RoleOperator)+".nk")
 		}
@@ -132,7 +132,7 @@ Paste this into another terminal to start a service:
 	}
 }
 
-// unless is a flag with its value where the default will not do.
+// unless returns a flag with its value unless the default will do.
 func unless(value, standard, flag string) string {
 	if value == standard {
 		return ""
@@ -140,7 +140,7 @@ func unless(value, standard, flag string) string {
 	return " " + flag + " " + value
 }
 
-// narrator writes a line for each thing that happens, as it is published.
+// narrator prints a line for each event, as it is published.
 type narrator struct {
 	mutex sync.Mutex
 	out   io.Writer
@@ -176,7 +176,7 @@ func (n *narrator) line(at time.Time, format string, arguments ...any) {
 	fmt.Fprintf(n.out, "%s  %s\n", at.Local().Format("15:04:05.000"), fmt.Sprintf(format, arguments...))
 }
 
-// event tells the VM events of services only: an idle zone stays quiet.
+// event prints the VM events of services only: an idle zone stays quiet.
 func (n *narrator) event(msg *nats.Msg) {
 	var event pipeline.Event
 	if json.Unmarshal(msg.Data, &event) != nil || event.Version == 0 {
@@ -202,7 +202,7 @@ func (n *narrator) dead(msg *nats.Msg) {
 	n.line(time.Now(), "dead letter %s: %s", msg.Subject, msg.Header.Get(pipeline.HeaderReason))
 }
 
-// Sentence says in one line what a transition is and what caused it.
+// Sentence describes a transition and its cause in one line.
 func Sentence(t pipeline.Transition) string {
 	what, id := "", "" // the service itself needs no name, and networks and routers may have no id yet
 	if t.ID != nil {
@@ -228,8 +228,8 @@ func Sentence(t pipeline.Transition) string {
 	return fmt.Sprintf("%-52s [%s %s]", what, t.Cause.Kind, t.Cause.ID)
 }
 
-// startServiceLogs has what happens to each service from now on, until release, written into a file of its own, where OpenNebula's
-// onelog looks for OneFlow's. What happens while the process is down is in the history only.
+// startServiceLogs writes the transitions of each service, from now on until release, into a file of its own, where
+// OpenNebula's onelog searches for OneFlow's. Transitions while the process is down are in the history only.
 func startServiceLogs(ctx context.Context, folder string, pipe *pipeline.Pipeline, logger *slog.Logger) (release func(context.Context) error, err error) {
 	if err := os.MkdirAll(folder, 0o750); err != nil {
 		return nil, fmt.Errorf("create the folder for the services' logs: %w (--api-service-log-dir names it)", err)
@@ -261,7 +261,7 @@ func startServiceLogs(ctx context.Context, folder string, pipe *pipeline.Pipelin
 	return func(context.Context) error { stop(); done.Wait(); return nil }, nil
 }
 
-// logTransition appends a line to a service's log as OneFlow lays it out: Mon Feb 27 06:02:30 2012 [I]: [SER] message.
+// logTransition appends a line to a service's log in OneFlow's layout: Mon Feb 27 06:02:30 2012 [I]: [SER] message.
 func logTransition(folder string, t pipeline.Transition) error {
 	severity, component := "I", map[string]string{"service": "SER", "role": "ROL"}[t.Kind]
 	if strings.HasPrefix(t.New, "FAILED") || t.New == "WARNING" {
@@ -279,14 +279,14 @@ func logTransition(folder string, t pipeline.Transition) error {
 	return errors.Join(err, file.Close())
 }
 
-// Log is where a process's log goes, and how much of it.
+// Log is the destination and the level of a process's log.
 type Log struct {
 	*slog.Logger
 	level *slog.LevelVar
 }
 
-// NewLog makes the log that the configuration asks for: text, one JSON object a line, or lines for journald, which has the time
-// and the level for itself.
+// NewLog returns the log that the configuration asks for: text, one JSON object a line, or lines for journald, which adds
+// the time and the level itself.
 func NewLog(config Config, out io.Writer) (Log, error) {
 	level := new(slog.LevelVar)
 	if err := setLevel(level, config.Log.Level); err != nil {
@@ -320,7 +320,7 @@ func setLevel(level *slog.LevelVar, text string) error {
 	return nil
 }
 
-// format is the one asked for; auto means journal where systemd has connected the output to its journal.
+// format returns the requested format; auto means journal if systemd has connected the output to its journal.
 func format(asked string) string {
 	if asked == "auto" && os.Getenv("JOURNAL_STREAM") != "" {
 		return "journal"
@@ -328,15 +328,15 @@ func format(asked string) string {
 	return asked
 }
 
-// journal writes lines that begin with a priority as sd-daemon(3) defines it, by which `journalctl -p warning` finds them, in the
-// place of the level with which slog begins a line without a time.
+// journal writes lines that begin with a priority as defined in sd-daemon(3), by which `journalctl -p warning` finds them,
+// instead of slog's level.
 type journal struct{ out io.Writer }
 
-// Write is io.Writer's; slog writes a line at a time.
+// Write implements io.Writer; slog writes a line at a time.
 func (j journal) Write(line []byte) (int, error) {
 	first, rest, _ := bytes.Cut(line, []byte(" "))
 	var level slog.Level
-	_ = level.UnmarshalText(bytes.TrimPrefix(first, []byte("level="))) // slog has written it
+	_ = level.UnmarshalText(bytes.TrimPrefix(first, []byte("level="))) // slog wrote it
 	priority := "<7>"
 	switch {
 	case level >= slog.LevelError:

@@ -21,8 +21,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// ReadConfig puts the configuration together: defaults, the file at path if one is given, FLOWJET_… variables, and the flags that
-// were set. The error names everything that is wrong, a line each, with the line of the file and what mends it.
+// ReadConfig reads the configuration: defaults, the file at path if given, FLOWJET_… variables, and the flags that were
+// set. The error names everything that is wrong, a line each, with the line of the file and what mends it.
 func ReadConfig(path string, flags *pflag.FlagSet) (Config, error) {
 	config, found := read(path, flags)
 	if len(found) > 0 {
@@ -31,14 +31,13 @@ func ReadConfig(path string, flags *pflag.FlagSet) (Config, error) {
 	return config, nil
 }
 
-// CheckConfig is ReadConfig for who wants to know beforehand: it also looks at the files that are named, and finds what is only
-// doubtful.
+// CheckConfig is ReadConfig for a check beforehand: it also checks the named files, and finds doubtful settings.
 func CheckConfig(path string, flags *pflag.FlagSet) (wrong, doubtful []string) {
 	config, found := read(path, flags)
 	return append(found, config.checkFiles()...), append(UnknownVariables(), config.doubts()...)
 }
 
-// layers are the values of all sources, the stronger over the weaker, each with where it was set.
+// layers are the values of all sources, the stronger over the weaker, each with its source.
 type layers struct {
 	values  map[string]any
 	origins map[string]string
@@ -88,7 +87,7 @@ func read(path string, flags *pflag.FlagSet) (Config, []string) {
 	return config, append(found, config.check()...)
 }
 
-// readVariables takes what FLOWJET_ variables say, and refuses those that can no longer be set. Unknown ones are left alone.
+// readVariables reads the FLOWJET_ variables, and refuses former options. Unknown variables are left alone.
 func (l *layers) readVariables() []string {
 	var found []string
 	for _, o := range options {
@@ -114,7 +113,7 @@ func (l *layers) readVariables() []string {
 // fromKubernetes are the variables that Kubernetes sets for services whose names begin with flowjet.
 var fromKubernetes = regexp.MustCompile(`^FLOWJET(_.*)?_(SERVICE_HOST|SERVICE_PORT|PORT)(_.*)?$`)
 
-// UnknownVariables are the FLOWJET_ variables that set nothing, a line each: most likely one is misspelt.
+// UnknownVariables returns the FLOWJET_ variables that set nothing, a line each: most likely one is misspelt.
 func UnknownVariables() []string {
 	var names []string
 	for _, o := range options {
@@ -137,7 +136,7 @@ func UnknownVariables() []string {
 // maxFileSize bounds a configuration file, in bytes.
 const maxFileSize = 1 << 20
 
-// readFile takes what the YAML file says, and names each key that does not exist and each value of the wrong form with its line.
+// readFile reads the YAML file, and names each unknown key and each value of the wrong form with its line.
 func (l *layers) readFile(path string) []string {
 	file, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -187,11 +186,11 @@ func (r *fileReader) mapping(node *yaml.Node, prefix string) {
 	}
 }
 
-// secretWords are in names of keys that sound like secrets.
+// secretWords matches names of keys that sound like secrets.
 var secretWords = regexp.MustCompile(`(?i)password|passwd|secret|token|seed`)
 
 func (r *fileReader) entry(key, value *yaml.Node, name string) {
-	var known []string // the keys, and the sections that they stand in
+	var known []string // the keys, and their sections
 	for _, o := range options {
 		if o.key == name {
 			r.option(o, key, value)
@@ -236,7 +235,7 @@ func (r *fileReader) option(o option, key, value *yaml.Node) {
 	r.layers.set(o.key, parsed, fmt.Sprintf("%s:%d", r.name, value.Line))
 }
 
-// scalar is a value as text; a list, where one is taken, with commas.
+// scalar returns a value as text; a list, if one is allowed, with commas.
 func scalar(standard any, node *yaml.Node) (string, bool) {
 	if node.Kind == yaml.AliasNode {
 		node = node.Alias
@@ -260,7 +259,7 @@ func scalar(standard any, node *yaml.Node) (string, bool) {
 	return strings.Join(parts, ","), true
 }
 
-// parse reads a text as a value of the default's type, or says what is wrong with it.
+// parse reads a text as a value of the default's type, or returns its fault.
 func parse(standard any, text string) (any, string) {
 	var value any
 	var err error
@@ -288,7 +287,7 @@ func parse(standard any, text string) (any, string) {
 	return value, ""
 }
 
-// form says how values of the default's type are written.
+// form describes how values of the default's type are written.
 func form(standard any) string {
 	switch standard.(type) {
 	case int:

@@ -14,33 +14,33 @@ import (
 	"github.com/flowjet/flowjet/app"
 )
 
-// Ports are those that every front-end uses, each on its own address.
+// Ports are the ports that every front-end uses, each on its own address.
 type Ports struct{ API, NATS, Route, XMLRPC, Hooks, Control int }
 
 // StandardPorts are those of OneFlow, NATS and oned.
 var StandardPorts = Ports{API: 2474, NATS: 4222, Route: 6222, XMLRPC: 2633, Hooks: 2101, Control: 2634}
 
-// Plan says which processes there are and where each listens.
+// Plan lists the processes and their addresses.
 type Plan struct {
 	FrontEnds         []string
 	Oneds             []string // the addresses of the simulated oneds, as many
 	Ports             Ports
-	DataDir           string   // takes a folder for each front-end, and the logs
+	DataDir           string   // with a folder for each front-end, and the logs
 	Common, Simulator []string // flags for every worker, bridge and API, and for the simulated zone
 }
 
 // Member is one process of the cluster.
 type Member struct {
 	Name      string // worker-2, or sim
-	FrontEnd  int    // where it runs, counted from 1; 0 is nowhere in particular
+	FrontEnd  int    // where it runs, counted from 1; 0 for no front-end
 	Listens   string // the address that people use, empty without one
 	Arguments []string
 }
 
-// Keys is the folder with the keys of NATS's users, which all servers know.
+// Keys returns the folder with the keys of NATS's users, which all servers know.
 func (p Plan) Keys() string { return filepath.Join(p.DataDir, "nats") }
 
-// OperatorFile is the configuration with which flowjet's commands find the cluster.
+// OperatorFile returns the configuration with which flowjet's commands find the cluster.
 func (p Plan) OperatorFile() string { return filepath.Join(p.DataDir, "flowjet.yaml") }
 
 func (p Plan) operatorConfig() string {
@@ -59,7 +59,7 @@ nats:
 		filepath.Join(p.Keys(), "{role}.nk"))
 }
 
-// Provision are the arguments with which flowjet makes the streams, once the servers are up.
+// Provision returns the arguments with which flowjet makes the streams, once the servers are up.
 func (p Plan) Provision() []string {
 	return []string{
 		"nats", "provision", "--data-dir", p.DataDir, "--nats-url", p.NATS(), "--nats-replicas", strconv.Itoa(len(p.FrontEnds)),
@@ -67,8 +67,8 @@ func (p Plan) Provision() []string {
 	}
 }
 
-// Loopback are so many addresses of the loopback interface. Linux has them all; elsewhere those behind the first have to be added
-// to the interface.
+// Loopback returns so many addresses of the loopback interface. Linux has them all; elsewhere all but the first have to be
+// added to the interface.
 func Loopback(count int) []string {
 	addresses := make([]string, count)
 	for i := range addresses {
@@ -79,19 +79,19 @@ func Loopback(count int) []string {
 
 func at(address string, port int) string { return net.JoinHostPort(address, strconv.Itoa(port)) }
 
-// API is the URL of a front-end's API; front-ends count from 0 here.
+// API returns the URL of a front-end's API; front-ends count from 0 here.
 func (p Plan) API(frontEnd int) string { return "http://" + at(p.FrontEnds[frontEnd], p.Ports.API) }
 
-// NATS are the URLs of all NATS servers, with commas.
+// NATS returns the URLs of all NATS servers, with commas.
 func (p Plan) NATS() string { return all(p.FrontEnds, "nats://%s", p.Ports.NATS) }
 
-// Control is the URL of the simulator's control API.
+// Control returns the URL of the simulator's control API.
 func (p Plan) Control() string { return "http://" + at(p.Oneds[0], p.Ports.Control) }
 
-// AuthFile is where the simulator puts its credentials.
+// AuthFile returns the file to which the simulator writes its credentials.
 func (p Plan) AuthFile() string { return filepath.Join(p.DataDir, "zone", app.SimulatedAuthFile) }
 
-// all are the formatted addresses, with their port, and with commas between them.
+// all returns the formatted addresses, with their port, and with commas between them.
 func all(addresses []string, format string, port int) string {
 	formed := make([]string, len(addresses))
 	for i, address := range addresses {
@@ -100,7 +100,7 @@ func all(addresses []string, format string, port int) string {
 	return strings.Join(formed, ",")
 }
 
-// Members are all processes, in the order in which they need each other.
+// Members returns all processes, in the order in which they need each other.
 func (p Plan) Members() []Member {
 	listen := []string{at(p.Oneds[0], p.Ports.XMLRPC), at(p.Oneds[0], p.Ports.Hooks), at(p.Oneds[0], p.Ports.Control)}
 	for _, other := range p.Oneds[1:] {
@@ -129,7 +129,7 @@ func (p Plan) Members() []Member {
 	return members
 }
 
-// part is a worker, bridge or API on a front-end.
+// part returns a worker, bridge or API on a front-end.
 func (p Plan) part(kind string, i int, more ...string) Member {
 	name := fmt.Sprintf("%s-%d", kind, i+1)
 	arguments := []string{
@@ -145,8 +145,8 @@ func (p Plan) part(kind string, i int, more ...string) Member {
 	return member
 }
 
-// Network is a set of network namespaces, one a front-end, that are joined by a bridge. Its addresses are of 198.18.0.0/15, which
-// is for benchmarks and reaches nobody.
+// Network is a set of network namespaces, one a front-end, that are joined by a bridge. Its addresses are from
+// 198.18.0.0/15, which is for benchmarks and not routed.
 type Network struct {
 	number, frontEnds int
 }
@@ -165,7 +165,7 @@ func NewNetwork(ctx context.Context, frontEnds int) (*Network, error) {
 	n := &Network{number: -1, frontEnds: frontEnds}
 	var refused error
 	for number := 1; number <= maxNetworks && n.number < 0; number++ {
-		// Whoever makes the bridge of a number has the number.
+		// The process that makes the bridge of a number owns the number.
 		if refused = ip(ctx, "link", "add", fmt.Sprintf("fj%d", number), "type", "bridge"); refused == nil {
 			n.number = number
 		}
@@ -199,15 +199,15 @@ func (n *Network) bridge() string            { return fmt.Sprintf("fj%d", n.numb
 func (n *Network) cable(frontEnd int) string { return fmt.Sprintf("fj%d-%d", n.number, frontEnd+1) }
 func (n *Network) address(host int) string   { return fmt.Sprintf("198.18.%d.%d", n.number, host) }
 
-// Namespace is the name of a front-end's namespace; front-ends count from 0.
+// Namespace returns the name of a front-end's namespace; front-ends count from 0.
 func (n *Network) Namespace(frontEnd int) string {
 	return fmt.Sprintf("flowjet-%d-%d", n.number, frontEnd+1)
 }
 
-// FrontEnds are the front-ends' addresses.
+// FrontEnds returns the front-ends' addresses.
 func (n *Network) FrontEnds() []string { return n.addresses(1) }
 
-// Oneds are as many addresses for the simulated zone, outside the namespaces.
+// Oneds returns as many addresses for the simulated zone, outside the namespaces.
 func (n *Network) Oneds() []string { return n.addresses(11) }
 
 func (n *Network) addresses(first int) []string {

@@ -4,5 +4,5 @@ package cluster
 
 import "syscall"
 
-// processAttributes: Ctrl-C goes to the starter only.
+// processAttributes sends Ctrl-C to the starter only.
 func processAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

@@ -5,8 +5,8 @@
 // Each front-end has an address of its own: on the loopback interface, or in a network namespace, where it can be cut off from
 // the others.
 //
-// What is safe: a part that dies is started again, as systemd would, and a Run that ends leaves no process and no namespace
-// behind. A Run that is killed takes its processes along on Linux, but leaves its namespaces.
+// Safety: a part that dies is started again, as systemd would, and a Run that ends leaves no process and no namespace. On
+// Linux the processes of a Run that is killed die with it, but its namespaces stay.
 package cluster
 
 import (
@@ -26,22 +26,22 @@ import (
 	"github.com/flowjet/flowjet/internal/idle"
 )
 
-// Config says how a cluster is run.
+// Config configures a cluster.
 type Config struct {
 	Plan         Plan
-	Network      *Network // nil where all front-ends are on the loopback interface
+	Network      *Network // nil if all front-ends are on the loopback interface
 	Binary       string
-	RestartAfter time.Duration // how long a part that has ended stays so; 0 is for ever
-	Out          io.Writer     // takes what people read
+	RestartAfter time.Duration // how long a part that has ended stays down; 0 is for ever
+	Out          io.Writer     // for text for people
 }
 
 const (
-	readyLine   = "Ctrl-C stops" // what a part prints when it works
+	readyLine   = "Ctrl-C stops" // a part prints it when it works
 	readyWithin = 90 * time.Second
 	stopWithin  = 5 * time.Second
 )
 
-// Run starts the cluster, prints what is where, and keeps it up until ctx ends.
+// Run starts the cluster, prints its addresses, and keeps it up until ctx ends.
 func Run(ctx context.Context, config Config) error {
 	r := &runner{config: config, pids: map[string]int{}}
 	life, end := context.WithCancel(ctx)
@@ -61,7 +61,7 @@ type runner struct {
 	config Config
 	parts  sync.WaitGroup
 	mutex  sync.Mutex
-	pids   map[string]int // the processes by their members' names, as they started first
+	pids   map[string]int // the processes by their members' names, as first started
 }
 
 // startAll starts the parts in the order in which they need each other: those of one kind at once.
@@ -87,7 +87,7 @@ func (r *runner) startAll(ctx context.Context) error {
 		if err := r.startWave(ctx, wave); err != nil {
 			return err
 		}
-		if i == 1 { // no part has the right to make the streams
+		if i == 1 { // no part may make the streams
 			if said, err := r.command(ctx, Member{FrontEnd: 1, Arguments: r.config.Plan.Provision()}).CombinedOutput(); err != nil {
 				return fmt.Errorf("create the streams: %w: %s", err, said)
 			}
@@ -121,7 +121,7 @@ func (r *runner) logs() string { return filepath.Join(r.config.Plan.DataDir, "lo
 
 func (r *runner) logOf(member Member) string { return filepath.Join(r.logs(), member.Name+".log") }
 
-// keep runs a part until ctx ends, and starts it again when it ends before.
+// keep runs a part until ctx ends, and restarts it if it ends before.
 func (r *runner) keep(ctx context.Context, member Member, ready chan<- error) {
 	for starts := 0; ; starts++ {
 		err := r.runOnce(ctx, member, ready)
@@ -129,7 +129,7 @@ func (r *runner) keep(ctx context.Context, member Member, ready chan<- error) {
 			return
 		}
 		if ready != nil {
-			// Nothing waits for a part that was ready once: the channel has room for one.
+			// Nothing receives from ready after the first time: the channel has room for one.
 			select {
 			case ready <- fmt.Errorf("start %s: it exited: %w: see %s", member.Name, err, r.logOf(member)):
 			default:
@@ -155,7 +155,7 @@ func (r *runner) runOnce(ctx context.Context, member Member, ready chan<- error)
 	defer log.Close()
 	command := r.command(ctx, member)
 	output := &watcher{to: log, seen: func() {
-		if ready == nil { // it had been working before
+		if ready == nil { // it had worked before
 			r.say("%s runs again as process %d", member.Name, command.Process.Pid)
 			return
 		}
@@ -168,7 +168,7 @@ func (r *runner) runOnce(ctx context.Context, member Member, ready chan<- error)
 	return command.Run()
 }
 
-// command is flowjet with the part's arguments, in its front-end's namespace.
+// command returns flowjet with the part's arguments, in its front-end's namespace.
 func (r *runner) command(ctx context.Context, member Member) *exec.Cmd {
 	arguments := append([]string{r.config.Binary}, member.Arguments...)
 	if r.config.Network != nil && member.FrontEnd > 0 {
@@ -187,7 +187,7 @@ func (r *runner) say(format string, arguments ...any) {
 	fmt.Fprintf(r.config.Out, time.Now().Format("15:04:05.000")+"  "+format+"\n", arguments...)
 }
 
-// watcher passes a part's output on and waits for readyLine in it.
+// watcher copies a part's output and waits for readyLine in it.
 type watcher struct {
 	to   io.Writer
 	seen func()
@@ -209,7 +209,7 @@ func (w *watcher) Write(text []byte) (int, error) {
 	return w.to.Write(text)
 }
 
-// printWelcome says what is where, how to break it, and how to watch.
+// printWelcome prints the addresses, how to break the cluster, and how to watch it.
 func (r *runner) printWelcome() {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()

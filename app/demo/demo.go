@@ -23,11 +23,11 @@ import (
 	"github.com/flowjet/flowjet/pipeline/history"
 )
 
-// Config says where everything is.
+// Config has the addresses and credentials.
 type Config struct {
 	API, NATS, XMLRPC string
 	User              string
-	NkeyFile          string        // the operator's key to NATS; empty where NATS asks for none
+	NkeyFile          string        // the operator's key to NATS; empty if NATS needs none
 	PasswordFile      string        // holds the user's password; empty means the simulator's
 	Patience          time.Duration // how long a step may take
 	Out               io.Writer
@@ -42,7 +42,7 @@ type tour struct {
 	service  int
 }
 
-// Run goes through every step and prints the timeline; the first step that does not lead where it should is the error.
+// Run takes every step and prints the timeline; it returns an error for the first step with an unexpected result.
 func Run(ctx context.Context, config Config) error {
 	password := "opennebula"
 	if config.PasswordFile != "" {
@@ -98,7 +98,7 @@ const templateText = `{
     {"name": "Slave", "type": "vm", "cardinality": 1, "template_id": 0, "parents": ["Master"], "cooldown": 1}
   ]}`
 
-// call changes something; body is nil for none.
+// call sends a request; body is nil for none.
 func (t *tour) call(ctx context.Context, method, path string, body any) (client.Answer, error) {
 	answer, err := t.api.Do(ctx, client.Request{Method: method, Path: path, Body: body})
 	if err != nil {
@@ -107,7 +107,7 @@ func (t *tour) call(ctx context.Context, method, path string, body any) (client.
 	return answer, err
 }
 
-// body is what the document of the service says.
+// body returns the body of the service's document.
 func (t *tour) body(ctx context.Context) (spec.Body, error) {
 	text, _, err := t.api.Body(ctx, t.path())
 	if err != nil {
@@ -160,7 +160,7 @@ func (t *tour) scale(ctx context.Context, cardinality int) error {
 	return nil
 }
 
-// actOnSlave has oned do something to the Slave's VM, and waits until the service has come to the state.
+// actOnSlave has oned act on the Slave's VM, and waits until the service has come to the state.
 func (t *tour) actOnSlave(ctx context.Context, action string, state spec.ServiceState) error {
 	service, err := t.body(ctx)
 	if err != nil {
@@ -186,7 +186,7 @@ func (t *tour) undeploy(ctx context.Context) error {
 	return err
 }
 
-// waitFor waits until the service's history has come to the state, and makes sure that its document says the same.
+// waitFor waits until the service's history has come to the state, and checks that its document has the same state.
 func (t *tour) waitFor(ctx context.Context, state spec.ServiceState) error {
 	if err := t.timeline.waitFor(ctx, t.service, state.String()); err != nil {
 		return err
@@ -202,14 +202,14 @@ func (t *tour) waitFor(ctx context.Context, state spec.ServiceState) error {
 	return nil
 }
 
-// timeline reads what the workers tell about services.
+// timeline has the transitions that the workers publish.
 type timeline struct {
 	pipe   *pipeline.Pipeline
 	reader *history.Reader
 	read   []pipeline.Transition
 }
 
-// watch begins with what happens from now on.
+// watch returns a timeline that begins now.
 func watch(ctx context.Context, url, keyFile string) (*timeline, error) {
 	config := pipeline.Config{URL: url, Role: pipeline.RoleOperator, Name: "flowjet demo"}
 	if keyFile != "" {
