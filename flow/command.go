@@ -13,7 +13,7 @@ import (
 	"github.com/flowjet/flowjet/flow/template"
 )
 
-// Verb is what a command asks of a service.
+// Verb is the kind of a command.
 type Verb string
 
 // The verbs that a worker carries out.
@@ -35,27 +35,28 @@ type Command struct {
 	Service   int             `json:"service"`
 	User      one.Identity    `json:"user"`
 	Arguments json.RawMessage `json:"arguments,omitempty"`
-	// IfMatch are entity tags, of which the service's has to be one when the command is carried out; "*" is any. None asks for nothing.
+	// IfMatch are entity tags, one of which must be the service's when the command is carried out; "*" matches any. An empty list is no
+	// condition.
 	IfMatch []string `json:"if_match,omitempty"`
-	// Seen is the service's document as it was read just before; nil where it was not.
+	// Seen is the service's document as it was read just before; nil if it was not read.
 	Seen *SeenDocument `json:"seen,omitempty"`
 }
 
-// SeenDocument is what tells whether a document has been changed by somebody else.
+// SeenDocument identifies a document's version, to detect changes by others.
 type SeenDocument struct {
-	// Digest is DigestOf its body, and Owner whose it is.
+	// Digest is DigestOf its body, and Owner is its owner.
 	Digest string       `json:"digest"`
 	Owner  one.Identity `json:"owner"`
 }
 
 // The arguments of the verbs.
 type (
-	// DeployArguments are the document as it was made, which spares the worker a read.
+	// DeployArguments contain the new document, which spares the worker a read.
 	DeployArguments struct {
 		Owner one.Identity    `json:"owner"`
 		Body  json.RawMessage `json:"body"`
 	}
-	// ScaleArguments are those of VerbScale; Force leaves min_vms and max_vms out of account.
+	// ScaleArguments are those of VerbScale; Force overrides min_vms and max_vms.
 	ScaleArguments struct {
 		Role        string `json:"role_name"`
 		Cardinality int    `json:"cardinality"`
@@ -77,8 +78,8 @@ type (
 	RemoveRoleArguments struct {
 		Role string `json:"role_name"`
 	}
-	// UpdateArguments are those of VerbUpdate; Template is a JSON object in a service template's form. Append sets its
-	// attributes and leaves the others; without it the template takes the place of what the service has.
+	// UpdateArguments are those of VerbUpdate; Template is a JSON object in a service template's form. Append sets its attributes and
+	// leaves the others; without it the template replaces all that can be changed.
 	UpdateArguments struct {
 		Append   bool            `json:"append"`
 		Template json.RawMessage `json:"template"`
@@ -91,22 +92,22 @@ type RefusalKind string
 // The kinds of refusal.
 const (
 	RefusedState   RefusalKind = "state"   // the service's or role's state or limits do not allow it
-	RefusedMissing RefusalKind = "missing" // what the command names does not exist
+	RefusedMissing RefusalKind = "missing" // something that the command names does not exist
 	RefusedInput   RefusalKind = "input"   // the command does not make sense
-	RefusedChanged RefusalKind = "changed" // the service is not any more what the client has seen
+	RefusedChanged RefusalKind = "changed" // the service has changed since the client read it
 	RefusedFailed  RefusalKind = "failed"  // the worker could not carry it out
 )
 
 // Refusal is the error of a command that changes nothing.
 type Refusal struct {
 	Kind    RefusalKind
-	Message string // for the person who asked
+	Message string // for the user
 }
 
-// Error is the message.
+// Error returns the message.
 func (r *Refusal) Error() string { return r.Message }
 
-// SealedArguments are the arguments as they may be stored: parts of a template or a service are sealed.
+// SealedArguments returns the arguments in the form to be stored: parts of a template or a service are sealed.
 func (c Command) SealedArguments(seal func([]byte) string) json.RawMessage {
 	if c.Verb != VerbAddRole && c.Verb != VerbUpdate && c.Verb != VerbDeploy || raw.KindOf(c.Arguments) == raw.KindText || len(c.Arguments) == 0 {
 		return c.Arguments
@@ -114,7 +115,7 @@ func (c Command) SealedArguments(seal func([]byte) string) json.RawMessage {
 	return raw.Marshal(seal(c.Arguments))
 }
 
-// OpenedArguments are the arguments that were sealed. The error is open's.
+// OpenedArguments returns the arguments that were sealed. The error is open's.
 func (c Command) OpenedArguments(open func(string) ([]byte, error)) (json.RawMessage, error) {
 	if raw.KindOf(c.Arguments) != raw.KindText {
 		return c.Arguments, nil
@@ -122,7 +123,7 @@ func (c Command) OpenedArguments(open func(string) ([]byte, error)) (json.RawMes
 	return open(raw.Text(c.Arguments))
 }
 
-// apply changes the state as the command asks; what follows from it is left to the steps.
+// apply changes the state as the command says; the steps do the rest.
 func (a applier) apply(command Command) error {
 	switch command.Verb {
 	case VerbDeploy:
@@ -165,7 +166,7 @@ func (a applier) applyUndeploy() error {
 	state := a.Service.State()
 	switch {
 	case state == spec.ServiceUndeploying && a.Removing != "":
-		a.Removing = "" // from one role's end to the whole service's
+		a.Removing = "" // no longer only one role ends
 		return nil
 	case state == spec.ServiceUndeploying || state == spec.ServiceUndeployingNets || state == spec.ServiceDone:
 		return nil
@@ -222,7 +223,7 @@ func (a applier) applyRecover(arguments RecoverArguments) error {
 	return nil
 }
 
-// resume has everything that failed tried again, and takes a failed service back to what it was doing.
+// resume retries everything that failed, and takes a failed service back to what it was doing.
 func (a applier) resume() {
 	a.requester.forgetAsked()
 	a.tracker.forgetStays()
@@ -261,7 +262,7 @@ func (a applier) retryRoles(from, to spec.RoleState) {
 	}
 }
 
-// retryVMs has oned retry what failed, and resumes what was powered off, but for what a role that shrinks is to lose.
+// retryVMs has oned retry failed VMs and resume powered-off ones, except those that a shrinking role is to lose.
 func (a applier) retryVMs() {
 	if a.Service.State() == spec.ServiceUndeploying || a.Service.State() == spec.ServiceFailedUndeploying {
 		return
@@ -284,7 +285,7 @@ func (a applier) retryVMs() {
 	}
 }
 
-// applyRelease marks what is to be released; the steps do it in order.
+// applyRelease marks the roles to be released; the steps release them in order.
 func (a applier) applyRelease(arguments ReleaseArguments) error {
 	var names []string
 	for role := range a.Service.Body.EachRole() {
@@ -309,7 +310,7 @@ func (a applier) applyRelease(arguments ReleaseArguments) error {
 	return nil
 }
 
-// applyAddRole puts a new role into a running service; the steps deploy it.
+// applyAddRole adds a role to a running service; the steps deploy it.
 func (a applier) applyAddRole(arguments AddRoleArguments) error {
 	if state := a.Service.State(); state != spec.ServiceRunning {
 		return refuse(RefusedState, "service %d is %s: roles can be added when it is RUNNING", a.Service.ID, state)
@@ -329,7 +330,7 @@ func (a applier) applyAddRole(arguments AddRoleArguments) error {
 	return nil
 }
 
-// applyRemoveRole has a role end; once its VMs are DONE it is taken out.
+// applyRemoveRole starts a role's end; once its VMs are DONE it is removed.
 func (a applier) applyRemoveRole(arguments RemoveRoleArguments) error {
 	role, state := a.Service.Role(arguments.Role), a.Service.State()
 	switch {
@@ -359,10 +360,10 @@ func (a applier) applyUpdate(arguments UpdateArguments) error {
 	return nil
 }
 
-// checkBulk returns which of the limits for all roles of a service together is exceeded by what was added to it.
+// checkBulk returns an error if the additions exceed one of the limits for all roles of a service together.
 func checkBulk(body, before spec.Body) error {
 	bulkOf := func(body spec.Body) [3]int {
-		text, _ := body.Text() // what cannot be written is found when it is stored
+		text, _ := body.Text() // an error is found when the body is stored
 		vms, schedules := 0, 0
 		for _, role := range body.Roles {
 			vms += role.Cardinality

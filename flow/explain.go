@@ -14,7 +14,7 @@ import (
 	"github.com/flowjet/flowjet/flow/template"
 )
 
-// maxFindings bounds how many single things an explanation names of a kind.
+// maxFindings bounds how many findings of a kind an explanation lists.
 const maxFindings = 20
 
 // Explanation says why a service is in its state.
@@ -27,14 +27,14 @@ type Explanation struct {
 	Next []string
 }
 
-// Explain says why the service is in its state: what has failed, what it waits for and what to do. It tells what holds
-// by the state and the facts, and nothing else: VMs that are not among the facts are not judged.
+// Explain explains why the service is in its state: what has failed, what it waits for and what to do. It uses only the state and the
+// facts: VMs that are not among the facts are not judged.
 func Explain(state State, facts Facts, now time.Time) Explanation {
 	e := &explainer{planner: newPlanner(Input{State: state, Facts: facts, Now: now, Settings: DefaultSettings()})}
 	e.explainState()
 	whose := slices.Sorted(maps.Keys(e.Waits))
 	slices.SortStableFunc(whose, func(a, b string) int { return e.Waits[a].Due.Compare(e.Waits[b].Due) })
-	for _, role := range whose { // the deadlines of VMs are told with the VMs
+	for _, role := range whose { // the deadlines of VMs are shown with the VMs
 		wait := e.Waits[role]
 		e.note(Finding{Kind: FoundDeadline, Role: role, State: strings.ToUpper(wait.For), Action: wait.Then, Since: timeOf(wait.Since), Due: timeOf(wait.Due)})
 	}
@@ -49,7 +49,7 @@ func Explain(state State, facts Facts, now time.Time) Explanation {
 		if e.inventory.isNode(id) || !e.AskedToEnd(id) || known && vm.Gone() {
 			continue
 		}
-		// Only a service that ends waits for it, until it has begun to.
+		// Only a service that ends waits for it, until the VM has begun to end.
 		if found := e.aboutVM(FoundOrphan, "", id); e.Service.State() == spec.ServiceUndeploying && (!known || !vm.Ending() && !vm.Failed()) {
 			e.wait(found)
 		} else {
@@ -142,8 +142,8 @@ func (e *explainer) explainState() {
 	}
 }
 
-// explainFailure: a service that has failed waits for somebody to recover it, and not for its VMs. The errors that it
-// wrote into its log when it failed are quoted: those since it came to the state before, and after.
+// explainFailure quotes the errors that the service wrote into its log when it failed: those since it entered the state before. A service
+// that has failed waits for a user to recover it, and not for its VMs.
 func (e *explainer) explainFailure() {
 	var found []string
 	known, states := map[string]bool{}, 0
@@ -226,7 +226,7 @@ func (e *explainer) explainArrival(role *spec.Role) {
 	case state == spec.RoleDeploying || state == spec.RoleScaling:
 		e.explainCreation(role)
 		e.explainComing(role)
-	case e.deployer.holdsBack(role): // the roles behind it wait for its VMs
+	case e.deployer.holdsBack(role): // the roles after it wait for its VMs
 		e.explainLack(role)
 		e.explainCreation(role)
 		for _, node := range role.Nodes {
@@ -270,7 +270,7 @@ func (e *explainer) explainCreation(role *spec.Role) {
 	e.explainIntents(role, FoundToCreate)
 }
 
-// explainIntents names the VMs that are to be made for the role, or are looked for: an earlier call may have made them.
+// explainIntents lists the VMs that are to be made for the role, or are searched: an earlier call may have made them.
 func (e *explainer) explainIntents(role *spec.Role, kind FindingKind) {
 	for _, intent := range e.Intents {
 		found := Finding{Kind: kind, Role: role.Name, Name: intent.Name}
@@ -291,7 +291,7 @@ func (e *explainer) explainComing(role *spec.Role) {
 		switch {
 		case !known:
 			found.Kind = FoundUnknown
-		case e.deployer.come(role, vm) || vm.Gone(): // it is forgotten as soon as the service is looked at
+		case e.deployer.come(role, vm) || vm.Gone(): // it is dropped at the next decision
 			continue
 		case vm.Failed() && (e.Asked[vm.ID].Action == callRetry || e.Stays[vm.ID].Failing || heals):
 			found.Kind = FoundRetried
@@ -306,7 +306,7 @@ func (e *explainer) explainComing(role *spec.Role) {
 	}
 }
 
-// aboutVM is a finding on a VM, with what is known of its stay in the state, and of its end if it was asked for that.
+// aboutVM returns a finding on a VM, with its stay in the state, and the request to end it, if there was one.
 func (e *explainer) aboutVM(kind FindingKind, role string, id int) Finding {
 	found := Finding{Kind: kind, Role: role, VM: new(id)}
 	if vm, known := e.facts[id]; known {
@@ -341,7 +341,7 @@ func (e *explainer) explainVMsEnd(role *spec.Role, nodes []spec.Node) {
 	}
 }
 
-// explainTroubledVMs names the role's VMs in trouble. What the log says already is only made more precise.
+// explainTroubledVMs lists the role's VMs in trouble. Messages of the log are only made more precise.
 func (e *explainer) explainTroubledVMs(role *spec.Role) {
 	_, heals, _ := policy.HealRuleOf(role)
 	for _, node := range role.Nodes {

@@ -12,15 +12,15 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
-// FindingKind is what an explanation has found.
+// FindingKind is the kind of a finding.
 type FindingKind string
 
 // The kinds of finding. Those of networks are the service's own.
 const (
 	FoundLogged          FindingKind = "logged"         // an error that the service's log has of its present failure
-	FoundUnseen          FindingKind = "unseen"         // no worker has looked at the service yet
+	FoundUnseen          FindingKind = "unseen"         // no worker has handled the service yet
 	FoundVM              FindingKind = "vm_state"       // a VM in a state of trouble, or on its way out of it
-	FoundUnknown         FindingKind = "vm_unknown"     // a VM of which nothing is known at the moment
+	FoundUnknown         FindingKind = "vm_unknown"     // a VM whose state is unknown at the moment
 	FoundNotRunning      FindingKind = "vm_not_running" // a VM that has to run
 	FoundNotReady        FindingKind = "vm_not_ready"   // a VM that has to report READY=YES
 	FoundRetried         FindingKind = "vm_retried"     // a failed VM that oned was asked to retry
@@ -29,7 +29,7 @@ const (
 	FoundLacking         FindingKind = "vms_lacking" // a role with fewer VMs than its cardinality
 	FoundEnding          FindingKind = "vm_ending"   // a VM that was asked to end
 	FoundToEnd           FindingKind = "vms_to_end"  // a number of VMs that are to be asked
-	FoundOrphan          FindingKind = "vm_orphan"   // a VM that was asked to end and is no role's any more
+	FoundOrphan          FindingKind = "vm_orphan"   // a VM without a role that was asked to end
 	FoundParent          FindingKind = "parent"      // a role that waits for another one
 	FoundHold            FindingKind = "hold"        // a role that waits for its release
 	FoundNetworkToMake   FindingKind = "network_to_make"
@@ -39,39 +39,38 @@ const (
 	FoundRouterToMake    FindingKind = "router_to_make"
 	FoundRouterToDelete  FindingKind = "router_to_delete"
 	FoundCooldown        FindingKind = "cooldown"           // the time after a scaling
-	FoundRetry           FindingKind = "retry"              // a call that oned has refused and that is made again
-	FoundDeadline        FindingKind = "deadline"           // one that runs: for State, after which Action happens
-	FoundDocument        FindingKind = "document_to_delete" // the last thing that is
-	FoundIgnored         FindingKind = "attribute_unread"   // an attribute of the document that nobody reads: Name is its path
+	FoundRetry           FindingKind = "retry"              // a call that oned has refused and that is retried
+	FoundDeadline        FindingKind = "deadline"           // a running deadline: for State, after which Action happens
+	FoundDocument        FindingKind = "document_to_delete" // the last step of an end
+	FoundIgnored         FindingKind = "attribute_unread"   // an attribute of the document that is ignored: Name is its path
 	FoundInputs          FindingKind = "inputs_waiting"     // inputs that are not handled yet
-	FoundNoWorker        FindingKind = "no_worker"          // nobody is there who could handle them
-	FoundDead            FindingKind = "dead_letter"        // an input of the service that could not be handled, and is kept
+	FoundNoWorker        FindingKind = "no_worker"          // no worker runs that could handle them
+	FoundDead            FindingKind = "dead_letter"        // an input of the service that could not be handled and is kept
 	FoundUnreadable      FindingKind = "document_unreadable"
 	FoundMore            FindingKind = "more" // findings beyond those shown
 )
 
-// Finding is one thing that a service waits for, that has failed, or that is worth knowing.
+// Finding is something that a service waits for, that has failed, or that is worth knowing.
 type Finding struct {
 	Kind FindingKind `json:"kind"`
-	// Role, VM and Network say what it is about, as far as it is about one. Of a VM that is
-	// to be created Name is all there is: it has no id yet.
+	// Role, VM and Network are its object, if it has one. A VM that is to be created has only a Name: it has no id yet.
 	Role    string `json:"role,omitempty"`
 	VM      *int   `json:"vm,omitempty"`
 	Name    string `json:"name,omitempty"`
 	Network string `json:"network,omitempty"`
-	// State is that of the VM, the network or the parent.
+	// State is the state of the VM, the network or the parent.
 	State string `json:"state,omitempty"`
 	// Parent is the role that Role waits for.
 	Parent string `json:"parent,omitempty"`
 	// Count is how many VMs there are, of Wanted; of FoundToEnd and FoundMore, how many.
 	Count  int `json:"count,omitempty"`
 	Wanted int `json:"wanted,omitempty"`
-	// Action is what a VM was asked for, at AskedAt, or what oned did not do.
+	// Action is the request to a VM, made at AskedAt, or what oned did not do.
 	Action  string     `json:"action,omitempty"`
 	AskedAt *time.Time `json:"asked_at,omitempty"`
 	// Attempts is how often that was tried.
 	Attempts int `json:"attempts,omitempty"`
-	// Since is when it began, Due when it ends or something is done about it.
+	// Since is when it began, Due when it ends or is acted on.
 	Since *time.Time `json:"since,omitempty"`
 	Due   *time.Time `json:"due,omitempty"`
 	// Said is what oned, its scheduler or the service's log says; of an attribute that nobody reads, which one was perhaps meant.
@@ -103,7 +102,7 @@ func (f Finding) Written(now time.Time) Finding {
 	return f
 }
 
-// plainTexts are the messages of findings whose words are always the same.
+// plainTexts are the messages of findings without variable parts.
 var plainTexts = map[FindingKind]string{
 	FoundLogged:          "$SAID",
 	FoundUnseen:          "no worker has processed the service yet",
@@ -232,7 +231,7 @@ func (f Finding) stayText(now time.Time) string {
 	return " (" + strings.Join(known, "; ") + ")"
 }
 
-// advised are the commands that an operator can give about a service, ID, in a state.
+// advised are the commands with which an operator can help a service, ID, in a state.
 var advised = map[spec.ServiceState]string{
 	spec.ServiceWarning:               "repair or terminate the VMs that are in trouble, and the service returns to RUNNING automatically; `oneflow recover ID` makes OpenNebula retry them",
 	spec.ServiceFailedDeploying:       "remove the cause, then `oneflow recover ID` continues where it stopped; `oneflow recover --delete ID` ends the service",
@@ -245,12 +244,12 @@ var advised = map[spec.ServiceState]string{
 	spec.ServicePending:               "a worker starts with the service automatically; if not, `flowjet doctor` shows why",
 }
 
-// Advice is the command that an operator can give about a service in the state, in a sentence; empty without need.
+// Advice returns the command with which an operator can help a service in the state, as a sentence; empty if none is needed.
 func Advice(state spec.ServiceState, service int) string {
 	return strings.ReplaceAll(advised[state], "ID", strconv.Itoa(service))
 }
 
-// OwnerGone tells with a refusal what mends it, where the service's owner, as whom calls are made, does not exist any more.
+// OwnerGone returns the remedy to append to a refusal if the service's owner, as whom calls are made, no longer exists.
 func OwnerGone(service spec.Service) string {
 	return fmt.Sprintf("the service's owner %s (user %d) does not exist any more: `oneflow chown %d USER` gives it to another, then `oneflow recover %d`",
 		service.Owner.UName, service.Owner.UID, service.ID, service.ID)
@@ -258,7 +257,7 @@ func OwnerGone(service spec.Service) string {
 
 const maxAdvised = 3
 
-// advice is what an operator can do, most useful first. Nothing else helps while calls are made as an owner who does not exist any more.
+// advice returns what an operator can do, most useful first. If the owner as whom calls are made no longer exists, nothing else helps.
 func (e *explainer) advice() []string {
 	var next []string
 	gone := OwnerGone(e.Service)
@@ -300,7 +299,7 @@ func (e *explainer) advice() []string {
 	return append(next, e.waysBack()...)
 }
 
-// waysBack are the commands that take a failed service back to what it has, role by role.
+// waysBack returns the commands that take a failed service back to its existing VMs, role by role.
 func (e *explainer) waysBack() []string {
 	if !e.Service.State().Failed() {
 		return nil
@@ -314,7 +313,7 @@ func (e *explainer) waysBack() []string {
 			ways = append(ways, fmt.Sprintf("`oneflow remove-role %d %s` removes role %s from the service", e.Service.ID, quoted(way.Role), way.Role))
 		}
 		role := e.Service.Role(way.Role)
-		if way.Verb != VerbScale || way.Cardinality >= role.Cardinality { // it has all its VMs
+		if way.Verb != VerbScale || way.Cardinality >= role.Cardinality { // the role has all its VMs
 			continue
 		}
 		force, with := "", "with "+plural(way.Cardinality, "VM")
@@ -330,7 +329,7 @@ func (e *explainer) waysBack() []string {
 	return ways
 }
 
-// quoted is a word as a shell takes it.
+// quoted quotes a word for a shell.
 func quoted(word string) string {
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-.:/@", r)
@@ -344,13 +343,13 @@ func quoted(word string) string {
 // WayOut is a command by which a service leaves its state.
 type WayOut struct {
 	Verb Verb
-	// Delete is recover's.
+	// Delete is the argument of recover.
 	Delete bool
-	// Role and Cardinality are set where a service's own ways are told, and the way is for
-	// one of its roles: scaling it to the VMs that there are, or removing it.
+	// Role and Cardinality are set in a service's own ways, if the way is for one of its roles: scaling it to the existing VMs, or removing
+	// it.
 	Role        string
 	Cardinality int
-	// Keeps reports whether the VMs that run stay, but for those of a role that is removed.
+	// Keeps is whether the running VMs stay, except those of a role that is removed.
 	Keeps bool
 }
 
@@ -384,8 +383,8 @@ var waysOut = map[spec.ServiceState][]WayOut{
 	spec.ServiceDone:                  {},
 }
 
-// WaysOut are the commands that lead this service out of its state. In a state of failure each role that failed has ways of its own: to be
-// scaled to the VMs that it has, and that have come and are not in trouble as far as the facts tell, and to be removed.
+// WaysOut returns the commands that lead this service out of its state. In a state of failure each failed role has ways of its own: to be
+// scaled to those of its VMs that have come and are not in trouble as far as the facts tell, and to be removed.
 func (s State) WaysOut(facts Facts) []WayOut {
 	state := s.Service.State()
 	var ways []WayOut

@@ -15,15 +15,15 @@ const callRelease = "release"
 
 // Asked is a request to a VM.
 type Asked struct {
-	// Action is oned's name for what was asked ("terminate"), or "recover".
+	// Action is oned's name for the request ("terminate"), or "recover".
 	Action string    `json:"action"`
 	At     time.Time `json:"at"`
-	// State and LCMState are the VM's when it was asked.
+	// State and LCMState are the VM's at the time of the request.
 	State    one.VMState  `json:"state"`
 	LCMState one.LCMState `json:"lcm_state"`
-	// Doubt reports whether the request may not have been made: whoever decided on it was not heard of again.
+	// Doubt is whether the request may not have been made: its worker stopped responding.
 	Doubt bool `json:"doubt,omitempty"`
-	// Refused reports whether the request has not been carried out, and is to be made again.
+	// Refused is whether the request was not carried out, and is to be made again.
 	Refused bool `json:"refused,omitempty"`
 }
 
@@ -40,7 +40,7 @@ func (a Asked) helps() bool {
 	return a.Action == callRetry || a.Action == "resume" || a.Action == callRelease
 }
 
-// ask adds a request to a VM to the actions, once: until its effect is seen, or it has had as long as a look, it is not repeated.
+// ask adds a request to a VM to the actions, once: it is not repeated until its effect is seen, or it has had Settings.Look.
 func (r requester) ask(vm one.VM, call, role string) {
 	asked, pending := r.Asked[vm.ID]
 	unanswered := asked.Refused || asked.moved(vm) || !r.now.Before(asked.At.Add(r.settings.Look))
@@ -55,9 +55,9 @@ func (r requester) ask(vm one.VM, call, role string) {
 	r.actions = append(r.actions, Action{Kind: kind, VM: vm.ID, Call: call, Role: role})
 }
 
-// settleAsked forgets a request whose effect is seen, and one that was only meant to help once it has had its time:
-// whoever asked may ask again. One that was to help and may not have been made is repeated while the VM stands where it
-// stood. Otherwise somebody who was told that his recover had begun would wait for nothing.
+// settleAsked drops a request whose effect is seen, and after its time one that was only meant to help: the user may ask again. A request
+// to help that may not have been made is repeated while the VM is in the same state. Otherwise a user whose recover was accepted would wait
+// for nothing.
 func (r requester) settleAsked(vm one.VM) {
 	asked, pending := r.Asked[vm.ID]
 	if !pending {
@@ -79,8 +79,8 @@ func (r requester) settleAsked(vm one.VM) {
 	}
 }
 
-// refuseVM fails the role whose VM will not end, or cannot be released. A VM that is between states is asked again when
-// it has moved on; any other request that was only meant to help is forgotten.
+// refuseVM fails the role whose VM will not end, or cannot be released. A VM between states is asked again when it has moved on; any other
+// request that was only meant to help is dropped.
 func (r requester) refuseVM(vm one.VM, message string) {
 	asked, pending := r.Asked[vm.ID]
 	helps := asked.helps()
@@ -112,7 +112,7 @@ func (r requester) refuseVM(vm one.VM, message string) {
 	}
 }
 
-// between reports whether oned is at work on the VM.
+// between reports whether oned is working on the VM.
 func (r requester) between(vm one.VM) bool {
 	return vm.State == one.VMInit || vm.State == one.VMCloning || !vm.Decisive()
 }
@@ -130,39 +130,40 @@ func (r requester) forgetAsked() {
 	}
 }
 
-// DeadlineRetry is the timer after which a call is made again that oned did not carry out.
+// DeadlineRetry is the timer after which a call that oned did not carry out is retried.
 const DeadlineRetry = "retry"
 
 const (
-	// firstRetry and longestRetry are how long a call waits before it is made again: twice as long each time.
+	// firstRetry and longestRetry are the pauses before a retry: twice as long each time.
 	firstRetry   = 250 * time.Millisecond
 	longestRetry = 10 * time.Second
-	// rarestRetry is how often a document is tried to be deleted that oned goes on keeping: its service has nowhere else to go.
+	// rarestRetry is the pause between attempts to delete a document that oned keeps refusing to delete: its service has nowhere else to
+	// go.
 	rarestRetry = 5 * time.Minute
-	// longestAttempt bounds what one attempt counts for: between two of them the worker or oned may have been away.
+	// longestAttempt bounds how much time one attempt counts for: between two of them the worker or oned may have been away.
 	longestAttempt = time.Minute
 )
 
 // Retry is a call that oned has not carried out, for a reason that may pass.
 type Retry struct {
 	Kind ActionKind `json:"kind"`
-	// Role is the role that the call is for, and Call what it does, in a few words.
+	// Role is the role that the call is for, and Call describes it in a few words.
 	Role string `json:"role,omitempty"`
 	Call string `json:"call"`
-	// Since and Last are when it was refused first and last, Next is when it is made again.
+	// Since and Last are when it was first and last refused, Next is when it is retried.
 	Since time.Time `json:"since"`
 	Last  time.Time `json:"last"`
 	Next  time.Time `json:"next"`
-	// Attempts counts the refusals, and Spent is how long oned has refused it under one
-	// leader while it answered otherwise. Term is the leader's at the last refusal.
+	// Attempts counts the refusals, and Spent is how long oned has refused it under one leader while it answered other calls. Term is the
+	// leader's at the last refusal.
 	Attempts int           `json:"attempts"`
 	Spent    time.Duration `json:"spent"`
 	Term     int           `json:"term,omitempty"`
-	// Message is oned's last.
+	// Message is oned's last message.
 	Message string `json:"message"`
 }
 
-// Name is what an action is called among a state's retries.
+// Name returns an action's key in State.Retries.
 func (a Action) Name() string {
 	of := a.Role
 	switch a.Kind {
@@ -181,19 +182,19 @@ func requestName(call string, vm int) string { return fmt.Sprintf("%s vm %d", ca
 func (r requester) postpone(action Action, message string) {
 	vm, known := r.facts[action.VM]
 	if (action.Kind == ActionVM || action.Kind == ActionRecoverVM) && known && (vm.Ending() || r.between(vm)) {
-		return // oned is at work on the VM: it is asked again when it has moved on, and by the next look at the latest
+		return // oned is working on the VM: it is asked again when it has moved on, and by the next check at the latest
 	}
 	name := action.Name()
 	retry, again := r.Retries[name]
 	switch {
 	case !again:
 		retry = Retry{Kind: action.Kind, Role: action.Role, Call: action.describe(), Since: r.now}
-	case retry.Term == r.Leader.Term: // a leader that loses its place refuses everything
+	case retry.Term == r.Leader.Term: // a leader that is losing its role refuses everything
 		retry.Spent += min(r.now.Sub(retry.Last), longestAttempt)
 	}
 	retry.Attempts++
 	retry.Last, retry.Message, retry.Term = r.now, message, r.Leader.Term
-	switch action.Kind { // nobody knows whether it was carried out
+	switch action.Kind { // it may have been carried out
 	case ActionCreateVM:
 		for i := range r.Intents {
 			if r.Intents[i].Key == action.Intent.Key {
@@ -227,8 +228,8 @@ func (r requester) postpone(action Action, message string) {
 	set(&r.Retries, name, retry)
 }
 
-// PassingRefusal reports whether a refusal of the action because of its VM's state is a reason to take it again: the VM
-// may have left that state since. What was only to help the VM is not asked again.
+// PassingRefusal reports whether an action that is refused because of its VM's state should be retried: the VM may have left that state
+// since. A request that was only to help the VM is not repeated.
 func PassingRefusal(action Action) bool {
 	return action.Call == callRelease || !Asked{Action: action.Call}.helps()
 }
@@ -271,7 +272,7 @@ func (r requester) giveUp(action Action, message string) {
 	}
 }
 
-// held reports whether an action that is wanted waits for its next attempt.
+// held reports whether a wanted action waits for its next attempt.
 func (r requester) held(name string) bool {
 	set(&r.wanted, name, true)
 	return r.now.Before(r.Retries[name].Next)

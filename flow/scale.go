@@ -61,8 +61,8 @@ func (s scaler) startCooldown(role *spec.Role) {
 	}
 }
 
-// cool ends the cooldown when its time has come. A service found in COOLDOWN
-// without a time (another server started it) gets its whole cooldown again.
+// cool ends the cooldown when its time has come. A service found in COOLDOWN without a time (another server started it) gets its whole
+// cooldown again.
 func (s scaler) cool() {
 	if s.CooldownUntil.IsZero() {
 		for role := range s.Service.Body.EachRole() {
@@ -91,8 +91,8 @@ func (s scaler) mayAdjust(role *spec.Role) bool {
 	return !role.IsRouter() && s.inventory.intended(role) == 0 && (role.CurrentState() == spec.RoleRunning || role.CurrentState() == spec.RoleWarning)
 }
 
-// adjust scales the role to what a policy wants of it; it reports whether the role
-// scales. The service follows when all roles have been looked at.
+// adjust scales the role to a policy's cardinality; it reports whether the role scales. The service follows when all roles have been
+// evaluated.
 func (s scaler) adjust(role *spec.Role, wanted int, cooldown *int, reason string) bool {
 	wanted = min(wanted, role.Cardinality+s.room())
 	if wanted < role.Cardinality {
@@ -116,13 +116,13 @@ func (s scaler) room() int {
 	return max(0, room)
 }
 
-// beginScale has the role scale; the service is to follow.
+// beginScale starts the role's scaling; the service is to follow.
 func (s scaler) beginScale(role *spec.Role, cardinality int, reason string) {
 	s.resize(role, role.Cardinality, cardinality)
 	s.roleTo(role, spec.RoleScaling, reason)
 }
 
-// resize gives a role another cardinality than what it has.
+// resize sets another cardinality for a role with have VMs.
 func (s scaler) resize(role *spec.Role, have, wanted int) {
 	way, direction := spec.ScaleUp, "up"
 	if wanted < have {
@@ -170,7 +170,7 @@ func (s scaler) mayScale(role *spec.Role, arguments ScaleArguments) error {
 	return nil
 }
 
-// mayScaleBack reports whether a role of a failed service can be given another cardinality: what deployed or scaled goes on with that.
+// mayScaleBack reports whether a role of a failed service can get another cardinality, with which its deployment or scaling continues.
 func (s scaler) mayScaleBack(role *spec.Role) bool {
 	if state := s.Service.State(); state != spec.ServiceFailedDeploying && state != spec.ServiceFailedScaling {
 		return false
@@ -182,8 +182,8 @@ func (s scaler) mayScaleBack(role *spec.Role) bool {
 	return true
 }
 
-// scaleBack gives a role of a failed service the cardinality that it is to go on with. It counts from the VMs that there are: what was
-// wanted before has not come. The VMs that no call was made for are given up as far as they are beyond the cardinality.
+// scaleBack sets the cardinality with which a role of a failed service continues. It counts from the VMs that there are, for those wanted
+// before have not come. Surplus planned VMs for which no call was made are given up.
 func (s scaler) scaleBack(role *spec.Role, wanted int) {
 	have := len(role.Nodes) + len(s.strangers[role.Name])
 	for _, intent := range s.Intents {
@@ -207,15 +207,15 @@ func (s scaler) scaleBack(role *spec.Role, wanted int) {
 		s.roleTo(role, spec.RoleScaling, "")
 	case spec.RoleRunning, spec.RoleWarning:
 		s.roleTo(role, spec.RoleScaling, "")
-	default: // it is deployed with as many
+	default: // its deployment continues with them
 		if !role.Shrinking() {
 			role.ScaleWay = nil
 		}
 	}
 }
 
-// reduce ends what a role that shrinks has beyond its cardinality. It reports whether nothing is left of that; the role may
-// have failed at it. A scaling down ends where only protected VMs are left to end: the role keeps them.
+// reduce ends the surplus VMs of a role that shrinks. It reports whether none is left; the role may have failed at it. A scaling down ends
+// when only protected VMs are left to end: the role keeps them.
 func (s scaler) reduce(role *spec.Role) bool {
 	if !role.Shrinking() {
 		return true
@@ -241,8 +241,8 @@ func (s scaler) reduce(role *spec.Role) bool {
 	return true
 }
 
-// victims are the nodes that a shrinking role is to lose: those that end or were asked to already, and of the others as
-// many as are too many, in the role's order. Protected ones are none.
+// victims returns the nodes that a shrinking role loses: those that end or were asked to, and as many of the others as are too many, in the
+// role's order. Protected VMs are never chosen.
 func (s scaler) victims(role *spec.Role) []spec.Node {
 	surplus := len(role.Nodes) - role.Cardinality
 	var chosen, others []spec.Node
@@ -273,7 +273,7 @@ func (s scaler) keepPriority(order string, node spec.Node) int {
 	vm, known := s.facts[node.DeployID]
 	switch {
 	case !known:
-		return 3 // nothing is known against it
+		return 3 // nothing is known to be wrong with it
 	case vm.Troubled():
 		return 0
 	case vm.Underway() || vm.State == one.VMHold:
@@ -312,7 +312,7 @@ func protectedText(vms []int) string {
 // DeadlineSchedule is the timer of the scheduled policy that is due next.
 const DeadlineSchedule = "schedule"
 
-// evaluateRole evaluates the role's policies in their order, up to the first that has it scale.
+// evaluateRole evaluates the role's policies in their order, up to the first that scales it.
 func (s scaler) evaluateRole(role *spec.Role, measures policy.Measures) {
 	means, measured := measures.Roles[role.Name]
 	if !measured {
@@ -325,7 +325,7 @@ func (s scaler) evaluateRole(role *spec.Role, measures policy.Measures) {
 		}
 		condition, err := expression.Parse(each.Expression)
 		if err != nil {
-			continue // another server's; templates with it are refused
+			continue // written by another server; templates with it are refused
 		}
 		holds, written := condition.Evaluate(means)
 		evals := 0
@@ -344,11 +344,10 @@ func (s scaler) evaluateRole(role *spec.Role, measures policy.Measures) {
 	}
 }
 
-// runSchedules has the roles scale whose scheduled policies have come due. A policy is due when its start lies behind
-// the time it was last looked at: so it fires once, and also when nobody was there at the time. When it is seen for the
-// first time, what lies behind is none of its business.
+// runSchedules scales the roles whose scheduled policies are due. A policy is due when its start lies between its last evaluation and now:
+// so it fires once, and also if no worker ran at the time. Starts before its first evaluation do not count.
 func (s scaler) runSchedules() {
-	left := spec.MaxSchedules // others than the API may have written more
+	left := spec.MaxSchedules // other writers than the API may have added more
 	for role := range s.Service.Body.EachRole() {
 		s.noticeSchedules(role)
 		for j, each := range policy.Adjustments(role.ScheduledPolicies) {
@@ -368,7 +367,7 @@ func (s scaler) runSchedules() {
 	}
 }
 
-// noticeSchedules notes since when the role has its scheduled policies.
+// noticeSchedules records since when the role has its scheduled policies.
 func (s scaler) noticeSchedules(role *spec.Role) {
 	var unset []int
 	for i, each := range policy.Adjustments(role.ScheduledPolicies) {

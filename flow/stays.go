@@ -13,20 +13,20 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
-// DeadlineStay is the timer after which a VM is looked at that does not leave a state which it should leave by itself.
+// DeadlineStay is the timer after which a VM is checked that does not leave a state which it should leave by itself.
 const DeadlineStay = "stay"
 
-// soon is when a VM is looked at that is overdue as far as is known.
+// soon is the delay before a VM is checked that is overdue as far as known.
 const soon = time.Second
 
-// Leader is what is known of who leads the zone; in a zone of one server it is zero.
+// Leader is what is known of the zone's leader; in a zone of one server it is zero.
 type Leader struct {
 	Term int `json:"term"`
-	// Since is when the term was heard of; zero where nobody knows.
+	// Since is when the term was first heard of; zero if unknown.
 	Since time.Time `json:"since,omitzero"`
 }
 
-// Lead is the state under the leader of a term, which was heard of at a time. The first one that is known of changes nothing for VMs.
+// Lead returns the state under the leader of a term, first heard of at since. The first known leader changes nothing for VMs.
 func Lead(state State, term int, since time.Time) State {
 	switch {
 	case term <= 0 || term == state.Leader.Term:
@@ -42,35 +42,35 @@ func Lead(state State, term int, since time.Time) State {
 type Stay struct {
 	State    one.VMState  `json:"state"`
 	LCMState one.LCMState `json:"lcm_state,omitempty"`
-	// First is when the VM was first seen on its way, and Since when it was first seen in
-	// the state; Sure reports whether oned's history was asked since when.
+	// First is when the VM was first seen on its way, and Since when it was first seen in the state; Sure is whether Since is from oned's
+	// history.
 	First time.Time `json:"first"`
 	Since time.Time `json:"since"`
 	Sure  bool      `json:"sure,omitempty"`
-	// Due is when something is done about it; zero for never.
+	// Due is when it is acted on; zero for never.
 	Due time.Time `json:"due,omitzero"`
-	// Acted is when something was done about it last.
+	// Acted is when it was last acted on.
 	Acted time.Time `json:"acted,omitzero"`
-	// Retries counts how often oned was asked to retry what it was told to let fail, and
-	// Failing reports whether it was told so and the VM has not left that failure: it is to be retried.
+	// Retries counts how often oned was asked to retry an action that it was told to let fail. Failing is whether it was told so and the VM
+	// has not left that failure: it is still to be retried.
 	Retries int  `json:"retries,omitempty"`
 	Retried bool `json:"retried,omitempty"`
 	Failing bool `json:"failing,omitempty"`
-	// Remade counts the VMs in whose place this one was made.
+	// Remade counts the VMs that this one replaces.
 	Remade int `json:"remade,omitempty"`
-	// Scheduler is why no host takes the VM, as oned's scheduler says, and Error is what oned noted of its last failure.
+	// Scheduler is why no host accepts the VM, according to oned's scheduler, and Error is oned's note on its last failure.
 	Scheduler string `json:"scheduler,omitempty"`
 	Error     string `json:"error,omitempty"`
 }
 
-// Uninspected is a VM whose Inspection matters. What is done about one that is overdue depends on it.
+// Uninspected is a VM whose Inspection matters. If it is overdue, the next action depends on it.
 type Uninspected struct {
 	VM      int
 	Overdue bool
 }
 
-// Inspections are those that matter now, by ascending VM: of VMs that are overdue as far as is known, of those of which it is not known
-// whether they came to their state before the leader changed, and of one of each role that no host takes.
+// Inspections returns the inspections that matter now, by ascending VM: of VMs that are overdue as far as known, of those that may have
+// entered their state before the leader changed, and of one VM of each role that no host accepts.
 func Inspections(state State, facts Facts, now time.Time, settings Settings) []Uninspected {
 	p := newPlanner(Input{State: state, Facts: facts, Now: now, Settings: settings})
 	p.tracker.followStays()
@@ -79,7 +79,8 @@ func Inspections(state State, facts Facts, now time.Time, settings Settings) []U
 	pending := map[string]bool{}
 	var found []Uninspected
 	awaited := p.tracker.awaitedVMs()
-	// Of a VM that waits for a host since before the leader changed, not long ago, oned may note by and by that it cannot be deployed.
+	// A VM that has waited for a host since before the leader changed, not long ago, may still get a note from oned that it cannot be
+	// deployed.
 	changed := now.Before(p.Leader.Since.Add(4 * settings.VMDeadlines.LeaderChange))
 	for _, id := range slices.Sorted(maps.Keys(p.Stays)) {
 		stay, vm := p.Stays[id], p.facts[id]
@@ -98,8 +99,8 @@ func Inspections(state State, facts Facts, now time.Time, settings Settings) []U
 	return found
 }
 
-// unsure reports whether the VM may have been left behind by the last leader, and may not.
-// One that has been up may have left that long before it was seen to.
+// unsure reports whether it is unknown if the last leader left the VM behind. A VM that has been up may have been left long before it was
+// checked.
 func (t tracker) unsure(stay Stay, vm one.VM) bool {
 	if stay.Sure || t.Leader.Since.IsZero() || stay.Since.Before(t.Leader.Since) {
 		return false
@@ -137,7 +138,7 @@ func (t tracker) followStays() {
 		case t.stageOf(vm) == one.StageNone:
 			delete(t.Stays, id)
 			continue
-		case !had || stay.Since.IsZero(): // one that was just found has only when it was decided on
+		case !had || stay.Since.IsZero(): // a VM that was just found has only First
 			stay.Since = t.now.Truncate(time.Second) // a record may hold thousands
 			if stay.First.IsZero() {
 				stay.First = stay.Since
@@ -159,7 +160,7 @@ func (t tracker) followStays() {
 	}
 }
 
-// stageOf is a VM's stage, as its role sees it.
+// stageOf returns a VM's stage from its role's point of view.
 func (t tracker) stageOf(vm one.VM) one.Stage {
 	if t.gated[vm.ID] && !vm.Ready && (vm.Running() || vm.Arrived()) {
 		return one.StageReady
@@ -167,7 +168,7 @@ func (t tracker) stageOf(vm one.VM) one.Stage {
 	return vm.Stage()
 }
 
-// stayDue is when something is done about a VM. What was done has its time first.
+// stayDue returns when a VM is acted on. The last action gets its time first.
 func (t tracker) stayDue(stay Stay, vm one.VM) time.Time {
 	limits := t.settings.VMDeadlines
 	limit := [...]time.Duration{
@@ -191,7 +192,7 @@ func (t tracker) stayDue(stay Stay, vm one.VM) time.Time {
 	}
 	if limits.LeaderChange > 0 && t.leftBehind(stay, vm) {
 		short := t.Leader.Since.Add(limits.LeaderChange)
-		if stay.Since.After(t.Leader.Since) { // in LCM_INIT, which no VM is in for long
+		if stay.Since.After(t.Leader.Since) { // in LCM_INIT, where no VM stays for long
 			short = stay.Since.Add(limits.LeaderChange / 2)
 		}
 		if due.IsZero() || short.Before(due) {
@@ -201,15 +202,15 @@ func (t tracker) stayDue(stay Stay, vm one.VM) time.Time {
 	return due
 }
 
-// undeployable reports whether the VM is PENDING because its deployment fails, and not
-// because no host takes it: its history was half written when oned died.
+// undeployable reports whether the VM is PENDING because its deployment fails, and not because no host accepts it: its history was half
+// written when oned died.
 func (s Stay) undeployable(vm one.VM) bool {
 	return vm.Stage() == one.StagePending && s.Scheduler == "" && s.Error != ""
 }
 
-// leftBehind reports whether the VM was on its way when the leader changed. A PENDING one waits for the scheduler,
-// unless it cannot be deployed; the end of a guest is noticed by its host's monitoring, whoever leads, and has its
-// time. Since when one is in LCM_INIT oned does not note; it should be there for a moment only.
+// leftBehind reports whether the VM was on its way when the leader changed. A PENDING VM waits for the scheduler, unless it cannot be
+// deployed; the end of a guest is noticed by its host's monitoring, under any leader, and has its time. oned does not record when a VM
+// entered LCM_INIT; it should be there for a moment only.
 func (t tracker) leftBehind(stay Stay, vm one.VM) bool {
 	switch t.stageOf(vm) {
 	case one.StageNone, one.StageReady, one.StageShutdown:
@@ -223,8 +224,7 @@ func (t tracker) leftBehind(stay Stay, vm one.VM) bool {
 	return stay.Since.Before(t.Leader.Since)
 }
 
-// awaitedVMs are those that the service waits for to leave their state: of roles on their
-// way, and those that no role has and that are to end.
+// awaitedVMs returns the VMs whose change of state the service awaits: those of roles on their way, and orphans that are to end.
 func (t tracker) awaitedVMs() map[int]bool {
 	awaited := map[int]bool{}
 	for id := range t.Asked {
@@ -238,8 +238,8 @@ func (t tracker) awaitedVMs() map[int]bool {
 	return awaited
 }
 
-// awaits reports whether a role is on its way, and its VM is a part of that; or it runs, and
-// the VM may be where the last leader left it, and there is something to do about that.
+// awaits reports whether the VM is part of its role's way to another state; or whether, in a running role, the last leader may have left it
+// behind and something can be done about it.
 func (t tracker) awaits(role *spec.Role, vm int) bool {
 	stay, seen := t.Stays[vm], t.facts[vm]
 	switch role.CurrentState() {
@@ -256,13 +256,13 @@ func (t tracker) awaits(role *spec.Role, vm int) bool {
 	return false
 }
 
-// tried reports whether oned was asked to get the VM out of its state, by the leader that there is.
+// tried reports whether today's leader was asked to get the VM out of its state.
 func (t tracker) tried(stay Stay) bool {
 	return stay.Retried && (stay.Acted.IsZero() || !stay.Acted.Before(t.Leader.Since))
 }
 
-// setStayDeadline has a VM, or a wait, looked at in time that is due before the next look. What
-// stands is kept, so that not every VM that comes sets the timer anew.
+// setStayDeadline sets the timer for a VM, or a wait, that is due before the next check. An existing timer is kept, so that not every VM
+// that comes sets it anew.
 func (t tracker) setStayDeadline() {
 	var next time.Time
 	note := func(due time.Time) {
@@ -292,12 +292,12 @@ func (t tracker) setStayDeadline() {
 	}
 }
 
-// unheard is how many looks VMs that have been made may take to come up before they are looked
-// at although all that happens to VMs is heard.
-const unheard = 4
+// maxQuietLooks is how many times Settings.Look new VMs may take to come up before they are checked, although all their events are
+// received.
+const maxQuietLooks = 4
 
-// AwaitsNewVMs reports whether all that the service waits for is that VMs come up which were made not long ago by the zone's leader of
-// today, and nothing is to be done about them by now: oned's scheduler takes its time, and the end of that is heard.
+// AwaitsNewVMs reports whether the service only waits for VMs to come up which the zone's current leader made not long ago, and nothing is
+// due for them: oned's scheduler takes its time, and an event tells its end.
 func AwaitsNewVMs(state State, facts Facts, now time.Time, settings Settings) bool {
 	grows := state.Service.State() == spec.ServiceDeploying || state.Service.State() == spec.ServiceScaling
 	if !grows || now.Before(state.Leader.Since) || len(state.Asked)+len(state.Intents) > 0 {
@@ -308,7 +308,7 @@ func AwaitsNewVMs(state State, facts Facts, now time.Time, settings Settings) bo
 			return false
 		}
 	}
-	patience := unheard * settings.Look
+	patience := maxQuietLooks * settings.Look
 	for _, limit := range []time.Duration{settings.VMDeadlines.Prolog, settings.VMDeadlines.Boot} {
 		if limit > 0 {
 			patience = min(patience, limit)
@@ -334,9 +334,9 @@ func AwaitsNewVMs(state State, facts Facts, now time.Time, settings Settings) bo
 }
 
 const (
-	// maxRemade is how often another VM is made in the place of one that does not come.
+	// maxRemade is how often a VM that does not come is replaced.
 	maxRemade = 2
-	// maxRetries is how often oned is asked to retry what it was told to let fail.
+	// maxRetries is how often oned is asked to retry an action that it was told to let fail.
 	maxRetries = 3
 )
 
@@ -347,7 +347,7 @@ const (
 	callDelete = "recover-delete"
 )
 
-// recoverStays has oned retry what it let fail, and does what is due about VMs that no role has and that are to end.
+// recoverStays lets oned retry failed actions, and acts on overdue orphans that are to end.
 func (t tracker) recoverStays() {
 	ids := slices.Sorted(maps.Keys(t.Stays))
 	for _, id := range ids {
@@ -370,14 +370,13 @@ func (t tracker) recoverStays() {
 	}
 }
 
-// unstick does the next thing about a VM that has overstayed. It returns why its role has
-// to fail when there is nothing left to do, else nothing.
+// unstick takes the next action on an overdue VM. It returns why its role has to fail if there is none left, else nothing.
 func (t tracker) unstick(role *spec.Role, vm one.VM, ends bool) (failure string) {
 	stay, stays := t.Stays[vm.ID]
 	if !stays || vm.Seen == nil || !t.overdue(stay) {
 		return ""
 	}
-	if vm.Stage() == one.StagePending && !stay.undeployable(vm) { // the limiter's
+	if vm.Stage() == one.StagePending && !stay.undeployable(vm) { // the limiter handles it
 		return ""
 	}
 	reason := stay.text(vm)
@@ -412,8 +411,7 @@ func (t tracker) unstick(role *spec.Role, vm one.VM, ends bool) (failure string)
 	return ""
 }
 
-// remakes reports whether another VM may be made in the place of one that does not come:
-// it has never been up, and its role is to grow or replaces what fails.
+// remakes reports whether a VM that does not come may be replaced: it has never been up, and its role is to grow or replaces failed VMs.
 func (t tracker) remakes(role *spec.Role, vm one.VM, stay Stay) bool {
 	rule, heals, _ := policy.HealRuleOf(role)
 	grows := role.CurrentState() == spec.RoleDeploying || role.CurrentState() == spec.RoleScaling || heals && rule.Action == policy.HealRecreate
@@ -447,7 +445,7 @@ func (s Stay) history() string {
 	return strings.TrimSuffix("; "+strings.Join(done, ", "), "; ")
 }
 
-// endCall is how a VM is asked to end that otherwise is asked so: one that had to be deleted goes on being.
+// endCall returns the call that ends a VM instead of otherwise: a VM that had to be deleted is deleted again.
 func (t tracker) endCall(vm one.VM, otherwise string) string {
 	if t.Asked[vm.ID].Action == callDelete {
 		return callDelete
@@ -455,7 +453,7 @@ func (t tracker) endCall(vm one.VM, otherwise string) string {
 	return otherwise
 }
 
-// unstickRole does what is due about the role's VMs. It returns false when the role has failed.
+// unstickRole acts on the role's overdue VMs. It returns false if the role has failed.
 func (t tracker) unstickRole(role *spec.Role, nodes []spec.Node, ends bool) bool {
 	for _, node := range slices.Clone(nodes) {
 		vm, known := t.facts[node.DeployID]
@@ -470,7 +468,7 @@ func (t tracker) unstickRole(role *spec.Role, nodes []spec.Node, ends bool) bool
 	return true
 }
 
-// forgetStays lets everything be done anew about what does not move.
+// forgetStays resets all stays and waits, so that every action may be taken again.
 func (t tracker) forgetStays() {
 	t.Stays, t.Waits = nil, nil
 	for i := range t.Networks {
@@ -478,9 +476,9 @@ func (t tracker) forgetStays() {
 	}
 }
 
-// mending returns the call of one.vm.recover that gets the VM out of a state in which no driver is at work on it; "" where oned has none,
-// and where the guest ends by itself. One that boots again is retried where it is: let fail, it would be powered off. All others are let
-// fail: that leads to a failure that can be retried, or back to where the VM was before it was powered off, saved, changed or backed up.
+// mending returns the call of one.vm.recover that gets the VM out of a state in which no driver works on it; "" if oned has none, or if the
+// guest ends by itself. A VM that boots again is retried in place: let fail, it would be powered off. All others are let fail: that leads
+// to a failure that can be retried, or back to their state before they were powered off, saved, changed or backed up.
 func mending(vm one.VM) string {
 	switch {
 	case vm.Stage() == one.StageNone || vm.State != one.VMActive || vm.Stage() == one.StageShutdown:

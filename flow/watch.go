@@ -12,12 +12,12 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
-// watch follows the VMs of a running service: trouble is a WARNING, and its end is the WARNING's end.
+// watch follows the VMs of a running service: VMs in trouble lead to WARNING, and their recovery back.
 func (w watcher) watch() {
 	if w.deployer.repair() {
 		return
 	}
-	vms, had := 0, false // whether it has had VMs, and none is left
+	vms, had := 0, false // whether it has had VMs
 	for role := range w.Service.Body.EachRole() {
 		w.watchRole(role)
 		vms += len(role.Nodes) + len(w.strangers[role.Name])
@@ -42,7 +42,7 @@ func (w watcher) watch() {
 	}
 }
 
-// watchRole has VMs created for those that were replaced, and recovers VMs which the last leader left behind.
+// watchRole replaces VMs that healing has removed, and recovers VMs that the last leader left behind.
 func (w watcher) watchRole(role *spec.Role) {
 	w.healRole(role)
 	rule, heals, _ := policy.HealRuleOf(role)
@@ -50,7 +50,7 @@ func (w watcher) watchRole(role *spec.Role) {
 	switch {
 	case !heals:
 		w.inventory.followLoss(role, 0)
-	case w.inventory.intended(role) == 0 && w.inventory.missing(role) > 0 && due.After(w.now): // oned has refused one
+	case w.inventory.intended(role) == 0 && w.inventory.missing(role) > 0 && due.After(w.now): // oned has refused a replacement
 		w.wakeToHeal(due)
 	default:
 		w.inventory.fill(role)
@@ -70,7 +70,7 @@ func (w watcher) watchRole(role *spec.Role) {
 	}
 }
 
-// trouble names the first of the role's VMs that is in trouble.
+// trouble describes the first of the role's VMs that is in trouble.
 func (w watcher) trouble(role *spec.Role) string {
 	_, heals, _ := policy.HealRuleOf(role)
 	if have := len(role.Nodes) + len(w.strangers[role.Name]); heals && have < role.Cardinality {
@@ -95,26 +95,26 @@ func (w watcher) trouble(role *spec.Role) string {
 const DeadlineHeal = "heal"
 
 const (
-	// healWindow is the time in which a role is healed so many times at most.
+	// healWindow is the time in which the number of heals of a role is limited.
 	healWindow = time.Hour
-	// hostPatience is how much longer, in waits of the role, VMs wait whose host
-	// seems to have failed as a whole: it may come back with all of them.
+	// hostPatience is how much longer, in waits of the role, VMs wait whose whole host seems to have failed: it may come back with all of
+	// them.
 	hostPatience = 5
-	// refusedVM stands in Heal.Since for a replacement that oned refused.
+	// refusedVM is the key in Heal.Since for a replacement that oned refused.
 	refusedVM = -1
 )
 
-// Heal is what was done to keep a role whole.
+// Heal records how a role was healed.
 type Heal struct {
 	// Since is when each VM was first seen in trouble, or was last healed.
 	Since map[int]time.Time `json:"since,omitempty"`
 	// Done are the times at which VMs were healed lately.
 	Done []time.Time `json:"done,omitempty"`
-	// Told is the last thing that was said about it in the log, which is said once.
+	// Logged is the last message in the log about it, which is logged once.
 	Logged string `json:"told,omitempty"`
 }
 
-// healRole heals the role's VMs whose time has come, and notes which ones are in good hands: a role does not fail because of those.
+// healRole heals the role's VMs that are due, and notes which ones are being healed: a role does not fail because of those.
 func (w watcher) healRole(role *spec.Role) {
 	rule, has, _ := policy.HealRuleOf(role)
 	if !has {
@@ -122,7 +122,7 @@ func (w watcher) healRole(role *spec.Role) {
 		return
 	}
 	heal := w.updateTroubles(rule, role)
-	var due, waiting []int // a VM that is healed has the others wait
+	var due, waiting []int // a VM that is healed makes the others wait
 	for _, id := range slices.Sorted(maps.Keys(heal.Since)) {
 		if vm, known := w.facts[id]; known && !w.healDue(rule, heal, vm).After(w.now) {
 			due = append(due, id)
@@ -143,8 +143,8 @@ func (w watcher) healRole(role *spec.Role) {
 	}
 }
 
-// heal has a VM retried, or puts another in its place, when its time has come. The old one is asked to end and is no
-// longer the role's: a host that is dead may never let it. heal is false if the role has been healed too often.
+// heal has a VM retried or replaced once it is due. A replaced VM is asked to end and is no longer the role's: a dead host may never let it
+// end. heal returns false if the role has been healed too often.
 func (w watcher) heal(rule policy.HealRule, heal *Heal, role *spec.Role, id int) bool {
 	vm, known := w.facts[id]
 	asked, pending := w.Asked[id]
@@ -183,7 +183,7 @@ func (w watcher) heal(rule policy.HealRule, heal *Heal, role *spec.Role, id int)
 	return true
 }
 
-// updateTroubles is the role's Heal brought up to the facts.
+// updateTroubles returns the role's Heal, updated by the facts.
 func (w watcher) updateTroubles(rule policy.HealRule, role *spec.Role) Heal {
 	heal := w.Heals[role.Name]
 	before := heal.Since
@@ -209,7 +209,7 @@ func (w watcher) updateTroubles(rule policy.HealRule, role *spec.Role) Heal {
 	return heal
 }
 
-// healDue is when the VM may be healed: after its wait, one VM of a role at a time, and later if its whole host seems to have failed.
+// healDue returns when the VM may be healed: after its wait, one VM of a role at a time, and later if its whole host seems to have failed.
 func (w watcher) healDue(rule policy.HealRule, heal Heal, vm one.VM) time.Time {
 	due := heal.Since[vm.ID].Add(rule.After)
 	if count := len(heal.Done); count > 0 {
@@ -251,7 +251,7 @@ func (w watcher) logOnce(heal *Heal, role *spec.Role, message string) {
 	}
 }
 
-// wakeToHeal sets the deadline for healing, unless an earlier one stands.
+// wakeToHeal sets the deadline for healing, unless there is an earlier one.
 func (w watcher) wakeToHeal(due time.Time) {
 	if earlier, has := w.Deadlines[DeadlineHeal]; !has || due.Before(earlier) {
 		set(&w.Deadlines, DeadlineHeal, due)
