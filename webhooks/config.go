@@ -17,15 +17,15 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
-// Settings are what the webhooks file says.
+// Settings are the contents of the webhooks file.
 type Settings struct {
-	// Receivers are told of the transitions of all services.
+	// Receivers get the transitions of all services.
 	Receivers []Receiver `yaml:"receivers"`
 	// Services reports whether services may name receivers of their own, in the attribute flowjet_webhooks of their templates. It
-	// is off unless it is set: whoever may write a template could then have the workers post to any address that they reach and
+	// is off by default: a user who may write a template could then have the workers post to any address that they reach and
 	// that is not denied.
 	Services bool `yaml:"services"`
-	// Secrets are those that services may name.
+	// Secrets are the secrets that services may name.
 	Secrets []Secret `yaml:"secrets"`
 	// AllowAddresses are networks (10.0.0.0/8) that may be posted to although they are of this host or link-local; DenyAddresses
 	// ones that may not.
@@ -40,19 +40,19 @@ type Settings struct {
 	LongestPause time.Duration `yaml:"longest_pause"`
 }
 
-// Receiver is one of the configuration.
+// Receiver is a receiver of the configuration.
 type Receiver struct {
 	Name string `yaml:"name"`
 	URL  string `yaml:"url"`
-	// SecretFile holds what deliveries are signed with; empty for unsigned ones.
+	// SecretFile holds the secret that deliveries are signed with; empty for unsigned ones.
 	SecretFile string `yaml:"secret_file"`
 	// Kinds are service (if there are none), role, vm, network and router.
 	Kinds []string `yaml:"kinds"`
-	// States are the only new states to be told of; all if there are none.
+	// States are the only new states to be delivered; all if there are none.
 	States []string `yaml:"states"`
 }
 
-// Secret is one that services may name.
+// Secret is a secret that services may name.
 type Secret struct {
 	Name string `yaml:"name"`
 	File string `yaml:"file"`
@@ -70,7 +70,7 @@ func ReadSettings(path string) (Settings, error) {
 	}
 	defer file.Close()
 	text, err := io.ReadAll(io.LimitReader(file, maxSettings+1))
-	if err == nil && len(text) > maxSettings { // what is cut off may be valid, with fewer receivers
+	if err == nil && len(text) > maxSettings { // the cut text may be valid, with fewer receivers
 		err = fmt.Errorf("it is larger than %d bytes", maxSettings)
 	}
 	if err != nil {
@@ -91,15 +91,15 @@ func ReadSettings(path string) (Settings, error) {
 var receiverName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
 func (s Settings) check() error {
-	seen := map[string]bool{}
+	names := map[string]bool{}
 	for i, receiver := range s.Receivers {
 		if err := receiver.check(); err != nil {
 			return fmt.Errorf("receivers[%d]: %w", i, err)
 		}
-		if seen[receiver.Name] {
+		if names[receiver.Name] {
 			return fmt.Errorf("receivers[%d]: there is another receiver %q: names must be unique", i, receiver.Name)
 		}
-		seen[receiver.Name] = true
+		names[receiver.Name] = true
 	}
 	for i, secret := range s.Secrets {
 		if !receiverName.MatchString(secret.Name) {

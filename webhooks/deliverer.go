@@ -1,15 +1,15 @@
-// Package webhooks delivers what happens to services to receivers outside, by HTTP: those of the configuration, and those that
+// Package webhooks delivers the services' transitions to external receivers, by HTTP: those of the configuration, and those that
 // services name.
 //
-// One worker, which also routes, finds the receivers of each transition and queues a delivery for each in the stream HOOK; the
+// One worker, the router, finds the receivers of each transition and queues a delivery for each in the stream HOOK; the
 // worker that owns a service delivers them, one after the other for each pair of receiver and service.
 //
 // Safety: a delivery is deleted only after a receiver has answered with a status of 2xx, or after it became a dead letter, so
 // each transition is delivered at least once, and about one service in order. A worker that dies between the answer and the
-// deletion, or is overtaken, delivers one again: with the same id. What is posted is signed with a secret that is read from a
+// deletion, or is overtaken, delivers one again: with the same id. Posts are signed with a secret that is read from a
 // file and is in no stream. No request goes to an address of this host or to a link-local one, whatever a name resolves to, and
-// no redirect is followed, unless the configuration allows it. Liveness: a receiver that fails is tried again with growing
-// pauses, which outlive the worker, until the deliveries are too old. One that hangs holds up nobody else.
+// no redirect is followed, unless the configuration allows it. Liveness: a receiver that fails is retried with growing
+// pauses, which outlive the worker, until the deliveries are too old. A receiver that hangs holds up no other.
 package webhooks
 
 import (
@@ -37,31 +37,31 @@ import (
 )
 
 const (
-	// lookEvery is how often a deliverer looks what it owns.
-	lookEvery = 250 * time.Millisecond
-	// maxPosts bounds the attempts under way, maxPostsOfReceiver those to one receiver, and maxPostsOfOwner those for the
-	// services of one user, to receivers that they name: whose hang leave room for the others.
+	// checkEvery is how often a deliverer checks its ownership.
+	checkEvery = 250 * time.Millisecond
+	// maxPosts bounds the concurrent attempts, maxPostsOfReceiver those to one receiver, and maxPostsOfOwner those for the
+	// services of one user, to receivers that they name: if these hang there is room for the others.
 	maxPosts           = 256
 	maxPostsOfReceiver = 8
 	maxPostsOfOwner    = 64
-	// maxLoops bounds the pairs of receiver and service that have something waiting here; more wait in the stream.
+	// maxLoops bounds the pairs of receiver and service with waiting deliveries in this process; more wait in the stream.
 	maxLoops = 20_000
 )
 
-// Config is what a Deliverer needs to know.
+// Config is the configuration of a Deliverer.
 type Config struct {
 	Settings Settings
-	// Owns reports whether this process does now what an ownership key stands for: the router's finds receivers, a partition's
+	// Owns reports whether this process owns a key now: the router's owner finds receivers, a partition's owner
 	// delivers.
 	Owns func(key string) bool
-	// Version is what receivers are told as the user agent.
+	// Version is part of the user agent in posts.
 	Version string
 	Logger  *slog.Logger
 	// Registerer receives the metrics; nil keeps them private.
 	Registerer prometheus.Registerer
 }
 
-// Deliverer delivers to webhooks what falls to its process. It is safe for use by several goroutines.
+// Deliverer makes the deliveries of its process. It is safe for use by several goroutines.
 type Deliverer struct {
 	config   Config
 	pipe     clients
@@ -97,7 +97,7 @@ func New(config Config, pipe *pipeline.Pipeline) *Deliverer {
 	return d
 }
 
-// Reload takes new settings over; what is under way ends by the old ones.
+// Reload replaces the settings; attempts under way end with the old ones.
 func (d *Deliverer) Reload(settings Settings) {
 	settings = settings.withDefaults()
 	d.settings.Store(&settings)
@@ -105,8 +105,8 @@ func (d *Deliverer) Reload(settings Settings) {
 
 func (d *Deliverer) current() Settings { return *d.settings.Load() }
 
-// Start begins to deliver what happens from now on, or goes on where the last one ended. Start it before the worker: what that
-// does is told then. Starting a running deliverer does nothing.
+// Start begins to deliver new transitions, or goes on where the last deliverer ended. Start it before the worker, so that
+// the worker's transitions are delivered. Starting a running deliverer does nothing.
 func (d *Deliverer) Start(ctx context.Context) error {
 	if _, err := d.begin(ctx); err != nil {
 		return err
@@ -129,7 +129,7 @@ func (d *Deliverer) Start(ctx context.Context) error {
 	return nil
 }
 
-// Stop ends the attempts under way and waits for that no longer than ctx.
+// Stop stops the attempts under way and waits for that no longer than ctx.
 func (d *Deliverer) Stop(ctx context.Context) error {
 	d.mutex.Lock()
 	stop, done := d.stop, d.done
@@ -148,8 +148,8 @@ func (d *Deliverer) Stop(ctx context.Context) error {
 	}
 }
 
-// whileOwned has a task run as long as this process owns the same of some keys, and not none; what was passed over
-// because another process owned it is then read again. A task that fails runs again.
+// whileOwned runs a task as long as this process owns the same of some keys, and at least one; messages skipped
+// because another process owned them are then read again. A task that fails runs again.
 func (d *Deliverer) whileOwned(ctx context.Context, keys []string, task func(context.Context) error) {
 	owned := func() string {
 		return strings.Join(slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return !d.config.Owns(key) }), " ")
@@ -158,7 +158,7 @@ func (d *Deliverer) whileOwned(ctx context.Context, keys []string, task func(con
 		if now := owned(); now != "" {
 			life, cancel := context.WithCancel(ctx)
 			go func() {
-				for owned() == now && idle.For(life, lookEvery) == nil {
+				for owned() == now && idle.For(life, checkEvery) == nil {
 				}
 				cancel()
 			}()
@@ -169,7 +169,7 @@ func (d *Deliverer) whileOwned(ctx context.Context, keys []string, task func(con
 				continue
 			}
 		}
-		_ = idle.For(ctx, lookEvery) // the loop looks whether ctx has ended
+		_ = idle.For(ctx, checkEvery) // the loop checks ctx
 	}
 }
 
@@ -177,7 +177,7 @@ func (d *Deliverer) owns(service int) bool {
 	return d.config.Owns(pipeline.PartitionKey(pipeline.Partition(service)))
 }
 
-// deliver hands every subject on which something waits to its loop.
+// deliver passes every subject with a waiting delivery to its loop.
 func (d *Deliverer) deliver(ctx context.Context) (err error) {
 	defer func() { d.logUnlessOver(ctx, "delivering to webhooks", err) }()
 	reader, err := d.pipe.ReadDeliveries(ctx)
@@ -202,14 +202,14 @@ func (d *Deliverer) deliver(ctx context.Context) (err error) {
 	}
 }
 
-// logUnlessOver logs a task's failure; that it was ended is none.
+// logUnlessOver logs a task's failure; the end of ctx is none.
 func (d *Deliverer) logUnlessOver(ctx context.Context, what string, err error) {
 	if err != nil && ctx.Err() == nil && !errors.Is(err, pipeline.ErrClosed) {
 		d.logger.Warn(what+" stopped and starts again", "error", err)
 	}
 }
 
-// clients are those of JetStream that webhooks need.
+// clients are the clients of JetStream that webhooks use.
 type clients struct {
 	*pipeline.Pipeline // cursors
 	*history.History
@@ -221,7 +221,7 @@ func newClients(p *pipeline.Pipeline) clients {
 	return clients{p, history.New(p), deliveries.New(p), work.NewRecords(p)}
 }
 
-// servicesLabel stands for all receivers that services name: a label for each would have no bound.
+// servicesLabel stands for all receivers that services name: the number of labels would otherwise have no bound.
 const servicesLabel = "services"
 
 type metrics struct {

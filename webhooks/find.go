@@ -15,14 +15,14 @@ import (
 )
 
 const (
-	// saveEvery is after how many transitions, or after how long a silence, it is stored how far the receivers were found.
+	// saveEvery is the number of transitions, or the silence, after which the position of the search for receivers is stored.
 	saveEvery    = 200
 	saveWhenIdle = time.Second
-	// countEvery is how often it is counted what waits.
+	// countEvery is how often the waiting deliveries are counted.
 	countEvery = 5 * time.Second
 )
 
-// begin is how far receivers were found; the first time, everything that has happened until now.
+// begin returns the position of the search for receivers; the first time, the end of the history.
 func (d *Deliverer) begin(ctx context.Context) (uint64, error) {
 	last, err := d.pipe.LastTransitionSequence(ctx)
 	if err != nil {
@@ -73,7 +73,7 @@ func (d *Deliverer) find(ctx context.Context) (err error) {
 	}
 }
 
-// queue queues a transition for all its receivers: those of the configuration, and those that its service names.
+// queue queues a transition for all its receivers: those of the configuration, and those of its service.
 func (d *Deliverer) queue(ctx context.Context, sequence uint64, transition pipeline.Transition) error {
 	settings := d.current()
 	id := transition.MessageID
@@ -108,7 +108,7 @@ func (d *Deliverer) queue(ctx context.Context, sequence uint64, transition pipel
 			}
 		}
 		delivery := pipeline.Delivery{ID: id, Service: transition.Service, URL: webhook.URL, Secret: webhook.Secret, Owner: owner, Body: body}
-		// A prefix that no configured receiver can have keeps both kinds apart.
+		// A prefix that no configured receiver can have separates the two kinds.
 		sum := sha256.Sum256([]byte(webhook.URL + "\x00" + webhook.Secret))
 		if err := d.queueOne(ctx, pipeline.HookSubject("="+hex.EncodeToString(sum[:8]), transition.Service), delivery); err != nil {
 			return err
@@ -117,7 +117,7 @@ func (d *Deliverer) queue(ctx context.Context, sequence uint64, transition pipel
 	return nil
 }
 
-// queueOne queues a delivery; what finds no room becomes a dead letter, so that one receiver's backlog holds up nobody else.
+// queueOne queues a delivery; without room for it, it becomes a dead letter, so that one receiver's backlog holds up no other.
 func (d *Deliverer) queueOne(ctx context.Context, subject string, delivery pipeline.Delivery) error {
 	err := d.pipe.QueueDelivery(ctx, subject, delivery)
 	if !errors.Is(err, pipeline.ErrFull) {
@@ -128,7 +128,7 @@ func (d *Deliverer) queueOne(ctx context.Context, subject string, delivery pipel
 	return d.pipe.DeadLetterDelivery(ctx, subject, reason, delivery)
 }
 
-// event is what is posted, in the form of Standard Webhooks.
+// event is the posted body, in the form of Standard Webhooks.
 type event struct {
 	// Type is the kind and the new state: service.WARNING.
 	Type      string              `json:"type"`

@@ -14,16 +14,16 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// loop delivers what waits on one subject, about one service for one receiver, one after the other.
+// loop makes the deliveries that wait on one subject, about one service for one receiver, one after the other.
 type loop struct {
 	*Deliverer
 	subject  string
 	service  int
 	receiver string
-	again    bool // something came while it ran; the deliverer's mutex guards it
+	again    bool // a delivery arrived while it ran; the deliverer's mutex guards it
 }
 
-// wake has a subject's loop look what waits.
+// wake makes a subject's loop check for waiting deliveries.
 func (d *Deliverer) wake(ctx context.Context, loops *sync.WaitGroup, subject string, service int) error {
 	d.mutex.Lock()
 	if running := d.loops[subject]; running != nil {
@@ -57,7 +57,7 @@ func (l *loop) run(ctx context.Context) {
 		delivery, found, err := l.pipe.NextDelivery(ctx, l.subject)
 		if err == nil && !found {
 			l.mutex.Lock()
-			again := l.again // something came just now
+			again := l.again // a delivery has just arrived
 			if l.again = false; !again {
 				delete(l.loops, l.subject)
 			}
@@ -72,12 +72,12 @@ func (l *loop) run(ctx context.Context) {
 		}
 		if err != nil && ctx.Err() == nil {
 			l.logger.Warn("a webhook waits for NATS", "receiver", l.receiver, "service", l.service, "error", err)
-			_ = idle.For(ctx, pause) // the loop looks whether ctx has ended
+			_ = idle.For(ctx, pause) // the loop checks ctx
 		}
 	}
 }
 
-// handle makes one attempt at a delivery, when its time has come, and keeps what came of it.
+// handle makes one attempt at a delivery, when it is due, and stores the result.
 func (l *loop) handle(ctx context.Context, delivery pipeline.Delivery) error {
 	if len(delivery.Body) == 0 {
 		return l.giveUp(ctx, delivery, "the delivery cannot be read")
@@ -115,7 +115,7 @@ func (l *loop) handle(ctx context.Context, delivery pipeline.Delivery) error {
 	return l.pipe.DropDelivery(ctx, delivery.Sequence)
 }
 
-// failed keeps a failure and when to try again, or gives up.
+// failed stores a failure and when to retry, or gives up.
 func (l *loop) failed(ctx context.Context, delivery pipeline.Delivery, attempts pipeline.Attempts, failure *failure) error {
 	l.metrics.outcome(delivery, "failed")
 	settings, now := l.current(), time.Now()
@@ -150,7 +150,7 @@ func (l *loop) giveUp(ctx context.Context, delivery pipeline.Delivery, reason st
 	return l.pipe.DropDelivery(ctx, delivery.Sequence)
 }
 
-// keyedSlots are a number of slots for each key that somebody uses.
+// keyedSlots are a number of slots for each key in use.
 type keyedSlots struct {
 	most  int64
 	mutex sync.Mutex

@@ -26,15 +26,15 @@ import (
 
 type failure struct {
 	text string
-	// after is how long the receiver asked to be left alone.
+	// after is the receiver's Retry-After.
 	after time.Duration
-	// final reports whether no repetition will help.
+	// final reports whether a retry is useless.
 	final bool
 }
 
-// attempt posts a delivery once. The error is that of this process: it was cut off before it had asked.
+// attempt posts a delivery once. The error is that of this process: it was stopped before it had posted.
 func (l *loop) attempt(ctx context.Context, delivery pipeline.Delivery, count int) (*failure, error) {
-	// The receiver's own bound comes first, then its owner's: who waits behind one that hangs must not take the others' room.
+	// The receiver's own bound comes first, then its owner's: an attempt that waits for a hanging receiver must not use the others' room.
 	leave, err := l.toReceiver.acquire(ctx, l.receiver)
 	if err != nil {
 		return nil, err
@@ -68,8 +68,8 @@ func (l *loop) attempt(ctx context.Context, delivery pipeline.Delivery, count in
 	return failed, nil
 }
 
-// targetOf returns where a delivery goes by the settings as they are now, and the file with what it is signed with; empty for
-// nothing.
+// targetOf returns the address of a delivery by the current settings, and the file with the secret for its signature; empty for
+// none.
 func (s Settings) targetOf(delivery pipeline.Delivery) (address, secretFile string, failed *failure) {
 	switch {
 	case delivery.Receiver != "":
@@ -114,7 +114,7 @@ func (l *loop) request(ctx context.Context, address, secretFile string, delivery
 	return request, nil
 }
 
-// maxAnswer is how much of an answer is read, to use the connection again.
+// maxAnswer is how many bytes of an answer are read, to reuse the connection.
 const maxAnswer = 4 << 10
 
 func (l *loop) post(request *http.Request) *failure {
@@ -124,7 +124,7 @@ func (l *loop) post(request *http.Request) *failure {
 	case errors.As(err, &failed) && failed.Timeout():
 		return &failure{text: "no answer before the timeout"}
 	case failed != nil:
-		return &failure{text: failed.Err.Error()} // without the URL, which may hold what is secret
+		return &failure{text: failed.Err.Error()} // without the URL, which may hold a secret
 	case err != nil:
 		return &failure{text: err.Error()}
 	}
@@ -136,14 +136,14 @@ func (l *loop) post(request *http.Request) *failure {
 	case response.StatusCode >= 300 && response.StatusCode <= 399:
 		return &failure{text: response.Status + ": redirects are not followed"}
 	}
-	seconds, _ := strconv.Atoi(response.Header.Get("Retry-After")) // the largest number for one that is too large
+	seconds, _ := strconv.Atoi(response.Header.Get("Retry-After")) // too large a number gives the largest
 	return &failure{text: response.Status, after: time.Duration(min(max(seconds, 0), mostRetryAfter)) * time.Second}
 }
 
-// mostRetryAfter is how many seconds a receiver can ask for: more would not fit a time.Duration.
+// mostRetryAfter is the most seconds that a receiver can ask for: more would not fit a time.Duration.
 const mostRetryAfter = int(math.MaxInt64 / time.Second)
 
-// title names a delivery's receiver in messages: by its name, or by its host.
+// title returns the name of a delivery's receiver in messages: its own, or its host.
 func title(delivery pipeline.Delivery) string {
 	if delivery.Receiver != "" {
 		return "receiver " + delivery.Receiver
@@ -175,7 +175,7 @@ const (
 	secretPrefix = "whsec_"
 )
 
-// Sign is the signature of a delivery.
+// Sign returns the signature of a delivery.
 func Sign(secret []byte, id string, at time.Time, body []byte) string {
 	code := hmac.New(sha256.New, secret)
 	fmt.Fprintf(code, "%s.%s.", id, strconv.FormatInt(at.Unix(), 10))
@@ -183,7 +183,7 @@ func Sign(secret []byte, id string, at time.Time, body []byte) string {
 	return "v1," + base64.StdEncoding.EncodeToString(code.Sum(nil))
 }
 
-// readSecret reads what to sign with: the file's text without the end of its line, or what is behind whsec_ in base64.
+// readSecret reads the key of signatures: the file's text without the end of its line, or the base64 behind whsec_.
 func readSecret(path string) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -206,7 +206,7 @@ func readSecret(path string) ([]byte, error) {
 	return secret, nil
 }
 
-// checkSecretFile finds at the start what would fail at a delivery.
+// checkSecretFile returns the error at the start that a delivery would get.
 func checkSecretFile(path string) error {
 	if path == "" {
 		return errors.New("no file is set")
@@ -227,8 +227,8 @@ func checkSecretFile(path string) error {
 // errDenied is returned when an address must not be posted to.
 var errDenied = errors.New("the address is denied: allow it with allow_addresses in the webhooks file")
 
-// denied are networks that nobody is posted to unless the configuration allows it: what a host without an address calls
-// its own, those at which clouds tell machines their secrets (beside the link-local ones), the shared range of carriers, where
+// denied are networks that are not posted to unless the configuration allows it: the own addresses of a host without
+// one, those at which clouds give machines their secrets (beside the link-local ones), the shared range of carriers, where
 // some are, and IPv6 addresses with an IPv4 one inside, by which a denied one could be reached.
 var denied = prefixes("0.0.0.0/8", "255.255.255.255/32",
 	"100.64.0.0/10", "fd00:ec2::/32", "fd20:ce::/64", "168.63.129.16/32", "192.0.0.0/24",
@@ -241,8 +241,8 @@ func prefixes(texts ...string) (networks []netip.Prefix) {
 	return networks
 }
 
-// checkAddress refuses addresses of this host, link-local and metadata ones, and those that nobody has; the configuration has the
-// last word.
+// checkAddress refuses addresses of this host, link-local and metadata ones, and unassigned ones. The configuration takes
+// precedence.
 func (s Settings) checkAddress(address netip.Addr) error {
 	address = address.Unmap().WithZone("")
 	if within(s.AllowAddresses, address) {
@@ -251,7 +251,7 @@ func (s Settings) checkAddress(address netip.Addr) error {
 	if address.IsLoopback() || address.IsLinkLocalUnicast() || address.IsMulticast() || within(denied, address) || within(s.DenyAddresses, address) {
 		return fmt.Errorf("%s: %w", address, errDenied)
 	}
-	// They are asked for each time: addresses come and go while the process runs.
+	// They are read each time: addresses come and go while the process runs.
 	interfaces, err := net.InterfaceAddrs()
 	if err != nil {
 		return fmt.Errorf("%s: the host's addresses cannot be read: %w: %w", address, err, errDenied)
@@ -277,8 +277,8 @@ func within(networks []netip.Prefix, address netip.Addr) bool {
 // maxConnsPerHost bounds the connections to one host, which can have many receivers.
 const maxConnsPerHost = 32
 
-// newClient posts without a proxy, follows no redirect, and looks at each address when it connects: what a name resolved to
-// earlier says nothing.
+// newClient returns a client that uses no proxy, follows no redirect, and checks each address when it connects: a name may
+// resolve to another one than before.
 func newClient(settings func() Settings) *http.Client {
 	dialer := &net.Dialer{
 		Timeout: 5 * time.Second,
