@@ -2,11 +2,11 @@
 // I/O, starts no goroutine and reads no clock, so every decision can be tested and repeated.
 //
 // Safety: a VM is decided on only through an intent with a key of its own; a cardinality is never negative; a state changes only along the
-// tables in spec/states.go. Liveness: every state that waits names the time at which to look again, and every state has a command that
+// tables in spec/states.go. Liveness: every state that waits names the time of its next check, and every state has a command that
 // leads out of it.
 //
 // Decide and Apply are in decide.go; the planner, which makes one step after the other until none is due, is in plan.go, and its parts in
-// files named for what they do. Explain tells why a service is in its state. docs/architecture.md has the packages below this one.
+// files named for their jobs. Explain says why a service is in its state. docs/architecture.md has the packages below this one.
 package flow
 
 import (
@@ -20,7 +20,7 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
-// Input is what a decision is made from.
+// Input is the input of a decision.
 type Input struct {
 	State    State
 	Facts    Facts
@@ -28,10 +28,10 @@ type Input struct {
 	Settings Settings
 }
 
-// Outcome is what has come of an action, or of measuring.
+// Outcome is the result of an action, or of measuring.
 type Outcome interface{ note(p *planner) }
 
-// Refused is the outcome of an action that oned will not carry out. What it was for fails for oned's reason.
+// Refused is the outcome of an action that oned refuses for good. The action's object fails with oned's reason.
 type Refused struct {
 	Action  Action
 	Message string
@@ -47,17 +47,17 @@ type Postponed struct {
 	Message string
 }
 
-// Measured is the outcome of measuring the service's VMs: its elasticity policies are
-// evaluated. Measures that come twice, late, or for roles that are gone change nothing.
+// Measured is the outcome of measuring the service's VMs: its elasticity policies are evaluated. Repeated or late measures, or those of
+// removed roles, change nothing.
 type Measured struct{ Measures policy.Measures }
 
-// Spared is the outcome of an action that was to end a VM by a scaling which, as the facts
-// say by now, is protected: another is ended instead, or the scaling ends.
+// Spared is the outcome of an action that was to end a VM in a scaling, but found it protected: another VM is ended instead, or the scaling
+// ends.
 type Spared struct{ Action Action }
 
-// Decide returns what the service needs next, from its state, the VMs as observed, the time, and an outcome if there is
-// one (else nil). It carries every transition that is due, and stops where something has to happen outside first: then
-// there are actions, or a deadline. Deciding again from the result and the same facts changes nothing.
+// Decide returns what the service needs next, from its state, the facts about its VMs, the time, and an outcome if there is one (else nil).
+// It makes every transition that is due, and stops where something has to happen outside first: then there are actions, or a deadline.
+// Deciding again from the result and the same facts changes nothing.
 func Decide(in Input, outcome Outcome) Decision {
 	p := newPlanner(in)
 	if outcome != nil {
@@ -67,7 +67,7 @@ func Decide(in Input, outcome Outcome) Decision {
 	return p.decision()
 }
 
-// Apply carries out a command and decides what follows. A refused command gives a *Refusal and changes nothing.
+// Apply carries out a command and decides the rest. A refused command returns a *Refusal and changes nothing.
 func Apply(in Input, command Command) (Decision, error) {
 	p := newPlanner(in)
 	p.inventory.applyFacts()
@@ -129,63 +129,63 @@ func (o Measured) note(p *planner) {
 	}
 }
 
-// State is the service's document, and what was decided about it that oned does not know or has not confirmed.
+// State is the service's document, and decisions about it that oned does not know or has not confirmed.
 type State struct {
 	Service spec.Service `json:"service"`
 	// Intents are the VMs to be created, oldest first.
 	Intents []Intent `json:"intents,omitempty"`
-	// Networks are the virtual networks that the service makes for itself.
+	// Networks are the virtual networks of the service's own.
 	Networks []Network `json:"networks,omitempty"`
 	// Routers are the virtual routers that roles have, or are to have.
 	Routers []Router `json:"routers,omitempty"`
-	// Ordinals are those that the next VMs of virtual routers' roles get, by
-	// role. Other roles have them in last_vmname, which OneFlow leaves at 0 here.
+	// Ordinals are the ordinals of the next VMs of virtual routers' roles, by role. Other roles have them in last_vmname, which OneFlow
+	// leaves at 0 here.
 	Ordinals map[string]int `json:"ordinals,omitempty"`
 	// Asked are the requests to VMs whose effect has not been seen, by VM id.
 	Asked map[int]Asked `json:"asked,omitempty"`
 	// Released are the roles that may leave HOLD as soon as their parents run.
 	Released []string `json:"released,omitempty"`
-	// Removing is the role that is to be taken out of the service in UNDEPLOYING; empty where the whole service ends.
+	// Removing is the role that is to be removed from the service in UNDEPLOYING; empty if the whole service ends.
 	Removing string `json:"removing,omitempty"`
 	// CooldownUntil is when a service in COOLDOWN goes on.
 	CooldownUntil time.Time `json:"cooldown_until,omitzero"`
-	// PolicyCooldowns are the cooldowns, in nanoseconds and by role, of policies that have roles scale just now.
+	// PolicyCooldowns are the cooldowns, in nanoseconds and by role, of the policies by which roles are scaling.
 	PolicyCooldowns map[string]time.Duration `json:"policy_cooldowns,omitempty"`
-	// Refilled are how many lost VMs were made again in the deployment or scaling that is under way, by role.
+	// Refilled are how many lost VMs were made again in the current deployment or scaling, by role.
 	Refilled map[string]int `json:"refilled,omitempty"`
-	// Heals are what was done to keep roles whole, by role.
+	// Heals record how roles were healed, by role.
 	Heals map[string]Heal `json:"heals,omitempty"`
-	// Leader is who leads the zone, as far as was known when the service was looked at last.
+	// Leader is the zone's leader, as far as it was known at the last decision.
 	Leader Leader `json:"leader,omitzero"`
 	// Stays are those of VMs in states that they should leave by themselves, by VM id.
 	Stays map[int]Stay `json:"stays,omitempty"`
 	// Waits are those of the service and its roles that have a deadline, by role and "".
 	Waits map[string]Wait `json:"waits,omitempty"`
-	// Retries are the calls that oned has not carried out, by what they are called.
+	// Retries are the calls that oned has not carried out, by Action.Name.
 	Retries map[string]Retry `json:"retries,omitempty"`
-	// Deadlines are the times at which to look again, by timer name.
+	// Deadlines are the times of the next decisions, by timer name.
 	Deadlines map[string]time.Time `json:"deadlines,omitempty"`
 }
 
-// ActionKind is what an Action does.
+// ActionKind is the kind of an Action.
 type ActionKind string
 
 // The kinds of action.
 const (
 	ActionCreateVM       ActionKind = "create_vm"       // create the VM of Action.Intent
-	ActionFindVM         ActionKind = "find_vm"         // look for the VM of Action.Intent: it becomes a fact, or the intent is given up
+	ActionFindVM         ActionKind = "find_vm"         // search the VM of Action.Intent: it becomes a fact, or the intent is given up
 	ActionVM             ActionKind = "vm"              // ask Action.VM for Action.Call: terminate, terminate-hard, resume, release
 	ActionRecoverVM      ActionKind = "recover_vm"      // retry what failed on Action.VM, let it fail or delete the VM: recover, recover-failure, recover-delete
 	ActionCreateNetwork  ActionKind = "create_network"  // make Action.Network, or find that it is there
-	ActionFindNetwork    ActionKind = "find_network"    // look whether Action.Network was made
+	ActionFindNetwork    ActionKind = "find_network"    // find out whether Action.Network was made
 	ActionDeleteNetwork  ActionKind = "delete_network"  // delete Action.Network
 	ActionCreateRouter   ActionKind = "create_router"   // make Action.Router, the virtual router of Action.Role
-	ActionFindRouter     ActionKind = "find_router"     // look whether Action.Router was made
+	ActionFindRouter     ActionKind = "find_router"     // find out whether Action.Router was made
 	ActionDeleteRouter   ActionKind = "delete_router"   // delete the virtual router of Action.Role with its VMs
 	ActionDeleteDocument ActionKind = "delete_document" // remove the service's document: the last of its actions
 )
 
-// Action is one call to oned that the worker is to carry out, in the order given, as the service's owner.
+// Action is a call to oned that the worker carries out, in the given order, as the service's owner.
 type Action struct {
 	Kind    ActionKind
 	Intent  Intent
@@ -193,8 +193,8 @@ type Action struct {
 	Call    string
 	Network Network
 	Router  Router
-	Role    string // what the action is for
-	Scaling bool   // a VM is to end because its role scales down: not if it is protected by now
+	Role    string // the role that the action is for
+	Scaling bool   // a VM ends because its role scales down, unless it is protected by now
 }
 
 // Change is one transition that happened, for the history.
@@ -207,23 +207,22 @@ type Change struct {
 	ID      *int   `json:"id,omitempty"`
 	// VM is the VM's id, nil unless Kind is "vm": the first VM of a cloud is number 0.
 	VM *int `json:"vm,omitempty"`
-	// Old and New are state names; for a VM New is what happened to it (created,
-	// removed, terminated, retried, replaced), for a virtual router created or deleted.
+	// Old and New are state names; for a VM New is its event (created, removed, terminated, retried, replaced), for a virtual router
+	// created or deleted.
 	Old string `json:"old,omitempty"`
 	New string `json:"new"`
-	// Reason is for the operator who asks why; empty where the cause says it all.
+	// Reason is for the operator; empty if the cause explains everything.
 	Reason string `json:"reason,omitempty"`
 }
 
-// Decision is what Plan returns.
+// Decision is the result of Decide and Apply.
 type Decision struct {
 	State   State
 	Actions []Action
 	Changes []Change
 }
 
-// Facts are the VMs as last observed, by id. A VM that oned says it does not
-// have is there in state DONE; a VM that nobody asked about is missing.
+// Facts are the VMs as last fetched, by id. A VM that oned does not have is there in state DONE; a VM that was not asked about is missing.
 type Facts map[int]one.VM
 
 // HealedLately returns how many of a role's VMs were healed within the last hour.
@@ -237,8 +236,7 @@ func (s *State) HealedLately(role string, now time.Time) int {
 	return count
 }
 
-// Doubtful are the VMs of which an explanation has to know how they are, ascending: those of
-// roles that do not simply run, and those that something was asked of.
+// Doubtful returns, ascending, the VMs whose state an explanation needs: those of roles that do not simply run, and those with requests.
 func (s State) Doubtful() []int {
 	ids := slices.Collect(maps.Keys(s.Asked))
 	for role := range s.Service.Body.EachRole() {
@@ -260,7 +258,7 @@ const (
 	maxDone = 10
 )
 
-// shortened is a list that names its surplus only by number.
+// shortened returns a list that only counts its surplus.
 func shortened(list []string, most int) []string {
 	if len(list) <= most {
 		return list
@@ -268,8 +266,8 @@ func shortened(list []string, most int) []string {
 	return append(list[:most:most], fmt.Sprintf("and %d more", len(list)-most))
 }
 
-// Describe says in a few words each what a decision's calls to oned do, for the history: "create VM
-// Slave_0_(service_42)". A long list ends with how many more there are.
+// Describe describes each of a decision's calls to oned in a few words, for the history: "create VM Slave_0_(service_42)". A long list ends
+// with how many more there are.
 func Describe(actions []Action) []string {
 	var done []string
 	for _, action := range actions {
@@ -304,11 +302,11 @@ func (a Action) describe() string {
 	return string(a.Kind)
 }
 
-// NetworkDeleted is the last state that is told of a network.
+// NetworkDeleted is the last state that is reported of a network.
 const NetworkDeleted = "DELETED"
 
-// NodeChanges are what became of the networks and virtual routers that a service made for itself, between two states of
-// it. They follow from the states alone, so that whoever commits the later state tells each of them once.
+// NodeChanges returns the changes of the networks and virtual routers that a service made for itself, between two states of it. They follow
+// from the states alone, so that each is reported once, by the committer of the later state.
 func NodeChanges(before, after State) []Change {
 	routers := map[string]int{}
 	for _, role := range before.Service.Body.Roles {
@@ -330,7 +328,7 @@ func NodeChanges(before, after State) []Change {
 		case is.ID == was.ID && (is.ID == noNetwork || is.State == was.State):
 			continue
 		case was.ID == noNetwork && is.State == one.NetworkInit:
-			continue // known by its id, not looked at yet
+			continue // known by its id, not fetched yet
 		case is.ID == noNetwork:
 			change.New = NetworkDeleted
 		default:

@@ -21,7 +21,7 @@ const maxFindings = 20
 type Explanation struct {
 	// State is the service's.
 	State spec.ServiceState
-	// Failed is what went wrong, Waits what has to happen for the service to go on, and Notes what goes on beside it and holds nothing up.
+	// Failed is what went wrong, Waits is what has to happen for the service to go on, and Notes is what delays nothing.
 	Failed, Waits, Notes []Finding
 	// Next is what an operator can do, most useful first.
 	Next []string

@@ -73,7 +73,7 @@ type Finding struct {
 	// Since is when it began, Due when it ends or is acted on.
 	Since *time.Time `json:"since,omitempty"`
 	Due   *time.Time `json:"due,omitempty"`
-	// Said is what oned, its scheduler or the service's log says; of an attribute that nobody reads, which one was perhaps meant.
+	// Said is the message of oned, its scheduler or the service's log; for an ignored attribute, the name that was perhaps intended.
 	Said string `json:"said,omitempty"`
 	// Message is for people: "VM 7 is in BOOT_FAILURE". Times in it are in UTC.
 	Message string `json:"message"`

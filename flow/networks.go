@@ -17,33 +17,33 @@ import (
 
 const noNetwork = -1
 
-// Network is a virtual network that the service has made for itself, or is to. Its name at oned holds the service's id,
-// and oned gives a name to one network of a user only: that makes creating it safe to repeat.
+// Network is a virtual network that the service has made for itself, or is to make. Its name at oned contains the service's id, and oned
+// gives a name to only one network of a user: that makes it safe to repeat its creation.
 type Network struct {
-	// Name is what the service calls it, in networks_values.
+	// Name is the service's name for it, in networks_values.
 	Name   string             `json:"name"`
 	Source spec.NetworkSource `json:"source"`
 	// From is the network template's or the parent network's id.
 	From int `json:"from"`
-	// Called is the network's name at oned: <Name>-<service id>, with an abridged Name where that is too long.
+	// Called is the network's name at oned: <Name>-<service id>, with an abridged Name if that is too long.
 	Called string `json:"called"`
-	// Extra is the template text that it is made with.
+	// Extra is the template text for making it.
 	Extra string `json:"extra,omitempty"`
-	// ID is oned's, -1 while there is none.
+	// ID is oned's id, -1 while there is none.
 	ID int `json:"id"`
-	// State is as last observed.
+	// State is as last fetched.
 	State one.NetworkState `json:"state"`
-	// Attempted reports whether a call to make it may have been sent.
+	// Attempted is whether a call to make it may have been sent.
 	Attempted bool `json:"attempted,omitempty"`
 	// Asked is when its deletion was asked for.
 	Asked time.Time `json:"asked,omitzero"`
-	// Waits is the state in which the service waits for it, and Since since when.
+	// Waits is the state in which the service waits for it, and Since is when that began.
 	Waits one.NetworkState `json:"waits,omitempty"`
 	Since time.Time        `json:"since,omitzero"`
 }
 
-// networkOverdue reports whether the service has waited for the network for too long: an answer
-// of its driver that does not come is lost, as with the process of a zone's old leader.
+// networkOverdue reports whether the service has waited for the network for too long: an answer of its driver is lost with the process of a
+// zone's old leader.
 func (n networker) networkOverdue(network *Network) bool {
 	if network.Since.IsZero() || network.Waits != network.State {
 		network.Waits, network.Since = network.State, n.now
@@ -59,8 +59,7 @@ func (n Network) stay() string {
 	return fmt.Sprintf("Network %s (%d) has been in %s since %s: `onevnet recover` resolves this", n.Name, n.ID, n.State, utc(n.Since))
 }
 
-// syncNetworks brings the list of the service's own networks up to what its
-// document says. Networks that were there before the service are not its own.
+// syncNetworks updates the list of the service's own networks by its document. Networks that were there before the service are not its own.
 func (n networker) syncNetworks() {
 	if n.Service.State() == spec.ServiceDone {
 		return
@@ -74,7 +73,7 @@ func (n networker) syncNetworks() {
 			n.Networks = append(n.Networks, network)
 		case known.ID == noNetwork:
 			known.ID = network.ID
-		case network.ID == noNetwork: // somebody else wrote the document without it
+		case network.ID == noNetwork: // another server wrote the document without it
 			n.writeNetwork(*known)
 		}
 	}
@@ -101,8 +100,8 @@ func (n networker) wantedNetwork(name string, choice raw.Object) (Network, bool)
 	return Network{}, false
 }
 
-// reservationText is a reservation's text with the network's name, as OneFlow appends it. Of several names oned takes the first: where
-// the text has one of its own, which is not the service's alone, the network's name goes before it.
+// reservationText returns a reservation's text with the network's name, as OneFlow appends it. Of several names oned uses the first: if the
+// text has one of its own, which is not the service's alone, the network's name goes before it.
 func reservationText(extra, called string) string {
 	name := fmt.Sprintf("NAME=\"%s\"\n", one.Escape(called))
 	given, _ := one.ParseTemplate(extra)
@@ -130,8 +129,8 @@ func (n networker) network(name string) *Network {
 	return nil
 }
 
-// deployNetworks makes the service's own networks and waits until they are READY. What an earlier failure left is
-// removed first. Then every role is given what its VMs are made with.
+// deployNetworks makes the service's own networks and waits until they are READY. Those of an earlier failure are removed first. Then every
+// role gets the template contents for its VMs.
 func (n networker) deployNetworks() {
 	waiting := false
 	for i := range n.Networks {
@@ -183,7 +182,7 @@ func (n networker) removeNetworks() bool {
 	return left
 }
 
-// removeNetwork asks for its deletion, and reports whether it is there, or may be.
+// removeNetwork asks for the network's deletion, and reports whether it exists, or may.
 func (n networker) removeNetwork(network *Network) bool {
 	held := n.requester.held(Action{Kind: ActionDeleteNetwork, Network: *network}.Name())
 	switch {
@@ -218,8 +217,8 @@ func (n networker) undeployNetworks() {
 	}
 }
 
-// DoubtRequests is the state in which nothing that was asked of VMs, networks and
-// virtual routers is taken for done: after a crash it is looked for, or asked again.
+// DoubtRequests returns the state with all requests to VMs, networks and virtual routers in doubt: after a crash their effects are
+// searched, or they are repeated.
 func DoubtRequests(state State) State {
 	p := newPlanner(Input{State: state})
 	doubted := p.Asked
@@ -241,8 +240,8 @@ func WatchesNetworks(state State) bool {
 	return slices.Contains(of, state.Service.State())
 }
 
-// SeeNetwork is the state with a network of the service's own as oned shows it.
-// One that is DONE, or that oned does not have, is gone: it can be made again.
+// SeeNetwork returns the state with a network of the service's own as oned shows it. A network that is DONE, or that oned does not have, is
+// gone: it can be made again.
 func SeeNetwork(state State, name string, id int, seen one.NetworkState) State {
 	p := newPlanner(Input{State: state})
 	network := p.networker.network(name)
@@ -257,7 +256,7 @@ func SeeNetwork(state State, name string, id int, seen one.NetworkState) State {
 	return p.State
 }
 
-// writeNetwork writes into the document which network it is, as OneFlow does.
+// writeNetwork writes the network's id into the document, as OneFlow does.
 func (n networker) writeNetwork(network Network) {
 	values, err := spec.ReadNetworkValues(n.Service.Body.NetworksValues, true)
 	if err != nil {
@@ -295,7 +294,7 @@ func (n networker) refuseNetworkEnd(reason string) {
 	}
 }
 
-// Router is what was decided about the virtual router of a role of type vr. Its id, once there is one, stands in the role.
+// Router is the plan for the virtual router of a role of type vr. Its id, once there is one, is in the role.
 type Router struct {
 	Role string `json:"role"`
 	// Key is unique for all time; the router carries it as FLOWJET_KEY.
@@ -320,8 +319,8 @@ func (r routing) forgetRouter(role string) {
 	r.Routers = slices.DeleteFunc(r.Routers, func(r Router) bool { return r.Role == role })
 }
 
-// endRouter ends the role's virtual router, which ends its VMs: oned does not
-// let them be ended one by one. It reports whether it is there, or may be.
+// endRouter ends the role's virtual router, which ends its VMs: oned does not let them be ended one by one. It reports whether the router
+// exists, or may.
 func (r routing) endRouter(role *spec.Role) bool {
 	if !role.IsRouter() {
 		return false
@@ -343,7 +342,7 @@ func (r routing) endRouter(role *spec.Role) bool {
 
 // nameRouter writes the router's name into the role's template_contents, after everything else, as recorded.
 func (r routing) nameRouter(role *spec.Role) {
-	if !role.IsRouter() || raw.KindOf(role.TemplateContents) != raw.KindObject { // else making it is refused
+	if !role.IsRouter() || raw.KindOf(role.TemplateContents) != raw.KindObject { // otherwise oned refuses to make it
 		return
 	}
 	if _, named := raw.Attributes(role.TemplateContents)["NAME"]; named {
@@ -357,7 +356,7 @@ func (r routing) nameRouter(role *spec.Role) {
 	role.TemplateContents = json.RawMessage(rest + `"NAME":` + string(raw.Marshal(name)) + "}")
 }
 
-// SeeRouter is the state with the role's virtual router as oned shows it.
+// SeeRouter returns the state with the role's virtual router as oned shows it.
 func SeeRouter(state State, role string, id int, addresses []one.FloatingIP) State {
 	p := newPlanner(Input{State: state})
 	held := p.Service.Role(role)
@@ -369,7 +368,7 @@ func SeeRouter(state State, role string, id int, addresses []one.FloatingIP) Sta
 	return p.State
 }
 
-// DoubtRouter is the state in which the role's virtual router may have been made although no answer came.
+// DoubtRouter returns the state in which the role's virtual router may have been made although no answer came.
 func DoubtRouter(state State, role string) State {
 	p := newPlanner(Input{State: state})
 	p.routing.router(role).Attempts++
