@@ -8,19 +8,19 @@ import (
 	"github.com/flowjet/flowjet/opennebula"
 )
 
-// action is something that one.vm.action can ask for.
+// action is an action of one.vm.action.
 type action struct {
 	number int
-	from   map[status]status // where a VM goes from a state; it may not from any other
-	// beforeAnswer: oned does it within the call, so its event comes before the
-	// call's. Everything else is left to the life-cycle manager.
+	from   map[status]status // the next status of a VM by its status; it is refused in any other
+	// beforeAnswer: oned acts within the call, so the event comes before the call's. Everything else is left to the
+	// life-cycle manager.
 	beforeAnswer bool
 	reschedules  *bool // sets or clears the VM's mark for the scheduler; nil leaves it
-	newStay      bool  // begins another stay, on the same host where the VM has one
-	end          bool  // a VM that has ended takes it, and stays as it is
+	newStay      bool  // begins another stay, on the same host if the VM has one
+	end          bool  // is accepted for a VM that has ended, and changes nothing
 }
 
-// terminations are terminate's; it also ends what failed.
+// terminations returns terminate's table; terminate also ends failed VMs.
 func terminations() map[status]status {
 	table := map[status]status{
 		running:    active(one.LCMShutdown),
@@ -38,7 +38,7 @@ func terminations() map[status]status {
 	return table
 }
 
-// hard is the table of an action's hard form, which may interrupt the other one.
+// hard returns the table of an action's hard form, which may interrupt the other form.
 func hard(table map[status]status, other one.LCMState) map[status]status {
 	longer := maps.Clone(table)
 	longer[active(other)] = active(other)
@@ -72,7 +72,7 @@ var actions = map[string]action{
 	"unresched":      {number: 18, from: stays, reschedules: new(false)},
 }
 
-// resumptions are resume's: what was stopped or undeployed needs a host again.
+// resumptions is resume's table: a VM that was stopped or undeployed needs a host again.
 var resumptions = map[status]status{
 	poweroff:   active(one.LCMBootPoweroff),
 	unknown:    active(one.LCMBootUnknown),
@@ -81,7 +81,7 @@ var resumptions = map[status]status{
 	undeployed: pending,
 }
 
-// act carries out what one.vm.action is asked for, or refuses it.
+// act carries out an action of one.vm.action, or refuses it.
 func (t *tx) act(who identity, name string, v *vm) {
 	wanted, known := actions[name]
 	refuseIf(!known, opennebula.CodeAction, fmt.Sprintf("Action %q is not supported", name))
@@ -107,7 +107,7 @@ func (t *tx) act(who identity, name string, v *vm) {
 	}
 	switch stay := v.last(); {
 	case !wanted.newStay:
-	case to == pending: // it needs a new host
+	case to == pending: // the VM needs a new host
 		v.Origin = v.State
 	case stay != nil && v.Host >= 0:
 		stay.End = now()
@@ -116,7 +116,7 @@ func (t *tx) act(who identity, name string, v *vm) {
 		next.Start, next.RunningStart = now(), now()
 		v.History = append(v.History, next)
 	}
-	if stay := v.last(); stay != nil { // the history has who asked for what
+	if stay := v.last(); stay != nil { // the history has the action and its user
 		stay.Action, stay.ActionUID, stay.ActionGID, stay.ActionRequest = wanted.number, who.user.ID, who.gid, 0
 	}
 	t.enter(v, to)
@@ -132,7 +132,7 @@ const (
 	recoverDeleteDB
 )
 
-// recoverVM carries a recovery out. What a recovery can do nothing about stays as it is, and oned reports success.
+// recoverVM carries a recovery out. A recovery that cannot do anything changes nothing, and oned reports success.
 func (t *tx) recoverVM(v *vm, operation int) {
 	const wrongState = "Could not perform a %s on VM %d, wrong state %s."
 	refuseIf(operation < recoverFailure || operation > recoverDeleteDB, opennebula.CodeAction, "Wrong recovery operation code")
@@ -153,11 +153,11 @@ func (t *tx) recoverVM(v *vm, operation int) {
 	defer func() { t.afterCall = false }()
 	t.enter(v, to)
 	if operation == recoverRecreate && !began {
-		v.generation++ // nothing is cleaned up where nothing was begun, and so nothing ends it
+		v.generation++ // no driver has begun, so there is no cleanup, and nothing would end it
 	}
 }
 
-// recoveryOf is where a recovery takes a VM; false where it does nothing.
+// recoveryOf returns the status to which a recovery takes a VM; false if it does nothing.
 func recoveryOf(v *vm, operation int) (status, bool) {
 	switch operation {
 	case recoverDelete:
@@ -168,7 +168,7 @@ func recoveryOf(v *vm, operation int) (status, bool) {
 	case recoverDeleteDB:
 		return ended, v.State != one.VMDone
 	case recoverRecreate:
-		// What has a host is cleaned up first. The drivers do that, but for a VM they have not begun with.
+		// A VM with a host is cleaned up first. The drivers do that, unless they have not begun with the VM.
 		switch {
 		case v.State == one.VMPending:
 			return status{}, false

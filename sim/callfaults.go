@@ -16,7 +16,7 @@ import (
 	"github.com/flowjet/flowjet/sim/internal/xmlrpc"
 )
 
-// CallFailure has calls refused without being applied.
+// CallFailure makes calls fail without being applied.
 type CallFailure struct {
 	Method  string          `json:"method"`  // the call, such as one.vm.action; "" is any
 	Nth     int             `json:"nth"`     // the first call that fails, counted from now on; 0 and 1 are the next
@@ -48,7 +48,7 @@ func (f *callFaults) plan(p *plannedFault) error {
 	return nil
 }
 
-// next says what becomes of the call that comes now.
+// next returns the fault of the next call.
 func (f *callFaults) next(method string) (due plannedFault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -73,18 +73,19 @@ func (f *callFaults) next(method string) (due plannedFault) {
 	return due
 }
 
-// FailCall has calls refused without being applied.
+// FailCall makes calls fail without being applied.
 func (f *callFaults) FailCall(failure CallFailure) error {
 	code, message := cmp.Or(failure.Code, opennebula.CodeInternal), cmp.Or(failure.Message, "This call was told to fail.")
 	return f.plan(&plannedFault{method: failure.Method, skip: failure.Nth, count: failure.Count, refusal: newRefusal(code, message)})
 }
 
-// DropAnswer has the nth call of a method from now on applied and its connection closed without an answer; 0 and 1 are the next call.
+// DropAnswer applies the nth call of a method from now on and closes its connection without an answer; 0 and 1 are the next
+// call.
 func (f *callFaults) DropAnswer(method string, nth int) error {
 	return f.plan(&plannedFault{method: method, skip: nth, drop: true})
 }
 
-// ClearFaults forgets every planned fault of calls.
+// ClearFaults removes every planned fault of calls.
 func (f *callFaults) ClearFaults() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -98,13 +99,13 @@ func knownMethod(method string) error {
 	return nil
 }
 
-// delays are how slow the simulator is on purpose.
+// delays are the simulator's configured delays.
 type delays struct {
 	mu         sync.Mutex
 	bootStep   time.Duration
 	calls      map[string]time.Duration // the methods' delays; that of "" is for those without one
 	serialised bool
-	held       atomic.Int64  // how many calls wait for their delay's end
+	held       atomic.Int64  // how many calls wait for the end of their delay
 	writing    chan struct{} // held by a write where they are serialised
 }
 
@@ -119,10 +120,10 @@ func (d *delays) boot() (delay time.Duration) {
 	return delay
 }
 
-// writeTime is how long oned takes to write to its database, behind the event.
+// writeTime is how long oned takes to write to its database, after the event.
 const writeTime = 15 * time.Millisecond
 
-// write is how long a step's change is written: no longer than until the next one.
+// write returns how long a step's change takes to be written: no longer than until the next step.
 func (d *delays) write() time.Duration { return min(d.boot(), writeTime) }
 
 func (d *delays) of(method string) (delay time.Duration, serialised bool) {
@@ -135,7 +136,7 @@ func (d *delays) of(method string) (delay time.Duration, serialised bool) {
 	return delay, d.serialised
 }
 
-// pass waits as long as the call takes; where writes are serialised only one of them is on its way at a time, until it leaves.
+// pass waits as long as the call takes; serialised writes pass one at a time, each until it leaves.
 func (d *delays) pass(ctx context.Context, method string, writes bool) (leave func(), err error) {
 	delay, serialised := d.of(method)
 	leave = func() {}
@@ -162,12 +163,13 @@ func (d *delays) pass(ctx context.Context, method string, writes bool) (leave fu
 // SetBootDelay sets how long each step of a VM or network takes from now on; 0 is at once.
 func (d *delays) SetBootDelay(delay time.Duration) { d.locked(func() { d.bootStep = max(delay, 0) }) }
 
-// SetCallDelay sets how long every call of a method takes from now on, or of all that have no own delay where method is "".
+// SetCallDelay sets how long every call of a method takes from now on, or every call without a delay of its own if method
+// is "".
 func (d *delays) SetCallDelay(method string, delay time.Duration) {
 	d.locked(func() { d.calls[method] = delay })
 }
 
-// SetSerialisedWrites makes writes wait for each other, as oned's database has them do.
+// SetSerialisedWrites makes writes wait for each other, as in oned's database.
 func (d *delays) SetSerialisedWrites(yes bool) { d.locked(func() { d.serialised = yes }) }
 
 // maxLoggedCalls and maxLoggedArgument bound the call log.
@@ -176,17 +178,17 @@ const (
 	maxLoggedArgument = 512
 )
 
-// Call is one call that was answered (or would have been).
+// Call is one call that was answered, or whose answer was dropped.
 type Call struct {
 	Sequence  uint64          `json:"sequence"` // counts calls from 1 in the order of their arrival
 	Method    string          `json:"method"`
-	User      string          `json:"user"`      // who the call acted for, "" where nobody was authenticated
+	User      string          `json:"user"`      // the user for whom the call acted, "" if nobody was authenticated
 	Arguments []string        `json:"arguments"` // the parameters behind the session, long ones cut, secret ones masked
-	Received  time.Time       `json:"received"`  // when the call had been read; it carries the monotonic clock
+	Received  time.Time       `json:"received"`  // when the call had been read; with the monotonic clock
 	Took      time.Duration   `json:"took_ns"`   // the time to its answer, delays included
 	Code      opennebula.Code `json:"code"`      // 0 or oned's refusal, whose text is Message
 	Message   string          `json:"message,omitempty"`
-	ID        int             `json:"id"` // the number that a successful call answered with, -1 without one
+	ID        int             `json:"id"` // the number in the answer of a successful call, -1 without one
 }
 
 // OK reports whether the call was not refused.
@@ -221,7 +223,7 @@ func (l *callLog) begin(method string, parameters []xmlrpc.Value, secrets []int)
 	return call
 }
 
-// finish notes a call's end and tells the watchers.
+// finish records a call's end and calls the watchers.
 func (l *callLog) finish(c *Call, who string, a answer) {
 	c.Took = time.Since(c.Received)
 	c.User = who
@@ -242,16 +244,16 @@ func (l *callLog) finish(c *Call, who string, a answer) {
 	}
 }
 
-// OnCall has a function told of every call once it has been carried out and
-// before it is answered. It must be quick and is called from many goroutines.
+// OnCall registers a function that is called with every call once it has been carried out and before it is answered. It
+// must be quick and is called from many goroutines.
 func (l *callLog) OnCall(watch func(Call)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.watchers = append(l.watchers[:len(l.watchers):len(l.watchers)], watch)
 }
 
-// Calls are the logged calls of a method ("" is all) behind a sequence number,
-// in the order of their ends. The log keeps the last 25,000 to 50,000.
+// Calls returns the logged calls of a method ("" is all) after a sequence number, in the order of their ends. The log keeps
+// the last 25,000 to 50,000.
 func (l *callLog) Calls(method string, after uint64) []Call {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -264,14 +266,14 @@ func (l *callLog) Calls(method string, after uint64) []Call {
 	return found
 }
 
-// CallCounts are how often each method was called since the start, or since ClearCalls.
+// CallCounts returns how often each method was called since the start, or since ClearCalls.
 func (l *callLog) CallCounts() map[string]int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return maps.Clone(l.counts)
 }
 
-// ClearCalls forgets the logged calls and their counts.
+// ClearCalls clears the logged calls and their counts.
 func (l *callLog) ClearCalls() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -15,15 +15,15 @@ import (
 
 var notAuthenticated = newRefusal(opennebula.CodeAuthentication, "User couldn't be authenticated, aborting call.")
 
-// view hands the function what this server reads.
+// view calls the function with the cloud as this server reads it.
 func (s *server) view(what func(c *cloud)) {
 	s.zone.db.mu.RLock()
 	defer s.zone.db.mu.RUnlock()
 	s.zone.db.view(s.index, what)
 }
 
-// answer takes a call through delays and faults to its answer, or to a fault below oned's
-// methods; nil closes the connection without one.
+// answer takes a call through delays and faults to its answer, or to a fault below oned's methods; nil closes the
+// connection without an answer.
 func (s *server) answer(ctx context.Context, body []byte) *xmlrpc.Writer {
 	name, parameters, err := xmlrpc.DecodeCall(body)
 	if err != nil {
@@ -56,7 +56,7 @@ func (s *server) answer(ctx context.Context, body []byte) *xmlrpc.Writer {
 	return encoded
 }
 
-// process takes a call to the server that carries it out, and through the delays and the planned faults.
+// process passes a call through the delays and the planned faults to the server that carries it out.
 func (s *server) process(ctx context.Context, r *request) error {
 	at := s
 	if r.method.writes {
@@ -85,12 +85,12 @@ func (s *server) process(ctx context.Context, r *request) error {
 	}
 	at.carryOut(r)
 	if r.method.writes && s.zone.raft.now().round != round {
-		r.answer = r.lostPlace()
+		r.answer = r.lostLeadership()
 	}
 	return nil
 }
 
-// identify finds out whom a call acts for, or refuses it.
+// identify authenticates the user of a call, or refuses it.
 func (s *server) identify(r *request, c *cloud) {
 	var known bool
 	if r.who, known = s.admitted(c, r.parameters[0].Text); known {
@@ -107,7 +107,7 @@ func (s *server) carryOut(r *request) {
 			return
 		}
 		if r.method.writes && s.zone.raft.now().leader() != s.index {
-			r.answer = r.lostPlace()
+			r.answer = r.lostLeadership()
 			return
 		}
 		r.answer.refusal = attempt(func() { r.answer.value = r.method.run(r) })
@@ -132,7 +132,7 @@ func (s *server) carryOut(r *request) {
 	}
 }
 
-// forwarding is oned's text about a write that a follower could not pass on.
+// forwarding begins oned's text about a write that a follower could not forward.
 const forwarding = "libcurl failed to execute the HTTP POST transaction, explaining:  "
 
 // The refusals of a zone in an election. None of these calls has begun.
@@ -142,10 +142,10 @@ var (
 	replicating   = newRefusal(opennebula.CodeInternal, "Cannot process request, oned cluster is replicating log")
 )
 
-// lostPlace is the answer to a write that was under way when the leader lost its place. What makes
-// or removes an object is refused in oned's ordinary sentence, without a reason. Of everything else
-// oned reports success, for it does not look whether its database took it.
-func (r *request) lostPlace() answer {
+// lostLeadership returns the answer to a write during which the leader lost its leadership. Calls that make or remove an
+// object are refused with oned's ordinary sentence, without a reason. For all others oned reports success, because it does
+// not check whether its database accepted the write.
+func (r *request) lostLeadership() answer {
 	object, verb, _ := strings.Cut(strings.TrimPrefix(r.name, "one."), ".")
 	words, known := objectWords[object]
 	switch verb {
@@ -171,8 +171,8 @@ var objectWords = map[string]string{
 	"vrouter": vrouters.words, "user": "user",
 }
 
-// route finds the server that carries out a write that came to another one: a follower passes it on
-// to the leader, in a connection of its own, which leave gives back.
+// route finds the server that carries out a write: a follower forwards it to the leader, in a connection of its own, which
+// leave releases.
 func (s *server) route(ctx context.Context, session string) (leader *server, leave func(), refused *refusal) {
 	leave = func() {}
 	raft := s.zone.raft.now()
@@ -206,17 +206,17 @@ func (s *server) route(ctx context.Context, session string) (leader *server, lea
 	return leader, leave, nil
 }
 
-// minForwardTimeout bounds how long a follower waits for a connection of the leader's at least.
+// minForwardTimeout bounds from below how long a follower waits for a connection of the leader's.
 const minForwardTimeout = 200 * time.Millisecond
 
 // method is one call of oned.
 type method struct {
 	takes   string // the types of the parameters behind the session, s i or b each; those behind a | may be missing
-	secrets []int  // positions (the session is 0) that events do not show
-	writes  bool   // followers pass it on, and it is serialised where that was asked for
+	secrets []int  // positions (the session is 0) that are hidden in events
+	writes  bool   // followers forward it, and it is serialised if configured
 	silent  bool   // a read, which publishes nothing
-	// run returns the answer's value. It ends with a panic of a *refusal where oned refuses, as deep as that is
-	// found out; attempt recovers it.
+	// run returns the answer's value. If oned refuses the call it panics with a *refusal, at any depth; attempt recovers
+	// that.
 	run func(r *request) any
 }
 
@@ -228,8 +228,7 @@ func writes(takes string, run func(r *request) any, secrets ...int) method {
 	return method{takes: takes, writes: true, run: run, secrets: secrets}
 }
 
-// methods are the calls that are simulated. What is published as the password
-// of one.user.allocate is what oned 7.4 publishes: in the clear.
+// methods are the simulated calls. As oned 7.4 does, the password of one.user.allocate is published in the clear.
 var methods = map[string]method{
 	"one.system.version":      reads("", func(*request) any { return Version }),
 	"one.system.config":       reads("", systemConfig),
@@ -297,7 +296,7 @@ var methods = map[string]method{
 	"one.vrouter.delete":      writes("i", vrouters.on(manage, vrouterDelete)),
 }
 
-// fits reports whether the parameters are a session and what a method takes.
+// fits reports whether the parameters are a session and the method's parameters.
 func (m method) fits(parameters []xmlrpc.Value) bool {
 	needed, optional, _ := strings.Cut(m.takes, "|")
 	given := len(parameters) - 1
@@ -313,16 +312,16 @@ func (m method) fits(parameters []xmlrpc.Value) bool {
 	return true
 }
 
-// Version is the version of OpenNebula that is simulated.
+// Version is the simulated version of OpenNebula.
 const Version = "7.4.0"
 
-// request is a call: what it asks for, what becomes of it, and, while it is carried out under the lock, for whom and on what.
+// request is a call: its parameters, its outcome, and, while it is carried out under the lock, its user and the objects.
 type request struct {
 	name       string
 	method     method
 	parameters []xmlrpc.Value
 	answer     answer
-	caller     string // the user's name, "" where nobody was authenticated
+	caller     string // the user's name, "" if nobody was authenticated
 	dropped    bool   // it is answered by closing the connection
 	extra      string // the object that the call made or removed, for its event
 
@@ -348,10 +347,10 @@ func (r *request) text(i int) string {
 	return ""
 }
 
-// page is the start and end of a pool call, at position i and behind.
+// page returns the start and end of a pool call, at positions i and i+1.
 func (r *request) page(i int) page { return page{r.intOr(i, -1), r.intOr(i+1, -1)} }
 
-// template is the template of a parameter.
+// template returns the template in a parameter.
 func (r *request) template(i int) template.Template {
 	parsed, err := template.Parse(r.text(i))
 	if err != nil {
@@ -360,14 +359,14 @@ func (r *request) template(i int) template.Template {
 	return parsed
 }
 
-// answer is what a call gives back: a value, or oned's refusal.
+// answer is the result of a call: a value, or oned's refusal.
 type answer struct {
 	value   any // a text or a number
 	refusal *refusal
 }
 
-// refusal is oned's failure: a code, a text that begins with the method in
-// brackets, and the object it is about (-1 where oned names none).
+// refusal is oned's failure: a code, a text that begins with the method in brackets, and the object it is about (-1 if oned
+// names none).
 type refusal struct {
 	code    opennebula.Code
 	message string
@@ -376,7 +375,7 @@ type refusal struct {
 
 func newRefusal(code opennebula.Code, message string) *refusal { return &refusal{code, message, -1} }
 
-// refuse ends the call that is carried out with a refusal about no particular object.
+// refuse ends the current call with a refusal about no particular object.
 func refuse(code opennebula.Code, message string) { panic(newRefusal(code, message)) }
 
 func refuseIf(condition bool, code opennebula.Code, message string) {
@@ -390,7 +389,7 @@ func notFound(what string, id int) {
 	panic(&refusal{opennebula.CodeNoExists, fmt.Sprintf("Error getting %s [%d].", what, id), id})
 }
 
-// attempt returns the refusal that something ends with, nil where it is carried out.
+// attempt calls a function and returns the refusal that ended it, nil if none did.
 func attempt(do func()) (refused *refusal) {
 	defer func() {
 		if cause := recover(); cause != nil {

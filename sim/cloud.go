@@ -12,7 +12,7 @@ import (
 	"github.com/flowjet/flowjet/sim/internal/template"
 )
 
-// cloud is everything that oned knows. Its owner's lock guards it.
+// cloud is oned's state. Its owner's lock guards it.
 type cloud struct {
 	pools
 	hosts   *hosts
@@ -22,7 +22,7 @@ type cloud struct {
 
 func newCloud(config Config) *cloud { return &cloud{pools: newPools(), hosts: newHosts(config)} }
 
-// pools are the objects of oned's that are stored and replicated.
+// pools are oned's objects, which are stored and replicated.
 type pools struct {
 	users       pool[user]
 	groups      pool[group]
@@ -36,7 +36,7 @@ type pools struct {
 	next        map[string]int     // the next id of each kind; it only grows
 }
 
-// The kinds of records. Those of a VM's texts and of the next ids are of no pool.
+// The kinds of records. A VM's texts and the next ids are in no pool.
 const (
 	kindUser       = "user"
 	kindGroup      = "group"
@@ -63,17 +63,17 @@ func newPools() pools {
 	return p
 }
 
-// pool is all objects of one kind by their ids.
+// pool has all objects of one kind by their ids.
 type pool[T any] map[int]*T
 
-// records is what the state file and the replicas do with a pool, whatever it holds.
+// records are the operations of the state file and the replicas on a pool of any kind.
 type records interface {
 	restore(id int, content []byte) error
-	// put sets an object, or removes it where item is nil.
+	// put sets an object, or removes it if item is nil.
 	put(id int, item any)
-	// copyOf returns an object as it stands; nil stays nil.
+	// copyOf returns a copy of an object; nil stays nil.
 	copyOf(item any) any
-	// copies are copies of all objects by their ids.
+	// copies returns copies of all objects by their ids.
 	copies() map[int]any
 }
 
@@ -135,7 +135,7 @@ func (p *pools) restoreRecord(kind string, id int, content []byte) error {
 	if err := all.restore(id, content); err != nil || kind != kindVM {
 		return err
 	}
-	// A VM's texts follow. State files of before have them in the same record, out of which they move with the VM's next change.
+	// A VM's texts follow. Older state files have them in the same record, from which they move with the VM's next change.
 	texts := &p.vms[id].vmTexts
 	err := json.Unmarshal(content, texts)
 	texts.unsaved = texts.Template != nil
@@ -158,7 +158,7 @@ func (c *cloud) userNamed(name string) *user {
 	return nil
 }
 
-// oneadmin carries out what the zone does by itself.
+// oneadmin returns the identity for the zone's own actions.
 func (c *cloud) oneadmin() identity {
 	u := c.users[0]
 	return identity{user: u, gid: u.GID, groups: u.Groups}
@@ -171,7 +171,7 @@ func (c *cloud) groupName(gid int) string {
 	return ""
 }
 
-// owned is a new object's head: owned by who creates it.
+// owned returns the head of a new object, owned by its creator.
 func (c *cloud) owned(id int, name string, who identity) object {
 	return object{
 		ID: id, UID: who.user.ID, GID: who.gid, UName: who.user.Name, GName: c.groupName(who.gid),
@@ -179,7 +179,7 @@ func (c *cloud) owned(id int, name string, who identity) object {
 	}
 }
 
-// chown gives an object another owner or group; -1 leaves either.
+// chown gives an object another owner or group; -1 leaves each unchanged.
 func (c *cloud) chown(who identity, o *object, uid, gid int) {
 	switch {
 	case uid >= 0 && c.users[uid] == nil:
@@ -199,7 +199,7 @@ func (c *cloud) chown(who identity, o *object, uid, gid int) {
 	}
 }
 
-// rebuild finds out what is not stored: who holds which address and whose capacity is taken.
+// rebuild derives the state that is not stored: the holders of addresses and the used capacity.
 func (c *cloud) rebuild() {
 	for _, id := range c.networks.ids() {
 		n := c.networks[id]
@@ -242,8 +242,8 @@ const (
 	usersGroup    = 1
 )
 
-// seed fills a new zone: the users and groups, network 0 "private", VM
-// template 0 "alpine" and what virtual routers and networks are made from.
+// seed fills a new zone: the users and groups, network 0 "private", VM template 0 "alpine" and the templates of virtual
+// routers and networks.
 func seed(t *tx, config Config) {
 	c := t.cloud
 	for _, g := range []*group{{0, "oneadmin"}, {usersGroup, "users"}} {
@@ -281,7 +281,7 @@ func seed(t *tx, config Config) {
 	t.save(kindNext, 0, c.next)
 }
 
-// asOneadmin is an object of oneadmin's that everybody may use.
+// asOneadmin returns an object of oneadmin's that everybody may use.
 func asOneadmin(id int, name string) object {
 	return object{ID: id, UName: "oneadmin", GName: "oneadmin", Name: name, Permissions: readableByAll}
 }
@@ -297,7 +297,8 @@ type Population struct {
 // populationStep is how many services are made under one hold of the lock.
 const populationStep = 50
 
-// Populate adds services of oneadmin's whose VMs run, as if they had been there before anybody listened: no event tells of them.
+// Populate adds services of oneadmin's whose VMs run, as if they had existed before anybody listened: no event reports
+// them.
 func (s *Sim) Populate(p Population) error {
 	if p.Services < 0 || p.Roles < 1 || p.VMs < 0 {
 		return errors.New("populate the zone: there must be at least one role, and no negative number")
@@ -347,7 +348,7 @@ func populateService(t *tx, p Population) {
 	}
 	text, _ := json.Marshal(map[string]any{
 		"name": name, "deployment": "straight", "roles": roles, "state": 2, "start_time": now(),
-	}) // of texts and numbers
+	}) // numbers and texts
 	documents.save(t, &document{object: t.cloud.owned(id, name, who), Type: 100, Template: template.Of("BODY", string(text))})
 }
 

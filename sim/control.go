@@ -56,7 +56,7 @@ func (s *controlAPI) routes() map[string]http.HandlerFunc {
 	}
 }
 
-// does turns something that may fail into a handler.
+// does turns a function that may fail into a handler.
 func does(what func(r *http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if err := what(r); err != nil {
@@ -67,8 +67,8 @@ func does(what func(r *http.Request) error) http.HandlerFunc {
 	}
 }
 
-// asks turns something that reads the request's body into a handler. What the body does not
-// say, or where there is none, is as otherwise.
+// asks turns a function with a JSON request body into a handler. Fields that are missing in the body, or all without a
+// body, are as in otherwise.
 func asks[T any](otherwise T, what func(r *http.Request, asked T) error) http.HandlerFunc {
 	return does(func(r *http.Request) error {
 		asked := otherwise
@@ -87,10 +87,10 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	_ = json.NewEncoder(w).Encode(body)
 }
 
-// choices are what can be done to something, by the last part of the path.
+// choices are the actions on an object, by the last part of the path.
 type choices map[string]func(id int) error
 
-// of returns what carries out what the path asks for, on the object whose number is in it.
+// of returns the function that carries out the action in the path, on the object with the number in it.
 func (c choices) of(object string) func(r *http.Request) error {
 	return func(r *http.Request) error {
 		id, err := 0, error(nil)
@@ -108,12 +108,12 @@ func (c choices) of(object string) func(r *http.Request) error {
 	}
 }
 
-// always is a choice that cannot fail.
+// always returns a choice that cannot fail.
 func always(do func()) func(int) error {
 	return func(int) error { do(); return nil }
 }
 
-// pathID reads the number of something out of the path.
+// pathID reads an object's number from the path.
 func pathID(r *http.Request, object string) (int, error) {
 	id, err := strconv.Atoi(r.PathValue("id"))
 	if err != nil {
@@ -167,7 +167,7 @@ type answersRequest struct {
 	Nth    int    `json:"nth"`
 }
 
-// changeMonitoring takes figures as texts or as numbers.
+// changeMonitoring accepts figures as texts or as numbers.
 func (s *controlAPI) changeMonitoring(r *http.Request, asked map[string]json.RawMessage) error {
 	id, err := pathID(r, "a VM")
 	if err != nil {
@@ -236,13 +236,13 @@ func (s *controlAPI) showCalls(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]any{"counts": s.CallCounts(), "calls": s.Calls(r.URL.Query().Get("method"), after)})
 }
 
-// faultInjector changes VMs and hosts from outside of oned's API, as failing hosts, guests and administrators do.
+// faultInjector changes VMs and hosts without oned's API, as failing hosts, guests and administrators do.
 type faultInjector struct{ db *database }
 
 // PauseBoots keeps booting VMs in BOOT (and its like) until ResumeBoots.
 func (f *faultInjector) PauseBoots() { f.db.locked(func() { f.db.bootsPaused = true }) }
 
-// ResumeBoots lets paused boots go on.
+// ResumeBoots resumes paused boots.
 func (f *faultInjector) ResumeBoots() {
 	f.db.locked(func() {
 		f.db.bootsPaused = false
@@ -255,10 +255,11 @@ func (f *faultInjector) ResumeBoots() {
 	})
 }
 
-// FailBoots has the next n boots end in their failure state.
+// FailBoots makes the next n boots end in their failure state.
 func (f *faultInjector) FailBoots(n int) { f.db.locked(func() { f.db.failBoots = n }) }
 
-// changeByHand changes a VM from outside of oned's API, unless that is refused, and waits until it is published, then stored.
+// changeByHand changes a VM without oned's API, unless that is refused, and waits until the change is published, then
+// stored.
 func (f *faultInjector) changeByHand(id int, what string, change func(t *tx, v *vm)) error {
 	var refused *refusal
 	written := time.Now().Add(f.db.delays.write())
@@ -302,7 +303,7 @@ func (f *faultInjector) DeleteVM(id int) error { return f.enterByHand(id, "delet
 // PoweroffVM powers a running VM off, as an administrator would.
 func (f *faultInjector) PoweroffVM(id int) error { return f.actByHand(id, "poweroff") }
 
-// ResumeVM brings a VM back: what was powered off, suspended, stopped or undeployed boots, what was lost is found running.
+// ResumeVM brings a VM back: one that was powered off, suspended, stopped or undeployed boots, a lost one is found running.
 func (f *faultInjector) ResumeVM(id int) error { return f.actByHand(id, "resume") }
 
 func (f *faultInjector) actByHand(id int, name string) error {
@@ -315,8 +316,8 @@ func (f *faultInjector) actByHand(id int, name string) error {
 	})
 }
 
-// SetMonitoring sets figures that a VM's monitoring shows while it runs, by
-// their names such as CPU; those not named stay as they are.
+// SetMonitoring sets figures in a VM's monitoring while it runs, by their names such as CPU; other figures stay as they
+// are.
 func (f *faultInjector) SetMonitoring(id int, figures map[string]string) error {
 	for name := range figures {
 		if !attributeName.MatchString(name) || name == "ID" || name == "TIMESTAMP" {
@@ -334,8 +335,7 @@ func (f *faultInjector) SetMonitoring(id int, figures map[string]string) error {
 
 var attributeName = regexp.MustCompile(`^[A-Z][A-Z0-9_]*$`)
 
-// ReadyVM reports READY=YES as the guest of a VM does: by one.vm.update, in
-// the name of the VM's owner, with the event of that call.
+// ReadyVM reports READY=YES as the guest of a VM does: by one.vm.update, as the VM's owner, with the event of that call.
 func (f *faultInjector) ReadyVM(id int) error {
 	return f.changeByHand(id, "report ready", func(t *tx, v *vm) {
 		v.setUserTemplate(v.UserTemplate.Set("READY", "YES"))

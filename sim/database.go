@@ -14,8 +14,7 @@ import (
 	"github.com/flowjet/flowjet/sim/internal/statefile"
 )
 
-// database is what the zone's servers have in common: the cloud and all that
-// changes it, the file that keeps it and the events that tell of it.
+// database is shared by the zone's servers: the cloud and its changes, the state file and the events about them.
 type database struct {
 	config      Config
 	raft        *raft
@@ -23,14 +22,14 @@ type database struct {
 	delays      *delays
 	hooks       *hooks
 
-	mu          sync.RWMutex // guards the cloud, what boots are told to do, and whether changes are taken
+	mu          sync.RWMutex // guards the cloud, the settings of boots, and whether changes are accepted
 	open        bool
 	cloud       *cloud
 	bootsPaused bool
 	failBoots   int
 
 	file   *statefile.File
-	queue  chan *commit // the commits to carry out; a full one holds the caller back
+	queue  chan *commit // the commits to carry out; a full queue blocks the caller
 	ended  chan struct{}
 	clock  *clock.Clock
 	window window
@@ -46,7 +45,7 @@ func newDatabase(config Config, raft *raft, delays *delays, hooks *hooks) *datab
 			d.replication.replicas = append(d.replication.replicas, &replica{cloud: &cloud{pools: newPools(), hosts: &hosts{}}})
 		}
 	}
-	if config.BootDelay >= 0 { // VMs that take no time at all do not wait for the scheduler either
+	if config.BootDelay >= 0 { // VMs without any delay do not wait for the scheduler either
 		d.window = window{
 			length: config.scaled(windowTime),
 			plan:   plan{timeout: config.ActionTimeout, deploying: map[int]bool{}},
@@ -76,7 +75,7 @@ func (d *database) read() error {
 	fresh, begin := newCloud(d.config), func(t *tx) { seed(t, d.config) }
 	err = file.Load(func(kind, idText string, content []byte) error {
 		begin = func(t *tx) {
-			if u := t.cloud.users[serverAdminID]; u != nil { // lets the server user in with another password
+			if u := t.cloud.users[serverAdminID]; u != nil { // admits the server user with another password
 				u.PasswordHash = hashPassword(d.config.ServerPassword)
 				t.save(kindUser, u.ID, u)
 			}
@@ -103,7 +102,7 @@ func (d *database) read() error {
 	return nil
 }
 
-// startInside starts what works behind the sockets.
+// startInside starts the parts behind the sockets.
 func (d *database) startInside() {
 	d.hooks.clock.Start()
 	d.queue, d.ended = make(chan *commit, 4*maxCommitBatch), make(chan struct{})
@@ -113,7 +112,7 @@ func (d *database) startInside() {
 	d.locked(func() { d.open = true })
 }
 
-// locked runs what needs the lock and leaves nothing to store.
+// locked calls a function under the lock that leaves nothing to store.
 func (d *database) locked(what func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -131,8 +130,8 @@ func (d *database) stop() {
 	}
 }
 
-// update changes the cloud under its lock and queues the commit; the commits are stored and published in the order of the changed.
-// wait blocks until the change is durable and its events are on their way.
+// update changes the cloud under its lock and queues the commit; commits are stored and published in the order of the
+// changes. wait blocks until the change is durable and its events are on their way.
 func (d *database) update(change func(t *tx)) (wait func() error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -153,8 +152,8 @@ func (d *database) update(change func(t *tx)) (wait func() error) {
 	}
 }
 
-// view hands the function what a server reads: the leader the cloud, another
-// one its own database, which is behind. The caller holds the lock.
+// view calls the function with a server's state: the cloud for the leader, its own database, which is behind, for another
+// one. The caller holds the lock.
 func (d *database) view(server int, what func(c *cloud)) {
 	if len(d.replication.replicas) == 0 || d.raft.now().leader() == server {
 		what(d.cloud)
@@ -163,7 +162,8 @@ func (d *database) view(server int, what func(c *cloud)) {
 	d.replication.read(server, what)
 }
 
-// scheduleStep has a VM go on, unless it stays where it is: a pending one waits for the scheduler. The caller holds the lock.
+// scheduleStep schedules a VM's next step, if there is one: a pending VM waits for the scheduler. The caller holds the
+// lock.
 func (d *database) scheduleStep(v *vm) {
 	moves := steps[v.LCM].next != nowhere
 	switch {
@@ -181,7 +181,7 @@ func (d *database) after(v *vm) {
 	d.later(func(t *tx) { t.step(id, generation) })
 }
 
-// later has an object's next step happen after its delay; oned writes it behind its event.
+// later runs an object's next step after its delay; oned writes the step after its event.
 func (d *database) later(step func(t *tx)) {
 	d.clock.After(d.delays.boot(), func() {
 		d.update(func(t *tx) {
@@ -191,7 +191,7 @@ func (d *database) later(step func(t *tx)) {
 	})
 }
 
-// scheduleAction sets the timer of a VM's scheduled action, which is carried out where it still stands.
+// scheduleAction sets the timer of a VM's scheduled action, which is carried out unless it was removed.
 func (d *database) scheduleAction(vmID int, a scheduledAction) {
 	if a.Done >= 0 {
 		return
@@ -214,8 +214,8 @@ func (d *database) scheduleAction(vmID int, a scheduledAction) {
 	d.clock.At(time.Unix(a.Time, 0), func() { d.update(run) })
 }
 
-// takeOver sets the timers of what goes on by itself at a server that begins to lead: pending VMs look for a host, networks change
-// their state, and actions fall due. What drivers were at is lost. The caller holds the lock.
+// takeOver sets the timers of everything that happens without a call at a server that begins to lead: pending VMs wait for
+// a host, networks change their state, and actions fall due. The drivers' work is lost. The caller holds the lock.
 func (d *database) takeOver() {
 	d.cloud.waiting = nil
 	d.emptyWindow()
@@ -237,8 +237,8 @@ func (d *database) takeOver() {
 // maxCommitBatch bounds how many changes go into one write of the state file.
 const maxCommitBatch = 256
 
-// commit is what one change of the cloud leaves to do: first its records are
-// stored, then its events are published, then done is closed.
+// commit has the rest of the work for one change of the cloud: first its records are stored, then its events are published,
+// then done is closed.
 type commit struct {
 	records []statefile.Record
 	events  []event
@@ -246,21 +246,21 @@ type commit struct {
 	err     error
 }
 
-// tx collects what a change of the cloud touches. It lives while the lock is held.
+// tx collects the records and events of a change of the cloud. It lives while the lock is held.
 type tx struct {
 	db        *database
 	cloud     *cloud
 	dirty     map[statefile.Key]any
 	order     []statefile.Key
 	events    []event
-	later     []event // events that come behind the call's own: what oned's life-cycle manager does once the call has been answered
+	later     []event // events after the call's own: the life-cycle manager's, once the call has been answered
 	afterCall bool
-	// written is until when reads show the objects of before, as long as a step's
-	// change is written; a call is answered behind that.
+	// written is until when reads show the objects of before, while a step's change is written; a call is answered after
+	// that.
 	written time.Time
 }
 
-// save marks an object as changed, or as gone where item is nil.
+// save marks an object as changed, or as removed if item is nil.
 func (t *tx) save(kind string, id int, item any) {
 	key := statefile.Key{Kind: kind, ID: id}
 	if _, known := t.dirty[key]; !known {
@@ -273,7 +273,7 @@ func (t *tx) save(kind string, id int, item any) {
 	}
 }
 
-// nextID gives an id that was never given before.
+// nextID returns an id that was never used before.
 func (t *tx) nextID(kind string) int {
 	id := t.cloud.next[kind]
 	t.cloud.next[kind] = id + 1
@@ -305,8 +305,9 @@ func (t *tx) records() ([]statefile.Record, error) {
 
 var errNotRunning = errors.New("the simulator is not running")
 
-// carryOutCommits stores and publishes commits in order, until their queue is closed. What has arrived meanwhile shares one write of
-// the state file. What could not be stored is not published: a bridge must not learn what a restart would forget.
+// carryOutCommits stores and publishes commits in order, until their queue is closed. Commits that have queued up share one
+// write of the state file. A commit that could not be stored is not published: a bridge must not hear of a change that a
+// restart would lose.
 func (d *database) carryOutCommits() {
 	defer close(d.ended)
 	for first := range d.queue {

@@ -2,9 +2,10 @@
 // milliseconds, and a control API that breaks all of it on demand. It serves `up --sim`, the tests and the benchmarks. The wire forms
 // are those of OpenNebula 7.4.0.
 //
-// What is safe: a call's effect is in the state file before the call is answered and before its events are published, ids are never
-// given twice, and a process killed with -9 loses no answered call. What will happen: a VM that is on its way (booting, shutting down)
-// goes on after every restart, and a subscriber that is connected and reads gets every event in order, unless a fault was asked for.
+// Safety: a call's effect is in the state file before the call is answered and before its events are published, ids are
+// never used twice, and a process killed with -9 loses no answered call. Liveness: a VM in transition (booting, shutting
+// down) continues after every restart, and a subscriber that is connected and reads gets every event in order, unless a
+// fault was configured.
 //
 // # Map
 //

@@ -9,7 +9,7 @@ import (
 	"github.com/flowjet/flowjet/sim/internal/xmlrpc"
 )
 
-// document is a document: a service (type 100), a service template (101) or anything else.
+// document is a document: a service (type 100), a service template (101) or another.
 type document struct {
 	object
 	Type     int               `json:"type"`
@@ -17,7 +17,7 @@ type document struct {
 	Lock     *documentLock     `json:"lock,omitempty"`
 }
 
-// documentLock is one.document.lock: from the level on, only the owner of the lock and oneadmin may.
+// documentLock is one.document.lock: from the level on, only the owner of the lock and oneadmin may act.
 type documentLock struct {
 	Level int   `json:"level"`
 	Owner int   `json:"owner"`
@@ -34,8 +34,8 @@ func (d *document) show(w *xmlrpc.Writer) {
 	d.Template.Write(w, "TEMPLATE")
 }
 
-// checkLock refuses a right that the lock stops: at level 1 (USE) it stops everything but reading, at 2 MANAGE and ADMIN, at 3
-// ADMIN. It keeps everybody out, its owner and administrators too.
+// checkLock refuses a right that the lock blocks: at level 1 (USE) it blocks everything but reading, at 2 MANAGE and ADMIN,
+// at 3 ADMIN. It blocks everybody, its owner and administrators too.
 func (d *document) checkLock(who identity, needed right) {
 	switch {
 	case needed == use || d.Lock == nil || int(needed)+1 < d.Lock.Level:
@@ -54,8 +54,8 @@ func documentAllocate(r *request) any {
 	})
 }
 
-// documentPoolInfo is one.documentpool.info(filter, start, end, type), newest
-// first. A page is one of those documents that would be listed without it.
+// documentPoolInfo is one.documentpool.info(filter, start, end, type), newest first. A page is cut from the documents that
+// the list without it shows.
 func documentPoolInfo(r *request) any {
 	all := r.cloud.documents
 	ids := slices.DeleteFunc(all.ids(), func(id int) bool { return all[id].Type != r.int(4) || !r.who.listed(r.int(1), &all[id].object) })
@@ -66,7 +66,7 @@ func documentPoolInfo(r *request) any {
 func documentUpdate(r *request, d *document) {
 	updated := d.Template
 	r.update(&updated)
-	if !updated.BreaksXML() { // else oned reports success, and keeps the old one
+	if !updated.BreaksXML() { // else oned reports success, and keeps the old template
 		d.Template = updated.Without("NAME")
 	}
 }
@@ -77,8 +77,8 @@ func documentClone(r *request, source *document) any {
 	})
 }
 
-// documentLockCall is one.document.lock(id, level, test): level 1 USE, 2
-// MANAGE, 3 ADMIN, 4 all of them. A lock does not keep it from changing.
+// documentLockCall is one.document.lock(id, level, test): level 1 USE, 2 MANAGE, 3 ADMIN, 4 all of them. A lock does not
+// block changes of the lock.
 func documentLockCall(r *request, d *document) {
 	r.who.authorize(manage, documents.label, &d.object)
 	level := r.int(2)

@@ -13,36 +13,36 @@ import (
 	"github.com/flowjet/flowjet/sim/internal/xmlrpc"
 )
 
-// hooks is the hook manager's publisher: it takes events in order, lets the asked-for faults at them, and hands them to the socket.
+// hooks is the hook manager's publisher: it passes events in order through the configured faults to the socket.
 type hooks struct {
-	clock *clock.Clock // has events go out once it is started
-	told  func(endpoint, key string, body []byte)
+	clock     *clock.Clock // publishes events once it is started
+	published func(endpoint, key string, body []byte)
 
 	mu      sync.Mutex
-	waiting int // how many events are on their way, due when the last of them goes out: none overtakes it
+	waiting int // how many events are delayed; due is when the last of them is published: none overtakes it
 	due     time.Time
 	socket  *zmqpub.Publisher
 	faults  eventFaults
 	counted EventCounts
 }
 
-// eventFaults are what is to be done to the next events.
+// eventFaults are the faults of the next events.
 type eventFaults struct {
 	drop, double, reorder int
 	delay                 time.Duration
 	held                  []event
 }
 
-// EventCounts are how many events (not copies of them) there were.
+// EventCounts counts events (not copies of them).
 type EventCounts struct {
-	Published int `json:"published"` // handed to the socket, or had nobody to go to
+	Published int `json:"published"` // handed to the socket, even if there was no subscriber
 	Lost      int `json:"lost"`      // dropped on purpose or fell into a restart
 }
 
 // maxQueuedEvents bounds the events that wait for their delay.
 const maxQueuedEvents = 200_000
 
-// publish takes events in order, and lets the faults at them.
+// publish passes events in order through the faults.
 func (h *hooks) publish(events []event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -65,7 +65,7 @@ func (h *hooks) publish(events []event) {
 	}
 }
 
-// releaseHeld puts held events on their way, the last first, once no more are to be held.
+// releaseHeld publishes held events, the last first, once no more are to be held.
 func (h *hooks) releaseHeld() {
 	if h.faults.reorder > 0 {
 		return
@@ -100,21 +100,21 @@ func (h *hooks) send(e event) {
 	h.counted.Published++
 	h.mu.Unlock()
 	for _, key := range e.keys {
-		if h.told != nil {
-			h.told("tcp://"+socket.Addr(), key, e.body)
+		if h.published != nil {
+			h.published("tcp://"+socket.Addr(), key, e.body)
 		}
 		socket.Send([]byte(key), e.body)
 	}
 }
 
-// attach has events go to a socket; nil loses them.
+// attach sends events to a socket; nil loses them.
 func (h *hooks) attach(socket *zmqpub.Publisher) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.socket = socket
 }
 
-// change lets a function at the faults.
+// change calls a function with the faults.
 func (h *hooks) change(what func(f *eventFaults)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -128,28 +128,29 @@ func (h *hooks) DropEvents(n int) { h.change(func(f *eventFaults) { f.drop = n }
 // DoubleEvents publishes the next n events twice.
 func (h *hooks) DoubleEvents(n int) { h.change(func(f *eventFaults) { f.double = n }) }
 
-// ReorderEvents holds the next n events and publishes them in reverse, once the last of them is there; 0 lets held ones go.
+// ReorderEvents holds the next n events and publishes them in reverse, once the last of them has come; 0 releases held
+// events.
 func (h *hooks) ReorderEvents(n int) { h.change(func(f *eventFaults) { f.reorder = n }) }
 
-// DelayEvents holds every event back for so long from now on; 0 ends it.
+// DelayEvents delays every event for so long from now on; 0 ends it.
 func (h *hooks) DelayEvents(delay time.Duration) {
 	h.change(func(f *eventFaults) { f.delay = delay })
 }
 
-// Events are how many events there were.
+// Events returns the counts of events.
 func (h *hooks) Events() EventCounts {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.counted
 }
 
-// event is one thing that happened, to be published under each of its keys with the same body, which is in base64.
+// event is an event that is published under each of its keys with the same body, which is in base64.
 type event struct {
 	keys []string
 	body []byte
 }
 
-// newEvent takes the body from the writer, which it releases.
+// newEvent returns an event with the body from the writer, which it releases.
 func newEvent(w *xmlrpc.Writer, keys ...string) event {
 	body := make([]byte, fastbase64.StdEncoding.EncodedLen(w.Len()))
 	fastbase64.StdEncoding.Encode(body, w.Bytes())
@@ -157,8 +158,8 @@ func newEvent(w *xmlrpc.Writer, keys ...string) event {
 	return event{keys: keys, body: body}
 }
 
-// vmEvent is a VM's change of state: under the form by VM, the form by state,
-// and the service's where it has one. The trailing blanks are real.
+// vmEvent returns a VM's change of state: under the key by VM, the key by state, and the service's if it has one. The
+// trailing blanks are real.
 func vmEvent(v *vm) event {
 	state, lcm := v.State.String(), v.LCM.String()
 	id := itoa(v.ID)
@@ -194,11 +195,11 @@ func networkEvent(n *network) event {
 		fmt.Sprintf("EVENT STATE NET/%s//%d ", n.State, n.ID))
 }
 
-// hidden stands where a session or a password stood.
+// hidden replaces a session or a password.
 const hidden = "****"
 
-// apiEvent is an answered call. As oned does it, values are not escaped: a parameter with < or &
-// makes the body malformed. extra is the whole object where the call made or removed one.
+// apiEvent returns the event of an answered call. As in oned, values are not escaped: a parameter with < or & makes the
+// body malformed. extra is the whole object if the call made or removed one.
 func apiEvent(method string, parameters []xmlrpc.Value, secrets []int, a answer, extra string) event {
 	result, published := 1, []string{"true", fmt.Sprint(a.value), "0"}
 	if a.refusal != nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/flowjet/flowjet/flow/one"
 )
 
-// status is a VM's place in its life.
+// status is a VM's state and life-cycle state.
 type status struct {
 	state one.VMState
 	lcm   one.LCMState
@@ -30,14 +30,14 @@ var (
 // nowhere is the status of no VM.
 var nowhere status
 
-// step is what a VM does by itself in a life-cycle state.
+// step is the next step that a VM takes by itself in a life-cycle state.
 type step struct {
-	// next is where it goes, one step later, and failed where it goes if the step fails, as `recover --failure` has it.
+	// next is the status one step later, and failed the status if the step fails, as in `recover --failure`.
 	next, failed   status
-	deploys, boots bool // deploys: it is one of a deployment's steps, and boots: one that a pause of the boots holds
+	deploys, boots bool // deploys: it is a step of a deployment, and boots: a pause of the boots holds it
 }
 
-// steps are all such states: elsewhere a VM stays where it is. A PENDING one waits for a host.
+// steps has all such states: in others a VM stays. A PENDING VM waits for a host.
 var steps = map[one.LCMState]step{
 	one.LCMInit:             {deploys: true},
 	one.LCMProlog:           {active(one.LCMBoot), active(one.LCMPrologFailure), true, false},
@@ -61,7 +61,7 @@ var steps = map[one.LCMState]step{
 	one.LCMCleanupResubmit:  {next: pending},
 }
 
-// retries is the step that a failed VM takes again.
+// retries has the step that a failed VM repeats.
 var retries = func() map[one.LCMState]one.LCMState {
 	reversed := map[one.LCMState]one.LCMState{}
 	for lcm, step := range steps {
@@ -72,8 +72,8 @@ var retries = func() map[one.LCMState]one.LCMState {
 	return reversed
 }()
 
-// enter brings a VM into a state: its figures and history follow, the event is
-// emitted, and the next step is set where there is one.
+// enter brings a VM into a state: it updates the figures and history, emits the event, and schedules the next step if there
+// is one.
 func (t *tx) enter(v *vm, to status) {
 	v.former, v.formerPrev, v.unwritten = v.status(), status{v.PrevState, v.PrevLCM}, t.written
 	v.PrevState, v.PrevLCM = v.State, v.LCM
@@ -90,7 +90,7 @@ func (t *tx) enter(v *vm, to status) {
 	}
 }
 
-// recordStay keeps the times of the VM's stay on its host.
+// recordStay records the times of the VM's stay on its host.
 func (t *tx) recordStay(v *vm, to status) {
 	stay, at := v.last(), now()
 	if to.state == one.VMDone {
@@ -117,8 +117,8 @@ func (t *tx) recordStay(v *vm, to status) {
 	}
 }
 
-// settleResources gives back what the state no longer needs: the host's
-// capacity, for which pending VMs look again, and at the end the addresses.
+// settleResources releases the resources that the state no longer needs: the host's capacity, for which pending VMs then
+// try again, and at the end the addresses.
 func (t *tx) settleResources(v *vm, to status) {
 	switch to {
 	case ended, stopped, undeployed, pending:
@@ -147,14 +147,14 @@ func (t *tx) settleResources(v *vm, to status) {
 	}
 }
 
-// restartDriver has the drivers do again what a VM's state is about, if they do anything. No event tells of it.
+// restartDriver has the drivers repeat the work of a VM's state, if there is any. No event reports it.
 func (t *tx) restartDriver(v *vm) {
 	vms.save(t, v)
 	v.generation++
 	t.db.scheduleStep(v)
 }
 
-// step is a VM's next step, unless something else has happened to it, the boots are paused, or the zone has no leader.
+// step takes a VM's next step, unless the VM has changed since, the boots are paused, or the zone has no leader.
 func (t *tx) step(id int, generation uint64) {
 	v := t.cloud.vms[id]
 	if v == nil || v.generation != generation || t.db.raft.now().leader() < 0 {
@@ -215,7 +215,7 @@ func (t *tx) place(v *vm) {
 // noHistory is oned's reason why a VM with half a history gets no host.
 const noHistory = "Cannot update virtual machine history"
 
-// note leaves a message in a VM's user template, of which no event tells.
+// note leaves a message in a VM's user template, without an event.
 func (t *tx) note(v *vm, name, message string) {
 	v.setUserTemplate(v.UserTemplate.Set(name, time.Now().UTC().Format(time.ANSIC)+": "+message))
 	vms.save(t, v)
@@ -230,8 +230,8 @@ func (t *tx) occupy(v *vm, h *host) {
 	t.enter(v, active(one.LCMInit))
 }
 
-// loseDrivers is the end of the process that leads, or of its leadership: what its drivers were at has no end any more, and the VM
-// that was just given a host has half a history, with which no host can be given to it.
+// loseDrivers handles the end of the leading process, or of its leadership: the drivers' work never ends, and a VM that was
+// just given a host has half a history, with which it cannot get another host.
 func (t *tx) loseDrivers() {
 	given := false
 	for _, id := range t.cloud.vms.ids() {

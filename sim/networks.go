@@ -29,7 +29,7 @@ type network struct {
 
 var networks = class[network, *network]{kind: kindNetwork, words: "virtual network", label: "NET", element: "VNET"}
 
-// networkForm says how much of a network is written.
+// networkForm selects how much of a network is written.
 type networkForm int
 
 const (
@@ -38,7 +38,7 @@ const (
 	storedForm                    // an API event's EXTRA
 )
 
-// networkDefaults is what a network's template says where nobody said more.
+// networkDefaults returns the default attributes of a network's template.
 func networkDefaults(bridge string) template.Template {
 	return template.Of("BRIDGE", bridge, "BRIDGE_TYPE", "linux", "OUTER_VLAN_ID", "",
 		"PHYDEV", "", "SECURITY_GROUPS", "0", "VLAN_ID", "", "VN_MAD", dummyDriver)
@@ -52,7 +52,7 @@ func (n *network) usedLeases() int {
 	return used
 }
 
-// holders are the ids of one kind that have addresses of the network.
+// holders returns the ids of one kind that have addresses of the network.
 func (n *network) holders(kind string) []int {
 	found := map[int]bool{}
 	for i := range n.Ranges {
@@ -76,7 +76,7 @@ func (n *network) show(w *xmlrpc.Writer) {
 	shown.write(w, infoForm)
 }
 
-// unshare gives a copy ranges of its own.
+// unshare gives a copy its own ranges.
 func (n *network) unshare() {
 	n.Ranges = slices.Clone(n.Ranges)
 	for i := range n.Ranges {
@@ -104,15 +104,15 @@ func (n *network) write(w *xmlrpc.Writer, form networkForm) {
 	w.Shut("AR_POOL")
 }
 
-// take gives a free address of a network; wanted is one address or "". It returns the address
-// as attributes of a NIC, whose names have the prefix.
-func (n *network) take(h holder, wanted, prefix string) (given template.Template, reason string) {
+// allocate takes a free address of a network; wanted is one address or "". It returns the address as attributes of a NIC,
+// whose names have the prefix.
+func (n *network) allocate(h holder, wanted, prefix string) (given template.Template, reason string) {
 	ip, isIP := parseIP(wanted)
 	for i := range n.Ranges {
 		r := &n.Ranges[i]
-		index, ok := int(ip)-int(r.IP), isIP && r.takeAddress(ip, h)
+		index, ok := int(ip)-int(r.IP), isIP && r.allocateAddress(ip, h)
 		if !isIP {
-			index, ok = r.take(1, h)
+			index, ok = r.allocate(1, h)
 		}
 		if ok {
 			return template.Of("AR_ID", itoa(r.ID), prefix+"IP", ipText(r.IP+uint32(index)), prefix+"MAC", macText(r.MAC+uint64(index))), ""
@@ -121,14 +121,14 @@ func (n *network) take(h holder, wanted, prefix string) (given template.Template
 	return nil, fmt.Sprintf("Cannot get IP/MAC lease from virtual network %d.", n.ID)
 }
 
-// hold takes one particular address where it is free.
+// hold takes one particular address if it is free.
 func (n *network) hold(ip uint32, h holder) {
 	for i := range n.Ranges {
-		n.Ranges[i].takeAddress(ip, h)
+		n.Ranges[i].allocateAddress(ip, h)
 	}
 }
 
-// release gives addresses back, where the holder has them.
+// release frees addresses, if the holder has them.
 func (n *network) release(ip uint32, size int, h holder) {
 	for i := range n.Ranges {
 		n.Ranges[i].release(ip, size, h)
@@ -141,7 +141,7 @@ func (c *cloud) releaseNIC(nic template.Attribute, h holder) {
 	}
 }
 
-// addresses are those of a NIC that stand under the names, with their network.
+// addresses returns the addresses in a NIC's attributes with the names, with their network.
 func (c *cloud) addresses(nic template.Attribute, names ...string) iter.Seq2[*network, uint32] {
 	return func(yield func(*network, uint32) bool) {
 		n := c.networks[nic.Vector.Number("NETWORK_ID", -1)]
@@ -153,7 +153,7 @@ func (c *cloud) addresses(nic template.Attribute, names ...string) iter.Seq2[*ne
 	}
 }
 
-// networkOf finds the network that a NIC names: by id, or by name among the user's own first and then among all.
+// networkOf returns the network that a NIC names: by id, or by name among the user's own first and then among all.
 func (c *cloud) networkOf(who identity, nic template.Template) (found *network, reason string) {
 	if nic.Has("NETWORK_ID") {
 		if found = c.networks[nic.Number("NETWORK_ID", -1)]; found == nil {
@@ -178,7 +178,7 @@ func (c *cloud) networkOf(who identity, nic template.Template) (found *network, 
 	return found, ""
 }
 
-// addNetwork brings a new network into the zone: LOCK_CREATE, then READY.
+// addNetwork adds a new network to the zone: LOCK_CREATE, then READY.
 func addNetwork(t *tx, n *network) (id int) {
 	n.State = one.NetworkLockCreate
 	t.emit(networkEvent(n))
@@ -186,7 +186,8 @@ func addNetwork(t *tx, n *network) (id int) {
 	return networks.save(t, n)
 }
 
-// scheduleNetwork sets the timer of a network's next step, if it has one: LOCK_CREATE to READY, or LOCK_DELETE to DONE and away.
+// scheduleNetwork sets the timer of a network's next step, if it has one: LOCK_CREATE to READY, or LOCK_DELETE to DONE and
+// removal.
 func (d *database) scheduleNetwork(n *network) {
 	if n.State != one.NetworkLockCreate && n.State != one.NetworkLockDelete {
 		return
@@ -228,7 +229,7 @@ func networkReserve(r *request, parent *network) any {
 	id := r.cloud.next[kindNetwork]
 	for i := range parent.Ranges {
 		from := &parent.Ranges[i]
-		first, ok := from.take(size, holder{holderVNet, id})
+		first, ok := from.allocate(size, holder{holderVNet, id})
 		if !ok {
 			continue
 		}
@@ -258,20 +259,20 @@ func networkDelete(r *request, n *network) {
 	r.tx.db.scheduleNetwork(n)
 }
 
-// addressRange is an address range of a network. Which addresses are used is
-// not stored: it follows from the VMs, virtual routers and reservations.
+// addressRange is an address range of a network. The used addresses are not stored: they follow from the VMs, virtual
+// routers and reservations.
 type addressRange struct {
 	ID     int    `json:"id"`
 	IP     uint32 `json:"ip"`
 	MAC    uint64 `json:"mac"`
 	Size   int    `json:"size"`
-	Parent int    `json:"parent"` // the range of the parent network that it was cut from, -1
+	Parent int    `json:"parent"` // the range of the parent network that it was cut from, -1 if none
 
 	used   map[int]holder
-	lowest int // an index under which nothing is free
+	lowest int // no index below it is free
 }
 
-// holder is who has an address: the kind as it stands in a LEASE, and the id.
+// holder owns an address: the kind as in a LEASE, and the id.
 type holder struct {
 	kind string
 	id   int
@@ -301,8 +302,8 @@ func parseIP(text string) (uint32, bool) {
 // macPrefix is oned's default MAC_PREFIX; the address follows in the low bytes.
 const macPrefix = uint64(0x0200) << 32
 
-// take gives the first free addresses in a row to a holder.
-func (r *addressRange) take(size int, h holder) (first int, ok bool) {
+// allocate gives the first free addresses in a row to a holder.
+func (r *addressRange) allocate(size int, h holder) (first int, ok bool) {
 	free := 0
 	for index := r.lowest; index < r.Size; index++ {
 		if _, taken := r.used[index]; taken {
@@ -327,8 +328,8 @@ func (r *addressRange) take(size int, h holder) (first int, ok bool) {
 	return 0, false
 }
 
-// takeAddress gives one particular address to a holder.
-func (r *addressRange) takeAddress(ip uint32, h holder) bool {
+// allocateAddress gives one particular address to a holder.
+func (r *addressRange) allocateAddress(ip uint32, h holder) bool {
 	index := int(ip) - int(r.IP)
 	if _, taken := r.used[index]; taken || index < 0 || index >= r.Size {
 		return false
@@ -344,7 +345,7 @@ func (r *addressRange) hold(index int, h holder) {
 	r.used[index] = h
 }
 
-// release gives addresses back, where the holder has them.
+// release frees addresses, if the holder has them.
 func (r *addressRange) release(ip uint32, size int, h holder) {
 	first := int(ip) - int(r.IP)
 	for index := first; index < first+size; index++ {
@@ -357,7 +358,7 @@ func (r *addressRange) release(ip uint32, size int, h holder) {
 
 // write writes the range's attributes, and its leases for one.vn.info.
 func (r *addressRange) write(w *xmlrpc.Writer, form networkForm) {
-	next := 0 // behind the highest that is used
+	next := 0 // after the highest used index
 	for index := range r.used {
 		next = max(next, index+1)
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/flowjet/flowjet/sim/internal/xmlrpc"
 )
 
-// object is what every pool object of oned has.
+// object has the fields of every pool object of oned.
 type object struct {
 	ID          int         `json:"id"`
 	UID         int         `json:"uid"`
@@ -27,7 +27,7 @@ type object struct {
 type permissions uint16
 
 const (
-	ownerOnly     permissions = 0o600 // what new objects get: oned's umask 177
+	ownerOnly     permissions = 0o600 // of new objects: oned's umask 177
 	readableByAll permissions = 0o644 // lets every user use an object
 )
 
@@ -57,7 +57,7 @@ const (
 	forbiddenInName = "&|:\\\";/'#{}$<>\t\n\v\f\r"
 )
 
-// badName is oned's reason against a name, "" where it may be used.
+// badName returns oned's reason for refusing a name, "" if it is allowed.
 func badName(name string) string {
 	if name == "" {
 		return "Invalid NAME, it cannot be empty"
@@ -71,10 +71,10 @@ func badName(name string) string {
 	return ""
 }
 
-// now is the time as oned stores it.
+// now returns the time as oned stores it.
 func now() int64 { return time.Now().Unix() }
 
-// right is what a call needs on an object.
+// right is the right that a call needs on an object.
 type right int
 
 const (
@@ -85,7 +85,7 @@ const (
 
 func (r right) String() string { return [...]string{"USE", "MANAGE", "ADMIN"}[r] }
 
-// identity is who a call acts for: a user, with the groups that count for this call (a scoped token narrows them to one).
+// identity is the user for whom a call acts, with the groups that count for this call (a scoped token narrows them to one).
 type identity struct {
 	user   *user
 	gid    int
@@ -94,10 +94,10 @@ type identity struct {
 
 func (i identity) inGroup(gid int) bool { return slices.Contains(i.groups, gid) }
 
-// isAdmin reports whether nothing is forbidden: oneadmin and its group.
+// isAdmin reports whether everything is allowed: for oneadmin and its group.
 func (i identity) isAdmin() bool { return i.user.ID == 0 || i.inGroup(0) }
 
-// may reports whether the object's permission bits let the identity do it.
+// may reports whether the object's permission bits grant the right to the identity.
 func (i identity) may(r right, o *object) bool {
 	if i.isAdmin() {
 		return true
@@ -106,7 +106,7 @@ func (i identity) may(r right, o *object) bool {
 	return i.user.ID == o.UID && bit(0) || i.inGroup(o.GID) && bit(1) || bit(2)
 }
 
-// authorize refuses what the identity may not.
+// authorize refuses a call if the identity lacks the right.
 func (i identity) authorize(r right, kind string, o *object) {
 	if !i.may(r, o) {
 		i.notAuthorized(fmt.Sprintf("%s %s [%d]", r, kind, o.ID))
@@ -125,7 +125,7 @@ func (i identity) adminOnly(request string) {
 	}
 }
 
-// The filters of pool calls; a number from 0 on is a user's id.
+// The filters of pool calls; a number of 0 or more is a user's id.
 const (
 	filterMineAndGroups = -1
 	filterMine          = -3
@@ -145,11 +145,11 @@ func (i identity) listed(filter int, o *object) bool {
 	return i.may(use, o)
 }
 
-// class is what oned's calls about one kind of object have in common.
+// class has the common parts of oned's calls about one kind of object.
 type class[T any, P pooled[T]] struct {
 	kind string
-	// words and label are the kind's names in oned's refusals, such as "virtual
-	// machine" and VM; element is the one around an object.
+	// words and label are the kind's names in oned's refusals, such as "virtual machine" and VM; element is the element of
+	// an object.
 	words, label, element string
 }
 
@@ -159,7 +159,7 @@ func (c *class[T, P]) pool(of *cloud) pool[T] { return of.byKind[c.kind].(pool[T
 type pooled[T any] interface {
 	*T
 	base() *object
-	// show writes what stands in the object's element, as its info call does.
+	// show writes the content of the object's element, as its info call does.
 	show(w *xmlrpc.Writer)
 }
 
@@ -193,7 +193,8 @@ func (c *class[T, P]) info() func(r *request) any {
 	return c.on(use, func(_ *request, item P) any { return xmlrpc.Text(c.element, item.show) })
 }
 
-// list is the pool's call info(filter, start, end), the newest object first. A page counts what the caller may not see, too.
+// list is the pool's call info(filter, start, end), the newest object first. A page also counts objects that the caller may
+// not see.
 func (c *class[T, P]) list(r *request) any {
 	all := c.pool(r.cloud)
 	ids := all.ids()
@@ -209,7 +210,7 @@ func (c *class[T, P]) listed(all pool[T], ids []int) any {
 	})
 }
 
-// allocate answers the call allocate(template): prefix and the id name an object whose template does not.
+// allocate answers the call allocate(template): prefix and the id name an object whose template has no name.
 func (c *class[T, P]) allocate(r *request, prefix string, parsed template.Template, build func(object, template.Template) P) any {
 	id := r.tx.nextID(c.kind)
 	name := cmp.Or(parsed.Text("NAME"), prefix+itoa(id))
@@ -222,7 +223,7 @@ func (c *class[T, P]) made(r *request, item P) any {
 	return c.save(r.tx, item)
 }
 
-// chmod is the call chmod(id, nine bits); whoever gives ADMIN away must have it.
+// chmod returns the call chmod(id, nine bits); granting ADMIN needs ADMIN.
 func (c *class[T, P]) chmod() func(r *request) any {
 	return c.change(manage, func(r *request, item P) {
 		changed, needed := item.base().Permissions, manage
@@ -243,7 +244,7 @@ func (c *class[T, P]) chmod() func(r *request) any {
 	})
 }
 
-// chown is the call chown(id, uid, gid); -1 leaves either.
+// chown returns the call chown(id, uid, gid); -1 leaves each unchanged.
 func (c *class[T, P]) chown() func(r *request) any {
 	return c.change(manage, func(r *request, item P) { r.cloud.chown(r.who, item.base(), r.int(2), r.int(3)) })
 }
@@ -261,7 +262,8 @@ func (c *class[T, P]) delete() func(r *request) any {
 	return c.on(manage, func(r *request, item P) any { return c.remove(r, item) })
 }
 
-// newName returns oned's reason against the name of a new object of the caller's, of whom it has each once; "" where there is none.
+// newName returns oned's reason for refusing the name of a new object of the caller's, who has each name once; "" if there
+// is none.
 func (c *class[T, P]) newName(r *request, name string) (reason string) {
 	if reason := badName(name); reason != "" {
 		return reason
@@ -275,7 +277,7 @@ func (c *class[T, P]) newName(r *request, name string) (reason string) {
 	return ""
 }
 
-// save adds an object to its pool, or marks one there as changed, and returns its id.
+// save adds an object to its pool, or marks an existing one as changed, and returns its id.
 func (c *class[T, P]) save(t *tx, item P) (id int) {
 	id = item.base().ID
 	c.pool(t.cloud)[id] = item
@@ -283,7 +285,7 @@ func (c *class[T, P]) save(t *tx, item P) (id int) {
 	return id
 }
 
-// remove takes an object, which the call's event shows, out of its pool.
+// remove removes an object, which the call's event shows, from its pool.
 func (c *class[T, P]) remove(r *request, item P) (id int) {
 	id = item.base().ID
 	r.extra = xmlrpc.Text(c.element, item.show)
@@ -292,8 +294,8 @@ func (c *class[T, P]) remove(r *request, item P) (id int) {
 	return id
 }
 
-// page cuts a listing as oned does: start and end are ids, -1 is open; an end
-// under -1 makes start an offset and -end the number of objects wanted.
+// page cuts a listing as oned does: start and end are ids, -1 is open; an end below -1 makes start an offset and -end the
+// number of objects.
 type page struct{ start, end int }
 
 func (p page) cut(ids []int) []int {

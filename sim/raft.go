@@ -16,30 +16,31 @@ import (
 // electionTime is how long a zone had no leader after its leader's end.
 const electionTime = 5 * time.Second
 
-// raftPhase is how far a zone has come with finding a leader.
+// raftPhase is a phase of an election.
 type raftPhase int
 
 const (
-	phaseLed       raftPhase = iota // somebody leads
+	phaseLed       raftPhase = iota // there is a leader
 	phaseUnnoticed                  // the leader is gone and the others still send it writes
 	phaseElection                   // the servers ask each other for votes
-	phaseUndecided                  // nobody won; the servers follow nobody until the next try
+	phaseUndecided                  // no server won; the servers follow nobody until the next try
 )
 
-// raft is who leads the zone. A committed write is in every server's log at once and in its database later (see replica).
+// raft tracks the zone's leader. A committed write is in every server's log at once and in its database later (see
+// replica).
 type raft struct {
 	mu    sync.Mutex
 	state raftState
 }
 
-// raftState is who leads at a moment.
+// raftState is the leadership at a moment.
 type raftState struct {
 	zone  bool // there is, or was, an election; a server alone has none
 	phase raftPhase
-	last  int // the server that leads or has led last
+	last  int // the current or last leader
 	term  int
-	round uint64 // changes with every phase: what was begun in another one is void
-	// began is when the leader began to lead, reconciled when it has replicated its log and takes writes.
+	round uint64 // changes with every phase: timers of another round are void
+	// began is when the leader began to lead, reconciled when it has replicated its log and accepts writes.
 	began, reconciled time.Time
 }
 
@@ -49,7 +50,7 @@ func (r *raft) now() raftState {
 	return r.state
 }
 
-// leader is the leading server, -1 while none does.
+// leader returns the leading server, -1 if there is none.
 func (s raftState) leader() int {
 	if s.phase != phaseLed {
 		return -1
@@ -57,7 +58,7 @@ func (s raftState) leader() int {
 	return s.last
 }
 
-// elected makes a server the leader, in a new term. It takes no writes for as long as it replicates its log.
+// elected makes a server the leader, in a new term. It accepts no writes while it replicates its log.
 func (r *raft) elected(server int, replicating time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -79,7 +80,7 @@ func (r *raft) enter(phase raftPhase) uint64 {
 	return r.state.round
 }
 
-// depose leaves the zone without a leader and has it elect another one. z.mu is held.
+// depose leaves the zone without a leader and starts an election. z.mu is held.
 func (z *zone) depose(first raftPhase) {
 	z.db.update(func(t *tx) {
 		round := z.raft.enter(first)
@@ -89,8 +90,8 @@ func (z *zone) depose(first raftPhase) {
 	z.attachLeader()
 }
 
-// after has an election go on from a phase: the others notice after half of its time that the
-// leader is gone, ask for votes for a quarter, and are followers of nobody for the last one.
+// after continues an election from a phase: the others notice after half of its time that the leader is gone, ask for votes
+// for a quarter, and follow nobody for the last quarter.
 func (z *zone) after(round uint64, phase raftPhase) {
 	wait, next := z.config.ElectionTime/4, phaseUndecided
 	if phase == phaseUnnoticed {
@@ -102,14 +103,14 @@ func (z *zone) after(round uint64, phase raftPhase) {
 		switch {
 		case !z.running || z.raft.now().round != round:
 		case phase == phaseUndecided:
-			_ = z.moveLeadership() // without a server that runs the next one to start leads
+			_ = z.moveLeadership() // without a running server the next one to start leads
 		default:
 			z.after(z.raft.enter(next), next)
 		}
 	})
 }
 
-// lead makes a server the leader: pending VMs go on. z.mu is held.
+// lead makes a server the leader: pending VMs continue. z.mu is held.
 func (z *zone) lead(n int) {
 	z.db.locked(func() {
 		z.raft.elected(n, z.config.ElectionTime/10)
@@ -119,8 +120,8 @@ func (z *zone) lead(n int) {
 	z.attachLeader()
 }
 
-// watchConnections has the zone elect whenever a follower has had no connection free for as long as
-// it waits for its leader: the leader's messages do not get through to it.
+// watchConnections starts an election when a follower has had no free connection for as long as it waits for its leader:
+// the leader's messages do not reach it.
 func (z *zone) watchConnections() {
 	if len(z.servers) == 1 || z.config.MaxConnections < 0 {
 		return
@@ -171,7 +172,7 @@ func systemConfig(r *request) any {
 	})
 }
 
-// zoneRaftStatus is one.zone.raftstatus, which each server answers for itself.
+// zoneRaftStatus is one.zone.raftstatus; each server answers for itself.
 func zoneRaftStatus(r *request) any {
 	raft, applied := r.server.zone.raft.now(), r.server.zone.db.replication.applied(r.server.index)
 	state, id, vote := opennebula.RaftFollower, r.server.index, -1
@@ -189,10 +190,10 @@ func zoneRaftStatus(r *request) any {
 	})
 }
 
-// catchUpTime is how long a server was behind that had been started again.
+// catchUpTime is how long a server was behind after a restart.
 const catchUpTime = 10 * time.Second
 
-// replication brings what the leader has committed into the databases of the zone's servers. The leader itself has the cloud; the
+// replication copies the leader's commits into the databases of the zone's servers. The leader itself has the cloud; the
 // others have a replica each, which is behind by up to the lag, and by more after a restart.
 type replication struct {
 	lag, catchUp time.Duration
@@ -202,7 +203,8 @@ type replication struct {
 	replicas []*replica
 }
 
-// replica is a server's database: copies of objects as they were at a commit. All replicas share the copies, which nobody changes.
+// replica is a server's database: copies of objects as they were at a commit. All replicas share the copies, which never
+// change.
 type replica struct {
 	cloud   *cloud
 	pending []replicated // commits that are in the log and not yet in the database
@@ -217,13 +219,13 @@ type replicated struct {
 	objects []copied
 }
 
-// copied is an object at a commit; nil where it is gone.
+// copied is an object at a commit; nil if it is removed.
 type copied struct {
 	key  statefile.Key
 	item any
 }
 
-// reset gives every replica all that the cloud has. The cloud's lock is held.
+// reset copies the whole cloud to every replica. The cloud's lock is held.
 func (r *replication) reset(c *cloud) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -242,7 +244,8 @@ func (r *replication) reset(c *cloud) {
 	}
 }
 
-// commit queues what a change of the cloud has touched for every replica; the leader's has it at once. The cloud's lock is held.
+// commit queues the records of a change of the cloud for every replica; the leader's has it at once. The cloud's lock is
+// held.
 func (r *replication) commit(t *tx, leader int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -259,7 +262,7 @@ func (r *replication) commit(t *tx, leader int) {
 	at := time.Now()
 	for i, one := range r.replicas {
 		due := at
-		// Nothing for one half of them, as measured, and for the other up to the lag, a quarter of it in the median.
+		// Half of them have no delay, as measured, and the others one of up to the lag, a quarter of it in the median.
 		if i != leader && rand.IntN(2) == 0 { //nolint:gosec // no secret depends on it
 			share := rand.Float64() //nolint:gosec // no secret depends on it
 			due = at.Add(time.Duration(share * share * float64(r.lag)))
@@ -269,7 +272,7 @@ func (r *replication) commit(t *tx, leader int) {
 	}
 }
 
-// read hands a follower's database to the function.
+// read calls the function with a follower's database.
 func (r *replication) read(server int, what func(c *cloud)) {
 	r.on(server, (*replica).advance)
 	r.mu.RLock()
@@ -277,7 +280,7 @@ func (r *replication) read(server int, what func(c *cloud)) {
 	what(r.replicas[server].cloud)
 }
 
-// applied is the index of the last commit in a server's database.
+// applied returns the index of the last commit in a server's database.
 func (r *replication) applied(server int) int {
 	if len(r.replicas) == 0 {
 		return int(r.index.Load())
@@ -294,7 +297,7 @@ func (r *replication) on(server int, change func(one *replica, at time.Time)) {
 	}
 }
 
-// stop is for a server that is killed: its database stays as it is.
+// stop is for a server that is killed: its database stops changing.
 func (r *replication) stop(server int) {
 	r.on(server, func(one *replica, at time.Time) {
 		one.advance(at)
@@ -302,7 +305,7 @@ func (r *replication) stop(server int) {
 	})
 }
 
-// start has a killed server catch up: after half of its time little by little.
+// start lets a killed server catch up: after half of its time little by little.
 func (r *replication) start(server int) {
 	r.on(server, func(one *replica, at time.Time) {
 		one.stopped = false
@@ -312,7 +315,7 @@ func (r *replication) start(server int) {
 	})
 }
 
-// lead gives a server that leads from now on all that has been committed.
+// lead applies all commits to the database of a server that becomes the leader.
 func (r *replication) lead(server int) {
 	r.on(server, func(one *replica, at time.Time) {
 		for i := range one.pending {
@@ -323,7 +326,7 @@ func (r *replication) lead(server int) {
 	})
 }
 
-// advance applies what is due, in order.
+// advance applies due commits, in order.
 func (r *replica) advance(at time.Time) {
 	done := 0
 	for !r.stopped && done < len(r.pending) && !r.pending[done].due.After(at) {

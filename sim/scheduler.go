@@ -32,7 +32,7 @@ func (h *host) take(v *vm) {
 // hostCPUs are the cores of a host.
 const hostCPUs = 10_000
 
-// hosts are all hosts, and which one is to be asked first for the next VM.
+// hosts are all hosts, and the host to try first for the next VM.
 type hosts struct {
 	all  []*host
 	next int
@@ -48,7 +48,7 @@ func newHosts(config Config) *hosts {
 	return h
 }
 
-// pick finds room for a VM, host after host; nil when the cloud is full.
+// pick returns a host with room for a VM, trying one after the other; nil when the cloud is full.
 func (h *hosts) pick(v *vm) *host {
 	for i := range h.all {
 		one := h.all[(h.next+i)%len(h.all)]
@@ -73,31 +73,30 @@ func (h *hosts) free(v *vm) {
 }
 
 const (
-	// windowTime is for how long oned's scheduler collects VMs before it places them
-	// (SCHED_MAX_WND_TIME as shipped), and windowLength how many it collects at most.
+	// windowTime is how long oned's scheduler collects VMs before it places them (SCHED_MAX_WND_TIME as shipped), and
+	// windowLength how many it collects at most.
 	windowTime   = 10 * time.Second
 	windowLength = 7
 )
 
-// window is the scheduler's: pending VMs wait until it closes. The database's lock guards it.
+// window is the scheduler's window: pending VMs wait until it closes. The database's lock guards it.
 type window struct {
 	length time.Duration
 	ids    []int
-	round  int // tells a window from the ones before, whose alarms are void
+	round  int // identifies the window: alarms of earlier ones are void
 	plan   plan
 }
 
-// plan is what the scheduler has decided and is being carried out: as long as it is, oned
-// refuses the next one, whose VMs stay pending.
+// plan is a plan of the scheduler's that is being carried out: meanwhile oned refuses the next one, whose VMs stay pending.
 type plan struct {
-	// timeout is after how long a deployment is not waited for any more (ACTION_TIMEOUT); 0 for plans that are in nobody's way.
+	// timeout is how long a deployment is waited for (ACTION_TIMEOUT); 0 for plans that delay no other.
 	timeout   time.Duration
-	deploying map[int]bool // the VMs whose deployments are not finished, refused those that a plan was refused for
+	deploying map[int]bool // the VMs whose deployments are not finished; refused are those of refused plans
 	refused   []int
-	number    int // tells a plan from the ones before, whose timeouts are void
+	number    int // identifies the plan: timeouts of earlier ones are void
 }
 
-// collect has a pending VM wait for the scheduler; the first one opens the window. The caller holds the lock.
+// collect makes a pending VM wait for the scheduler; the first one opens the window. The caller holds the lock.
 func (d *database) collect(v *vm) {
 	w := &d.window
 	if slices.Contains(w.ids, v.ID) {
@@ -128,7 +127,7 @@ func (d *database) emptyWindow() []int {
 	return ids
 }
 
-// carryOut has VMs deployed, unless the plan before is still being carried out.
+// carryOut deploys VMs, unless the previous plan is still being carried out.
 func (p *plan) carryOut(t *tx, ids []int) {
 	if len(p.deploying) > 0 {
 		p.refused = append(p.refused, ids...)
@@ -162,7 +161,7 @@ func (p *plan) finish(t *tx, v *vm) {
 	}
 }
 
-// end ends the plan of that number, and places what was refused. While VMs are collected their window does it.
+// end ends the plan with that number, and places the refused VMs. While VMs are collected their window does that.
 func (p *plan) end(t *tx, number int) {
 	if p.number != number {
 		return

@@ -24,19 +24,19 @@ import (
 	"github.com/flowjet/flowjet/sim/internal/gate"
 )
 
-// server is one oned of the zone: it takes calls (calls.go), lets clients in and passes writes on to the leader.
+// server is one oned of the zone: it answers calls (calls.go), authenticates clients and forwards writes to the leader.
 type server struct {
 	zone  *zone
 	index int
-	// The addresses are those asked for until the first start, and ever after
-	// those that it has: they are not written again, and read without a lock.
+	// The addresses are the configured ones until the first start, and then the real ones: they do not change again, and
+	// are read without a lock.
 	rpcAddress, hooksAddress string
 	gate                     *gate.Gate
 	sessions                 sessions
 	sockets                  *serverSockets // nil while it does not run; the zone's lock guards them
 }
 
-// serverSockets are what a oned listens on.
+// serverSockets are the sockets on which a oned listens.
 type serverSockets struct {
 	rpc    *endpointServer
 	events *zmqpub.Publisher
@@ -64,7 +64,7 @@ func (s *server) open(ctx context.Context) error {
 		rpc: serve(s.gate.Before(rpc), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Date", time.Now().UTC().Format(onedDate))
 			w.Header().Set("Server", "Xmlrpc-c_Abyss/1.33.14")
-			w.Header().Set("Connection", "close") // oned's library keeps none, whatever KEEPALIVE_MAX_CONN says
+			w.Header().Set("Connection", "close") // oned's library keeps no connection, whatever KEEPALIVE_MAX_CONN is
 			mux.ServeHTTP(w, r)
 		}), s.zone.config.Logger),
 		events: zmqpub.New(events, zmqpub.Config{HighWater: s.zone.config.HooksHighWater, Logger: s.zone.config.Logger}),
@@ -72,7 +72,7 @@ func (s *server) open(ctx context.Context) error {
 	return nil
 }
 
-// onedDate is the Date of oned's answers: UTC, where HTTP wants GMT.
+// onedDate is the format of the Date in oned's answers: UTC, where HTTP wants GMT.
 const onedDate = "Mon, 02 Jan 2006 15:04:05 UTC"
 
 func closeSockets(ctx context.Context, all ...*serverSockets) {
@@ -82,7 +82,7 @@ func closeSockets(ctx context.Context, all ...*serverSockets) {
 	}
 }
 
-// atOnce has sockets cut every connection, as a kill does.
+// atOnce returns a context that makes sockets cut every connection, as a kill does.
 func atOnce() context.Context {
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -100,7 +100,7 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	answer := s.answer(r.Context(), body)
 	if answer == nil {
-		// The one way of net/http to close a connection without an answer.
+		// net/http has no other way to close a connection without an answer.
 		panic(http.ErrAbortHandler)
 	}
 	defer answer.Release()
@@ -115,7 +115,7 @@ type endpointServer struct {
 	ended  chan struct{}
 }
 
-// requestTimeout is oned's TIMEOUT for a call to come.
+// requestTimeout is oned's TIMEOUT for receiving a call.
 const requestTimeout = 15 * time.Second
 
 func serve(listener net.Listener, handler http.Handler, logger *slog.Logger) *endpointServer {
@@ -143,7 +143,7 @@ func (e *endpointServer) stop(ctx context.Context) {
 	<-e.ended
 }
 
-// listen opens a TCP port; the error names what for, where, and the mend.
+// listen opens a TCP port; the error names its purpose, the address, and the mend.
 func listen(ctx context.Context, what, address string) (net.Listener, error) {
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", address)
@@ -157,11 +157,11 @@ func listen(ctx context.Context, what, address string) (net.Listener, error) {
 	return listener, nil
 }
 
-// claim is what a session string says, and whether that is true.
+// claim is the content of a session string, and whether it is true.
 type claim struct {
 	who      identity
 	valid    bool
-	proof    string // what oned remembers of the session, "" for a login token
+	proof    string // the part of the session that oned remembers, "" for a login token
 	byDriver bool   // the authentication driver has to be asked
 }
 
@@ -200,9 +200,9 @@ func (c *cloud) claim(session string) claim {
 	return claim{who: who, valid: matches && u.Driver == driverCore, proof: secret}
 }
 
-// serverClaim reads "<target>:<token>" or "<target>:<group>:<token>"; the token's plain text is
-// "<server user>:<target>:<expiry>". As oned does, it takes the session's word for the target and the group:
-// the driver compares the server user's name and the expiry, nothing else.
+// serverClaim reads "<target>:<token>" or "<target>:<group>:<token>"; the token's plain text is "<server
+// user>:<target>:<expiry>". As in oned, the session's target and group are not checked: the driver compares the server
+// user's name and the expiry, nothing else.
 func (c *cloud) serverClaim(server *user, rest string) claim {
 	target, token, found := strings.Cut(rest, ":")
 	if !found {
@@ -251,15 +251,14 @@ func decryptServerToken(passwordHash, token string) (string, bool) {
 
 const (
 	sessionLife = 15 * time.Minute // oned's SESSION_EXPIRATION_TIME
-	// authDriverTime is what a run of oned's authentication driver, a process of its own, costs of a processor.
+	// authDriverTime is the processor time of a run of oned's authentication driver, which is a process of its own.
 	authDriverTime = 300 * time.Millisecond
 )
 
-// sessions are what one oned remembers of whom it has let in.
+// sessions are the sessions that one oned remembers.
 type sessions struct {
-	cached sync.Map // for each user's id the cachedSession that was checked last
-	// runs counts those of the authentication driver. One of them holds the
-	// processor, of which the server has one, for as long as it costs.
+	cached sync.Map // the cachedSession that was checked last, by the user's id
+	// runs counts the authentication driver's runs. A run holds the server's only processor for as long as it costs.
 	runs      atomic.Int64
 	processor chan struct{}
 	cost      time.Duration
@@ -270,13 +269,13 @@ type cachedSession struct {
 	until time.Time
 }
 
-// has reports whether a user's proof is the one that is remembered.
+// has reports whether the remembered proof of a user is that of the claim.
 func (s *sessions) has(c claim) bool {
 	found, known := s.cached.Load(c.who.user.ID)
 	return known && found.(cachedSession).proof == c.proof && time.Now().Before(found.(cachedSession).until)
 }
 
-// runDriver takes the time of a run, behind those that began before it. It goes on when the client has left, as a process does.
+// runDriver waits for a run, after earlier runs. It continues when the client disconnects, as a process does.
 func (s *sessions) runDriver(quit <-chan struct{}) {
 	s.runs.Add(1)
 	select {
@@ -291,9 +290,9 @@ func (s *sessions) runDriver(quit <-chan struct{}) {
 	}
 }
 
-// admit is the time that it takes a server to find out whom a session string stands for. Login tokens and passwords are compared in
-// memory, a password in the place of what was remembered of the user; a server user's token takes a run of the driver unless it is
-// the one that is remembered.
+// admit waits as long as a server takes to authenticate a session string. Login tokens and passwords are compared in
+// memory, a password replaces the remembered session of the user; a server user's token costs a run of the driver unless it
+// is the remembered one.
 func (s *server) admit(session string) {
 	var c claim
 	s.view(func(cloud *cloud) { c = cloud.claim(session) })
@@ -308,7 +307,7 @@ func (s *server) admit(session string) {
 	}
 }
 
-// admitted is whom a server lets in for a session string, of those that admit has seen.
+// admitted returns the identity of a session string that admit has handled.
 func (s *server) admitted(cloud *cloud, session string) (identity, bool) {
 	c := cloud.claim(session)
 	return c.who, c.valid || c.byDriver && s.sessions.has(c)

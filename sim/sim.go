@@ -23,44 +23,44 @@ type Config struct {
 	Zone      int    // the zone's id in its federation
 	// XMLRPCListen, HooksListen and ControlListen are host:port; "" is a free port of 127.0.0.1.
 	XMLRPCListen, HooksListen, ControlListen string
-	// BootDelay is the time of each step of a VM or network; 0 is 2 ms and anything negative (NoDelay) is at once.
+	// BootDelay is the time of each step of a VM or network; 0 is 2 ms and a negative one (NoDelay) is none.
 	BootDelay  time.Duration
 	CallDelay  time.Duration // added to every call, CallDelays to those of a method instead
 	CallDelays map[string]time.Duration
-	// SerialisedWrites has writes wait for each other, delays included, as oned's have to for its database.
+	// SerialisedWrites makes writes wait for each other, delays included, as oned's database does.
 	SerialisedWrites bool
 	ServerPassword   string // the server user's, of a zone from a state file too; "" is a random one
-	HostMemory       int    // what each of the four hosts has, in MiB; 0 is 64 TiB
-	KeepDone         int    // how many ended VMs are remembered; 0 is 10,000
-	// HooksHighWater is how many messages may wait for one subscriber before it
-	// loses them; 0 is 100,000. oned's own default is 1000.
+	HostMemory       int    // the memory of each of the four hosts, in MiB; 0 is 64 TiB
+	KeepDone         int    // how many ended VMs are kept; 0 is 10,000
+	// HooksHighWater is how many messages may wait for one subscriber before it loses them; 0 is 100,000. oned's own
+	// default is 1000.
 	HooksHighWater int
-	// Others are the zone's further servers, beside the one of XMLRPCListen and
-	// HooksListen, which starts as their leader. Without any that one is alone.
+	// Others are the zone's further servers, beside the one at XMLRPCListen and HooksListen, which starts as their leader.
+	// Without any that one is alone.
 	Others []ServerAddress
 	// ElectionTime is how long the zone has no leader after the leader's end,
 	// through all of an election's phases; 0 is 5 s times TimeFactor.
 	ElectionTime time.Duration
-	// FollowerLag is how far a follower's reads are behind at most; 0 is 500 ms, as measured, and negative is nothing.
+	// FollowerLag is the maximum lag of a follower's reads; 0 is 500 ms, as measured, and negative is none.
 	FollowerLag time.Duration
-	// TimeFactor shortens what takes oned long: a run of the authentication driver (0.3 s), an election (5 s), what a server has to
-	// catch up with after a restart (10 s), and for how long the scheduler collects VMs before it places them (10 s, or seven VMs).
-	// 0 is a twentieth, and negative is no time.
+	// TimeFactor shortens oned's long delays: a run of the authentication driver (0.3 s), an election (5 s), catching up
+	// after a restart (10 s), and how long the scheduler collects VMs before it places them (10 s, or seven VMs). 0 is a
+	// twentieth, and negative is no time.
 	TimeFactor float64
-	// ActionTimeout is for how long a deployment that hangs keeps the scheduler from placing other VMs: oned takes no plan while
-	// another one is carried out (ACTION_TIMEOUT, 300 s as shipped). 0 is not at all.
+	// ActionTimeout is how long a deployment that hangs keeps the scheduler from placing other VMs: oned accepts no plan
+	// while another one is carried out (ACTION_TIMEOUT, 300 s as shipped). 0 is not at all.
 	ActionTimeout  time.Duration
-	MaxConnections int // how many connections a server has at a time; 0 is 15, as oned's, and negative any number
-	// Published is told of every hook event that has gone to a publisher, in order, whether or not anybody hears it: the
+	MaxConnections int // how many connections a server has at a time; 0 is 15, as in oned, and negative any number
+	// Published is called with every hook event that has gone to a publisher, in order, with or without subscribers: the
 	// publisher's address, one of the event's keys, and the second frame. It must not wait for the simulator.
 	Published func(endpoint, key string, body []byte)
-	Logger    *slog.Logger // takes what goes wrong; nil is silent
+	Logger    *slog.Logger // gets errors; nil is silent
 }
 
 // ServerAddress is where one server of the zone listens, host:port each; "" is a free port of 127.0.0.1.
 type ServerAddress struct{ XMLRPCListen, HooksListen string }
 
-// NoDelay is a BootDelay of nothing at all.
+// NoDelay is a BootDelay of zero.
 const NoDelay time.Duration = -1
 
 func (c Config) withDefaults() Config {
@@ -79,7 +79,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// scaled is the time that something takes here which takes oned so long.
+// scaled returns the simulator's time for a delay of oned's.
 func (c Config) scaled(oned time.Duration) time.Duration {
 	return time.Duration(c.TimeFactor * float64(oned))
 }
@@ -114,7 +114,7 @@ func New(config Config) (*Sim, error) {
 	}
 	config = config.withDefaults()
 	s := &Sim{
-		config: config, hooks: &hooks{clock: clock.New(), told: config.Published},
+		config: config, hooks: &hooks{clock: clock.New(), published: config.Published},
 		delays: &delays{
 			bootStep: max(config.BootDelay, 0), calls: map[string]time.Duration{"": config.CallDelay},
 			serialised: config.SerialisedWrites, writing: make(chan struct{}, 1),
@@ -185,14 +185,14 @@ func (s *Sim) Stop(ctx context.Context) error {
 	return nil
 }
 
-// ControlURL is the root of the control API.
+// ControlURL returns the root of the control API.
 func (s *Sim) ControlURL() string { return "http://" + s.controlAddress }
 
-// ServerCredentials are "serveradmin:password", as they stand in a real front-end's oneflow_auth. A configured password replaces
-// the state file's; without one there is a new random one after every New.
+// ServerCredentials returns "serveradmin:password", as in a real front-end's oneflow_auth. A configured password replaces
+// the state file's; without one every New makes a random one.
 func (s *Sim) ServerCredentials() string { return "serveradmin:" + s.config.ServerPassword }
 
-// Summary is what there is in the simulator.
+// Summary counts the objects in the simulator.
 type Summary struct {
 	Version        string         `json:"version"`
 	Endpoint       string         `json:"endpoint"`
@@ -204,7 +204,7 @@ type Summary struct {
 	Networks       int            `json:"networks"`
 	VRouters       int            `json:"vrouters"`
 	Users          []string       `json:"users"`
-	Waiting        int            `json:"waiting"` // pending VMs that no host has room for
+	Waiting        int            `json:"waiting"` // pending VMs for which no host has room
 	BootsPaused    bool           `json:"boots_paused"`
 	BootDelay      string         `json:"boot_delay"`
 	CallDelay      string         `json:"call_delay"`
@@ -213,7 +213,7 @@ type Summary struct {
 	Events         EventCounts    `json:"events"`
 }
 
-// State says what there is: VMs by state, documents by type, and so on.
+// State returns the counts: VMs by state, documents by type, and so on.
 func (s *Sim) State() Summary {
 	boot := s.boot()
 	call, _ := s.of("")
@@ -256,7 +256,7 @@ type VM struct {
 	Ready   string `json:"ready,omitempty"`
 }
 
-// VMs are all VMs that are remembered, ended ones included, oldest first.
+// VMs returns all VMs that are kept, ended ones included, oldest first.
 func (s *Sim) VMs() []VM {
 	s.db.mu.RLock()
 	defer s.db.mu.RUnlock()

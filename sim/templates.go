@@ -82,14 +82,14 @@ func vnTemplateInstantiate(r *request, from *storedTemplate) any {
 	for i, ar := range merged.Vectors("AR") {
 		ip, ok := parseIP(ar.Vector.Text("IP"))
 		size := ar.Vector.Number("SIZE", 0)
-		if ok && size > 0 && size <= 1<<24 { // oned makes the network without what is no range
+		if ok && size > 0 && size <= 1<<24 { // oned makes the network without invalid ranges
 			made.Ranges = append(made.Ranges, addressRange{ID: i, IP: ip, MAC: macPrefix | uint64(ip), Size: size, Parent: -1})
 		}
 	}
 	return addNetwork(r.tx, made)
 }
 
-// order is what a new VM is made from.
+// order has the inputs of a new VM.
 type order struct {
 	from   *storedTemplate
 	name   string
@@ -106,7 +106,7 @@ func templateInstantiate(r *request, from *storedTemplate) any {
 	return made.ID
 }
 
-// makeVM makes a VM with its addresses, which nobody has heard of yet: its first event is that of entering its state.
+// makeVM makes a VM with its addresses and without an event: the first one is that of entering its state.
 func (t *tx) makeVM(who identity, o order) *vm {
 	id := t.cloud.next[kindVM]
 	name := strings.ReplaceAll(o.name, "%i", itoa(id))
@@ -135,7 +135,7 @@ func (t *tx) makeVM(who identity, o order) *vm {
 		own = own.Set("SUBMIT_ON_HOLD", "YES")
 		v.State = one.VMHold
 	}
-	// What $NAME in a context may stand for: the VM's head and its own and the user's single attributes.
+	// The variables $NAME of a context: the VM's head and its own and the user's single attributes.
 	variables := template.Of(
 		"NAME", v.Name, "VMID", itoa(id), "UID", itoa(v.UID), "UNAME", v.UName, "GID", itoa(v.GID), "GNAME", v.GName,
 	).With(own...).With(forUser...)
@@ -144,7 +144,7 @@ func (t *tx) makeVM(who identity, o order) *vm {
 	return v
 }
 
-// eachNIC returns what fill makes of each NIC of a template. Where one is refused, those before it give their addresses back.
+// eachNIC returns fill's result for each NIC of a template. If one is refused, those before it release their addresses.
 func (c *cloud) eachNIC(of template.Template, h holder, fill func(index int, nic template.Template) template.Attribute) (filled []template.Attribute) {
 	refused := attempt(func() {
 		for i, nic := range of.Vectors("NIC") {
@@ -169,7 +169,7 @@ func (o order) notAllocated(reason string) {
 	refuse(opennebula.CodeAllocate, "Error allocating a new "+what+". "+reason)
 }
 
-// unfit is oned's reason against a new VM, "" where there is none.
+// unfit returns oned's reason for refusing a new VM, "" if there is none.
 func unfit(name string, merged template.Template) string {
 	if reason := badName(name); reason != "" {
 		return reason
@@ -189,7 +189,8 @@ func unfit(name string, merged template.Template) string {
 	return merged.Unreadable()
 }
 
-// ownAttributes are what oned itself reads in a VM's template. Everything else is the user's and goes to USER_TEMPLATE.
+// ownAttributes are the attributes of a VM's template that oned itself reads. All others are the user's and go to
+// USER_TEMPLATE.
 var ownAttributes = []string{
 	"CPU", "VCPU", "MEMORY", "MEMORY_MAX", "MEMORY_SLOTS", "VCPU_MAX", "OS", "DISK", "NIC", "NIC_ALIAS",
 	"NIC_DEFAULT", "PCI", "GRAPHICS", "VIDEO", "CONTEXT", "FEATURES", "RAW", "INPUT", "CPU_MODEL", "TOPOLOGY",
@@ -209,7 +210,7 @@ func (t *tx) leaseNIC(who identity, vmID, index int, nic template.Template, o or
 	if o.router == nil {
 		who.authorize(use, networks.label, &n.object)
 	}
-	given, reason := n.take(holder{holderVM, vmID}, nic.Text("IP"), "")
+	given, reason := n.allocate(holder{holderVM, vmID}, nic.Text("IP"), "")
 	if reason != "" {
 		o.notAllocated(reason)
 	}
@@ -220,7 +221,7 @@ func (t *tx) leaseNIC(who identity, vmID, index int, nic template.Template, o or
 	))...)
 }
 
-// completedTemplate adds what oned adds to a VM's template.
+// completedTemplate adds oned's own attributes to a VM's template.
 func completedTemplate(own template.Template, nics []template.Attribute, id, from int, variables template.Template) template.Template {
 	var osAttribute template.Template
 	if given := own.Vectors("OS"); len(given) > 0 {
@@ -266,8 +267,8 @@ func completedTemplate(own template.Template, nics []template.Attribute, id, fro
 	return full.With(append(added, template.Vector("CONTEXT", context...))...)
 }
 
-// contextVariables are the ETHn_ variables of each NIC in the CONTEXT of a VM with NETWORK=YES; IP
-// and MAC have values here and the rest stay empty.
+// contextVariables are the ETHn_ variables of each NIC in the CONTEXT of a VM with NETWORK=YES; IP and MAC have values here
+// and the others stay empty.
 var contextVariables = []string{
 	"DNS", "EXTERNAL", "GATEWAY", "IP", "IP6", "IP6_GATEWAY", "IP6_METHOD", "IP6_METRIC", "IP6_PREFIX_LENGTH",
 	"IP6_ULA", "MAC", "MASK", "METHOD", "METRIC", "MTU", "NETWORK", "ROUTES", "SEARCH_DOMAIN", "VLAN_ID",

@@ -15,13 +15,13 @@ import (
 	"github.com/flowjet/flowjet/sim/internal/xmlrpc"
 )
 
-// The authentication drivers that are simulated.
+// The simulated authentication drivers.
 const (
 	driverCore   = "core"
 	driverServer = "server_cipher"
 )
 
-// user is a user of the zone. Passwords are kept as oned does, hashed.
+// user is a user of the zone. Passwords are hashed, as in oned.
 type user struct {
 	ID           int               `json:"id"`
 	GID          int               `json:"gid"`
@@ -45,7 +45,7 @@ type group struct {
 	Name string `json:"name"`
 }
 
-// hashPassword is oned's hash of a password, hex of its SHA-256.
+// hashPassword returns oned's hash of a password, hex of its SHA-256.
 func hashPassword(password string) string {
 	sum := sha256.Sum256([]byte(password))
 	return hex.EncodeToString(sum[:])
@@ -69,7 +69,7 @@ func randomHex(n int) string {
 // alive reports whether a token has not expired.
 func (t loginToken) alive() bool { return t.Expires == -1 || t.Expires > time.Now().Unix() }
 
-// unshare gives a copy groups and tokens of its own.
+// unshare gives a copy its own groups and tokens.
 func (u *user) unshare() { u.Groups, u.Tokens = slices.Clone(u.Groups), slices.Clone(u.Tokens) }
 
 func (u *user) write(w *xmlrpc.Writer, c *cloud) {
@@ -81,13 +81,13 @@ func (u *user) write(w *xmlrpc.Writer, c *cloud) {
 	u.Template.Write(w, "TEMPLATE")
 }
 
-// quotaElements are the empty quota elements behind a user.
+// quotaElements are the empty quota elements after a user.
 const quotaElements = "<DATASTORE_QUOTA></DATASTORE_QUOTA><NETWORK_QUOTA></NETWORK_QUOTA>" +
 	"<VM_QUOTA></VM_QUOTA><IMAGE_QUOTA></IMAGE_QUOTA>"
 
 const defaultQuotas = "<DEFAULT_USER_QUOTAS>" + quotaElements + "</DEFAULT_USER_QUOTAS>"
 
-// userFor finds the user of parameter 1; -1 is the caller. Others are for oneadmin only.
+// userFor returns the user of parameter 1; -1 is the caller. Other users are for oneadmin only.
 func userFor(r *request) *user {
 	id := r.int(1)
 	if id == -1 || id == r.who.user.ID {
@@ -123,7 +123,7 @@ func userPoolInfo(r *request) any {
 	})
 }
 
-// groupPoolInfo lists the groups that the user is in, all of them for administrators.
+// groupPoolInfo lists the user's groups, and all of them for administrators.
 func groupPoolInfo(r *request) any {
 	return xmlrpc.Text("GROUP_POOL", func(w *xmlrpc.Writer) {
 		for _, id := range r.cloud.groups.ids() {
@@ -171,7 +171,7 @@ func userPassword(r *request) any {
 	return r.keepUser(found)
 }
 
-// groupChange is chgrp and addgroup: oneadmin's.
+// groupChange returns chgrp and addgroup, for oneadmin only.
 func groupChange(change func(u *user, gid int)) func(r *request) any {
 	return func(r *request) any {
 		r.who.adminOnly(fmt.Sprintf("MANAGE USER [%d]", r.int(1)))
@@ -202,8 +202,8 @@ func addGroup(u *user, gid int) {
 // maxTokens bounds the login tokens of a user.
 const maxTokens = 10
 
-// userLogin is one.user.login(name, token, seconds, gid): a new token, or the
-// end of one where seconds is 0; -1 seconds is for ever, gid -1 unscoped.
+// userLogin is one.user.login(name, token, seconds, gid): a new token, or the end of a token if seconds is 0; -1 seconds is
+// for ever, gid -1 unscoped.
 func userLogin(r *request) any {
 	found := r.cloud.userNamed(r.text(1))
 	refuseIf(found == nil, opennebula.CodeNoExists, "Error getting user "+r.text(1)+".")

@@ -29,21 +29,21 @@ type vm struct {
 	DeployID    string            `json:"deploy_id"`
 	History     []history         `json:"history,omitempty"`
 	Scheduled   []scheduledAction `json:"scheduled,omitempty"`
-	Monitoring  map[string]string `json:"monitoring,omitempty"` // figures that were set by hand; they take the place of made-up ones
-	Origin      one.VMState       `json:"origin,omitempty"`     // STOPPED or UNDEPLOYED while a VM comes back from there
+	Monitoring  map[string]string `json:"monitoring,omitempty"` // figures that were set by hand; they replace made-up ones
+	Origin      one.VMState       `json:"origin,omitempty"`     // STOPPED or UNDEPLOYED while a VM comes back from that state
 	Host        int               `json:"host"`                 // the host whose capacity the VM holds, -1 without one
-	// HalfWritten: the leader ended while it gave the VM a host, which no server can do since then.
+	// HalfWritten: the leader ended while it gave the VM a host; no server can do that since.
 	HalfWritten bool `json:"half_written,omitempty"`
 
 	placing    bool   // it is pending, and the scheduler has chosen it
 	paused     bool   // its boot waits for the end of a pause
 	generation uint64 // makes timers of an earlier state void
-	// unwritten is until when reads show the state of before: oned sends the event of a change, and writes the change then.
+	// unwritten is until when reads show the previous state: oned sends the event of a change, and then writes the change.
 	unwritten          time.Time
 	former, formerPrev status
 }
 
-// stored is the VM as oned reads it from its database.
+// stored returns the VM as oned reads it from its database.
 func (v *vm) stored(at time.Time) *vm {
 	if !at.Before(v.unwritten) {
 		return v
@@ -54,13 +54,13 @@ func (v *vm) stored(at time.Time) *vm {
 	return &earlier
 }
 
-// vmTexts are what seldom changes of a VM and is most of it. They are a record
-// of their own: a change of state does not write them again.
+// vmTexts are the large texts of a VM, which seldom change. They are a record of their own: a change of state does not
+// write them again.
 type vmTexts struct {
 	Template     template.Template `json:"template"`
 	UserTemplate template.Template `json:"user_template"`
 
-	unsaved bool // they are not in the state file as they are here
+	unsaved bool // they differ from the state file
 }
 
 func (v *vmTexts) setTemplate(t template.Template) { v.Template, v.unsaved = t, true }
@@ -85,7 +85,7 @@ func newHistory(sequence int, h *host) history {
 	}
 }
 
-// last is the current stay, nil before the first.
+// last returns the current stay, nil before the first.
 func (v *vm) last() *history {
 	if len(v.History) == 0 {
 		return nil
@@ -95,7 +95,7 @@ func (v *vm) last() *history {
 
 func (v *vm) status() status { return status{v.State, v.LCM} }
 
-// stateName is the name that oned's refusals give: the life-cycle state of an active VM, else the state.
+// stateName returns the name in oned's refusals: the life-cycle state of an active VM, else the state.
 func (v *vm) stateName() string {
 	if v.State == one.VMActive {
 		return v.LCM.String()
@@ -110,12 +110,12 @@ func (v *vm) hostName() string {
 	return ""
 }
 
-// unshare gives a copy a history, scheduled actions and figures of its own.
+// unshare gives a copy its own history, scheduled actions and figures.
 func (v *vm) unshare() {
 	v.History, v.Scheduled, v.Monitoring = slices.Clone(v.History), slices.Clone(v.Scheduled), maps.Clone(v.Monitoring)
 }
 
-// size is what a VM takes of a host: hundredths of a CPU and MiB.
+// size returns the VM's use of a host: hundredths of a CPU and MiB.
 func (v *vm) size() (cpu, memory int) {
 	cores, err := strconv.ParseFloat(strings.TrimSpace(v.Template.Text("CPU")), 64)
 	if err != nil {
@@ -166,7 +166,7 @@ func (v *vm) write(w *xmlrpc.Writer, monitored bool) {
 	w.WriteString("<BACKUPS><BACKUP_CONFIG/><BACKUP_IDS></BACKUP_IDS></BACKUPS>")
 }
 
-// writeMonitoring makes figures up that depend on nothing but the VM's id, where none were set by hand.
+// writeMonitoring makes up figures that depend only on the VM's id, unless some were set by hand.
 func (v *vm) writeMonitoring(w *xmlrpc.Writer, at int64) {
 	for _, figure := range template.Of(
 		"CPU", "0", "DISKRDBYTES", itoa(v.ID*7%1000+1), "DISKRDIOPS", itoa(v.ID*3%1000+1),
@@ -199,7 +199,7 @@ func (v *vm) writeHistory(w *xmlrpc.Writer, stays []history) {
 	w.Shut("HISTORY_RECORDS")
 }
 
-// writeShort writes the VM as one.vmpool.info shows it: without the user template, so without the service it belongs to.
+// writeShort writes the VM as one.vmpool.info shows it: without the user template, so without its service.
 func (v *vm) writeShort(w *xmlrpc.Writer) {
 	v.head(w)
 	w.Fields("LAST_POLL", 0, "STATE", int(v.State), "LCM_STATE", int(v.LCM), "RESCHED", v.Rescheduled,
@@ -232,7 +232,7 @@ func vmUpdate(r *request, v *vm) {
 	}
 	updated := v.UserTemplate
 	r.update(&updated)
-	if !updated.BreaksXML() { // else oned reports success, and keeps the old one
+	if !updated.BreaksXML() { // else oned reports success, and keeps the old template
 		v.setUserTemplate(updated)
 	}
 }
@@ -262,14 +262,14 @@ type scheduledAction struct {
 	Message string `json:"message,omitempty"`
 }
 
-// schedulable are actions that oned can schedule beyond one.vm.action's.
+// schedulable are the actions beyond one.vm.action's that oned can schedule.
 var schedulable = []string{
 	"snapshot-create", "snapshot-delete", "snapshot-revert", "disk-snapshot-create",
 	"disk-snapshot-delete", "disk-snapshot-revert", "backup",
 }
 
-// vmScheduleAdd is one.vm.schedadd with SCHED_ACTION = [ ACTION = ..., TIME = ... ]; a TIME with
-// a + counts from the VM's start. Its answer is the action's id.
+// vmScheduleAdd is one.vm.schedadd with SCHED_ACTION = [ ACTION = ..., TIME = ... ]; a TIME with a + counts from the VM's
+// start. It returns the action's id.
 func vmScheduleAdd(r *request, v *vm) any {
 	refuseIf(v.State == one.VMDone,
 		opennebula.CodeInternal, fmt.Sprintf("Unable to create Scheduled Action for Virtual Machine %d, it's in DONE state", v.ID))
@@ -300,8 +300,8 @@ func vmScheduleDelete(r *request, v *vm) {
 	v.Scheduled = slices.Concat(v.Scheduled[:i], v.Scheduled[i+1:])
 }
 
-// poolVMs are the VMs of a pool call (filter, start, end, state), newest first.
-// Ids are dense, so counting down is cheaper than sorting thousands of them.
+// poolVMs returns the VMs of a pool call (filter, start, end, state), newest first. Ids are dense, so counting down is
+// cheaper than sorting thousands of them.
 func poolVMs(r *request) []*vm {
 	state, wanted := r.intOr(4, opennebula.StateNotDone), r.page(2)
 	first, last := wanted.start, r.cloud.next[kindVM]-1
@@ -331,7 +331,7 @@ func poolVMs(r *request) []*vm {
 	return found
 }
 
-// vmPool returns a pool call that writes each VM so.
+// vmPool returns a pool call that writes each VM with write.
 func vmPool(write func(v *vm, w *xmlrpc.Writer)) func(r *request) any {
 	return func(r *request) any {
 		return xmlrpc.Text("VM_POOL", func(w *xmlrpc.Writer) {
@@ -344,8 +344,8 @@ func vmPool(write func(v *vm, w *xmlrpc.Writer)) func(r *request) any {
 	}
 }
 
-// vmPoolMonitoring is one.vmpool.monitoring(filter, seconds): the last figures
-// of every running VM, whatever the seconds. The call is published with its answer.
+// vmPoolMonitoring is one.vmpool.monitoring(filter, seconds): the last figures of every running VM, for any number of
+// seconds. The call is published with its answer.
 func vmPoolMonitoring(r *request) any {
 	return xmlrpc.Text("MONITORING_DATA", func(w *xmlrpc.Writer) {
 		for _, id := range r.cloud.vms.ids() {

@@ -11,7 +11,7 @@ import (
 	"github.com/flowjet/flowjet/sim/internal/xmlrpc"
 )
 
-// vrouter is a virtual router: addresses that float over its VMs.
+// vrouter is a virtual router, whose addresses float over its VMs.
 type vrouter struct {
 	object
 	VMs      []int             `json:"vms"`
@@ -24,7 +24,7 @@ func (v *vrouter) show(w *xmlrpc.Writer) {
 	v.Template.Write(w, "TEMPLATE")
 }
 
-// unshare gives a copy VMs of its own.
+// unshare gives a copy its own VMs.
 func (v *vrouter) unshare() { v.VMs = slices.Clone(v.VMs) }
 
 var vrouters = class[vrouter, *vrouter]{kind: kindVRouter, words: "virtual router", label: "VROUTER", element: "VROUTER"}
@@ -41,7 +41,7 @@ func vrouterAllocate(r *request) any {
 	return vrouters.made(r, &vrouter{object: r.cloud.owned(id, name, r.who), Template: parsed.Without("NAME", "NIC").With(nics...)})
 }
 
-// floatingNIC is a router's NIC with its network and its floating address.
+// floatingNIC returns a router's NIC with its network and its floating address.
 func (r *request) floatingNIC(id, index int, nic template.Template) template.Attribute {
 	n, reason := r.cloud.networkOf(r.who, nic)
 	if reason != "" {
@@ -50,7 +50,7 @@ func (r *request) floatingNIC(id, index int, nic template.Template) template.Att
 	r.who.authorize(use, networks.label, &n.object)
 	full := nic.Merged(template.Of("NETWORK", n.Name, "NETWORK_ID", itoa(n.ID), "NIC_ID", itoa(index)))
 	if nic.Is("FLOATING_IP") {
-		given, reason := n.take(holder{holderVRouter, id}, nic.Text("IP"), "VROUTER_")
+		given, reason := n.allocate(holder{holderVRouter, id}, nic.Text("IP"), "VROUTER_")
 		if reason != "" {
 			refuse(opennebula.CodeInternal, reason)
 		}
@@ -91,7 +91,7 @@ func vrouterChown(r *request, router *vrouter) {
 	}
 }
 
-// vrouterDelete removes a router and terminates its VMs, in whatever state.
+// vrouterDelete removes a router and terminates its VMs, in any state.
 func vrouterDelete(r *request, router *vrouter) any {
 	vrouters.remove(r, router)
 	for _, id := range router.VMs {

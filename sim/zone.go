@@ -12,25 +12,25 @@ import (
 	"github.com/flowjet/flowjet/sim/internal/gate"
 )
 
-// zone is the servers of one zone, and which of them runs and leads. Its exported methods are the Sim's.
+// zone has the servers of one zone, and knows which of them run and lead. Its exported methods are the Sim's.
 type zone struct {
 	config Config
 	db     *database
 	raft   *raft
 	hooks  *hooks
 
-	// What becomes of each call on its way.
+	// The stages of each call.
 	calls      *callLog
 	callFaults *callFaults
 	delays     *delays
 
-	mu      sync.Mutex // guards starting, stopping and restarting, and what listens
+	mu      sync.Mutex // guards starting, stopping and restarting, and the sockets
 	running bool
 	servers []*server
 	quit    chan struct{}
 }
 
-// start opens all sockets, and lets what was on its way go on.
+// start opens all sockets, and continues interrupted work.
 func (z *zone) start(ctx context.Context) error {
 	z.mu.Lock()
 	defer z.mu.Unlock()
@@ -47,7 +47,7 @@ func (z *zone) start(ctx context.Context) error {
 	return nil
 }
 
-// stop closes all sockets; an open call has until the context's end.
+// stop closes all sockets; an open call may take until the context's end.
 func (z *zone) stop(ctx context.Context) {
 	z.mu.Lock()
 	z.running = false
@@ -57,7 +57,7 @@ func (z *zone) stop(ctx context.Context) {
 	closeSockets(ctx, sockets...)
 }
 
-// ServerState is what there is to know of one server of the zone.
+// ServerState is the status of one server of the zone.
 type ServerState struct {
 	Endpoint       string `json:"endpoint"`
 	Hooks          string `json:"hooks"`
@@ -65,11 +65,11 @@ type ServerState struct {
 	Leader         bool   `json:"leader"`
 	Term           int    `json:"term"`
 	AuthDriverRuns int    `json:"auth_driver_runs"` // how often it has run the authentication driver
-	// Connections are those of XML-RPC by the peer's address; those of the zone's own messages are under "zone".
+	// Connections are those of XML-RPC by the peer's address; the zone's own messages are under "zone".
 	Connections map[string]gate.Count `json:"connections"`
 }
 
-// Servers are the zone's servers, the first first.
+// Servers returns the zone's servers, in order.
 func (z *zone) Servers() []ServerState {
 	z.mu.Lock()
 	defer z.mu.Unlock()
@@ -85,10 +85,10 @@ func (z *zone) Servers() []ServerState {
 	return states
 }
 
-// Endpoint is the URL of XML-RPC, of the first server where there are several.
+// Endpoint returns the URL of XML-RPC, of the first server if there are several.
 func (z *zone) Endpoint() string { return z.servers[0].endpoint() }
 
-// HooksEndpoint is the ZeroMQ address of the first server's hook events.
+// HooksEndpoint returns the ZeroMQ address of the first server's hook events.
 func (z *zone) HooksEndpoint() string { return z.servers[0].hooksEndpoint() }
 
 // open listens on the addresses of all servers, or of none.
@@ -106,7 +106,7 @@ func (z *zone) open(ctx context.Context) error {
 	return nil
 }
 
-// attachLeader has the leader publish the events; z.mu is held.
+// attachLeader makes the leader publish the events; z.mu is held.
 func (z *zone) attachLeader() {
 	var publisher *zmqpub.Publisher
 	if sockets := z.leaderSockets(); sockets != nil {
@@ -115,7 +115,7 @@ func (z *zone) attachLeader() {
 	z.hooks.attach(publisher)
 }
 
-// leaderSockets are those of the server that leads, nil where none does; z.mu is held.
+// leaderSockets returns the leader's sockets, nil without a leader; z.mu is held.
 func (z *zone) leaderSockets() *serverSockets {
 	if leader := z.raft.now().leader(); leader >= 0 {
 		return z.servers[leader].sockets
@@ -135,8 +135,8 @@ func (z *zone) takeSockets() (taken []*serverSockets) {
 	return taken
 }
 
-// Restart is a restart of oned, of all servers of the zone: their sockets close, events are lost
-// while they are down, and they come back on the same ports. It returns once they are back.
+// Restart restarts oned, on all servers of the zone: their sockets close, events are lost while they are down, and they
+// come back on the same ports. It returns once they are back.
 func (z *zone) Restart(down time.Duration) error {
 	z.mu.Lock()
 	var sockets []*serverSockets
@@ -178,8 +178,8 @@ func (z *zone) Restart(down time.Duration) error {
 	return nil
 }
 
-// StopServer is the kill of one oned: its connections are cut, whatever has been carried out of the calls on them. If it was the
-// leader the zone elects another one, if one runs, which takes Config.ElectionTime, and what its drivers were at has no end.
+// StopServer kills one oned: its connections are cut, even during calls. If it was the leader the zone elects another
+// running server, which takes Config.ElectionTime, and its drivers' work never ends.
 func (z *zone) StopServer(n int) error {
 	z.mu.Lock()
 	one, err := z.serverNumbered(n)
@@ -199,7 +199,7 @@ func (z *zone) StopServer(n int) error {
 	return nil
 }
 
-// StartServer has a stopped server back. It answers from its old database and catches up; it leads if no other server runs.
+// StartServer starts a stopped server. It answers from its old database and catches up; it leads if no other server runs.
 func (z *zone) StartServer(n int) error {
 	z.mu.Lock()
 	defer z.mu.Unlock()
@@ -228,7 +228,7 @@ func (z *zone) serverNumbered(n int) (*server, error) {
 	return z.servers[n], nil
 }
 
-// Lead makes a server that runs the leader, in a new term.
+// Lead makes a running server the leader, in a new term.
 func (z *zone) Lead(n int) error {
 	z.mu.Lock()
 	defer z.mu.Unlock()
@@ -243,7 +243,7 @@ func (z *zone) Lead(n int) error {
 	return nil
 }
 
-// MoveLeadership makes the next server that runs the leader, in a new term.
+// MoveLeadership makes the next running server the leader, in a new term.
 func (z *zone) MoveLeadership() error {
 	z.mu.Lock()
 	defer z.mu.Unlock()
@@ -262,8 +262,8 @@ func (z *zone) moveLeadership() error {
 	return errors.New("move the leadership: no server runs")
 }
 
-// LoseLeadership leaves the zone without a leader: every server refuses writes
-// and publishes nothing, and the VMs stay where they are.
+// LoseLeadership leaves the zone without a leader: every server refuses writes and publishes nothing, and the VMs stay
+// where they are.
 func (z *zone) LoseLeadership() {
 	z.mu.Lock()
 	defer z.mu.Unlock()
@@ -273,14 +273,14 @@ func (z *zone) LoseLeadership() {
 	})
 }
 
-// GainLeadership ends that: the server that led last leads, in a new term.
+// GainLeadership ends that: the last leader leads, in a new term.
 func (z *zone) GainLeadership() {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	z.lead(z.raft.now().last)
 }
 
-// AuthDriverRuns is how often the zone's servers have run the authentication driver.
+// AuthDriverRuns returns how often the zone's servers have run the authentication driver.
 func (z *zone) AuthDriverRuns() int {
 	runs := 0
 	for _, one := range z.servers {
@@ -289,8 +289,8 @@ func (z *zone) AuthDriverRuns() int {
 	return runs
 }
 
-// WaitSubscribed blocks until a subscriber of the leader's hook events would
-// get a message with the key; what was published before it is lost for it.
+// WaitSubscribed blocks until a subscriber of the leader's hook events would receive a message with the key; messages
+// published before are lost for it.
 func (z *zone) WaitSubscribed(ctx context.Context, key string) error {
 	z.mu.Lock()
 	sockets := z.leaderSockets()

@@ -1,4 +1,4 @@
-// Package clock runs what is set for a time.
+// Package clock runs functions at set times.
 package clock
 
 import (
@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Clock runs things when they are due, in one goroutine, earliest first; two
-// of the same moment in the order in which they were set.
+// Clock runs functions when they are due, in one goroutine, earliest first; two that are due at the same moment run in the
+// order in which they were set.
 type Clock struct {
 	mu     sync.Mutex
 	alarms []alarm // in the order of their times
@@ -25,22 +25,22 @@ type alarm struct {
 // New returns a clock that begins with Start.
 func New() *Clock { return &Clock{wake: make(chan struct{}, 1)} }
 
-// Start begins to run what is due.
+// Start begins to run due functions.
 func (c *Clock) Start() {
 	c.quit, c.ended = make(chan struct{}), make(chan struct{})
 	go c.loop()
 }
 
-// Stop ends that, after what is running; the rest waits for another Start.
+// Stop ends that, after the running function; the rest waits for another Start.
 func (c *Clock) Stop() {
 	close(c.quit)
 	<-c.ended
 }
 
-// After has something run once the delay has passed.
+// After runs a function once the delay has passed.
 func (c *Clock) After(delay time.Duration, run func()) { c.At(time.Now().Add(delay), run) }
 
-// At has something run at a time.
+// At runs a function at a time.
 func (c *Clock) At(due time.Time, run func()) {
 	c.mu.Lock()
 	at, _ := slices.BinarySearchFunc(c.alarms, due, func(a alarm, due time.Time) int {
@@ -82,7 +82,7 @@ func (c *Clock) loop() {
 	}
 }
 
-// next takes what is due, or returns how long nothing will be.
+// next removes and returns the due function, or returns the time until one is due.
 func (c *Clock) next() (run func(), wait time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -11,38 +11,39 @@ import (
 	"time"
 )
 
-// Limit and backlog are oned's limits on connections (MAX_CONN, MAX_CONN_BACKLOG). Each is closed behind its answer.
+// Limit and backlog are oned's limits on connections (MAX_CONN, MAX_CONN_BACKLOG). Each connection is closed after its
+// answer.
 const (
 	Limit   = 15
 	backlog = 15
 )
 
-// Gate lets a server have so many connections at a time. What comes when all are taken waits:
-// clients in the listener's backlog, and so do the zone's own messages, which come by the same way.
+// Gate bounds the connections of a server. When all are taken, clients wait in the listener's backlog, and so do the zone's
+// own messages, which use the same connections.
 type Gate struct {
 	limit int
 
 	mu      sync.Mutex
 	open    int
-	moved   time.Time // when a connection was last given or given back
+	moved   time.Time // when a connection was last acquired or released
 	changed chan struct{}
 	counts  map[string]Count
 }
 
-// Count is how many connections a peer has to a server: now, and at most so far.
+// Count is how many connections a peer has to a server: now, and the maximum so far.
 type Count struct {
 	Now  int `json:"now"`
 	Peak int `json:"peak"`
 }
 
-// New returns a gate of so many connections; any number where the limit is negative.
+// New returns a gate of so many connections; any number if the limit is negative.
 func New(limit int) *Gate {
 	return &Gate{limit: limit, changed: make(chan struct{}), counts: map[string]Count{}}
 }
 
 var errClosed = errors.New("the listener is closed")
 
-// wait blocks until a connection is free, without taking it.
+// wait blocks until a connection is free, without acquiring it.
 func (g *Gate) wait(quit <-chan struct{}) error {
 	for {
 		g.mu.Lock()
@@ -59,8 +60,8 @@ func (g *Gate) wait(quit <-chan struct{}) error {
 	}
 }
 
-// take counts a connection of a peer; the function gives it back, once.
-func (g *Gate) take(peer string) (leave func()) {
+// acquire counts a connection of a peer; leave releases it, once.
+func (g *Gate) acquire(peer string) (leave func()) {
 	count := func(change int) {
 		g.mu.Lock()
 		defer g.mu.Unlock()
@@ -77,14 +78,14 @@ func (g *Gate) take(peer string) (leave func()) {
 	return sync.OnceFunc(func() { count(-1) })
 }
 
-// Enter takes a connection for a message from another server of the zone.
+// Enter acquires a connection for a message from another server of the zone.
 func (g *Gate) Enter(ctx context.Context, timeout time.Duration) (leave func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	if err := g.wait(ctx.Done()); err != nil {
 		return nil, err
 	}
-	return g.take("zone"), nil
+	return g.acquire("zone"), nil
 }
 
 // Starved returns for how long all connections have been taken without one moving.
@@ -97,7 +98,7 @@ func (g *Gate) Starved() time.Duration {
 	return time.Since(g.moved)
 }
 
-// Counts returns the connections by the peers' addresses; those of the zone's own messages are under "zone".
+// Counts returns the connections by the peers' addresses; the zone's own messages are under "zone".
 func (g *Gate) Counts() map[string]Count {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -112,7 +113,7 @@ type listener struct {
 	close func() error
 }
 
-// Before puts the gate before a listener, whose backlog becomes oned's.
+// Before puts the gate in front of a listener, whose backlog becomes oned's.
 func (g *Gate) Before(inner net.Listener) net.Listener {
 	if tcp, ok := inner.(*net.TCPListener); ok && g.limit >= 0 {
 		if raw, err := tcp.SyscallConn(); err == nil {
@@ -137,10 +138,10 @@ func (l *listener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	host, _, _ := net.SplitHostPort(accepted.RemoteAddr().String())
-	return &conn{Conn: accepted, leave: l.gate.take(host)}, nil
+	return &conn{Conn: accepted, leave: l.gate.acquire(host)}, nil
 }
 
-// conn gives its place back when it is closed.
+// conn releases its slot when it is closed.
 type conn struct {
 	net.Conn
 	leave func()

@@ -25,7 +25,7 @@ type Record struct {
 
 var bucketName = []byte("records")
 
-// lockWait is how long a file may be held by a dying process.
+// lockWait is how long a dying process may hold the file.
 const lockWait = time.Second
 
 // File is the state file; nil keeps nothing.
@@ -77,7 +77,7 @@ func (f *File) Write(records []Record) error {
 	})
 }
 
-// Load hands every record to the function.
+// Load calls the function with every record.
 func (f *File) Load(each func(kind, id string, content []byte) error) error {
 	if f == nil {
 		return nil

@@ -1,5 +1,5 @@
-// Package template is oned's templates: their two syntaxes, text and XML, with oned's messages
-// about what it cannot read, and how oned merges, fills and shows them. It knows no object.
+// Package template has oned's templates: their two syntaxes, text and XML, with oned's messages about unreadable ones, and
+// oned's rules for merging, filling and showing them. It knows no object.
 package template
 
 import (
@@ -15,14 +15,14 @@ type Attribute struct {
 	Name     string   `json:"n"`
 	Value    string   `json:"v,omitempty"`
 	Vector   Template `json:"s,omitempty"`
-	IsVector bool     `json:"x,omitempty"` // tells an empty vector from an empty value
+	IsVector bool     `json:"x,omitempty"` // distinguishes an empty vector from an empty value
 }
 
-// Template is an object's attributes in the order of their names, as oned
-// keeps and shows them; the same name may stand in it several times.
+// Template has an object's attributes in the order of their names, as oned keeps and shows them; a name may occur several
+// times.
 type Template []Attribute
 
-// Of returns the single attributes of names, each with its value behind it.
+// Of returns single attributes with the names, each followed by its value.
 func Of(namesAndValues ...string) Template {
 	t := make(Template, len(namesAndValues)/2)
 	for i := range t {
@@ -42,7 +42,7 @@ func (t Template) Sort() {
 	slices.SortStableFunc(t, func(a, b Attribute) int { return strings.Compare(a.Name, b.Name) })
 }
 
-// Text is the value of a single attribute, "" without one.
+// Text returns the value of a single attribute, "" without one.
 func (t Template) Text(name string) string {
 	for _, a := range t {
 		if a.Name == name && !a.IsVector {
@@ -55,12 +55,12 @@ func (t Template) Text(name string) string {
 // Is reports whether a single attribute is YES.
 func (t Template) Is(name string) bool { return strings.EqualFold(t.Text(name), "YES") }
 
-// Has reports whether there is an attribute of the name.
+// Has reports whether there is an attribute with the name.
 func (t Template) Has(name string) bool {
 	return slices.ContainsFunc(t, func(a Attribute) bool { return a.Name == name })
 }
 
-// Number is a single attribute as a whole number, or the fallback.
+// Number returns a single attribute as a whole number, or the fallback.
 func (t Template) Number(name string, fallback int) int {
 	n, err := strconv.Atoi(strings.TrimSpace(t.Text(name)))
 	if err != nil {
@@ -69,7 +69,7 @@ func (t Template) Number(name string, fallback int) int {
 	return n
 }
 
-// Vectors are the vector attributes of a name.
+// Vectors returns the vector attributes with a name.
 func (t Template) Vectors(name string) []Attribute {
 	var found []Attribute
 	for _, a := range t {
@@ -80,12 +80,12 @@ func (t Template) Vectors(name string) []Attribute {
 	return found
 }
 
-// Without is the template without every attribute of the names.
+// Without returns the template without all attributes with the names.
 func (t Template) Without(names ...string) Template {
 	return slices.DeleteFunc(slices.Clone(t), func(a Attribute) bool { return slices.Contains(names, a.Name) })
 }
 
-// With is the template with attributes added in their place.
+// With returns the template with more attributes, in order.
 func (t Template) With(added ...Attribute) Template {
 	all := slices.Concat(t, Template(added))
 	all.Sort()
@@ -97,13 +97,13 @@ func (t Template) Set(name, value string) Template {
 	return t.Without(name).With(Attribute{Name: name, Value: value})
 }
 
-// Merged is oned's merge: an attribute of the other one replaces all of that name.
+// Merged returns oned's merge: an attribute of the other template replaces all with that name.
 func (t Template) Merged(other Template) Template {
 	return slices.DeleteFunc(slices.Clone(t), func(a Attribute) bool { return other.Has(a.Name) }).With(other...)
 }
 
-// BreaksXML reports whether a value holds the end of a CDATA section, or a name
-// is none of an XML element: oned mends and escapes neither, and refuses its own XML.
+// BreaksXML reports whether a value holds the end of a CDATA section, or a name is no name of an XML element: oned neither
+// repairs nor escapes these, and refuses its own XML.
 func (t Template) BreaksXML() bool {
 	return slices.ContainsFunc(t, func(a Attribute) bool {
 		return strings.Contains(a.Value, "]]>") || a.Name == "" || a.Name[0] >= '0' && a.Name[0] <= '9' || a.Vector.BreaksXML()
@@ -124,9 +124,9 @@ func (t Template) WriteContent(w *xmlrpc.Writer) {
 // Write writes <name>attributes</name>.
 func (t Template) Write(w *xmlrpc.Writer, name string) { w.Within(name, t.WriteContent) }
 
-// Expand is a value of CONTEXT with the values of $NAME put in. ok is false for what
-// oned cannot read: a $ that no name follows and that no backslash is before, which stays in the
-// value. $NAME[...] asks for something of another object, which here has nothing to tell.
+// Expand returns a value of CONTEXT with the values of $NAME filled in. ok is false for text that oned cannot read: a $
+// without a name behind it or a backslash before it, which stays in the value. $NAME[...] refers to another object, which
+// has no values here.
 func Expand(text string, value func(name string) string) (filled string, ok bool) {
 	var out strings.Builder
 	for i := 0; i < len(text); {
@@ -158,7 +158,7 @@ func Expand(text string, value func(name string) string) (filled string, ok bool
 	return out.String(), true
 }
 
-// Unreadable is oned's reason against a variable in the template of a VM that it cannot read, "" where there is none.
+// Unreadable returns oned's error about an unreadable variable in a VM's template, "" if there is none.
 func (t Template) Unreadable() string {
 	var values []string
 	for _, context := range t.Vectors("CONTEXT") {

@@ -14,14 +14,14 @@ const (
 	maxVectorDepth = 2
 )
 
-// Error is oned's text about a template that it cannot read, as it stands in its refusal.
+// Error is oned's text about an unreadable template, as in its refusal.
 type Error string
 
 func (e Error) Error() string { return string(e) }
 
 const (
 	malformedXML = Error("Parse error: XML Template malformed.")
-	// abandoned is oned's text about a value that holds the end of a CDATA section: it would break the XML that oned keeps.
+	// abandoned is oned's text about a value that holds the end of a CDATA section: it would break oned's own XML.
 	abandoned = Error("Parse error.")
 	tooMany   = Error("Parse error: too many attributes.")
 )
@@ -61,7 +61,7 @@ func parseXML(text string) (Template, error) {
 	return parsed, nil
 }
 
-// readAttribute reads the element that was begun last.
+// readAttribute reads the element whose start was read last.
 func readAttribute(r *onexml.Reader, name string, depth int, fits *bool) Attribute {
 	result := Attribute{Name: strings.ToUpper(name)}
 	text := r.Content(func(inner []byte) {
@@ -79,7 +79,8 @@ func readAttribute(r *onexml.Reader, name string, depth int, fits *bool) Attribu
 	return result
 }
 
-// mendedName mends a name as oned does: capitals, and ONE_ before what is no name of an XML element.
+// mendedName returns a name as oned corrects it: in capitals, and with ONE_ in front of a text that is no name of an XML
+// element.
 func mendedName(name string) string {
 	mended := strings.ToUpper(name)
 	c := name[0]
@@ -89,7 +90,7 @@ func mendedName(name string) string {
 	return mended
 }
 
-// The tokens of oned's template syntax, by the names that its error messages give them.
+// The tokens of oned's template syntax, by their names in its error messages.
 const (
 	tokenEnd          = "$end"
 	tokenEqual        = "EQUAL"
@@ -102,14 +103,14 @@ const (
 	tokenVariable     = "VARIABLE"
 )
 
-// textScanner cuts a template into tokens as oned's scanner does: the longest
-// match wins, and what matches nothing is passed over in silence.
+// textScanner splits a template into tokens as oned's scanner does: the longest match wins, and text that matches nothing
+// is skipped silently.
 type textScanner struct {
 	text              string
 	at                int
-	value             bool   // the next token is the value behind an equals sign
+	value             bool   // the next token is the value after an equals sign
 	line, first, last int    // line counts from 0; the columns count through all lines
-	token, lexeme     string // token is the last one that was read, with its text
+	token, lexeme     string // token is the last token read, with its text
 }
 
 func (s *textScanner) next() string {
@@ -129,7 +130,7 @@ func (s *textScanner) next() string {
 	return tokenEnd
 }
 
-// match returns the length of the next token and its kind, "" for what is passed over.
+// match returns the length of the next token and its kind, "" for skipped text.
 func (s *textScanner) match() (length int, token string) {
 	rest := s.text[s.at:]
 	if s.value {
@@ -160,7 +161,7 @@ func (s *textScanner) match() (length int, token string) {
 	return 1, ""
 }
 
-// matchValue matches what stands behind an equals sign.
+// matchValue matches the text after an equals sign.
 func matchValue(rest string) (length int, token string) {
 	if blanks := leading(rest, blank); strings.HasPrefix(rest[blanks:], "[") {
 		length, token = blanks+1+leading(rest[blanks+1:], space), tokenOpen
@@ -185,7 +186,8 @@ func matchValue(rest string) (length int, token string) {
 	return length, token
 }
 
-// quotedLength is the length of a quoted value, 0 without one. A quote behind a backslash ends it only where no other quote does.
+// quotedLength returns the length of a quoted value, 0 without one. A quote after a backslash ends it only if no other
+// quote does.
 func quotedLength(rest string) (length int) {
 	if !strings.HasPrefix(rest, `"`) {
 		return 0
@@ -211,7 +213,7 @@ const (
 // leading returns how many bytes of a set the text begins with.
 func leading(text, set string) int { return len(text) - len(strings.TrimLeft(text, set)) }
 
-// expect reads a token, which must be one of those given.
+// expect reads a token, which must be one of the wanted ones.
 func (s *textScanner) expect(wanted ...string) error {
 	if slices.Contains(wanted, s.next()) {
 		return nil
@@ -219,7 +221,7 @@ func (s *textScanner) expect(wanted ...string) error {
 	return s.unexpected(wanted...)
 }
 
-// unexpected is oned's text about the token that was read last.
+// unexpected returns oned's text about the token that was read last.
 func (s *textScanner) unexpected(wanted ...string) error {
 	return Error(fmt.Sprintf("Parse error: syntax error, unexpected %s, expecting %s at line %d, columns %d:%d",
 		s.token, strings.Join(wanted, " or "), s.line, s.first, s.last))
@@ -244,7 +246,7 @@ func parseText(text string) (Template, error) {
 	return parsed, nil
 }
 
-// attribute reads what stands behind a name.
+// attribute reads the text after a name.
 func (s *textScanner) attribute(name string) (Attribute, error) {
 	if err := s.expect(tokenEqual, tokenEqualNothing); err != nil || s.token == tokenEqualNothing {
 		return Attribute{Name: name}, err
@@ -261,7 +263,7 @@ func (s *textScanner) attribute(name string) (Attribute, error) {
 	return Attribute{Name: name, Value: s.stringValue()}, nil
 }
 
-// vector reads the attributes between brackets; of two with one name the first one counts.
+// vector reads the attributes between brackets; of two with the same name the first counts.
 func (s *textScanner) vector(name string) (Attribute, error) {
 	var inner Template
 	wanted := []string{tokenShut, tokenVariable}
@@ -290,7 +292,7 @@ func (s *textScanner) vector(name string) (Attribute, error) {
 	}
 }
 
-// stringValue is the value of the string that was read last.
+// stringValue returns the value of the string that was read last.
 func (s *textScanner) stringValue() string {
 	if strings.HasPrefix(s.lexeme, `"`) && quotedLength(s.lexeme) == len(s.lexeme) {
 		return strings.ReplaceAll(s.lexeme[1:len(s.lexeme)-1], `\"`, `"`)

@@ -1,5 +1,5 @@
-// Package xmlrpc is the wire of oned's API: it reads calls, and writes answers and the XML of
-// objects in them byte for byte as oned does. It knows no call and no object.
+// Package xmlrpc is the wire format of oned's API: it reads calls, and writes answers and the XML of objects in them byte
+// for byte as oned does. It knows no call and no object.
 package xmlrpc
 
 import (
@@ -20,7 +20,7 @@ type Value struct {
 	Number int
 }
 
-// Kind is a value's type, by the letter that stands for it in a call's signature.
+// Kind is a value's type, by its letter in a call's signature.
 type Kind byte
 
 // The types of parameters. A boolean's Number is 1 or 0.
@@ -30,7 +30,7 @@ const (
 	Bool   Kind = 'b'
 )
 
-// Published is the parameter as an API event shows it.
+// Published returns the parameter as an API event shows it.
 func (v Value) Published() string {
 	if v.Kind == String {
 		return v.Text
@@ -38,7 +38,7 @@ func (v Value) Published() string {
 	return strconv.Itoa(v.Number)
 }
 
-// DecodeCall reads one methodCall. Texts are copies: a VM's name must not keep the call in memory that it came in.
+// DecodeCall reads one methodCall. Texts are copies: a VM's name must not keep its call in memory.
 func DecodeCall(body []byte) (method string, parameters []Value, err error) {
 	r := onexml.New(body)
 	if string(r.Root()) != "methodCall" || !onexml.IsClean(body) {
@@ -141,7 +141,7 @@ var wireEscapes = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", "\
 func (w *Writer) value(kind, text string) {
 	w.Grow(len(text) + len(text)/2) // a list is megabytes
 	w.WriteString("<value><" + kind + ">")
-	_, _ = wireEscapes.WriteString(w, text) // a buffer takes everything
+	_, _ = wireEscapes.WriteString(w, text) // a buffer accepts everything
 	w.WriteString("</" + kind + "></value>\r\n")
 }
 
@@ -163,30 +163,30 @@ func NewFault(code int, message string) *Writer {
 	return w
 }
 
-// Writer writes XML. What is written past the methods of this file stands as it is.
+// Writer writes XML. Only the methods of this file escape text.
 type Writer struct{ bytes.Buffer }
 
 // maxKept bounds the memory that a writer keeps for the next one.
 const maxKept = 1 << 20
 
-// writers are kept for their memory.
+// writers are reused for their memory.
 var writers = sync.Pool{New: func() any { return new(Writer) }}
 
-// NewWriter returns an empty writer; whoever is done with what was written releases it.
+// NewWriter returns an empty writer; the caller releases it once the text is used.
 func NewWriter() *Writer {
 	w := writers.Get().(*Writer)
 	w.Reset()
 	return w
 }
 
-// Release gives the writer back.
+// Release returns the writer to the pool.
 func (w *Writer) Release() {
 	if w.Cap() <= maxKept {
 		writers.Put(w)
 	}
 }
 
-// Text returns an element, in which stands what the function writes.
+// Text returns an element with the content that the function writes.
 func Text(name string, write func(w *Writer)) string {
 	w := NewWriter()
 	defer w.Release()
@@ -194,18 +194,18 @@ func Text(name string, write func(w *Writer)) string {
 	return w.String()
 }
 
-// CDATA is a text that stands in a CDATA section. A "]]>" in it is split over
-// two sections: one document must not make a whole pool unreadable.
+// CDATA is a text in a CDATA section. A "]]>" in it is split over two sections: one document must not make a whole pool
+// unreadable.
 type CDATA string
 
-// Optional is a number that oned leaves out, as <name/>, where it is negative.
+// Optional is a number that oned leaves out, as <name/>, if it is negative.
 type Optional int
 
-// objectEscapes are for what stands between tags in an object's XML.
+// objectEscapes are for the text between tags in an object's XML.
 var objectEscapes = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
 
-// Fields writes <name>value</name> for each name with the value behind it: a
-// text, a number, a boolean as 1 or 0, a CDATA, an Optional, or ids as <ID>1</ID>...
+// Fields writes <name>value</name> for each name with the value after it: a text, a number, a boolean as 1 or 0, a CDATA,
+// an Optional, or ids as <ID>1</ID>...
 func (w *Writer) Fields(namesAndValues ...any) {
 	for i := 0; i < len(namesAndValues); i += 2 {
 		name := namesAndValues[i].(string)
@@ -222,7 +222,7 @@ func (w *Writer) Fields(namesAndValues ...any) {
 			}
 		case string:
 			w.Open(name)
-			_, _ = objectEscapes.WriteString(w, value) // a buffer takes everything
+			_, _ = objectEscapes.WriteString(w, value) // a buffer accepts everything
 			w.Shut(name)
 		case CDATA:
 			w.Open(name)
@@ -254,7 +254,7 @@ func (w *Writer) number(name string, n int64) {
 	w.Shut(name)
 }
 
-// Within writes an element, in which stands what the function writes.
+// Within writes an element with the content that the function writes.
 func (w *Writer) Within(name string, write func(w *Writer)) {
 	w.Open(name)
 	write(w)
@@ -274,7 +274,7 @@ func (w *Writer) Open(name string) { w.tag("<", name) }
 // Shut writes </name>.
 func (w *Writer) Shut(name string) { w.tag("</", name) }
 
-// tag puts nothing together first: tags are most of what a simulated zone writes.
+// tag concatenates nothing: tags are most of a simulated zone's output.
 func (w *Writer) tag(begin, name string) {
 	w.WriteString(begin)
 	w.WriteString(name)
