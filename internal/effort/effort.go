@@ -1,5 +1,5 @@
-// Package effort holds what tests do to the size of the input: work that grows faster than its input is found, on a busy machine as
-// on an idle one, because it is not compared with a clock but with other work.
+// Package effort bounds the work of tests by the size of the input: work that grows faster than its input is found, on a busy
+// machine as on an idle one, because it is compared with other work and not with a clock.
 package effort
 
 import (
@@ -12,13 +12,13 @@ import (
 const (
 	bytesPerByte = 1 << 10 // with free, how much may be allocated for a byte of input, and besides
 	free         = 64 << 20
-	hashes       = 20_000 // how many hashes over the input, and over alike many bytes besides, may be computed in the time
+	hashes       = 20_000 // how many hashes over the input, and over as many bytes besides, may be computed in the time
 	alike        = 4 << 10
-	attempts     = 5 // how many are made before work is found too long: another process may have had the processor
+	attempts     = 5 // how many are made before the work counts as too long: another process may have had the processor
 	measures     = 9 // how often the hash is measured, the shortest of which counts
 )
 
-// Bounded fails the test where work allocates or takes much more than an input of so many bytes is worth.
+// Bounded fails the test if work allocates or takes much more than an input of so many bytes justifies.
 func Bounded(t testing.TB, size int, work func()) {
 	t.Helper()
 	var before, after runtime.MemStats

@@ -2,8 +2,8 @@
 
 package effort
 
-// unpooled is 1: pools keep what is put into them.
+// unpooled is 1: pools keep their items.
 const unpooled = 1
 
-// slower is 1: the work and the hash are both as fast as they are.
+// slower is 1: the work and the hash both run at full speed.
 const slower = 1

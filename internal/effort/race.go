@@ -2,8 +2,8 @@
 
 package effort
 
-// unpooled is how much more is allocated with the race detector: a sync.Pool drops at random
-// what is put into it then, as regexp's buffers.
+// unpooled is how much more is allocated with the race detector: a sync.Pool then drops
+// items at random, such as regexp's buffers.
 const unpooled = 4
 
 // slower is how much longer work takes than the hash with the race detector, which watches Go's memory and not the

@@ -1,9 +1,9 @@
-// Package errs says what was being done when something failed.
+// Package errs adds the failed operation to errors.
 package errs
 
 import "fmt"
 
-// Wrap puts what was being done in front of a function's error, if there is one:
+// Wrap puts the failed operation in front of a function's error, if there is one:
 //
 //	defer errs.Wrap(&err, "load the record of service %d", service)
 func Wrap(err *error, format string, arguments ...any) {

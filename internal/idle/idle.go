@@ -1,4 +1,4 @@
-// Package idle waits for a time that an ending context cuts short, once or again and again.
+// Package idle waits for a time, once or repeatedly, until a context ends.
 package idle
 
 import (
@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// For waits so long, or returns ctx's error when that ends first. Without a time to wait it only reports whether ctx has ended.
+// For waits so long, or returns ctx's error if that ends first. Without a time to wait it only returns ctx's error.
 func For(ctx context.Context, length time.Duration) error {
 	if length <= 0 {
 		return ctx.Err()
@@ -27,10 +27,10 @@ const (
 	longWait  = 5 * time.Second
 )
 
-// Backoff waits longer each time, up to five seconds, and never quite as long as another one.
+// Backoff waits longer each time, up to five seconds, with jitter.
 type Backoff struct{ next time.Duration }
 
-// NewBackoff returns one whose first wait is of 25 to 50 ms.
+// NewBackoff returns a Backoff whose first wait is 25 to 50 ms.
 func NewBackoff() *Backoff { return &Backoff{next: firstWait} }
 
 // Wait returns early when ctx ends.

@@ -1,8 +1,8 @@
 // Package natstest runs NATS servers with JetStream inside tests: one, or a
 // cluster of several, that can be stopped and started again on their data.
 //
-// Everything listens on 127.0.0.1 with ports the system chose, stores in the test's temporary folder and is gone when the test
-// ends. Nothing is synced to disk at once: that is for speed, and no test of power loss.
+// Everything listens on 127.0.0.1 with ports the system chose, stores in the test's temporary folder and is removed when the test
+// ends. Nothing is synced to disk at once: that is for speed, and unsuitable for tests of power loss.
 package natstest
 
 import (
@@ -49,10 +49,10 @@ func NewNode(t testing.TB, changes ...func(*server.Options)) *Node {
 // Change changes the options of a node that is stopped.
 func (n *Node) Change(change func(*server.Options)) { change(&n.options) }
 
-// URL is where clients connect to.
+// URL returns the address for clients.
 func (n *Node) URL() string { return fmt.Sprintf("nats://%s:%d", n.options.Host, n.options.Port) }
 
-// StoreDir is the folder with the node's data.
+// StoreDir returns the folder with the node's data.
 func (n *Node) StoreDir() string { return n.options.StoreDir }
 
 // Start starts a stopped node on the address and the data it had.
@@ -118,7 +118,7 @@ func Cluster(t testing.TB, size int) Nodes {
 	return nodes
 }
 
-// URL names all nodes, separated by commas, as clients of a cluster do.
+// URL returns the addresses of all nodes, separated by commas, as clients of a cluster use them.
 func (n Nodes) URL() string {
 	urls := make([]string, len(n))
 	for i, node := range n {
@@ -127,7 +127,7 @@ func (n Nodes) URL() string {
 	return strings.Join(urls, ",")
 }
 
-// Leader is the node that leads the stream of the global account, nil while none does.
+// Leader returns the node that leads the stream of the global account, nil while none does.
 func (n Nodes) Leader(stream string) *Node {
 	for _, node := range n {
 		if node.running != nil && node.running.JetStreamIsStreamLeader(server.DEFAULT_GLOBAL_ACCOUNT, stream) {
@@ -144,7 +144,7 @@ func baseOptions(t testing.TB, name string) server.Options {
 		Host:               "127.0.0.1",
 		Port:               ports.FreeNumbers(t, 1)[0],
 		NoSigs:             true,
-		LogFile:            filepath.Join(t.TempDir(), "log"), // it tells why a server does not start
+		LogFile:            filepath.Join(t.TempDir(), "log"), // it has the reason if a server does not start
 		JetStream:          true,
 		StoreDir:           t.TempDir(),
 		MaxPayload:         maxPayload,

@@ -1,4 +1,4 @@
-// Package poll waits in tests for something that gives no signal of its own.
+// Package poll waits in tests for conditions that give no signal.
 //
 // Safety: a wait never outlives its limit. Liveness: a condition that holds is noticed within a few milliseconds.
 package poll
@@ -9,12 +9,12 @@ import (
 )
 
 // Limit is how long Until waits before it fails the test: long enough for a machine that is busy with other things and whose disk
-// syncs slowly. It bounds also what a test calls or stops, where the time that takes is not what is tested.
+// syncs slowly. It also bounds a test's calls and stops, if their duration is not what is tested.
 const Limit = 2 * time.Minute
 
 const interval = 5 * time.Millisecond
 
-// Until waits for the condition and fails the test, naming what was waited for, when it does not hold within Limit.
+// Until waits for the condition and fails the test, with the name of the condition, if it does not hold within Limit.
 func Until(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	Within(t, Limit, what, condition)

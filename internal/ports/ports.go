@@ -1,5 +1,5 @@
 // Package ports finds ports on 127.0.0.1 for servers which a test starts, kills and starts again at
-// the same address. A server that starts once listens on port 0 instead and says where it is.
+// the same address. A server that starts once listens on port 0 instead and reports its address.
 package ports
 
 import (
@@ -19,13 +19,13 @@ const (
 )
 
 // A port is given once in a process: between its drawing and the start of its server, and while
-// that is stopped, nobody listens on it, and another test would find it free.
+// that is stopped, no server listens on it, and another test would find it free.
 var (
 	mu    sync.Mutex
 	given = map[int]bool{}
 )
 
-// Free are addresses (host:port) on which nobody listens.
+// Free returns addresses (host:port) on which no server listens.
 func Free(t testing.TB, count int) []string {
 	t.Helper()
 	addresses := make([]string, count)
@@ -35,7 +35,7 @@ func Free(t testing.TB, count int) []string {
 	return addresses
 }
 
-// FreeNumbers are the port numbers of such addresses.
+// FreeNumbers returns the port numbers of such addresses.
 func FreeNumbers(t testing.TB, count int) []int {
 	t.Helper()
 	mu.Lock()

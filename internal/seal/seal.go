@@ -1,6 +1,6 @@
-// Package seal encrypts what must pass through a store that others may read.
+// Package seal encrypts texts that pass through a store that others may read.
 //
-// Whoever has the key can open what was sealed; nobody else can read or change it.
+// Only a holder of the key can open, read or change a sealed text.
 package seal
 
 import (
@@ -15,7 +15,7 @@ import (
 	"strings"
 )
 
-// Prefix is what every sealed text begins with.
+// Prefix is the beginning of every sealed text.
 const Prefix = "sealed:1:"
 
 // ErrKey is returned for a text that was sealed with another key, or changed since.
@@ -34,7 +34,7 @@ func (b *Box) Seal(text []byte) string {
 	return Prefix + base64.RawStdEncoding.EncodeToString(sealing.Seal(nonce, nonce, text, nil))
 }
 
-// Open returns the text that was sealed.
+// Open decrypts a sealed text.
 func (b *Box) Open(sealed string) ([]byte, error) {
 	encoded, found := strings.CutPrefix(sealed, Prefix)
 	data, err := base64.RawStdEncoding.DecodeString(encoded)
@@ -53,7 +53,7 @@ func (b *Box) Open(sealed string) ([]byte, error) {
 	return nil, fmt.Errorf("decrypt a value: %w", ErrKey)
 }
 
-// aead is AES-256-GCM with a key made of the secret.
+// aead returns AES-256-GCM with a key derived from the secret.
 func aead(secret []byte) cipher.AEAD {
 	mac := hmac.New(sha256.New, secret)
 	mac.Write([]byte("flowjet seal 1"))

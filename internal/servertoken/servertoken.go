@@ -1,5 +1,5 @@
-// Package servertoken makes the sessions with which OneGate and Sunstone log in, for tests. It is written from what
-// oned accepts and shares no code with what checks them.
+// Package servertoken makes the sessions with which OneGate and Sunstone log in, for tests. It follows oned's rules and shares no
+// code with the checks.
 package servertoken
 
 import (
@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Session is "<server user>:<target>:<token>": the server user acts for the target until it expires. The target is
+// Session returns "<server user>:<target>:<token>": the server user acts for the target until it expires. The target is
 // a user's name, or "name:gid".
 func Session(user, password, target string, expires time.Time) string {
 	sum := sha256.Sum256([]byte(password))

@@ -1,4 +1,4 @@
-// Package systemd tells the service manager how a process is doing, by the notification protocol of
+// Package systemd reports the state of a process to the service manager, by the notification protocol of
 // sd_notify(3). Outside of systemd (without NOTIFY_SOCKET) it does nothing.
 //
 // Safety: the watchdog is fed only when the process has just proved to be alive. Liveness: it is fed twice in each of its periods.
@@ -12,22 +12,22 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// Ready tells that the start is done, and status what a person reads in `systemctl status`.
+// Ready reports that the start is done; status is shown by `systemctl status`.
 func Ready(status string) { notify(daemon.SdNotifyReady + "\nSTATUS=" + status) }
 
-// Stopping tells that the end has begun.
+// Stopping reports that the process is stopping.
 func Stopping() { notify(daemon.SdNotifyStopping) }
 
-// Reloading tells that the configuration is being read again; Ready ends it.
+// Reloading reports that the configuration is being read again; Ready ends it.
 func Reloading() {
 	notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
 }
 
-// notify: nobody can be told that telling has failed.
+// notify ignores errors: nobody could be notified of them.
 func notify(state string) { _, _ = daemon.SdNotify(false, state) }
 
-// Watch feeds the watchdog until ctx ends, as long as alive returns no error; failed is told of
-// each time that it does. It returns at once where systemd expects nothing.
+// Watch feeds the watchdog until ctx ends, as long as alive returns no error; it calls failed with
+// each error. It returns at once if systemd expects nothing.
 func Watch(ctx context.Context, alive func(context.Context) error, failed func(error)) {
 	period, err := daemon.SdWatchdogEnabled(false)
 	if err != nil || period == 0 {

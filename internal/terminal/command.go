@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Format is how a command writes what it found: the value of -o.
+// Format is the form of a command's output: the value of -o.
 type Format string
 
 // The formats. Wide is a table with more columns, Name the ids alone, a line each.
@@ -21,26 +21,26 @@ const (
 	YAML  Format = "yaml"
 )
 
-// The formats of commands that list something, that show one thing, and that change one.
+// The formats of commands that list objects, that show one, and that change one.
 var (
 	ListFormats   = []Format{Table, Wide, Name, JSON, YAML}
 	ShowFormats   = []Format{Table, JSON, YAML}
 	ChangeFormats = []Format{Table, Name, JSON, YAML}
 )
 
-// formatFlag is -o: one of those that the command has.
+// formatFlag is -o: one of the command's formats.
 type formatFlag struct {
 	*Format
 	known []string
 }
 
-// Type is pflag.Value's.
+// Type implements pflag.Value.
 func (formatFlag) Type() string { return "FORMAT" }
 
-// String is pflag.Value's.
+// String implements pflag.Value.
 func (f formatFlag) String() string { return string(*f.Format) }
 
-// Set is pflag.Value's.
+// Set implements pflag.Value.
 func (f formatFlag) Set(text string) error {
 	if !slices.Contains(f.known, text) {
 		return fmt.Errorf("%q is not one of %s", text, strings.Join(f.known, ", "))
@@ -49,7 +49,7 @@ func (f formatFlag) Set(text string) error {
 	return nil
 }
 
-// AddFormat gives a command the flag -o and returns where its value is.
+// AddFormat gives a command the flag -o and returns its value.
 func AddFormat(cmd *cobra.Command, known []Format) *Format {
 	var names []cobra.Completion
 	for _, each := range known {
@@ -61,17 +61,17 @@ func AddFormat(cmd *cobra.Command, known []Format) *Format {
 	return &format
 }
 
-// Command is a command with what it says about itself; long goes on behind short, example is a line each.
+// Command returns a command with its help; long follows short, and example has one example a line.
 func Command(use, short, long, example string, args cobra.PositionalArgs) *cobra.Command {
 	return &cobra.Command{Use: use, Short: short, Long: strings.TrimSpace(short + ".\n\n" + long), Example: Example(example), Args: args}
 }
 
-// Example is a command's examples, given as lines, as its help has them.
+// Example returns a command's examples, given as lines, in the form for its help.
 func Example(lines string) string {
 	return "  " + strings.ReplaceAll(lines, "\n", "\n  ")
 }
 
-// Group is a command that only holds others. A wrong one is an error, and not a reason to show the help and to succeed.
+// Group returns a command that only holds others. An unknown one is an error, instead of showing the help and succeeding.
 func Group(use, short string) *cobra.Command {
 	return &cobra.Command{
 		Use: use, Short: short, Args: cobra.ArbitraryArgs,
@@ -88,17 +88,17 @@ func Group(use, short string) *cobra.Command {
 	}
 }
 
-// Exit is the status with which a command ends that has failed: scripts tell by it what to do next.
+// Exit is the exit status of a command that has failed: scripts use it to decide what to do next.
 type Exit int
 
 // The statuses. 0 is success.
 const (
-	ExitFailed      Exit = iota + 1 // for everything that has no status of its own
+	ExitFailed      Exit = iota + 1 // for every other error
 	ExitUsage                       // for a wrong command line, configuration or file
-	ExitNotFound                    // for a service, template, command or dead letter that is not there
+	ExitNotFound                    // for a service, template, command or dead letter that does not exist
 	ExitUnreachable                 // for NATS, oned or an API that does not answer
-	ExitTimeout                     // for something that has not come within the time given
-	ExitTrouble                     // for trouble that was looked for and found
+	ExitTimeout                     // for a wait that has timed out
+	ExitTrouble                     // for problems found by a check
 )
 
 type exitError struct {
@@ -108,7 +108,7 @@ type exitError struct {
 
 func (e exitError) Unwrap() error { return e.error }
 
-// Because is err with the status.
+// Because returns err with the status.
 func (e Exit) Because(err error) error {
 	if err == nil {
 		return nil

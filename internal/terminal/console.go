@@ -1,4 +1,4 @@
-// Package terminal is how Flowjet's commands write and end: tables for people, with colours
+// Package terminal writes the output of Flowjet's commands, and ends them: tables for people, with colours
 // on a terminal only; JSON, YAML and names for scripts; one form for times; exit statuses.
 package terminal
 
@@ -21,13 +21,13 @@ import (
 	"github.com/flowjet/flowjet/flow"
 )
 
-// Console is where a command writes.
+// Console writes a command's output.
 type Console struct {
 	Format Format
 	Now    func() time.Time // time.Now, but for tests
 	out    io.Writer
 	colour bool
-	widths []int // those of the last table's columns
+	widths []int // of the last table's columns
 }
 
 // New returns a console that colours on a terminal only, and not where NO_COLOR is set.
@@ -37,13 +37,13 @@ func New(out io.Writer, format Format) *Console {
 	return c
 }
 
-// IsTerminal reports whether what is written or read there is a person's.
+// IsTerminal reports whether a reader or writer is a terminal.
 func IsTerminal(end any) bool {
 	file, isFile := end.(*os.File)
 	return isFile && term.IsTerminal(int(file.Fd()))
 }
 
-// Structured reports whether scripts are written for: values as JSON or YAML.
+// Structured reports whether the output is for scripts: values as JSON or YAML.
 func (c *Console) Structured() bool { return c.Format == JSON || c.Format == YAML }
 
 // Show writes a value as JSON, indented, or as YAML.
@@ -80,7 +80,7 @@ func (c *Console) writeJSON(value any, indent string) error {
 	return err
 }
 
-// escapeControls escapes in JSON what a terminal would obey and encoding/json leaves as it is: YAML must not have it either.
+// escapeControls escapes in JSON the characters that a terminal would obey and encoding/json leaves unchanged: YAML must not have them either.
 func escapeControls(text []byte) []byte {
 	obeyed := func(r rune) bool { return r > ' ' && unicode.IsControl(r) }
 	if !bytes.ContainsFunc(text, obeyed) {
@@ -97,7 +97,7 @@ func escapeControls(text []byte) []byte {
 	return escaped
 }
 
-// YAMLOf returns a value as YAML with the names and the order that it has in JSON.
+// YAMLOf returns a value as YAML with the names and the order of its JSON.
 func YAMLOf(value any) ([]byte, error) {
 	text, err := json.Marshal(value)
 	if err != nil {
@@ -111,7 +111,7 @@ func YAMLOf(value any) ([]byte, error) {
 	return yaml.Marshal(&node)
 }
 
-// asBlocks takes from YAML that was read from JSON the look of JSON.
+// asBlocks replaces the flow style of YAML that was read from JSON by blocks.
 func asBlocks(node *yaml.Node) {
 	node.Style &^= yaml.FlowStyle | yaml.DoubleQuotedStyle
 	for _, inner := range node.Content {
@@ -119,12 +119,12 @@ func asBlocks(node *yaml.Node) {
 	}
 }
 
-// Title is a heading.
+// Title writes a heading.
 func (c *Console) Title(format string, arguments ...any) {
 	c.Say("%s", c.Paint("1", Printable(fmt.Sprintf(format, arguments...))))
 }
 
-// Table writes rows in columns under a head. What is a state is coloured.
+// Table writes rows in columns under a head. States are coloured.
 func (c *Console) Table(head []string, rows [][]string) {
 	widths := make([]int, len(head))
 	for _, row := range append([][]string{head}, rows...) {
@@ -171,7 +171,7 @@ func (c *Console) row(cells []string, dress func(string) string) {
 	c.Say("%s", strings.TrimRight(line.String(), " "))
 }
 
-// Paint sets a text between two of the terminal's codes.
+// Paint puts a text between two of the terminal's codes.
 func (c *Console) Paint(code, text string) string {
 	if !c.colour || text == "" {
 		return text
@@ -179,7 +179,7 @@ func (c *Console) Paint(code, text string) string {
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
 
-// State colours a state's name, and leaves every other text alone.
+// State colours a state's name, and returns every other text unchanged.
 func (c *Console) State(text string) string {
 	switch {
 	case text == "RUNNING" || text == "ok" || text == "done":
@@ -194,7 +194,7 @@ func (c *Console) State(text string) string {
 	return text
 }
 
-// Ago is how long ago something was, as people say it.
+// Ago returns how long ago a time was, for people.
 func (c *Console) Ago(at time.Time) string {
 	if at.IsZero() {
 		return "-"
@@ -202,7 +202,7 @@ func (c *Console) Ago(at time.Time) string {
 	return Span(c.Now().Sub(at))
 }
 
-// Span is a length of time in at most two units.
+// Span returns a length of time in at most two units.
 func Span(length time.Duration) string {
 	switch {
 	case length < 0:
@@ -227,7 +227,7 @@ func (c *Console) AgoOf(at *time.Time) string {
 	return c.Ago(*at)
 }
 
-// Since is for how long something has been so, and since when; empty where that is not known.
+// Since returns for how long, and since when, something has been so; empty if that is not known.
 func (c *Console) Since(at *time.Time) string {
 	if at == nil {
 		return ""
@@ -235,17 +235,17 @@ func (c *Console) Since(at *time.Time) string {
 	return " for " + c.Ago(*at) + ", since " + c.At(*at)
 }
 
-// Listing is what a command that lists something found, in all forms.
+// Listing is the output of a command that lists objects, in all forms.
 type Listing struct {
 	Value  any      // for scripts
 	Head   []string // and Rows are all columns, of which a table has the first Narrow unless it is wide; 0 for all
 	Rows   [][]string
 	Narrow int
 	ID     int    // the column with the ids
-	None   string // for people where there is nothing
+	None   string // for people if there are none
 }
 
-// List writes what was found as the command line asks for it.
+// List writes a listing in the format of the command line.
 func (c *Console) List(found Listing) error {
 	switch {
 	case c.Structured():
@@ -268,10 +268,10 @@ func (c *Console) List(found Listing) error {
 	return nil
 }
 
-// At writes a time in the one form that all commands have: in this host's zone, and with the date where it is not today's.
+// At writes a time in the form of all commands: in this host's zone, with the date if it is not today.
 func (c *Console) At(when time.Time) string { return form(when, c.Now(), "15:04:05 MST") }
 
-// Exactly is At with milliseconds, for what happens close together.
+// Exactly is At with milliseconds, for events that are close together.
 func (c *Console) Exactly(when time.Time) string { return form(when, c.Now(), "15:04:05.000 MST") }
 
 func form(when, now time.Time, layout string) string {
@@ -282,10 +282,10 @@ func form(when, now time.Time, layout string) string {
 	return when.Format(layout)
 }
 
-// stamp is a time in UTC as messages have it.
+// stamp matches a time in UTC in messages.
 var stamp = regexp.MustCompile(`\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
 
-// Timed writes the times in a message of somebody else's in the form of all others.
+// Timed rewrites the times in another program's message in the form of all others.
 func (c *Console) Timed(message string) string {
 	return stamp.ReplaceAllStringFunc(Printable(message), func(text string) string {
 		when, err := time.Parse(time.RFC3339, text)
@@ -296,7 +296,7 @@ func (c *Console) Timed(message string) string {
 	})
 }
 
-// What says in a few words what has changed.
+// What describes a change in a few words.
 func What(change flow.Change) string {
 	text := change.New
 	if change.Old != "" {
@@ -330,7 +330,7 @@ func (c *Console) Change(change flow.Change) string {
 	return strings.Replace(text, change.New, c.State(change.New), 1)
 }
 
-// Printable is a text of somebody else's without what a terminal would obey.
+// Printable returns another program's text without the characters that a terminal would obey.
 func Printable(text string) string { return without(text, false) }
 
 // without is Printable, which may keep line ends.
@@ -345,11 +345,11 @@ func without(text string, lines bool) string {
 	}, text)
 }
 
-// paint are the codes that Paint sets.
+// paint matches the codes that Paint sets.
 var paint = regexp.MustCompile("\x1b\\[(?:0|1|2|3[1-6])m")
 
-// Say writes a line. The texts in it may be somebody else's: of what a terminal would obey
-// only Paint's codes are left, and line ends where the line is one text.
+// Say writes a line. The texts in it may be another program's: of the codes that a terminal would obey
+// only Paint's are kept, and line ends if the line is one text.
 func (c *Console) Say(format string, arguments ...any) {
 	arguments = slices.Clone(arguments)
 	for i := range arguments {
@@ -370,5 +370,5 @@ func (c *Console) Say(format string, arguments ...any) {
 	fmt.Fprintf(c.out, format+"\n", arguments...)
 }
 
-// Error writes an error, which may quote what is somebody else's.
+// Error writes an error, which may quote another program's text.
 func Error(out io.Writer, err error) { fmt.Fprintln(out, "flowjet:", without(err.Error(), true)) }

@@ -10,13 +10,13 @@ import (
 	"golang.org/x/term"
 )
 
-// Screen is a terminal that is drawn again and again, on a page of its own: what was there before comes back when it is closed.
+// Screen is a terminal that is redrawn repeatedly, on a page of its own: its former contents come back when it is closed.
 type Screen struct {
 	out     *os.File
 	restore func()
 }
 
-// Screen takes the terminal for itself; false where the console is none, or one that cannot
+// Screen takes over the terminal; false if the console is none, or a terminal that cannot
 // be drawn on. Quit is called when q or Ctrl-C is typed.
 func (c *Console) Screen(quit context.CancelFunc) (*Screen, bool) {
 	file, isFile := c.out.(*os.File)
@@ -34,7 +34,7 @@ func (c *Console) Screen(quit context.CancelFunc) (*Screen, bool) {
 	return s, true
 }
 
-// awaitQuit reads keys until one asks for the end. It stays where none does: the process ends.
+// awaitQuit reads keys until one of them quits, or until the process ends.
 func awaitQuit(keys io.Reader, quit context.CancelFunc) {
 	key := make([]byte, 1)
 	for {
@@ -45,7 +45,7 @@ func awaitQuit(keys io.Reader, quit context.CancelFunc) {
 	}
 }
 
-// Draw shows a text, cut to what fits.
+// Draw shows a text, cut to the screen.
 func (s *Screen) Draw(text string) {
 	width, height, err := term.GetSize(int(s.out.Fd()))
 	if err != nil || width == 0 || height == 0 {
@@ -54,13 +54,13 @@ func (s *Screen) Draw(text string) {
 	fmt.Fprint(s.out, frame(text, width, height))
 }
 
-// Close gives the terminal back as it was.
+// Close restores the terminal.
 func (s *Screen) Close() {
 	fmt.Fprint(s.out, "\x1b[?25h\x1b[?1049l")
 	s.restore()
 }
 
-// frame is a text as it is written over the one before.
+// frame returns a text in the form that overwrites the one before.
 func frame(text string, width, height int) string {
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	lines = lines[:min(len(lines), height)]
@@ -70,7 +70,7 @@ func frame(text string, width, height int) string {
 	return "\x1b[H" + strings.Join(lines, "\r\n") + "\x1b[J"
 }
 
-// fit cuts a line to so many characters, of which the terminal's codes are none.
+// fit cuts a line to so many characters, not counting the terminal's codes.
 func fit(line string, width int) string {
 	code := false
 	for at, letter := range line {
@@ -88,7 +88,7 @@ func fit(line string, width int) string {
 	return line
 }
 
-// To returns a console that writes to out as this one does to its own.
+// To returns a console that writes to out in the same way.
 func (c *Console) To(out io.Writer) *Console {
 	other := *c
 	other.out = out

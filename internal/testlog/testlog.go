@@ -1,4 +1,4 @@
-// Package testlog collects what the parts under a test write, from any goroutine.
+// Package testlog collects the log of the parts under a test, from any goroutine.
 package testlog
 
 import (
@@ -16,26 +16,26 @@ type Log struct {
 	text  strings.Builder
 }
 
-// Write is io.Writer's; it never fails.
+// Write implements io.Writer; it never fails.
 func (l *Log) Write(text []byte) (int, error) {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
 	return l.text.Write(text)
 }
 
-// String is all that was written so far.
+// String returns everything written so far.
 func (l *Log) String() string {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
 	return l.text.String()
 }
 
-// Logger logs into it, at every level.
+// Logger returns a logger that writes to it, at every level.
 func (l *Log) Logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// Count is how often a text was written.
+// Count returns how often a text was written.
 func (l *Log) Count(text string) int { return strings.Count(l.String(), text) }
 
 // Await waits until a text was written.

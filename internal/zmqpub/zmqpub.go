@@ -1,7 +1,7 @@
 // Package zmqpub has a ZeroMQ PUB socket on zmq4's protocol connections, for the simulator and for
-// replays. zmq4's own PUB (v0.17) is not used as it stands: it writes to its subscribers one after
-// the other, so a stopped one holds all others up while the queue grows without bound; one that
-// never finishes its handshake keeps everybody else from connecting; and a goroutine outlives
+// replays. zmq4's own PUB (v0.17) is not used: it writes to its subscribers one after
+// the other, so a stopped one holds all others up while the queue grows without bound; a subscriber that
+// never finishes its handshake keeps all others from connecting; and a goroutine outlives
 // Close.
 package zmqpub
 
@@ -24,16 +24,16 @@ const (
 	handshakeTime = 5 * time.Second
 	// pause is the time after a connection that could not be accepted.
 	pause = 10 * time.Millisecond
-	// drainTime is how long Close waits for a subscriber to take what was sent.
+	// drainTime is how long Close waits for a subscriber to read the queued messages.
 	drainTime = 5 * time.Second
 )
 
-// Config says how a Publisher treats its subscribers.
+// Config sets how a Publisher treats its subscribers.
 type Config struct {
 	// HighWater is how many messages may wait for one subscriber.
 	HighWater int
-	// Patience is how long Send waits for a subscriber whose messages are that many before it is
-	// cut off. Without it Send drops the message in silence, as libzmq's PUB does, which oned has.
+	// Patience is how long Send waits for a subscriber with that many waiting messages before it
+	// disconnects it. Without it Send silently drops the message, as libzmq's PUB does, which oned uses.
 	Patience time.Duration
 	Logger   *slog.Logger
 }
@@ -51,14 +51,14 @@ type Publisher struct {
 	closed  bool
 }
 
-// New publishes to those who connect to a listener, which is the publisher's from now on.
+// New publishes to the clients that connect to a listener, which the publisher owns from now on.
 func New(listener net.Listener, config Config) *Publisher {
 	p := &Publisher{listener: listener, config: config, subscribers: map[*subscriber]bool{}, changed: make(chan struct{})}
 	p.group.Go(p.accept)
 	return p
 }
 
-// Addr is host:port of the listener.
+// Addr returns the listener's host:port.
 func (p *Publisher) Addr() string { return p.listener.Addr().String() }
 
 func (p *Publisher) accept() {
@@ -76,7 +76,7 @@ func (p *Publisher) accept() {
 	}
 }
 
-// serve takes a subscriber through its handshake and reads its subscriptions until it leaves.
+// serve does a subscriber's handshake and reads its subscriptions until it disconnects.
 func (p *Publisher) serve(raw net.Conn) {
 	s := &subscriber{
 		conn:  &bufferedConn{Conn: raw, writer: bufio.NewWriterSize(raw, 64<<10), direct: true},
@@ -94,7 +94,7 @@ func (p *Publisher) serve(raw net.Conn) {
 	}
 	defer p.remove(s)
 	defer func() {
-		// zmq4 reads properties and commands without looking at their lengths.
+		// zmq4 reads properties and commands without checking their lengths.
 		if reason := recover(); reason != nil {
 			p.config.Logger.Debug("a peer of the hook events speaks no ZeroMQ", "error", reason)
 		}
@@ -130,7 +130,7 @@ func (p *Publisher) remove(s *subscriber) {
 	_ = s.conn.Close()
 }
 
-// announce wakes those who wait for a subscription. The caller holds the lock.
+// announce wakes callers that wait for a subscription. The caller holds the lock.
 func (p *Publisher) announce() {
 	close(p.changed)
 	p.changed = make(chan struct{})
@@ -155,7 +155,7 @@ func (p *Publisher) subscribe(s *subscriber, message zmq4.Msg) {
 	p.announce()
 }
 
-// Send queues a message for everybody who wants its first frame, and returns how many that are.
+// Send queues a message for every subscriber to its first frame, and returns their number.
 func (p *Publisher) Send(frames ...[]byte) (receivers int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -176,8 +176,8 @@ func (p *Publisher) Send(frames ...[]byte) (receivers int) {
 	return receivers
 }
 
-// Wait blocks until so many have subscribed to all the keys. With settle it also returns when
-// somebody has subscribed to anything, and for that long to nothing else.
+// Wait blocks until so many clients have subscribed to all the keys. With settle it also returns once
+// a client has subscribed to any key and no subscription has changed for that long.
 func (p *Publisher) Wait(ctx context.Context, count int, settle time.Duration, keys ...string) error {
 	for {
 		p.mu.Lock()
@@ -207,7 +207,7 @@ func (p *Publisher) Wait(ctx context.Context, count int, settle time.Duration, k
 	}
 }
 
-// Close ends the socket and all connections: at once, or with Patience when what was sent is written.
+// Close closes the socket and all connections: at once, or with Patience when the queued messages are written.
 func (p *Publisher) Close() {
 	p.mu.Lock()
 	p.closed = true
@@ -231,13 +231,13 @@ func (p *Publisher) Close() {
 
 type subscriber struct {
 	conn *bufferedConn
-	// queue has what is to be written, until nil or until it is gone; then written is closed.
+	// queue has the messages to be written, until nil or until the subscriber is gone; then written is closed.
 	queue         chan *zmq4.Msg
 	gone, written chan struct{}
 	topics        map[string]int // the publisher's lock guards them
 }
 
-// wants reports whether it has subscribed to something, and to all the keys.
+// wants reports whether the subscriber has subscribed to something, and to all the keys.
 func (s *subscriber) wants(keys ...string) bool {
 	for _, key := range keys {
 		wanted := false
@@ -265,7 +265,7 @@ func (s *subscriber) put(message *zmq4.Msg, within time.Duration) bool {
 	}
 }
 
-// write sends what is queued, and flushes when nothing more is.
+// write sends the queued messages, and flushes when the queue is empty.
 func (s *subscriber) write(zmtp *zmq4.Conn) {
 	defer close(s.written)
 	for {
@@ -284,7 +284,7 @@ func (s *subscriber) write(zmtp *zmq4.Conn) {
 	}
 }
 
-// bufferedConn gathers the small writes of zmq4, which sends each frame's head and body on its own.
+// bufferedConn buffers the small writes of zmq4, which sends each frame's head and body separately.
 type bufferedConn struct {
 	net.Conn
 	mu     sync.Mutex
