@@ -16,7 +16,7 @@ import (
 type cloud struct {
 	pools
 	hosts   *hosts
-	waiting []int // pending VMs that no host had room for
+	waiting []int // pending VMs for which no host had room
 	done    []int // the ended VMs in the order of their ends
 }
 
@@ -230,7 +230,7 @@ func (c *cloud) rebuild() {
 			}
 		}
 		if v.Host >= 0 && v.Host < len(c.hosts.all) {
-			c.hosts.all[v.Host].take(v)
+			c.hosts.all[v.Host].reserve(v)
 			c.hosts.next = (v.Host + 1) % len(c.hosts.all)
 		}
 	}
@@ -360,7 +360,7 @@ func populateVM(t *tx, who identity, service int, role string, number int) *vm {
 	)})
 	h := t.cloud.hosts.pick(v)
 	refuseIf(h == nil, opennebula.CodeInternal, "the hosts are full")
-	h.take(v)
+	h.reserve(v)
 	v.History = append(v.History, newHistory(0, h))
 	for _, step := range []status{active(one.LCMProlog), active(one.LCMBoot), running} {
 		v.State, v.LCM, v.PrevState, v.PrevLCM = step.state, step.lcm, step.state, step.lcm

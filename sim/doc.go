@@ -29,12 +29,13 @@
 //
 // # Limits
 //
-// A server has what one oned has: 15 connections at a time, one call on each and 15 s for it to come, with 15 more in the backlog; one
-// session string that is remembered for each user, and an authentication driver that takes 0.3 s for any other of the server user's
-// (times Config.TimeFactor). In a zone of several a follower passes writes on to the leader and reads from a database that is behind
-// (docs/adr/0090). The scheduler places what has come in 10 s (times Config.TimeFactor), or seven VMs at once, unless VMs take no time
-// at all. A leader that ends takes its drivers with it: VMs stay where they were, until somebody recovers or deletes them. A follower
-// whose connections are all taken hears nothing from its leader, and the zone elects.
+// A server has the limits of one oned: 15 connections at a time, one call on each and 15 s to receive it, with 15 more in
+// the backlog; one remembered session string for each user, and an authentication driver that takes 0.3 s for any other
+// session of the server user's (times Config.TimeFactor). In a zone of several a follower forwards writes to the leader and
+// reads from a database that is behind (docs/adr/0090). The scheduler places the VMs of the last 10 s (times
+// Config.TimeFactor), or seven VMs at once, unless VMs take no time at all. When a leader ends, its drivers' work is lost:
+// VMs stay where they were, until somebody recovers or deletes them. A follower whose connections are all taken hears
+// nothing from its leader, and the zone elects.
 //
 // # Control API
 //

@@ -222,7 +222,7 @@ func (t *tx) note(v *vm, name, message string) {
 }
 
 func (t *tx) occupy(v *vm, h *host) {
-	h.take(v)
+	h.reserve(v)
 	v.History = append(v.History, newHistory(len(v.History), h))
 	if !v.Template.Has("TM_MAD_SYSTEM") {
 		v.setTemplate(v.Template.Set("TM_MAD_SYSTEM", dummyDriver))

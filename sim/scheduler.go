@@ -21,7 +21,7 @@ func (h *host) fits(v *vm) bool {
 	return h.usedCPU+cpu <= h.cpu && h.usedMemory+memory <= h.memory
 }
 
-func (h *host) take(v *vm) {
+func (h *host) reserve(v *vm) {
 	cpu, memory := v.size()
 	h.usedCPU += cpu
 	h.usedMemory += memory

@@ -171,7 +171,7 @@ type claim struct {
 //	name:token                          a login token, perhaps scoped to a group
 //	serveradmin:<target>:<cipher token> the server user, acting for the target
 //
-// All of it counts as it is: oned unescapes nothing. The caller holds the lock.
+// All of it is used literally: oned unescapes nothing. The caller holds the lock.
 func (c *cloud) claim(session string) claim {
 	name, secret, found := strings.Cut(session, ":")
 	if !found {

@@ -86,8 +86,8 @@ func (c Config) scaled(oned time.Duration) time.Duration {
 
 const anyPort = "127.0.0.1:0"
 
-// Sim is a simulated OpenNebula. Its methods, those of its parts too, may be called from anywhere;
-// what changes VMs and what returns addresses needs it to have been started.
+// Sim is a simulated OpenNebula. Its methods, and those of its parts, may be called concurrently; methods that change VMs
+// or return addresses need Start first.
 type Sim struct {
 	*zone
 	*faultInjector
@@ -140,7 +140,7 @@ func New(config Config) (*Sim, error) {
 	return s, nil
 }
 
-// Start opens the state file and the sockets, and lets what was on its way go on. It may be called again after Stop.
+// Start opens the state file and the sockets, and continues interrupted work. It may be called again after Stop.
 func (s *Sim) Start(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -171,7 +171,7 @@ func (s *Sim) Start(ctx context.Context) error {
 	return nil
 }
 
-// Stop closes the sockets, ends what is going on and closes the state file; an open call has until the context's end to finish.
+// Stop closes the sockets, stops all work and closes the state file; an open call has until the context's end to finish.
 func (s *Sim) Stop(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
