@@ -259,8 +259,8 @@ var (
 	running = append([]string{"api-certificate-file", "api-key-file", "nats-listen", "one-hooks", "webhooks-file", "sim", "status-listen", "log-level"}, reading...)
 )
 
-// AddLookFlags is AddFlags for commands that only read.
-func AddLookFlags(flags *pflag.FlagSet) { addShown(flags, reading) }
+// AddReadFlags is AddFlags for commands that only read.
+func AddReadFlags(flags *pflag.FlagSet) { addShown(flags, reading) }
 
 // AddRunFlags is AddFlags for commands that run parts or prepare to.
 func AddRunFlags(flags *pflag.FlagSet) { addShown(flags, running) }

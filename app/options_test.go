@@ -21,7 +21,7 @@ func TestHelpOfOptions(t *testing.T) {
 	}
 	run, look := pflag.NewFlagSet("run", pflag.ContinueOnError), pflag.NewFlagSet("look", pflag.ContinueOnError)
 	AddRunFlags(run)
-	AddLookFlags(look)
+	AddReadFlags(look)
 	for _, o := range options {
 		if strings.Count(text, "--"+o.flag+" ") != 1 || !strings.Contains(text, "("+envName(o.flag)+")") && !strings.Contains(strings.Join(strings.Fields(text), " "), "("+envName(o.flag)+")") {
 			t.Errorf("--%s or its variable is not listed once", o.flag)

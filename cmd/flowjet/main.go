@@ -98,7 +98,7 @@ func newOperatorCommands() (services, others []*cobra.Command) {
 	}
 	return operate.Commands(operate.Environment{
 		Flags: func(cmd *cobra.Command) {
-			app.AddLookFlags(cmd.Flags())
+			app.AddReadFlags(cmd.Flags())
 			addConfigFlag(cmd, new(string), true)
 		},
 		Attach: func(ctx context.Context, cmd *cobra.Command) (*pipeline.Pipeline, []string, error) {
@@ -141,9 +141,9 @@ func readConfig(path string, cmd *cobra.Command) (app.Config, error) {
 }
 
 // addConfigFlag adds --config. Commands that run Flowjet name the file; those that only read default to the packages' file.
-func addConfigFlag(cmd *cobra.Command, path *string, looks bool) {
+func addConfigFlag(cmd *cobra.Command, path *string, reads bool) {
 	value, usage := "", "YAML configuration `FILE`"
-	if looks {
+	if reads {
 		usage += " (default " + packagedConfig + " where there is one)"
 		if _, err := os.Stat(packagedConfig); err == nil {
 			value = packagedConfig
