@@ -13,7 +13,7 @@
 //	request        is read: documents, attributes, actions              request.go
 //	endpoints      of services, service templates and VMs' actions      services.go, templates.go, vm_actions.go
 //	  sessions       read services as their records have them           sessions.go
-//	  lists          keep what oned has listed, and what was written    lists.go
+//	  lists          keep oned's lists, and the own writes to them      lists.go
 //	  ownership      gives a service with its VMs to another user       ownership.go
 //	  commands       queue what changes a service for its worker,       services.go
 //	                 and turn the worker's reply into an answer
