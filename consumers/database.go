@@ -16,26 +16,25 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// database recognises oned's database by a VM: one that was restored from a backup, or is another
-// oned's, gives out ids again that NATS knows of; oned's documents decide then. It is asked at the
-// start, whenever oned came back or another server leads, and regularly.
+// database identifies oned's database by a VM: a database that was restored from a backup, or is another oned's, reuses ids that NATS
+// knows; oned's documents decide then. It is checked at the start, whenever oned came back or another server leads, and regularly.
 type database struct {
 	pipe     *pipeline.Pipeline
 	oned     *opennebula.Client
 	logger   *slog.Logger
 	services *routing.Services
-	// highest is the newest VM that oned has told of, 0 for none: a lost VM is looked for among those since.
+	// highest is the newest VM that oned has reported, 0 for none: a lost VM is searched among those since.
 	highest atomic.Int64
 
 	mutex    sync.Mutex
-	life     opennebula.Life // of oned, when it was asked last
+	life     opennebula.Life // of oned, at the last check
 	asked    time.Time
-	marked   int // the VM of the mark, as far as is known
+	marked   int // the VM of the mark, as far as known
 	restored time.Time
 }
 
-// since returns from when on records are this database's, and the life of oned of which that
-// is so. It asks oned first if it came back, or has another leader, since it was asked last.
+// since returns the time from which on records are this database's, and oned's life of which that is true. It checks first if oned came
+// back, or has another leader, since the last check.
 func (d *database) since(ctx context.Context) (time.Time, opennebula.Life, error) {
 	life := d.oned.Life()
 	d.mutex.Lock()
@@ -50,11 +49,11 @@ func (d *database) since(ctx context.Context) (time.Time, opennebula.Life, error
 	return d.restored, life, nil
 }
 
-// doubtedFor is for how long what was asked last stands in spite of doubt: a oned that is restored within it is
-// noticed only by a call that it refuses.
+// doubtedFor is how long the last check counts in spite of doubt: a oned that is restored within it is noticed only by a call that it
+// refuses.
 const doubtedFor = time.Second
 
-// doubt asks, unless that was done just now: a document is not as it was saved last.
+// doubt checks, unless that was done just now: a document differs from the last saved one.
 func (d *database) doubt(ctx context.Context) error {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
@@ -70,16 +69,15 @@ func (d *database) restoredAt() time.Time {
 	return d.restored
 }
 
-// markEvery is how far behind the newest VM the mark may be: what was restored to a later
-// moment than it is of is not recognised by it.
+// markEvery is how far the mark may be behind the newest VM: a restore to a moment after the mark is not detected by it.
 const markEvery = 2 * time.Second
 
-// watch asks every so often, and when there are newer VMs, until ctx ends.
+// watch checks regularly, and when there are newer VMs, until ctx ends.
 func (d *database) watch(ctx context.Context, every time.Duration) {
 	for idle.For(ctx, markEvery) == nil {
 		d.mutex.Lock()
 		var err error
-		if d.seen() > d.marked || time.Since(d.asked) >= every {
+		if d.newest() > d.marked || time.Since(d.asked) >= every {
 			err = d.check(ctx)
 		}
 		d.mutex.Unlock()
@@ -89,16 +87,16 @@ func (d *database) watch(ctx context.Context, every time.Duration) {
 	}
 }
 
-// seen is the newest VM that oned has told of, -1 for none.
-func (d *database) seen() int { return int(cmp.Or(d.highest.Load(), -1)) }
+// newest returns the newest VM that oned has reported, -1 for none.
+func (d *database) newest() int { return int(cmp.Or(d.highest.Load(), -1)) }
 
-// check is called with the mutex held.
+// check compares oned's database with the mark. It is called with the mutex held.
 func (d *database) check(ctx context.Context) error {
 	mark, marked, err := d.pipe.LoadOnedMark(ctx)
 	if err != nil {
 		return err
 	}
-	known := max(mark.VM, d.seen()) // before oned is asked: VMs are made meanwhile
+	known := max(mark.VM, d.newest()) // read before oned is asked: VMs are made meanwhile
 	newest, err := opennebula.NewestVM(ctx, d.oned.Server().Confirmed())
 	if err != nil {
 		return err
@@ -140,7 +138,7 @@ func (d *database) check(ctx context.Context) error {
 	return nil
 }
 
-// differs returns by what oned's database is not that of the mark, and of the newest VM that was known before.
+// differs returns why oned's database is not that of the mark, and of the newest VM that was known before; empty if it is.
 func (d *database) differs(ctx context.Context, mark pipeline.OnedMark, known, newest int, made string) (string, error) {
 	if newest < known {
 		return fmt.Sprintf("oned's newest VM is %d, and there was a VM %d: oned was restored from a backup, was replaced, or ended VMs were purged",
@@ -159,7 +157,7 @@ func (d *database) differs(ctx context.Context, mark pipeline.OnedMark, known, n
 		mark.VM, mark.VM, made, mark.Made), nil
 }
 
-// made is the VM's STIME, empty for one that is not there or cannot be read.
+// made returns the VM's STIME, empty if it does not exist or is unreadable.
 func (d *database) made(ctx context.Context, vm int) (string, error) {
 	if vm < 0 {
 		return "", nil
@@ -172,7 +170,7 @@ func (d *database) made(ctx context.Context, vm int) (string, error) {
 	return made, nil
 }
 
-// enter has all VMs compared, and every service look at oned, after its database was found to be another.
+// enter has all VMs compared, and every service checked, after another database was found.
 func (d *database) enter(ctx context.Context, newest int) error {
 	d.highest.Store(int64(newest))
 	if err := d.pipe.SaveCursor(ctx, pipeline.ComparedKey, 1); err != nil {
@@ -181,7 +179,7 @@ func (d *database) enter(ctx context.Context, newest int) error {
 	return d.services.WakeAll(ctx, "oned's database was replaced")
 }
 
-// raise raises the highest VM id known, which oned has told: an event may be invented.
+// raise raises the highest known VM id. It must be from oned: an event may be forged.
 func (d *database) raise(id int) {
 	for {
 		known := d.highest.Load()
@@ -191,7 +189,7 @@ func (d *database) raise(id int) {
 	}
 }
 
-// begin asks oned for the newest VM: one whose creation got lost need not be looked for among all.
+// begin asks oned for the newest VM, so that a VM whose creation got lost need not be searched among all.
 func (d *database) begin(ctx context.Context) {
 	ask, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()

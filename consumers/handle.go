@@ -19,7 +19,7 @@ func (l *serviceLoop) handleOnce(ctx context.Context, input pipeline.Input) erro
 	}
 	fresh := !l.loaded
 	l.cause = causeOf(input)
-	l.loader.noteSeen(input)
+	l.loader.noteDocument(input)
 	if fresh {
 		if err := l.loader.load(ctx); err != nil {
 			return err
@@ -36,12 +36,12 @@ func (l *serviceLoop) handleOnce(ctx context.Context, input pipeline.Input) erro
 		return l.absent(ctx, input)
 	}
 	if timer := input.Work.Timer; timer != nil && l.record.Timers[timer.Name].Generation > timer.Generation {
-		// It has been set anew, and its firing may have removed the one that counts (Timers.SetTimer).
+		// It was set again, and its firing may have removed the message that counts (Timers.SetTimer).
 		return l.saver.syncTimer(ctx, timer.Name)
 	}
-	l.ingester.heard.note(l.told, published(input, l.came), l.facts)
+	l.ingester.heard.note(l.reported, published(input, l.came), l.facts)
 	if old := l.ingester.isOld(input.Work); old && !fresh {
-		return nil // what has been read since is decided on
+		return nil // oned was asked since then
 	} else if !old {
 		if err := l.ingester.ingest(ctx, input, fresh); err != nil {
 			return err
@@ -62,11 +62,11 @@ func (l *serviceLoop) handleOnce(ctx context.Context, input pipeline.Input) erro
 	return l.decide(ctx, input)
 }
 
-// repeat meets an input that is part of the record already: a reader that starts over sees the
-// last ones again. Its answer is given again, and what was left unfinished is finished.
+// repeat handles an input that is already in the record: a reader that starts over gets the last ones again. It repeats the answer, and
+// finishes what was left unfinished.
 func (l *serviceLoop) repeat(ctx context.Context, input pipeline.Input, fresh bool) error {
 	if fresh && l.exists {
-		// As with a first answer: who is told that a change has begun must not read the old document.
+		// As with a first answer: a client that learns of a change must not read the old document.
 		if err := l.saver.saveDocument(ctx); err != nil {
 			return err
 		}
@@ -91,8 +91,8 @@ func (l *serviceLoop) repeat(ctx context.Context, input pipeline.Input, fresh bo
 // keptReplies bounds the replies in a record.
 const keptReplies = 8
 
-// decide plans what the input leads to and sees it through. A timer that has come is no longer
-// set: where NATS's clock is ahead of ours, and its time has not come, it is set again.
+// decide plans the next steps for the input and carries them out. A timer that has fired is no longer set: if NATS's clock is ahead of
+// ours, and its time has not come, it is set again.
 func (l *serviceLoop) decide(ctx context.Context, input pipeline.Input) error {
 	command, early := input.Work.Command, input.Published.Before(l.record.Since)
 	if command == nil {
@@ -122,8 +122,8 @@ func (l *serviceLoop) decide(ctx context.Context, input pipeline.Input) error {
 	return l.proceed(ctx, input, decision, &reply)
 }
 
-// apply decides what a command leads to, or why it is refused: one that came before the
-// service is meant for another of its id, or was carried out already.
+// apply decides on a command, or returns why it is refused: a command from before the service is meant for another one with its id, or was
+// carried out already.
 func (l *serviceLoop) apply(ctx context.Context, command flow.Command, early bool) (flow.Decision, *flow.Refusal, error) {
 	if early {
 		return flow.Decision{}, &flow.Refusal{Kind: flow.RefusedState, Message: fmt.Sprintf(
@@ -139,11 +139,11 @@ func (l *serviceLoop) apply(ctx context.Context, command flow.Command, early boo
 		return flow.Decision{}, &flow.Refusal{
 			Kind: flow.RefusedState, Message: "the server user's password was changed while the command waited: send it again",
 		}, nil
-	case err == nil: // else it is no sealed text: what is wrong with it is found when it is read
+	case err == nil: // else the text is not sealed: mistakes in it are found when it is parsed
 		command.Arguments = arguments
 	}
 	if l.loader.rewritten {
-		return flow.Decide(l.known(), nil), nil, nil // that is what was asked for
+		return flow.Decide(l.known(), nil), nil, nil // the command has done its work
 	}
 	decision, err := flow.Apply(l.known(), command)
 	if errors.As(err, &refusal) {
@@ -155,12 +155,12 @@ func (l *serviceLoop) apply(ctx context.Context, command flow.Command, early boo
 	return decision, nil, nil
 }
 
-// known returns what decisions are made from.
+// known returns the input of decisions.
 func (l *serviceLoop) known() flow.Input {
 	return flow.Input{State: l.record.State, Facts: l.facts, Now: time.Now(), Settings: l.worker.config.Settings}
 }
 
-// proceed sees a decision, and its answer to a command, through: commit, act, and plan until nothing is left to do.
+// proceed carries out a decision, and answers its command: commit, act, and plan until nothing is left to do.
 func (l *serviceLoop) proceed(ctx context.Context, input pipeline.Input, decision flow.Decision, reply *pipeline.Reply) error {
 	for {
 		if err := l.saver.commit(ctx, decision, reply != nil); err != nil {
@@ -168,7 +168,7 @@ func (l *serviceLoop) proceed(ctx context.Context, input pipeline.Input, decisio
 		}
 		save := l.saver.writeIfDue
 		if reply != nil && input.Work.Command.Verb != flow.VerbDeploy {
-			// Who is told of a change reads it in oned, too. A deployment was answered when it was queued.
+			// A client that gets the answer reads the change in oned, too. A deployment was answered when it was queued.
 			save = l.saver.saveDocument
 		}
 		if err := save(ctx); err != nil {
@@ -180,7 +180,7 @@ func (l *serviceLoop) proceed(ctx context.Context, input pipeline.Input, decisio
 			}
 			reply = nil
 			ctx = opennebula.Unhurried(ctx)
-			// What a command leads to may take long, and nobody waits for that.
+			// The rest of a command may take long, and no client waits for it.
 			l.partition.mutex.Lock()
 			l.urgent.Store(l.inbox.hasCommand())
 			l.partition.mutex.Unlock()
@@ -199,9 +199,8 @@ func (l *serviceLoop) proceed(ctx context.Context, input pipeline.Input, decisio
 	}
 }
 
-// precondition holds a command's If-Match against the service as it is when the command's turn
-// has come. What was decided and is not in the document yet is written first. A service has one
-// writer at a time: only what is done past Flowjet comes between this look and the decision.
+// precondition compares a command's If-Match with the service at the time the command is handled. Decisions that are not in the document
+// yet are written first. A service has one writer at a time: only changes past Flowjet can come between this check and the decision.
 func (l *serviceLoop) precondition(ctx context.Context, command flow.Command) (*flow.Refusal, error) {
 	if len(command.IfMatch) == 0 {
 		return nil, nil

@@ -44,12 +44,12 @@ func (h *health) note(service int, reason string) {
 }
 
 const (
-	// lookAtOned is how often it is looked whether oned answers, and how long it may take.
-	lookAtOned = 500 * time.Millisecond
-	// longestLook is how long it may take at most where oned was lost again and again: over a network that loses packets an
+	// onedCheck is how often it is looked whether oned answers, and how long it may take.
+	onedCheck = 500 * time.Millisecond
+	// longestCheck is how long it may take at most where oned was lost again and again: over a network that loses packets an
 	// answer takes seconds, and services that move between workers all the time do not get on.
-	longestLook = 4 * time.Second
-	// calmAfter is for how long oned must have answered to be given no longer than lookAtOned.
+	longestCheck = 4 * time.Second
+	// calmAfter is for how long oned must have answered to be given no longer than onedCheck.
 	calmAfter = time.Minute
 	// longSilence is for how long oned may owe an answer before it is asked.
 	longSilence = time.Second
@@ -60,9 +60,9 @@ const (
 // watchOned has the other workers take over while this one is cut off from oned, or the oned that it calls from the other
 // servers of the zone, and not from NATS, and they are not. It costs oned nothing while it answers.
 func (w *Worker) watchOned(ctx context.Context, members *work.Membership) {
-	ticker := time.NewTicker(lookAtOned)
+	ticker := time.NewTicker(onedCheck)
 	defer ticker.Stop()
-	r := reach{look: lookAtOned}
+	r := reach{look: onedCheck}
 	for {
 		select {
 		case <-ctx.Done():
@@ -114,9 +114,9 @@ func (r *reach) note(answers bool, now time.Time) bool {
 	case !r.lost:
 		r.restored = now
 	case now.Sub(r.restored) < calmAfter:
-		r.look = min(2*r.look, longestLook)
+		r.look = min(2*r.look, longestCheck)
 	default:
-		r.look = lookAtOned
+		r.look = onedCheck
 	}
 	return true
 }

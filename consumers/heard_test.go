@@ -57,7 +57,7 @@ func TestAnAnswerMayBeOlderThanAnEvent(t *testing.T) {
 		"another VM":                                 {running, poweroff, one.VM{ID: 2}, time.Second, false},
 	} {
 		now := time.Now()
-		h := heard{map[int]toldState{}, map[int]time.Time{1: now.Add(test.asked), 2: now}}
+		h := heard{map[int]reportedState{}, map[int]time.Time{1: now.Add(test.asked), 2: now}}
 		h.note([]pipeline.Trouble{pipeline.TroubleOf(test.told)}, now, flow.Facts{1: test.known})
 		if got := h.ahead(test.seen); got != test.ahead {
 			t.Errorf("%s: an older answer: %t, want %t", name, got, test.ahead)

@@ -63,7 +63,7 @@ func (s *saver) publishNext(ctx context.Context) error {
 	}
 	outbox := &s.record.Outbox
 	count := 1
-	if !s.slot.placed || s.worker.scheduler.crowded() {
+	if !s.slot.held || s.worker.scheduler.crowded() {
 		count = len(outbox.Transitions)
 	}
 	telling := slices.Clone(outbox.Transitions[:count])

@@ -11,29 +11,28 @@ import (
 // maxWaiting bounds the inputs that wait for one service.
 const maxWaiting = 256
 
-// inbox holds what waits for one service, in order. Of events about the same thing between two
-// commands only the newest is kept: a service is woken to look at how things are. Where there
-// still are too many, a look at everything takes their place.
+// inbox holds a service's waiting inputs, in order. Of events about the same object between two commands only the newest is kept: a service
+// is woken to check the current state. If there still are too many, one check of everything replaces them.
 type inbox struct {
 	waiting []delivery
-	// write asks for the service's document to be written, when nothing else waits.
+	// write asks for the service's document to be written when no input waits.
 	write bool
 }
 
-// delivery is an input, and the sequences of those that it stands for, its own last.
+// delivery is an input, and the sequences of the inputs that it stands for, its own last.
 type delivery struct {
 	pipeline.Input
 	sequences []uint64
 	came      time.Time
-	// told are the states of VMs that the input tells, or that news told in whose place it looks.
-	told []pipeline.Trouble
+	// reported are the states of VMs that the input reports, or that the news reported which it replaces.
+	reported []pipeline.Trouble
 	// writes is set instead of an input: the service's document is to be written.
 	writes bool
 }
 
 // put adds an input; false means that there is no room.
 func (b *inbox) put(input pipeline.Input) bool {
-	added := delivery{Input: input, sequences: []uint64{input.Sequence}, came: time.Now(), told: statesTold(input.Work)}
+	added := delivery{Input: input, sequences: []uint64{input.Sequence}, came: time.Now(), reported: reportedStates(input.Work)}
 	if !isNews(input.Work) {
 		if len(b.waiting) >= maxWaiting {
 			return false
@@ -50,8 +49,8 @@ func (b *inbox) put(input pipeline.Input) bool {
 			added.sequences = slices.Concat(earlier.sequences, added.sequences)
 			added.Work.Trouble = union(earlier.Work.Trouble, input.Work.Trouble)
 			added.Work.Scan = earlier.Work.Scan && input.Work.Scan
-			if added.told = statesTold(added.Work); added.told == nil { // a look at everything, or READY of the VM
-				added.told = earlier.told
+			if added.reported = reportedStates(added.Work); added.reported == nil { // a check of everything, or READY of the VM
+				added.reported = earlier.reported
 			}
 			b.waiting = append(b.waiting[:i], b.waiting[i+1:]...)
 			break
@@ -63,20 +62,20 @@ func (b *inbox) put(input pipeline.Input) bool {
 	return true
 }
 
-// statesTold are the states of VMs that work tells.
-func statesTold(work pipeline.Work) []pipeline.Trouble {
+// reportedStates returns the states of VMs that work reports.
+func reportedStates(work pipeline.Work) []pipeline.Trouble {
 	if event := work.Event; event != nil && event.VM != nil {
 		return []pipeline.Trouble{pipeline.TroubleOf(*event.VM)}
 	}
 	return work.Trouble
 }
 
-// isNews reports whether the work only makes the service look.
+// isNews reports whether the work only makes the service check its state.
 func isNews(work pipeline.Work) bool {
 	return work.Command == nil && work.Timer == nil && work.Measures == nil && !work.Newer
 }
 
-// sameSubject reports whether a later piece of news, with union's, makes an earlier superfluous.
+// sameSubject reports whether a later piece of news, with union's, makes an earlier one superfluous.
 func sameSubject(earlier, later pipeline.Work) bool {
 	a, b := earlier.Event, later.Event
 	if a == nil || b == nil {
@@ -86,33 +85,33 @@ func sameSubject(earlier, later pipeline.Work) bool {
 	return a.Object == b.Object && a.ID == b.ID
 }
 
-// union is the trouble that a later piece of news tells once it stands for an earlier one too: of
-// each VM the later. News without trouble has a service look at everything, or is an event.
+// union returns the trouble that a later piece of news reports once it stands for an earlier one too: the later of each VM. News without
+// trouble makes a service check everything, or is an event.
 func union(earlier, later []pipeline.Trouble) []pipeline.Trouble {
 	if later == nil {
 		return nil
 	}
-	told := map[int]bool{}
+	reported := map[int]bool{}
 	for _, one := range later {
-		told[one.VM] = true
+		reported[one.VM] = true
 	}
-	kept := slices.DeleteFunc(slices.Clone(earlier), func(one pipeline.Trouble) bool { return told[one.VM] })
+	kept := slices.DeleteFunc(slices.Clone(earlier), func(one pipeline.Trouble) bool { return reported[one.VM] })
 	return append(kept, later...)
 }
 
-// condense puts one look at everything in the place of the news from first on.
+// condense replaces the news from first on by one check of everything.
 func (b *inbox) condense(first int) {
 	var all []uint64
-	told := map[int]pipeline.Trouble{} // of each VM the last
+	reported := map[int]pipeline.Trouble{} // of each VM the last
 	for _, one := range b.waiting[first:] {
 		all = append(all, one.sequences...)
-		for _, state := range one.told {
-			told[state.VM] = state
+		for _, state := range one.reported {
+			reported[state.VM] = state
 		}
 	}
 	last := b.waiting[len(b.waiting)-1]
 	last.Work = pipeline.Work{Version: pipeline.Version, Service: last.Work.Service, Reason: "more events than can be queued"}
-	last.sequences, last.told = all, slices.Collect(maps.Values(told))
+	last.sequences, last.reported = all, slices.Collect(maps.Values(reported))
 	b.waiting = append(b.waiting[:first], last)
 }
 
@@ -120,8 +119,8 @@ func (b *inbox) hasCommand() bool {
 	return slices.ContainsFunc(b.waiting, func(one delivery) bool { return one.Work.Command != nil })
 }
 
-// take removes the first.
-func (b *inbox) take() (delivery, bool) {
+// pop removes the first.
+func (b *inbox) pop() (delivery, bool) {
 	if len(b.waiting) == 0 {
 		writes := b.write
 		b.write = false
@@ -135,7 +134,7 @@ func (b *inbox) take() (delivery, bool) {
 	return first, true
 }
 
-// vms are the VMs that news which waits is about, and whether it tells the VM's state.
+// vms returns the VMs of waiting news, and whether the news has the VM's state.
 func (b *inbox) vms() map[int]bool {
 	found := map[int]bool{}
 	for _, one := range b.waiting {
@@ -147,7 +146,7 @@ func (b *inbox) vms() map[int]bool {
 	return found
 }
 
-// vmsOfNews are the VMs that a piece of news is about.
+// vmsOfNews returns the VMs of a piece of news.
 func vmsOfNews(work pipeline.Work) []int {
 	if event := work.Event; event != nil && (event.VM != nil || event.Ready != nil) {
 		return []int{event.ID}

@@ -36,12 +36,12 @@ func TestInboxKeepsTheNewestNews(t *testing.T) {
 	}
 	want := [][]uint64{{2}, {1, 3}, {4}, {6}, {5, 7}, {8}}
 	for i, sequences := range want {
-		got, waits := b.take()
+		got, waits := b.pop()
 		if !waits || !slices.Equal(got.sequences, sequences) || got.Sequence != slices.Max(sequences) {
 			t.Errorf("the %d. to be taken is %d for %v, want %v", i, got.Sequence, got.sequences, sequences)
 		}
 	}
-	if _, waits := b.take(); waits {
+	if _, waits := b.pop(); waits {
 		t.Error("something is left")
 	}
 }
@@ -54,9 +54,9 @@ func TestREADYKeepsTheStateThatWasTold(t *testing.T) {
 	ready.Work.Event.VM, ready.Work.Event.Ready = nil, new(true)
 	b.put(state)
 	b.put(ready)
-	got, _ := b.take()
-	if !slices.Equal(got.sequences, []uint64{1, 2}) || len(got.told) != 1 || got.told[0].LCMState != one.LCMRunning {
-		t.Errorf("%v stand for %v", got.told, got.sequences)
+	got, _ := b.pop()
+	if !slices.Equal(got.sequences, []uint64{1, 2}) || len(got.reported) != 1 || got.reported[0].LCMState != one.LCMRunning {
+		t.Errorf("%v stand for %v", got.reported, got.sequences)
 	}
 }
 
@@ -89,7 +89,7 @@ func TestInboxGathersTrouble(t *testing.T) {
 			b.put(input)
 		}
 		var got [][]int
-		for next, waits := b.take(); waits; next, waits = b.take() {
+		for next, waits := b.pop(); waits; next, waits = b.pop() {
 			var vms []int
 			for _, each := range next.Work.Trouble {
 				vms = append(vms, each.VM)
@@ -136,7 +136,7 @@ func TestInboxIsBounded(t *testing.T) {
 	}
 	var seen []uint64
 	for {
-		next, waits := b.take()
+		next, waits := b.pop()
 		if !waits {
 			break
 		}

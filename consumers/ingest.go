@@ -16,44 +16,43 @@ import (
 	"github.com/flowjet/flowjet/pipeline/work"
 )
 
-// ingester takes up how the VMs and networks are, from events and from what oned says.
+// ingester updates the facts about VMs and networks, from events and from oned's answers.
 type ingester struct {
 	*serviceLoop
 	heard heard
-	// read is when all VMs that matter to the service were asked for last.
+	// read is when all VMs of the service were last fetched.
 	read time.Time
-	// strangers are the nodes that oned's leader said are not the service's, when strangersOf owned it.
+	// strangers are the nodes that according to oned's leader are not the service's, when strangersOf owned it.
 	strangers   []int
 	strangersOf int
 	strangersAt time.Time
 }
 
-// readForScan is for how long what was read of oned need not be read again because of a scan, at most from one scan to the next:
-// a service that nothing else wakes reads at every other scan.
+// readForScan limits how old fetched data may be so that a scan does not fetch it again, at most from one scan to the next: a service that
+// nothing else wakes fetches at every other scan.
 const readForScan = 30 * time.Second
 
-// isOld reports whether oned was asked, since news came, about all VMs that it is about.
+// isOld reports whether oned was asked, since news came, about all its VMs.
 func (i *ingester) isOld(news pipeline.Work) bool {
 	vms := vmsOfNews(news)
 	return len(vms) > 0 && !slices.ContainsFunc(vms, func(vm int) bool { return !i.isNewer(vm) })
 }
 
-// isNewer reports whether what is known of a VM is newer than the input.
+// isNewer reports whether the facts about a VM are newer than the input.
 func (i *ingester) isNewer(vm int) bool {
 	seen, known := i.facts[vm]
 	return known && i.heard.asked[vm].After(i.came) && !i.mayBeBehind(seen)
 }
 
-// mayBeBehind reports whether oned may have shown one of the service's VMs as it was before what was heard of it, and
-// nothing newer waits.
+// mayBeBehind reports whether oned's answer about one of the service's VMs may be older than its last event, and nothing newer waits.
 func (i *ingester) mayBeBehind(seen one.VM) bool {
 	return i.heard.ahead(seen) && i.record.State.Service.Owns(seen) && !i.awaited()[seen.ID]
 }
 
-// ingest takes over what the input tells and, where a decision will rest on more, asks oned.
+// ingest applies the input to the facts and, if a decision needs more, asks oned.
 func (i *ingester) ingest(ctx context.Context, input pipeline.Input, fresh bool) error {
 	work, state := input.Work, i.record.State
-	// A decision may end a VM because it is in trouble: whether it still is, is asked anew.
+	// A decision may end a VM because it is in trouble: oned is asked whether it still is.
 	heal, set := state.Deadlines[flow.DeadlineHeal]
 	healingDue := set && !heal.After(time.Now())
 	switch {
@@ -66,18 +65,18 @@ func (i *ingester) ingest(ctx context.Context, input pipeline.Input, fresh bool)
 	case fresh:
 		return nil
 	case work.Command != nil && work.Command.Verb != flow.VerbRecover, work.Measures != nil:
-		if !i.loader.read.After(i.came) && !i.loader.isAsSeen() { // else for what was in front of it: new enough
+		if !i.loader.read.After(i.came) && !i.loader.isUnchanged() { // else read for an earlier input: new enough
 			if err := i.loader.refreshDocument(ctx); err != nil || !i.exists {
 				return err
 			}
 		}
 		if work.Command == nil || work.Command.Verb != flow.VerbScale {
-			return nil // what is answered does not rest on which VMs failed, are protected or are gone
+			return nil // the answer does not depend on which VMs failed, are protected or are gone
 		}
 		return i.refreshFacts(ctx)
 	case work.Timer != nil && work.Timer.Name == flow.DeadlineLook && i.worker.config.Hearing() &&
 		flow.AwaitsNewVMs(state, i.facts, time.Now(), i.worker.config.Settings):
-		return nil // the new VMs have not come up yet, and who hears of it passes it on
+		return nil // the new VMs have not come up yet, and the bridge will report it
 	case work.Scan && i.hasJustRead():
 		return nil
 	}
@@ -87,8 +86,8 @@ func (i *ingester) ingest(ctx context.Context, input pipeline.Input, fresh bool)
 	return i.refreshFacts(ctx)
 }
 
-// hasJustRead reports whether the document and all VMs were read so lately, before the input came, that a scan need not
-// have them read again. What is due is decided on what is read then.
+// hasJustRead reports whether the document and all VMs were fetched so recently, before the input came, that a scan need not fetch them
+// again. If anything is due it is decided on fresh data.
 func (i *ingester) hasJustRead() bool {
 	for _, due := range i.record.State.Deadlines {
 		if !due.After(time.Now()) {
@@ -99,9 +98,9 @@ func (i *ingester) hasJustRead() bool {
 	return i.read.After(enough) && i.loader.read.After(enough)
 }
 
-// ingestEvent takes over what an event tells. Good news is believed, which is cheap to be wrong about. That a VM is gone, bad news,
-// and a step back from RUNNING may be late or forged: oned is asked, unless it has told the same, and
-// in one call about all VMs whose events wait. Whose a VM is and what for, only oned tells.
+// ingestEvent applies an event. Good news is believed, for a mistake in it is cheap. The end of a VM, bad news, and a step back from
+// RUNNING may be late or forged: oned is asked, unless its last answer was the same, and in one call about all VMs with waiting events. A
+// VM's owner and purpose are only read from oned.
 func (i *ingester) ingestEvent(ctx context.Context, input pipeline.Input) error {
 	event := input.Work.Event
 	if event.Object == work.OwnedNetwork {
@@ -129,13 +128,13 @@ func (i *ingester) ingestEvent(ctx context.Context, input pipeline.Input) error 
 	return nil
 }
 
-// ingestTrouble looks at VMs that are said to be in trouble, unless that is known. A VM that is gone stays so.
+// ingestTrouble fetches VMs that are reported to be in trouble, unless that is known. A VM that is gone stays so.
 func (i *ingester) ingestTrouble(ctx context.Context, trouble []pipeline.Trouble) error {
 	var doubtful []int
-	for _, told := range trouble {
-		before, known := i.facts[told.VM]
-		if !known || !i.isNewer(told.VM) && !before.Gone() && !isIn(before, told.State, told.LCMState) {
-			doubtful = append(doubtful, told.VM)
+	for _, reported := range trouble {
+		before, known := i.facts[reported.VM]
+		if !known || !i.isNewer(reported.VM) && !before.Gone() && !isIn(before, reported.State, reported.LCMState) {
+			doubtful = append(doubtful, reported.VM)
 		}
 	}
 	if len(doubtful) == 0 {
@@ -148,8 +147,8 @@ func isIn(vm one.VM, state one.VMState, lcmState one.LCMState) bool {
 	return vm.State == state && vm.LCMState == lcmState
 }
 
-// refresh asks oned about VMs, and in the same calls about the other VMs of which
-// events wait: where one host's VMs fail, one look at a service sees them all.
+// refresh fetches VMs, and in the same calls the other VMs with waiting events: if one host's VMs fail, one handling of a service gets them
+// all.
 func (i *ingester) refresh(ctx context.Context, vms ...int) error {
 	for other := range i.awaited() {
 		if _, known := i.facts[other]; known {
@@ -168,8 +167,7 @@ func (i *ingester) refresh(ctx context.Context, vms ...int) error {
 	return nil
 }
 
-// refreshFacts asks oned for all VMs that matter to the service. Where the answer would
-// end or shrink something, the leader is asked to confirm it.
+// refreshFacts fetches all VMs of the service. If the answer would end or shrink something, the leader is asked to confirm it.
 func (i *ingester) refreshFacts(ctx context.Context) error {
 	began := time.Now()
 	ids, facts, err := i.doubtfulVMs(ctx)
@@ -199,16 +197,15 @@ func (i *ingester) refreshFacts(ctx context.Context) error {
 }
 
 const (
-	// scattered is how many calls for a service's VMs are worth one that tells which of them
-	// there can be: ids of any size can be written into a document.
+	// scattered is how many calls for a service's VMs are worth one for the newest id: ids of any size can be written into a document.
 	scattered = 64
-	// strangersFor is for how long a stranger's VM is taken for one before oned is asked again: there
-	// can be thousands of them in a document, and they matter only if they are given back.
+	// strangersFor is how long a stranger's VM counts as one before oned is asked again: there can be thousands of them in a document, and
+	// they matter only if they are given back.
 	strangersFor = 10 * time.Minute
 )
 
-// doubtfulVMs are the nodes and the VMs that something was asked of, as far as oned has to be asked
-// about them, ascending, and what is known of the others: strangers, and what no VM can be.
+// doubtfulVMs returns the nodes and the VMs with requests that have to be fetched, ascending, and the facts about the others: strangers,
+// and ids that do not exist yet.
 func (i *ingester) doubtfulVMs(ctx context.Context) ([]int, flow.Facts, error) {
 	wanted, facts := map[int]bool{}, flow.Facts{}
 	for _, role := range i.record.State.Service.Body.Roles {
@@ -242,14 +239,14 @@ func (i *ingester) doubtfulVMs(ctx context.Context) ([]int, flow.Facts, error) {
 	return ids[:there], facts, nil
 }
 
-// needsConfirming reports whether one of the VMs, as seen, would end or shrink
-// something, or put a role into trouble: that only the zone's leader is believed.
+// needsConfirming reports whether one of the VMs, as fetched, would end or shrink something, or put a role into trouble: only the zone's
+// leader is believed then.
 func needsConfirming(span []int, facts flow.Facts) bool {
 	return slices.ContainsFunc(span, func(id int) bool { return facts[id].Troubled() || facts[id].Gone() })
 }
 
-// inspect reads the whole of VMs that do not move, as far as something depends on it.
-// What is done about one that is overdue is decided on what the zone's leader says.
+// inspect reads the whole XML of VMs that do not move, as far as a decision depends on it. For an overdue VM only the zone's leader is
+// believed.
 func (i *ingester) inspect(ctx context.Context) error {
 	for _, wanted := range flow.Inspections(i.record.State, i.facts, time.Now(), i.worker.config.Settings) {
 		session := i.worker.oned.Server()
@@ -262,7 +259,7 @@ func (i *ingester) inspect(ctx context.Context) error {
 		}
 		vm := i.facts[wanted.VM]
 		if vm.Seen = one.Inspect(vm, tree); err != nil {
-			vm.Seen = &one.Inspection{} // it cannot be read, and is judged by what is known
+			vm.Seen = &one.Inspection{} // unreadable: it is judged by what is known
 		}
 		if vm.Seen != nil && vm.Seen.Since.IsZero() {
 			event, stored, err := i.worker.pipe.VMEntered(ctx, vm)
@@ -282,8 +279,8 @@ func (i *ingester) inspect(ctx context.Context) error {
 	return nil
 }
 
-// confirmStrangers asks the zone's leader about the nodes that are not the service's by what is
-// known: the service or its VMs may just have been given to another owner.
+// confirmStrangers asks the zone's leader about the nodes that seem not to be the service's: the service or its VMs may just have been
+// given to another owner.
 func (i *ingester) confirmStrangers(ctx context.Context) error {
 	strangers := i.record.State.Strangers(i.facts)
 	owner := i.record.State.Service.Owner.UID
@@ -303,7 +300,7 @@ func (i *ingester) confirmStrangers(ctx context.Context) error {
 	return nil
 }
 
-// fetchSpan asks oned about VMs whose ids are close together. One that oned does not have is gone.
+// fetchSpan fetches VMs whose ids are close together. A VM that oned does not have is gone.
 func (i *ingester) fetchSpan(ctx context.Context, session *opennebula.Session, span []int, facts flow.Facts) error {
 	if len(span) == 1 {
 		_, err := i.fetchVM(ctx, session, span[0], facts)
@@ -339,10 +336,10 @@ func (i *ingester) fetchVM(ctx context.Context, session *opennebula.Session, id 
 	return vm, nil
 }
 
-// awaitWritten repeats a look at VMs as long as it may show one as it was before what was heard, and nothing newer waits.
-func (i *ingester) awaitWritten(ctx context.Context, vms []int, facts flow.Facts, look func() error) error {
+// awaitWritten repeats a fetch of VMs as long as a result may be older than the last event, and nothing newer waits.
+func (i *ingester) awaitWritten(ctx context.Context, vms []int, facts flow.Facts, fetch func() error) error {
 	for wait := idle.NewBackoff(); ; i.slot.backOff(ctx, wait) {
-		if err := look(); err != nil {
+		if err := fetch(); err != nil {
 			return err
 		}
 		behind := slices.ContainsFunc(vms, func(id int) bool { return i.mayBeBehind(facts[id]) })

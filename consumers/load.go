@@ -16,19 +16,19 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// loader reads the record and the document, and decides which of them is believed.
+// loader reads the record and the document, and decides which of them to use.
 type loader struct {
 	*serviceLoop
-	// seen and made are what the input carries of the document, of one that was just made.
+	// seen and made are the input's knowledge of the document, and a document that was just made.
 	seen *flow.SeenDocument
 	made *foundDocument
-	// rewrites reports whether the input asks for a document that cannot be read to be written again; rewritten, if it was.
+	// rewrites is whether the input asks to rewrite an unreadable document; rewritten is whether that was done.
 	rewrites, rewritten bool
-	// read is when the document was asked for last.
+	// read is when the document was last fetched.
 	read time.Time
 }
 
-// checkDatabase has all be loaded anew that is known from another database of oned's.
+// checkDatabase discards all data that is from another database of oned's, so that it is loaded again.
 func (l *loader) checkDatabase(ctx context.Context) error {
 	restored, life, err := l.worker.database.since(ctx)
 	if restored.After(l.at) {
@@ -38,7 +38,7 @@ func (l *loader) checkDatabase(ctx context.Context) error {
 	return err
 }
 
-// sureOfDatabase asks oned whether its database is that of what is known; if not, all is to be loaded anew.
+// sureOfDatabase checks whether oned's database is still the same; if not, all data is to be loaded again.
 func (l *loader) sureOfDatabase(ctx context.Context) error {
 	if err := l.worker.database.doubt(ctx); err != nil {
 		return err
@@ -67,7 +67,7 @@ func (l *loader) load(ctx context.Context) error {
 	l.saver.published = l.record.State
 	l.executor.searched = search{}
 	if record.Deleted {
-		// That is believed only while the zone's leader has no document of the service's id.
+		// The record is believed only while the zone's leader has no document with the service's id.
 		found, err := l.readDocument(ctx, l.worker.oned.Server().Confirmed())
 		if err != nil {
 			return err
@@ -85,8 +85,8 @@ func (l *loader) load(ctx context.Context) error {
 		l.loaded = true
 		return nil
 	}
-	// The former owner may have made any call that it had committed to, or none. Each VM is looked
-	// for before it is created, and one that was to end is asked again.
+	// The former owner may have made any call to which it had committed, or none. Each VM is searched before it is created, and a VM that
+	// was to end is asked again.
 	for i := range l.record.State.Intents {
 		l.record.State.Intents[i].Attempts = max(1, l.record.State.Intents[i].Attempts)
 	}
@@ -101,9 +101,8 @@ func (l *loader) load(ctx context.Context) error {
 	return nil
 }
 
-// refreshDocument reads the document and holds it against the record. Its text is ours as last
-// saved or decided, or as a former owner saved it too late, or somebody else's, which then is the
-// truth. That it is somebody else's only the zone's leader is believed.
+// refreshDocument reads the document and compares it with the record. Its text is ours as last saved or decided, or as a former owner saved
+// it too late, or another program's, which then is the truth. Only the zone's leader is believed that it is another program's.
 func (l *loader) refreshDocument(ctx context.Context) error {
 	l.read = time.Now()
 	var found foundDocument
@@ -144,7 +143,7 @@ func (l *loader) refreshDocument(ctx context.Context) error {
 		found.body = found.body.Noted(found.repairs, time.Now())
 	}
 	if restored := l.worker.database.restoredAt(); l.record.Written.Before(restored) && l.record.Since.Before(restored) && l.revision != 0 {
-		l.record.Since = restored // what waited was decided on by a user who saw another database
+		l.record.Since = restored // waiting commands are from users who saw another database
 	}
 	switch {
 	case l.revision == 0:
@@ -164,13 +163,13 @@ func (l *loader) refreshDocument(ctx context.Context) error {
 	return nil
 }
 
-// foundDocument is a service's document as oned shows it. The body of one that is ours to the letter is not read.
+// foundDocument is a service's document as oned shows it. A body that is ours to the letter is not parsed.
 type foundDocument struct {
 	exists bool
 	owner  one.Identity
 	digest string
 	body   spec.Body
-	// repairs are what was put right in the body.
+	// repairs are the repairs of the body.
 	repairs []string
 }
 
@@ -195,20 +194,19 @@ func (l *loader) readDocument(ctx context.Context, session *opennebula.Session) 
 		}
 		return found, fmt.Errorf("%w: service %d: %w; %s", errUnreadable, l.service, err, way)
 	}
-	if len(found.repairs) == 0 { // else what oned holds is not what the body is written as
+	if len(found.repairs) == 0 { // else oned's text differs from the body's
 		found.digest = found.body.Digest()
 	}
 	return found, nil
 }
 
-// isOurs reports whether what has the digest was decided on here or by an earlier owner.
+// isOurs reports whether the body with the digest was decided on here or by an earlier owner.
 func (l *loader) isOurs(digest string) bool {
 	return l.revision != 0 && !l.predates(digest) && (slices.Contains(l.record.Digests, digest) || digest == l.saver.digest())
 }
 
-// followLeader notes who leads the zone. A change is committed while the service waits: when it
-// was decides which VMs may have been left behind. A service that waits was looked at not long
-// ago: a change that this process has not seen was since then.
+// followLeader records the zone's leader. A change is committed while the service waits: its time decides which VMs may have been left
+// behind. A waiting service was handled not long ago, so a change that this process has not seen came after that.
 func (l *loader) followLeader() {
 	term, since := l.worker.oned.Leadership()
 	before, waits := l.record.State.Leader, l.record.State.Service.State().Waiting()
@@ -219,12 +217,12 @@ func (l *loader) followLeader() {
 	l.led = l.led || l.record.State.Leader != before && waits
 }
 
-// isRecorded reports whether the record has the service's body, of the database that oned has.
+// isRecorded reports whether the record has the service's body, from oned's current database.
 func (l *loader) isRecorded() bool {
 	return l.revision != 0 && !l.record.Deleted && l.record.State.Service.Body.State != nil && !l.record.Written.Before(l.worker.database.restoredAt())
 }
 
-// rewrite writes the document as the record has it, if the zone's leader cannot read it either, and reads it.
+// rewrite writes the record's body as the document, if the zone's leader cannot read the document either, and reads it again.
 func (l *loader) rewrite(ctx context.Context, reason error) (foundDocument, error) {
 	text, _, err := l.saver.bodyText()
 	if err != nil || !l.isRecorded() {
@@ -238,12 +236,11 @@ func (l *loader) rewrite(ctx context.Context, reason error) (foundDocument, erro
 	return l.readDocument(ctx, l.worker.oned.Server().Confirmed())
 }
 
-// What NATS holds can belong to another time or another zone than oned: oned was restored from
-// a backup and uses ids again, or the data folder was. oned's document decides then, and no VM
-// is ended because of what NATS holds.
+// NATS's data can belong to another time or another zone than oned: oned was restored from a backup and uses ids again, or the data folder
+// was. oned's document decides then, and no VM is ended because of NATS's data.
 
-// ofAnotherTime returns why the record does not belong to a document that it does not know,
-// and from when on commands are the document's service's; no reason if it does.
+// ofAnotherTime returns why the record does not belong to an unknown document, and the time from which on commands are for the document's
+// service; the reason is empty if the record belongs to it.
 func (l *loader) ofAnotherTime(found foundDocument) (reason string, since time.Time) {
 	known, started, logged := l.record.State.Service.Body.StartTime, found.body.StartTime, found.body.LastLogged()
 	switch {
@@ -261,13 +258,13 @@ func (l *loader) ofAnotherTime(found foundDocument) (reason string, since time.T
 	return "", time.Time{}
 }
 
-// predates reports whether the record is of another database than a document that is not as was decided.
+// predates reports whether the record is from another database than a document that differs from the decided one.
 func (l *loader) predates(digest string) bool {
 	return l.record.Written.Before(l.worker.database.restoredAt()) && digest != l.saver.digest()
 }
 
-// forgetRecord begins with a record as of a new service. What numbers inputs, timers and
-// transitions goes on. Commands from before since are refused.
+// forgetRecord starts the record of a new service. The numbers of inputs, timers and transitions go on. Commands from before since are
+// refused.
 func (l *loader) forgetRecord(reason string, since time.Time) {
 	l.worker.config.Logger.Warn("the service's record does not match its document, which is used instead: a backup of oned or of the data folder was restored, or OneFlow or another Flowjet ran the service meanwhile",
 		"service", l.service, "reason", reason)
@@ -275,19 +272,19 @@ func (l *loader) forgetRecord(reason string, since time.Time) {
 	l.record = pipeline.Record{Version: pipeline.Version, Applied: before.Applied, Generation: before.Generation, Since: since, Written: before.Written}
 	l.record.Outbox.First = before.Outbox.First + uint64(len(before.Outbox.Transitions))
 	l.record.State.Service.ID = l.service
-	l.saver.published, l.led = l.record.State, true // it is to be stored
+	l.saver.published, l.led = l.record.State, true // to be stored
 	l.saver.dirtyTimers = map[string]bool{}
 	for name := range before.Timers {
 		l.saver.dirtyTimers[name] = true // none of them is set any more
 	}
 }
 
-// trustSeen is for how long the document that the API has read for a command counts, and need not
-// be read again: it may be changed, or deleted, while the command waits.
+// trustSeen is how long the document that the API read for a command counts, so that it need not be read again: it may be changed, or
+// deleted, while the command waits.
 const trustSeen = 30 * time.Second
 
-// noteSeen keeps what an input carries of the service's document, and with a deploy the document itself.
-func (l *loader) noteSeen(input pipeline.Input) {
+// noteDocument keeps an input's knowledge of the service's document, and with a deploy the document itself.
+func (l *loader) noteDocument(input pipeline.Input) {
 	l.seen, l.made, l.rewrites, l.rewritten = nil, nil, false, false
 	command := input.Work.Command
 	if command == nil {
@@ -314,8 +311,8 @@ func (l *loader) noteSeen(input pipeline.Input) {
 	}
 }
 
-// isAsSeen reports whether the document, as the API has just read it, is what is known here.
-func (l *loader) isAsSeen() bool {
+// isUnchanged reports whether the document, as the API has just read it, is the one known here.
+func (l *loader) isUnchanged() bool {
 	return l.seen != nil && l.seen.Owner == l.record.State.Service.Owner && !l.predates(l.seen.Digest) &&
 		(l.seen.Digest == l.record.Saved || l.isOurs(l.seen.Digest))
 }

@@ -25,35 +25,35 @@ type serviceLoop struct {
 	worker    *Worker
 	partition *partition
 	service   int
-	// wake gets a signal with each input, for who waits a moment for one.
+	// wake gets a signal with each input, for a loop that waits briefly for one.
 	wake chan struct{}
 
 	// The partition's mutex guards these.
-	inbox inbox
-	turn  *slotRequest  // asked for or granted; nil while the service loop rests
-	back  *slotRequest  // asked for by the service loop in its turn, for a slot that it has given away
-	room  chan struct{} // closed when a full inbox has room again
-	rests *list.Element // among the service loops that rest
-	since time.Time     // when it came to rest
-	// urgent reports whether somebody waits for an answer. It changes under the mutex.
+	inbox   inbox
+	request *slotRequest  // waits or is granted; nil while the service loop rests
+	back    *slotRequest  // from the working service loop, for a slot that it has given away
+	room    chan struct{} // closed when a full inbox has room again
+	rests   *list.Element // among the service loops that rest
+	since   time.Time     // when it came to rest
+	// urgent is whether a client waits for an answer. It changes under the mutex.
 	urgent atomic.Bool
 
-	// The rest is the running goroutine's. What is known of the service is valid while loaded, which was at that time.
+	// The rest is the running goroutine's. The knowledge of the service is valid while loaded, and as of at.
 	loaded   bool
 	at       time.Time
 	record   pipeline.Record
 	revision uint64
 	exists   bool // the service has a document
 	facts    flow.Facts
-	// life is that of oned in which the input is handled. What may end something, and what is
-	// written, is bound to it (opennebula.Within): by the next call oned may have another database.
+	// life is oned's life in which the input is handled. Calls that may end something, and writes, are bound to it (opennebula.Within): by
+	// the next call oned may have another database.
 	life opennebula.Life
-	// led reports whether the record is to be stored anyway: the zone's leader has changed, or it began anew.
+	// led is whether the record has to be stored in any case: the zone's leader has changed, or the record was started anew.
 	led bool
-	// cause is the input that is being handled, came is when it came, and told are the states of VMs that it tells.
-	cause pipeline.Cause
-	came  time.Time
-	told  []pipeline.Trouble
+	// cause is the current input's, came is when it came, and reported are the states of VMs that it reports.
+	cause    pipeline.Cause
+	came     time.Time
+	reported []pipeline.Trouble
 
 	// The parts of a service loop share what is known of the service.
 	slot     *slot
@@ -69,22 +69,21 @@ func newServiceLoop(w *Worker, p *partition, service int) *serviceLoop {
 	l := &serviceLoop{worker: w, partition: p, service: service, wake: make(chan struct{}, 1)}
 	l.slot = &slot{serviceLoop: l}
 	l.loader = &loader{serviceLoop: l}
-	l.ingester = &ingester{serviceLoop: l, heard: heard{map[int]toldState{}, map[int]time.Time{}}}
+	l.ingester = &ingester{serviceLoop: l, heard: heard{map[int]reportedState{}, map[int]time.Time{}}}
 	l.executor = &executor{serviceLoop: l}
 	l.networks, l.routers = &networks{l}, &routers{l}
 	l.saver = &saver{serviceLoop: l, dirtyTimers: map[string]bool{}}
 	return l
 }
 
-// turnLength bounds how many inputs a service loop handles before it lets others work.
-const turnLength = 32
+// inputsPerSlot bounds how many inputs a service loop handles before it lets others work.
+const inputsPerSlot = 32
 
-// run handles what waits; then the service loop rests, or asks for another turn, in which another
-// goroutine may run it.
+// run handles waiting inputs; then the service loop becomes idle, or requests another slot, in which another goroutine may run it.
 func (l *serviceLoop) run(ctx context.Context) {
-	l.slot.placed = true
-	for handled := 0; l.slot.placed && handled < turnLength && ctx.Err() == nil; handled++ {
-		next, waits := l.partition.take(l)
+	l.slot.held = true
+	for handled := 0; l.slot.held && handled < inputsPerSlot && ctx.Err() == nil; handled++ {
+		next, waits := l.partition.next(l)
 		if !waits {
 			l.worker.scheduler.release()
 			return
@@ -95,7 +94,7 @@ func (l *serviceLoop) run(ctx context.Context) {
 	l.partition.again(l)
 }
 
-// outcome is how the handling of an input ended: the closed set.
+// outcome is the closed set of results of handling an input.
 type outcome int
 
 const (
@@ -106,7 +105,7 @@ const (
 	reject                // it can never be handled: dead letter
 )
 
-// outcomeOf sorts an error. Where an answer is missing, oned is asked whether it answers others.
+// outcomeOf sorts an error. If an answer is missing, oned is asked whether it answers other calls.
 func (l *serviceLoop) outcomeOf(ctx context.Context, err error) outcome {
 	var refusal *opennebula.Error
 	var silence *opennebula.TransportError
@@ -121,28 +120,27 @@ func (l *serviceLoop) outcomeOf(ctx context.Context, err error) outcome {
 		return again
 	case opennebula.NotBegun(err):
 		return retry
-	case errors.As(err, &refusal), errors.As(err, &silence) && l.worker.onedAnswers(ctx, lookAtOned):
+	case errors.As(err, &refusal), errors.As(err, &silence) && l.worker.onedAnswers(ctx, onedCheck):
 		return again
 	}
 	return retry
 }
 
 var (
-	// errPoison marks an input that no repetition will help.
+	// errPoison is returned for an input that can never be handled.
 	errPoison = errors.New("the input cannot be processed")
-	// errNoDocument marks a command for a service whose document is not there yet.
+	// errNoDocument is returned for a command for a service whose document does not exist yet.
 	errNoDocument = errors.New("its document is missing")
-	// errUnreadable marks an input for a service whose document another program has made unreadable.
-	// It is left alone, and so are its VMs, until somebody corrects it, or recovers the service: then
-	// it is written as the record has it.
+	// errUnreadable is returned for an input for a service whose document another program has made unreadable. It is left alone, and so are
+	// its VMs, until a user corrects it, or recovers the service: then it is written as the record has it.
 	errUnreadable = fmt.Errorf("%w", errPoison)
 )
 
 // maxUnflushed bounds how many inputs share one saving of the document.
 const maxUnflushed = 32
 
-// handle brings one input to an end, or leaves it open when ctx ends first. It has ended when the
-// document is saved and the history published, which inputs that come close together share.
+// handle brings one input to an end, or leaves it open if ctx ends first. An input has ended when the document is saved and the history
+// published; inputs that come close together share this.
 func (l *serviceLoop) handle(ctx context.Context, next delivery) {
 	if next.writes {
 		l.flush(ctx, pipeline.Input{Work: pipeline.Work{Version: pipeline.Version, Service: l.service, Reason: "its document is outdated"}})
@@ -160,7 +158,7 @@ func (l *serviceLoop) handle(ctx context.Context, next delivery) {
 			attribute.String("cause.kind", cause.Kind), attribute.String("cause.id", cause.ID))
 	}
 	l.saver.open = append(l.saver.open, next.sequences...)
-	l.came, l.told = next.came, next.told
+	l.came, l.reported = next.came, next.reported
 	handling, news := ctx, input.Work.Command == nil
 	if !news {
 		handling = opennebula.Urgent(ctx) // its client waits
@@ -173,7 +171,7 @@ func (l *serviceLoop) handle(ctx context.Context, next delivery) {
 	}
 }
 
-// flush brings outside what was handled, and ends it if all of that is outside.
+// flush saves and publishes the results of handled inputs, and ends the inputs if that is complete.
 func (l *serviceLoop) flush(ctx context.Context, input pipeline.Input) {
 	complete := false
 	end := l.retry(ctx, input, true, func() (err error) {
@@ -188,8 +186,8 @@ func (l *serviceLoop) flush(ctx context.Context, input pipeline.Input) {
 // lullLength is how long history and timers wait for an input to come first.
 const lullLength = 3 * time.Millisecond
 
-// awaitNext waits a moment for the next input, unless others wait to work. Each message is
-// written to the disk: in a burst the history of the last step would hold up the next events.
+// awaitNext waits briefly for the next input, unless others wait to work. Each message is written to the disk: in a burst the history of
+// the last step would delay the next events.
 func (l *serviceLoop) awaitNext(ctx context.Context) {
 	select {
 	case <-l.wake:
@@ -207,9 +205,9 @@ func (l *serviceLoop) awaitNext(ctx context.Context) {
 	}
 }
 
-// retry repeats a step until it is done, or ends in the dead letters; it returns retry only when
-// ctx ended first. What oned refuses to this service alone is repeated for no longer than
-// Settings.RetryFor, and, where it may be left to the next input, not while a command waits.
+// retry repeats a step until it is done or the input is dead-lettered; it returns retry only if ctx ended first. A step that oned refuses
+// to this service alone is repeated for no longer than Settings.RetryFor, and, if it may be left to the next input, not while a command
+// waits.
 func (l *serviceLoop) retry(ctx context.Context, input pipeline.Input, mayLeave bool, step func() error) outcome {
 	wait := idle.NewBackoff()
 	var refused time.Time
@@ -220,7 +218,7 @@ func (l *serviceLoop) retry(ctx context.Context, input pipeline.Input, mayLeave 
 		}
 		end := l.outcomeOf(ctx, err)
 		reason := ""
-		if end == retry && !errors.Is(err, pipeline.ErrNewer) { // what holds up one service alone does not count
+		if end == retry && !errors.Is(err, pipeline.ErrNewer) { // a problem of one service alone does not count
 			reason = err.Error()
 		}
 		l.worker.health.note(l.service, reason)
@@ -254,7 +252,7 @@ func (l *serviceLoop) retry(ctx context.Context, input pipeline.Input, mayLeave 
 	return retry
 }
 
-// guarded turns a panic into an error, so that one service's trouble stays its own.
+// guarded turns a panic into an error, so that one service's problem does not affect others.
 func (l *serviceLoop) guarded(input pipeline.Input, step func() error) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -267,7 +265,7 @@ func (l *serviceLoop) guarded(input pipeline.Input, step func() error) (err erro
 	return step()
 }
 
-// deadLetter dead-letters the input, and answers a command: with the answer stored, where only saving failed.
+// deadLetter dead-letters the input, and answers a command: with the stored answer, if only saving failed.
 func (l *serviceLoop) deadLetter(ctx context.Context, input pipeline.Input, cause error) bool {
 	if command := input.Work.Command; command != nil {
 		reply := pipeline.Reply{
@@ -289,7 +287,7 @@ func (l *serviceLoop) deadLetter(ctx context.Context, input pipeline.Input, caus
 	return err == nil
 }
 
-// answer gives a command's result to whoever waits for it.
+// answer sends a command's result to the waiting client.
 func (l *serviceLoop) answer(ctx context.Context, input pipeline.Input, reply pipeline.Reply) error {
 	command := input.Work.Command
 	ended := reply.Time

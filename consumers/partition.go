@@ -17,8 +17,8 @@ import (
 	"github.com/flowjet/flowjet/pipeline/work"
 )
 
-// partition hands its inputs to the service loops. What waits is bounded for each service, so that a command is not held up by what
-// came before it for other services.
+// partition hands its inputs to the service loops. The queue of each service is bounded, so that a command is not delayed by earlier inputs
+// for other services.
 //
 // A service loop is in one of four conditions:
 //
@@ -27,8 +27,8 @@ import (
 //	rests   nothing waits; what it knows of its service is kept for a while
 //	gone    forgotten: the next input makes a new one
 //
-// put has a service loop that rests, or is gone, ask. One that works takes its inputs one by one until it comes to rest, or asks for
-// another turn. All happens under the partition's mutex, which ask, rest, stop and forgetOldest expect to be held.
+// put requests a slot for a service loop that rests, or is gone. A working loop handles its inputs one by one until it comes to rest, or
+// requests another slot. All this happens under the partition's mutex, which ask, rest, stop and forgetOldest expect to be held.
 type partition struct {
 	worker *Worker
 	number int
@@ -36,18 +36,18 @@ type partition struct {
 
 	mutex   sync.Mutex           // guards the conditions of the service loops, too
 	loops   map[int]*serviceLoop // by service
-	resting list.List            // of *serviceLoop with documents that are written, the longest at rest first
+	resting list.List            // of idle *serviceLoop with written documents, the longest idle first
 	closed  bool
 	wait    sync.WaitGroup
-	// The service loops finish inputs out of order. The cursor is up to where all are finished, open
-	// what was read since, ascending, and finished those of it that wait for an earlier one.
+	// The service loops finish inputs out of order. All inputs up to the cursor are finished, open are those read since, ascending, and
+	// finished those of them that wait for an earlier one.
 	cursor   uint64
 	open     []uint64
 	finished map[uint64]bool
 }
 
 const (
-	// maxResting is how many services of a partition are remembered while nothing happens to them, 15 KB each, and loopIdle for how long.
+	// maxResting is how many idle services of a partition are kept in memory, 15 KB each, and loopIdle is for how long.
 	maxResting = 512
 	loopIdle   = 5 * time.Minute
 )
@@ -102,10 +102,10 @@ func (p *partition) read(ctx context.Context, reader *work.PartitionReader) erro
 	}
 }
 
-// tend stores the cursor whenever it has moved, forgets the service loops that have rested for long, and has those at rest write
-// whose documents have been behind for long enough: they do not wait for a cursor, whose stream may be without a leader for seconds.
-// The partitions take turns: all cursors at once would hold up what else is to be stored. A cursor that rests is read from time to
-// time: a NATS server that was suspended carries out late what it was sent before, which may be an older cursor.
+// tend stores the cursor whenever it has moved, drops the service loops that have been idle for long, and lets idle ones write whose
+// documents have been behind for long enough: they do not wait for a cursor, whose stream may be without a leader for seconds. The
+// partitions do this one after the other: all cursors at once would delay other writes. A cursor that does not move is read from time to
+// time: a NATS server that was suspended carries out old requests late, which may store an older cursor.
 func (p *partition) tend(ctx context.Context, name string, saved uint64) {
 	var save errgroup.Group
 	checked := time.Now()
@@ -118,7 +118,7 @@ func (p *partition) tend(ctx context.Context, name string, saved uint64) {
 			p.forgetOldest()
 		}
 		for _, l := range p.loops {
-			if l.turn == nil && l.rests == nil && l.saver.behind.isDue() && !p.closed {
+			if l.request == nil && l.rests == nil && l.saver.behind.isDue() && !p.closed {
 				l.inbox.write = true
 				p.wait.Add(1)
 				p.ask(l)
@@ -129,7 +129,7 @@ func (p *partition) tend(ctx context.Context, name string, saved uint64) {
 		save.TryGo(func() error {
 			if cursor == saved && time.Since(checked) >= p.worker.config.Settings.Look {
 				checked = time.Now()
-				// A later one is of another worker, which has the partition since this one was suspended.
+				// A later cursor is another worker's, which has had the partition since this one was suspended.
 				if stored, err := p.worker.pipe.LoadCursor(ctx, name); err == nil && stored < saved {
 					saved = stored
 				}
@@ -142,13 +142,14 @@ func (p *partition) tend(ctx context.Context, name string, saved uint64) {
 	}
 }
 
-// close keeps the service loops that ask from working, waits for the others, and saves the cursor a last time: what is not is read again.
+// close withdraws the requests of waiting service loops, waits for the others, and saves the cursor a last time: inputs after it are read
+// again.
 func (p *partition) close(cancel context.CancelFunc, name string) {
 	cancel()
 	p.mutex.Lock()
 	p.closed = true
 	for _, l := range p.loops {
-		if l.turn != nil && p.worker.scheduler.withdraw(l.turn) {
+		if l.request != nil && p.worker.scheduler.withdraw(l.request) {
 			p.stop(l)
 		}
 	}
@@ -177,7 +178,8 @@ func (p *partition) end(sequences ...uint64) {
 	}
 }
 
-// put gives an input to its service's loop and has it work. Without room, it returns what closes when there may be.
+// put gives an input to its service's loop and requests a slot for it. If the inbox is full, it returns a channel that closes when there
+// may be room.
 func (p *partition) put(input pipeline.Input) (room <-chan struct{}) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
@@ -202,29 +204,29 @@ func (p *partition) put(input pipeline.Input) (room <-chan struct{}) {
 	default:
 	}
 	if input.Work.Command != nil && !l.urgent.Swap(true) {
-		for _, asked := range []*slotRequest{l.turn, l.back} {
+		for _, asked := range []*slotRequest{l.request, l.back} {
 			if asked != nil {
 				p.worker.scheduler.boost(asked)
 			}
 		}
 	}
-	if l.turn == nil {
+	if l.request == nil {
 		p.wait.Add(1)
 		p.ask(l)
 	}
 	return nil
 }
 
-// ask asks for a turn of the service loop.
+// ask requests a slot for the service loop.
 func (p *partition) ask(l *serviceLoop) {
-	l.turn, l.back = &slotRequest{grant: func() { go l.run(p.life) }}, nil
+	l.request, l.back = &slotRequest{grant: func() { go l.run(p.life) }}, nil
 	if l.urgent.Load() {
-		l.turn.priority = urgent
+		l.request.priority = urgent
 	}
-	p.worker.scheduler.submit(l.turn)
+	p.worker.scheduler.submit(l.request)
 }
 
-// askAgain asks for a slot for a service loop that has given its own away.
+// askAgain requests a slot for a service loop that has given its own away.
 func (p *partition) askAgain(l *serviceLoop, request *slotRequest) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
@@ -235,22 +237,22 @@ func (p *partition) askAgain(l *serviceLoop, request *slotRequest) {
 	p.worker.scheduler.submit(request)
 }
 
-// take removes the next input of a service loop. Without one the service loop comes to rest.
-func (p *partition) take(l *serviceLoop) (delivery, bool) {
+// next removes the next input of a service loop. Without one the service loop becomes idle.
+func (p *partition) next(l *serviceLoop) (delivery, bool) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	if l.room != nil {
 		close(l.room)
 		l.room = nil
 	}
-	next, waits := l.inbox.take()
+	next, waits := l.inbox.pop()
 	if !waits {
 		p.rest(l)
 	}
 	return next, waits
 }
 
-// again asks for another turn of a service loop, if anything waits and the partition is not given up.
+// again requests another slot for a service loop, if anything waits and the partition is not given up.
 func (p *partition) again(l *serviceLoop) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
@@ -278,13 +280,13 @@ func (p *partition) rest(l *serviceLoop) {
 	}
 }
 
-// stop ends a service loop's turn.
+// stop ends a service loop's use of a slot.
 func (p *partition) stop(l *serviceLoop) {
-	l.turn = nil
+	l.request = nil
 	p.wait.Done()
 }
 
-// forgetOldest drops the service loop that has rested longest.
+// forgetOldest drops the service loop that has been idle longest.
 func (p *partition) forgetOldest() {
 	oldest := p.resting.Remove(p.resting.Front()).(*serviceLoop)
 	delete(p.loops, oldest.service)
@@ -303,7 +305,7 @@ func (l *serviceLoop) commandWaits() bool {
 	return l.inbox.hasCommand()
 }
 
-// awaited returns the VMs of which news waits for the service loop, and whether it tells the VM's state.
+// awaited returns the VMs of which news waits for the service loop, and whether it has the VM's state.
 func (l *serviceLoop) awaited() map[int]bool {
 	l.partition.mutex.Lock()
 	defer l.partition.mutex.Unlock()
@@ -311,19 +313,20 @@ func (l *serviceLoop) awaited() map[int]bool {
 }
 
 const (
-	// lastWrites is for how long documents are written when a partition is given up, writesAtOnce how many at a time.
+	// lastWrites limits how long documents are written when a partition is given up, and writesAtOnce how many at a time.
 	lastWrites   = 3 * time.Second
 	writesAtOnce = 8
 )
 
-// writeAll writes the documents that are behind when the partition is given up: OneFlow may be put back. It leaves others' services alone.
+// writeAll writes the documents that are behind when the partition is given up, since OneFlow may be put back. It leaves services that
+// others have taken over alone.
 func (p *partition) writeAll() {
 	ctx, cancel := context.WithTimeout(opennebula.Unhurried(context.Background()), lastWrites)
 	defer cancel()
 	var writes errgroup.Group
 	writes.SetLimit(writesAtOnce)
 	for _, l := range p.loops {
-		decided := l.record.State.Service.Body.Digest() // most are at rest: their texts are not kept
+		decided := l.record.State.Service.Body.Digest() // most are idle: their texts are not kept
 		if committed := l.saver.stored == decided; !committed || !l.exists || decided == l.record.Saved {
 			continue
 		}

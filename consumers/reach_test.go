@@ -7,7 +7,7 @@ import (
 
 // TestOnedThatIsLostAgainAndAgainIsGivenLonger: over a network that loses packets, so that services do not move all the time.
 func TestOnedThatIsLostAgainAndAgainIsGivenLonger(t *testing.T) {
-	r, now := reach{look: lookAtOned}, time.Now()
+	r, now := reach{look: onedCheck}, time.Now()
 	turn := func(pause, look time.Duration) {
 		t.Helper()
 		now = now.Add(pause)
@@ -24,9 +24,9 @@ func TestOnedThatIsLostAgainAndAgainIsGivenLonger(t *testing.T) {
 			t.Error("it is not restored once")
 		}
 	}
-	turn(0, lookAtOned)
-	for _, look := range []time.Duration{2 * lookAtOned, 4 * lookAtOned, longestLook, longestLook} {
+	turn(0, onedCheck)
+	for _, look := range []time.Duration{2 * onedCheck, 4 * onedCheck, longestCheck, longestCheck} {
 		turn(calmAfter-time.Second, look)
 	}
-	turn(calmAfter, lookAtOned)
+	turn(calmAfter, onedCheck)
 }

@@ -9,39 +9,38 @@ import (
 	"github.com/flowjet/flowjet/internal/idle"
 )
 
-// scheduler shares out the right to work: so many service loops at once, in the order in which
-// they ask. Those that somebody waits for go first and have some slots of their own, so that a
-// command does not queue behind a storm of events.
+// scheduler limits how many service loops work at once, in the order of their requests. Those for which a client waits go first and have
+// some slots of their own, so that a command does not queue behind a storm of events.
 type scheduler struct {
-	places, reserved int
+	slots, reserved int
 
 	mutex   sync.Mutex
-	taken   int
-	waiting [ranks]list.List // of *slotRequest, by priority
+	used    int
+	waiting [priorities]list.List // of *slotRequest, by priority
 }
 
-// priority says who goes before whom: the closed set.
+// priority is the closed set of priorities.
 type priority int
 
 const (
 	ordinary  priority = iota
-	returning          // gave its slot away for a moment, in the middle of something
-	urgent             // somebody waits for an answer
-	ranks
+	returning          // gave its slot away briefly, in the middle of an input
+	urgent             // a client waits for an answer
+	priorities
 )
 
 // slotRequest is a request for a slot; grant is called, once, with the slot.
 type slotRequest struct {
 	grant    func()
 	priority priority
-	waits    *list.Element // its place among those that wait; nil while it does not
+	waits    *list.Element // its element in the queue; nil while it does not wait
 }
 
-func newScheduler(places, reserved int) *scheduler {
-	return &scheduler{places: places, reserved: reserved}
+func newScheduler(slots, reserved int) *scheduler {
+	return &scheduler{slots: slots, reserved: reserved}
 }
 
-// submit asks for a slot.
+// submit requests a slot.
 func (t *scheduler) submit(request *slotRequest) {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
@@ -49,7 +48,7 @@ func (t *scheduler) submit(request *slotRequest) {
 	t.share()
 }
 
-// boost lets a request that waits go before those that are not urgent.
+// boost gives a waiting request the highest priority.
 func (t *scheduler) boost(request *slotRequest) {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
@@ -61,7 +60,7 @@ func (t *scheduler) boost(request *slotRequest) {
 	}
 }
 
-// withdraw takes a request back; false means that it has been granted.
+// withdraw cancels a request; false means that it has been granted.
 func (t *scheduler) withdraw(request *slotRequest) bool {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
@@ -77,11 +76,11 @@ func (t *scheduler) withdraw(request *slotRequest) bool {
 func (t *scheduler) release() {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
-	t.taken--
+	t.used--
 	t.share()
 }
 
-// crowded reports whether somebody waits for a slot.
+// crowded reports whether a request waits for a slot.
 func (t *scheduler) crowded() bool {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
@@ -93,33 +92,33 @@ func (t *scheduler) crowded() bool {
 	return false
 }
 
-// share gives free slots away, the reserved ones only to who is urgent.
+// share grants free slots, the reserved ones only to urgent requests.
 func (t *scheduler) share() {
-	slots := t.places + t.reserved
-	for rank := urgent; rank >= ordinary; rank-- {
-		queue := &t.waiting[rank]
-		for t.taken < slots && queue.Len() > 0 {
+	limit := t.slots + t.reserved
+	for level := urgent; level >= ordinary; level-- {
+		queue := &t.waiting[level]
+		for t.used < limit && queue.Len() > 0 {
 			granted := queue.Remove(queue.Front()).(*slotRequest)
 			granted.waits = nil
-			t.taken++
+			t.used++
 			granted.grant()
 		}
-		slots = t.places
+		limit = t.slots
 	}
 }
 
-// slot is a service loop's slot among those that may work at once, so that oned and NATS get
-// no more at a time than they can do. The loop gives it away wherever it would only wait.
+// slot is a service loop's slot among those that may work at once, so that oned and NATS get no more at a time than they can handle. The
+// loop gives it away wherever it would only wait.
 type slot struct {
 	*serviceLoop
-	// placed reports whether the loop has a slot, and calling whether it makes one of the calls that are bounded.
-	placed, calling bool
+	// held is whether the loop has a slot, and calling whether it makes one of the bounded calls.
+	held, calling bool
 }
 
 // release lets another service loop work, unless this one has done so already.
 func (p *slot) release() {
-	if p.placed {
-		p.placed = false
+	if p.held {
+		p.held = false
 		p.worker.scheduler.release()
 	}
 }
@@ -131,18 +130,18 @@ func (p *slot) acquire(ctx context.Context, as priority) error {
 	p.partition.askAgain(p.serviceLoop, request)
 	select {
 	case <-granted:
-		p.placed = true
+		p.held = true
 		return nil
 	case <-ctx.Done():
 	}
 	if !p.worker.scheduler.withdraw(request) {
 		p.worker.scheduler.release()
 	}
-	p.placed = false
+	p.held = false
 	return ctx.Err()
 }
 
-// backOff waits without keeping others from working, but for the middle of a call.
+// backOff waits without keeping others from working, except in the middle of a call.
 func (p *slot) backOff(ctx context.Context, wait *idle.Backoff) {
 	if p.calling {
 		wait.Wait(ctx)
@@ -153,11 +152,11 @@ func (p *slot) backOff(ctx context.Context, wait *idle.Backoff) {
 	_ = p.acquire(ctx, ordinary)
 }
 
-// whileOthersWork waits, in the middle of a turn, for NATS or oned, and lets another service loop
-// work meanwhile. It goes on before those that have not begun. A loop keeps its slot while a
-// command waits for it, and while it makes a call: who got the slot might wait for the call.
+// whileOthersWork waits, in the middle of an input, for NATS or oned, and lets another service loop work meanwhile. It goes on before those
+// that have not begun. A loop keeps its slot while a command waits for it, and while it makes a call: the next holder might wait for the
+// call.
 func (p *slot) whileOthersWork(ctx context.Context, wait func() error) error {
-	if !p.placed || p.calling || p.urgent.Load() {
+	if !p.held || p.calling || p.urgent.Load() {
 		return wait()
 	}
 	waited := p.lend()
@@ -165,7 +164,7 @@ func (p *slot) whileOthersWork(ctx context.Context, wait func() error) error {
 		defer waited()
 		return wait()
 	}()
-	if !p.placed {
+	if !p.held {
 		err = errors.Join(err, p.acquire(ctx, returning))
 	}
 	return err
@@ -174,11 +173,10 @@ func (p *slot) whileOthersWork(ctx context.Context, wait func() error) error {
 // maxOutside bounds how many service loops wait without a slot; any more keep others from working.
 const maxOutside = 512
 
-// lend lets another service loop work, where one waits for that, while this one waits, as for
-// NATS's disk: what many store at a time costs as much as what a few do. A loop that publishes its
-// history goes on in another turn. What it returns is to be called when the wait is over.
+// lend lets another service loop work, if one waits, while this one waits, as for NATS's disk: storing many at a time costs as much as
+// storing a few. A loop that publishes its history goes on in another slot. The returned function is to be called when the wait is over.
 func (p *slot) lend() (waited func()) {
-	if !p.placed || !p.worker.scheduler.crowded() || !p.worker.outside.TryAcquire(1) {
+	if !p.held || !p.worker.scheduler.crowded() || !p.worker.outside.TryAcquire(1) {
 		return func() {}
 	}
 	p.release()

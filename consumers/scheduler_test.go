@@ -46,12 +46,12 @@ func TestTurnsLetTheUrgentGoFirst(t *testing.T) {
 func TestTurnsAreNotLost(t *testing.T) {
 	w := &Worker{scheduler: newScheduler(1, 0)}
 	first, second := newServiceLoop(w, &partition{worker: w}, 7), newServiceLoop(w, &partition{worker: w}, 8)
-	if err := first.slot.acquire(t.Context(), ordinary); err != nil || !first.slot.placed {
+	if err := first.slot.acquire(t.Context(), ordinary); err != nil || !first.slot.held {
 		t.Fatalf("the only place was not given: %v", err)
 	}
 	given, cancel := context.WithCancel(t.Context())
 	cancel()
-	if second.slot.acquire(given, urgent) == nil || second.slot.placed {
+	if second.slot.acquire(given, urgent) == nil || second.slot.held {
 		t.Fatal("a place was given that there is not")
 	}
 	first.slot.release()

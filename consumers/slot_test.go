@@ -17,7 +17,7 @@ func placed(outside *semaphore.Weighted) (l *serviceLoop, another func() (grante
 	w := &Worker{scheduler: newScheduler(1, 0), outside: outside}
 	w.scheduler.submit(&slotRequest{grant: func() {}})
 	l = newServiceLoop(w, &partition{worker: w}, 7)
-	l.slot.placed = true
+	l.slot.held = true
 	return l, func() *bool {
 		granted := false
 		w.scheduler.submit(&slotRequest{grant: func() { granted = true }})
@@ -28,13 +28,13 @@ func placed(outside *semaphore.Weighted) (l *serviceLoop, another func() (grante
 func TestALaneThatTellsGivesItsPlaceToWhoWaits(t *testing.T) {
 	l, another := placed(semaphore.NewWeighted(1))
 	l.slot.lend()()
-	if !l.slot.placed {
+	if !l.slot.held {
 		t.Fatal("it gave its place away although nobody waited")
 	}
 	granted := another()
 	told := l.slot.lend()
-	if l.slot.placed || !*granted {
-		t.Errorf("it has its place: %t; the other one got it: %t", l.slot.placed, *granted)
+	if l.slot.held || !*granted {
+		t.Errorf("it has its place: %t; the other one got it: %t", l.slot.held, *granted)
 	}
 	l.slot.release() // it has none to give: the other one keeps it
 	if third := another(); *third {
@@ -51,12 +51,12 @@ func TestOnlySoManyLanesTellWithoutAPlace(t *testing.T) {
 	second, another := placed(outside)
 	granted := another()
 	second.slot.lend()()
-	if !second.slot.placed || *granted {
+	if !second.slot.held || *granted {
 		t.Error("more lanes tell without a place than may")
 	}
 	told()
 	second.slot.lend()()
-	if second.slot.placed || !*granted {
+	if second.slot.held || !*granted {
 		t.Error("it keeps its place although fewer tell by now")
 	}
 }
@@ -72,8 +72,8 @@ func TestALaneThatWaitsForTheDiskIsBackBeforeThoseThatHaveNotBegun(t *testing.T)
 	second, third := another(), new(bool)
 	failed := errors.New("the disk is full")
 	err := l.slot.whileOthersWork(t.Context(), func() error {
-		if l.slot.placed || !*second {
-			t.Errorf("it has its place: %t; the other one got it: %t", l.slot.placed, *second)
+		if l.slot.held || !*second {
+			t.Errorf("it has its place: %t; the other one got it: %t", l.slot.held, *second)
 		}
 		third = another()
 		go func() {
@@ -82,8 +82,8 @@ func TestALaneThatWaitsForTheDiskIsBackBeforeThoseThatHaveNotBegun(t *testing.T)
 		}()
 		return failed
 	})
-	if !errors.Is(err, failed) || !l.slot.placed || *third {
-		t.Errorf("got %v; it has its place: %t; one that had not begun got it: %t", err, l.slot.placed, *third)
+	if !errors.Is(err, failed) || !l.slot.held || *third {
+		t.Errorf("got %v; it has its place: %t; one that had not begun got it: %t", err, l.slot.held, *third)
 	}
 }
 
@@ -98,8 +98,8 @@ func TestALaneKeepsItsPlace(t *testing.T) {
 		begin(l)
 		second := another()
 		err := l.slot.whileOthersWork(t.Context(), func() error { return nil })
-		if err != nil || !l.slot.placed || *second {
-			t.Errorf("%s: got %v; it has its place: %t; another one got it: %t", what, err, l.slot.placed, *second)
+		if err != nil || !l.slot.held || *second {
+			t.Errorf("%s: got %v; it has its place: %t; another one got it: %t", what, err, l.slot.held, *second)
 		}
 	}
 }
@@ -109,7 +109,7 @@ func TestACommandHastensALaneThatIsToComeBack(t *testing.T) {
 	l, another := placed(semaphore.NewWeighted(1))
 	p := l.partition
 	p.loops = map[int]*serviceLoop{7: l}
-	l.service, l.turn, l.wake = 7, &slotRequest{}, make(chan struct{}, 1)
+	l.service, l.request, l.wake = 7, &slotRequest{}, make(chan struct{}, 1)
 	another()
 	l.slot.release()
 	before := another()
@@ -132,7 +132,7 @@ func TestALaneThatBacksOffInACallKeepsItsPlace(t *testing.T) {
 	l.slot.calling = true
 	second := another()
 	l.slot.backOff(t.Context(), idle.NewBackoff())
-	if !l.slot.placed || *second {
-		t.Errorf("it has its place: %t; another one got it: %t", l.slot.placed, *second)
+	if !l.slot.held || *second {
+		t.Errorf("it has its place: %t; another one got it: %t", l.slot.held, *second)
 	}
 }
