@@ -14,53 +14,53 @@ import (
 	"github.com/nats-io/nuid"
 )
 
-// worthBatching is from how many messages on a batch is faster than one publish after the
+// worthBatching is the number of messages from which a batch is faster than publishing one after the
 // other on a stream of one replica: a batch costs about 3 ms more there, and a publish
 // 0.28 ms (both with an fsync).
 const worthBatching = 12
 
-// Rules are how messages are stored that belong together.
+// Rules set how messages that belong together are stored.
 type Rules struct {
 	// Fence puts the condition on a message under which all of them may be stored. It is
-	// called for the first message of a batch, and for each that is sent by itself.
+	// called for the first message of a batch, and for each that is sent alone.
 	Fence func(*nats.Msg)
-	// Burst is how their order is kept where they are sent one right behind the other;
+	// Burst is how their order is kept when they are pipelined;
 	// without it they are not.
 	Burst BurstOrder
-	// Order is what came before, for a sender that calls more than once; nil begins with the call.
+	// Order is the order of earlier calls, for a sender that calls repeatedly; nil begins with the call.
 	Order *Order
 }
 
-// Order is that of one sender's messages over several calls, of which only Renamed asks. After an error the
-// sender gives the same messages again, from an earlier one on, and may cut them into other calls.
+// Order is the order of one sender's messages over several calls, which only Renamed needs. After an error the
+// sender passes the same messages again, from an earlier one on, and may divide them into calls differently.
 type Order struct {
-	// newest is the highest sequence of the sender's messages. One that is stored below it stands in front of
-	// messages that were given before it.
+	// newest is the highest sequence of the sender's messages. A message stored below it is in front of
+	// messages that were passed before it.
 	newest uint64
 }
 
-// NewOrder returns the order of a sender of which nothing is known: what the stream holds may be its own, in any order.
+// NewOrder returns the order of an unknown sender: the messages in the stream may be its own, in any order.
 func (s *Stream) NewOrder(ctx context.Context) (*Order, error) {
 	newest, err := s.End(ctx)
 	return &Order{newest}, err
 }
 
-// BurstOrder is how messages keep their order in a burst although one of them is lost.
+// BurstOrder is how messages keep their order in a burst if one of them is lost.
 type BurstOrder int
 
 // The ways to keep the order of a burst.
 const (
 	// NoBurst sends none.
 	NoBurst BurstOrder = iota
-	// Chained has each message stored only right behind the one before it. It is for
-	// a stream in which others seldom store anything in between.
+	// Chained stores each message only right behind the one before it. It is for
+	// a stream in which other senders seldom store anything in between.
 	Chained
 	// Renamed stores those behind the lost one once more, under other message ids:
-	// the last one stored of equals is then the last one given.
+	// the last one stored of equals is then the last one passed.
 	Renamed
 )
 
-// Result is what became of one message.
+// Result is the result of storing one message.
 type Result struct {
 	Sequence uint64
 	Err      error
@@ -75,7 +75,7 @@ func (s *Stream) Append(ctx context.Context, messages []*nats.Msg, rules Rules) 
 }
 
 // AppendEach stores messages that do not depend on each other, each under its own
-// condition if it has one, and returns what became of each.
+// condition if it has one, and returns the result of each.
 func (s *Stream) AppendEach(ctx context.Context, messages []*nats.Msg) []Result {
 	entries, space := make([]*entry, len(messages)), make([]entry, len(messages))
 	for i := range messages {
@@ -90,11 +90,11 @@ func (s *Stream) AppendEach(ctx context.Context, messages []*nats.Msg) []Result 
 	return results
 }
 
-// entry is messages that are stored in their order: after one that is refused none is
+// entry is messages that are stored in their order: after a refused one none is
 // stored. Entries do not depend on each other.
 type entry struct {
 	messages []*nats.Msg
-	result   Result // of the last message, or of the one that failed
+	result   Result // of the last message, or of the failed one
 }
 
 type item struct {
@@ -111,9 +111,9 @@ type appender struct {
 	failed bool
 }
 
-// append stores entries, each time the next ones by the way that is quickest for so many. An
-// entry that fails leaves the others as they are, unless it failed for want of time: then NATS
-// is away, and nobody waits for each that is left.
+// append stores entries, the next ones each time by the fastest way for their number. An
+// entry that fails does not affect the others, unless it has timed out: then NATS
+// is unreachable, and the rest are not tried one by one.
 func (s *Stream) append(ctx context.Context, entries []*entry, rules Rules) {
 	a := appender{Client: s.client, rules: rules, order: cmp.Or(rules.Order, &Order{})}
 	mayBurst := true
@@ -124,8 +124,8 @@ func (s *Stream) append(ctx context.Context, entries []*entry, rules Rules) {
 		}
 	}
 	mayBurst = mayBurst || rules.Burst != NoBurst
-	// Several replicas refuse conditions on what is still on its way with 10164. Several
-	// callers' messages are many sooner: while a batch of theirs is stored, the next one gathers.
+	// Several replicas refuse conditions on messages that are still being stored with 10164. Several
+	// callers soon have many messages: while a batch of theirs is stored, the next one gathers.
 	replicated, few := s.Replicated(), MaxBurst
 	if rules.Burst == NoBurst {
 		few = worthBatching - 1
@@ -151,8 +151,8 @@ func (s *Stream) append(ctx context.Context, entries []*entry, rules Rules) {
 	}
 }
 
-// stepBatch stores the next items in a batch, or one after the other where that is quicker, and
-// leaves the rest. It returns an error, as all steps, when nothing more can be stored.
+// stepBatch stores the next items in a batch, or one after the other if that is faster, and
+// leaves the rest. Like all steps it returns an error if nothing more can be stored.
 func (a *appender) stepBatch(ctx context.Context, replicated bool) error {
 	if !replicated && len(a.items) < worthBatching {
 		return a.stepSingly(ctx, 1)
@@ -189,8 +189,8 @@ func (a *appender) stepBatch(ctx context.Context, replicated bool) error {
 	case Transient(err) || ctx.Err() != nil:
 		return err
 	}
-	// A batch is refused as a whole: for one that is stored already, or whose
-	// condition does not hold. By itself each is refused or stored.
+	// A batch is refused as a whole if one message is stored already, or its
+	// condition does not hold. Sent alone each is refused or stored.
 	return a.stepSingly(ctx, count)
 }
 
@@ -206,7 +206,7 @@ func (a *appender) stepSingly(ctx context.Context, count int) error {
 			if Transient(err) || ctx.Err() != nil && err != nil {
 				return err
 			}
-			// What is refused is stored last, once it is taken: until then, those in front of it may stay where they are.
+			// A refused message counts as stored last once it is stored: until then, those in front of it may stay where they are.
 			next.entry.result, a.order.newest = Result{sequence, err}, sequence
 			a.failed = a.failed || err != nil
 		}
@@ -215,18 +215,18 @@ func (a *appender) stepSingly(ctx context.Context, count int) error {
 	return nil
 }
 
-// overtaken reports whether a message that has been answered with its sequence was stored, by an earlier
-// attempt, in front of one that was given before it.
+// overtaken reports whether an earlier attempt had stored the message, whose ack has this sequence,
+// in front of one that was passed before it.
 func (a *appender) overtaken(sequence uint64) bool {
 	return a.rules.Burst == Renamed && sequence < a.order.newest
 }
 
-// rename has a message stored although it is stored already, or may be.
+// rename gives a message a new id, so that it is stored even if it is stored already.
 func rename(message *nats.Msg) {
 	message.Header.Set(jetstream.MsgIDHeader, message.Header.Get(jetstream.MsgIDHeader)+"-"+nuid.Next())
 }
 
-// alone makes a message one that is sent by itself, and not in a batch or behind another.
+// alone makes a message fit to be sent alone, not in a batch or behind another.
 func (a *appender) alone(message *nats.Msg) *nats.Msg {
 	for _, header := range []string{jetstream.ExpectedLastMsgIDHeader, headerBatchID, headerBatchSequence, headerBatchCommit} {
 		delete(message.Header, header)
@@ -237,7 +237,7 @@ func (a *appender) alone(message *nats.Msg) *nats.Msg {
 	return message
 }
 
-// stepBurst sends all items, one right behind the other, and those that failed by themselves.
+// stepBurst pipelines all items, and sends the failed ones again, one by one.
 func (a *appender) stepBurst(ctx context.Context) error {
 	if len(a.items) == 1 {
 		return a.stepSingly(ctx, 1)
@@ -253,7 +253,7 @@ func (a *appender) stepBurst(ctx context.Context) error {
 	results := a.burst(ctx, a.items, a.rules.Burst != NoBurst)
 	var again []item
 	if a.rules.Burst == NoBurst {
-		// They are entries of one message each: those whose answer was lost are sent again.
+		// They are entries of one message each: if an answer was lost the message is sent again.
 		for i, one := range a.items {
 			if Transient(results[i].Err) {
 				again = append(again, one)
@@ -274,22 +274,22 @@ func (a *appender) stepBurst(ctx context.Context) error {
 	return a.stepSingly(ctx, len(again))
 }
 
-// MaxBurst is up to how many messages are faster one right behind the other than in a
-// batch, on a stream of one replica: each is an fsync of 0.25 ms then, and not also a
-// way there and back; a batch takes 4 ms with up to 64 messages.
+// MaxBurst is the number of messages up to which pipelining is faster than a
+// batch, on a stream of one replica: each then costs an fsync of 0.25 ms, without a
+// round trip; a batch takes 4 ms with up to 64 messages.
 const MaxBurst = 16
 
-// errOvertaken is returned for a message that was stored before the one in front of it: by
-// an earlier attempt, in which that one was not.
+// errOvertaken is returned for a message that an earlier attempt stored, without
+// the one in front of it.
 var errOvertaken = errors.New("a later message was stored first")
 
 // errNotSent is returned for a message behind one that could not be sent.
 var errNotSent = errors.New("an earlier message could not be sent")
 
-// burst sends messages one right behind the other and returns what became of each; if they are
-// ordered, it stops at the first that cannot be sent. One without an acknowledgement may be stored,
-// and may still be on its way, in front of whatever is published next: the connection keeps the
-// order, unless it is made anew in between.
+// burst pipelines messages and returns the result of each; if they are
+// ordered, it stops at the first that cannot be sent. A message without an acknowledgement may be stored,
+// or still be on its way, in front of later messages: the connection keeps the
+// order, unless it is re-established in between.
 func (a *appender) burst(ctx context.Context, items []item, ordered bool) []Result {
 	results, acks := make([]Result, len(items)), make([]jetstream.PubAckFuture, len(items))
 	failed := false
@@ -331,7 +331,7 @@ func Expect(message *nats.Msg, subject string, sequence uint64) {
 	message.Header.Set(jetstream.ExpectedLastSubjSeqSubjHeader, subject)
 }
 
-// The headers of an atomic batch, which nats.go has no names for.
+// The headers of an atomic batch, for which nats.go has no names.
 const (
 	headerBatchID       = "Nats-Batch-Id"
 	headerBatchSequence = "Nats-Batch-Sequence"
@@ -339,14 +339,14 @@ const (
 )
 
 const (
-	// maxBatch is what the server takes in one batch. The fsync at its end is
-	// most of what a batch costs: 1000 are stored at 1.4 times the rate of 500.
+	// maxBatch is the most messages that the server accepts in one batch. The fsync at its end is
+	// most of its cost: 1000 are stored at 1.4 times the rate of 500.
 	maxBatch      = 1000
 	maxBatchBytes = 4 << 20
 )
 
-// Batch is one that is on its way to the server and may be committed. The server forgets
-// one that is not after 10 s.
+// Batch is a batch that is being sent to the server and may be committed. The server discards
+// it after 10 s without a commit.
 type Batch struct {
 	client *Client
 	last   *nats.Msg
@@ -354,8 +354,8 @@ type Batch struct {
 	count  int
 }
 
-// Stage sends all but the last of so many messages. They are asked for one by one and may
-// be the same: what is sent is copied. Nothing is stored before Commit.
+// Stage sends all but the last of so many messages. It calls message for each, which may return
+// the same one: its contents are copied. Nothing is stored before Commit.
 func (c *Client) Stage(count int, message func(i int) *nats.Msg) (*Batch, error) {
 	if count > maxBatch {
 		return nil, fmt.Errorf("a batch of %d messages is more than %d", count, maxBatch)
@@ -379,7 +379,7 @@ func (c *Client) Stage(count int, message func(i int) *nats.Msg) (*Batch, error)
 
 // Commit sends the last message, waits until all are stored, next to each other, and
 // returns its sequence. It tries once: a message that was lost on the way makes the server
-// refuse the commit, and all are to be sent again.
+// refuse the commit, and all have to be sent again.
 func (b *Batch) Commit(ctx context.Context) (uint64, error) {
 	commit := inBatch(b.last, []string{b.id}, b.count)
 	commit.Header.Set(headerBatchCommit, "1")

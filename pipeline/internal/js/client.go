@@ -1,18 +1,18 @@
-// Package js is the core that Flowjet's clients of JetStream share: a connection, the
+// Package js is the core of Flowjet's clients of JetStream: a connection, the
 // ways to store messages, to read a stream in order, and to read and write a bucket.
-// It knows none of Flowjet's names and messages.
+// It is independent of Flowjet's names and messages.
 //
-// The ways to store a message, each used for what it is quickest or safest for: Publish for one;
+// The ways to store a message, each where it is fastest or safest: Publish for one;
 // Append for some in their order and AppendEach for some with conditions of their own, each time by the
-// quickest of an atomic batch, one right behind the other, or one after the other; Commit for what
-// several callers have at the same time, by one AppendEach; Stage for a batch that is sent before
+// fastest of an atomic batch, pipelining, or one after the other; Commit for the messages of
+// several concurrent callers, by one AppendEach; Stage for a batch that is sent before
 // it may be stored.
 //
 // Safety: nothing is reported as stored before JetStream has acknowledged it, and nothing is sent
-// that could be stored after its sender was told that it failed. Liveness: each call tries again by
-// itself what only needs time (an election, a reconnect), for 15 s or until its context ends; a
-// lost connection is made again for as long as the client lives; and a reader that hears nothing,
-// not even idle heartbeats, is replaced. After an error that is none of this package's the request
+// that could be stored after its sender got an error. Liveness: each call retries
+// conditions that pass (an election, a reconnect), for 15 s or until its context ends; a
+// lost connection is re-established for as long as the client lives; and a reader that receives nothing,
+// not even idle heartbeats, is replaced. After an error of another package the request
 // may have been carried out: calls are made so that repeating them is harmless.
 package js
 
@@ -32,13 +32,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Config is how a Client finds NATS.
+// Config sets how a Client connects to NATS.
 type Config struct {
 	// URL is nats://host:port, or several separated by commas.
 	URL string
 	// Options are added to the connection's own: credentials, TLS, in-process.
 	Options []nats.Option
-	// InboxPrefix is what the connection's inboxes begin with; empty for nats.go's.
+	// InboxPrefix is the beginning of the connection's inboxes; empty for nats.go's.
 	InboxPrefix string
 	// Name is the connection's name in NATS's own listings.
 	Name   string
@@ -69,7 +69,7 @@ func Connect(ctx context.Context, config Config) (*Client, error) {
 	var err error
 	if c.conn, err = nats.Connect(config.URL, connectOptions(config, watch)...); err != nil {
 		if quoted := new(url.Error); errors.As(err, &quoted) {
-			err = quoted.Err // without the URL, in which a password may stand
+			err = quoted.Err // without the URL, which may have a password
 		}
 		return nil, fmt.Errorf("connect to NATS at %s: %w", redact(config.URL), err)
 	}
@@ -101,34 +101,34 @@ func (c *Client) Close() {
 			stream.group.mutex.Lock()
 			stream.group.closed = true
 			stream.group.mutex.Unlock()
-			stream.group.wait.Wait() // for what is under way; the client's life has ended
+			stream.group.wait.Wait() // for entries under way; the client's life has ended
 		}
 	})
 }
 
-// Life is a context that ends with Close.
+// Life returns a context that ends with Close.
 func (c *Client) Life() context.Context { return c.life }
 
-// Lost is closed when NATS has closed the connection for good: nothing can be read or
+// Lost returns a channel that is closed when NATS has closed the connection for good: nothing can be read or
 // published any more, and another Client is needed.
 func (c *Client) Lost() <-chan struct{} { return c.watch.lost }
 
-// State is that of the connection.
+// State returns the state of the connection.
 func (c *Client) State() ConnectionState { return c.watch.state() }
 
-// Conn is the connection, for core NATS.
+// Conn returns the connection, for core NATS.
 func (c *Client) Conn() *nats.Conn { return c.conn }
 
-// JetStream is nats.go's client, for what is made and changed.
+// JetStream returns nats.go's client, for creating and changing streams.
 func (c *Client) JetStream() jetstream.JetStream { return c.js }
 
-// Server is the URL of the server connected to, without credentials.
+// Server returns the URL of the server connected to, without credentials.
 func (c *Client) Server() string { return c.conn.ConnectedUrlRedacted() }
 
-// Log is the client's logger.
+// Log returns the client's logger.
 func (c *Client) Log() *slog.Logger { return c.log }
 
-// Stream returns a stream; the calls of one that is not bound fail.
+// Stream returns a stream; calls fail if it is not bound.
 func (c *Client) Stream(name string) *Stream {
 	if stream := c.streams[name]; stream != nil {
 		return stream
@@ -138,7 +138,7 @@ func (c *Client) Stream(name string) *Stream {
 	return stream
 }
 
-// Bind looks a stream up, and the bucket that it is under, so that they can be used.
+// Bind gets a stream, and the bucket on it, so that they can be used.
 func (c *Client) Bind(ctx context.Context, name string) error {
 	handle, err := c.js.Stream(ctx, name)
 	if err != nil {
@@ -156,7 +156,7 @@ func (c *Client) Bind(ctx context.Context, name string) error {
 	return nil
 }
 
-// Bucket returns a bucket; the calls of one that is not bound fail.
+// Bucket returns a bucket; calls fail if it is not bound.
 func (c *Client) Bucket(name string) *Bucket {
 	if bucket := c.buckets[name]; bucket != nil {
 		return bucket
@@ -164,7 +164,7 @@ func (c *Client) Bucket(name string) *Bucket {
 	return &Bucket{client: c}
 }
 
-// Announce publishes on core NATS: it is not stored, and lost when nobody listens.
+// Announce publishes on core NATS: the message is not stored, and lost when nobody listens.
 // Without a connection it returns nats.ErrDisconnected: an announcement that is sent
 // after the next connect would no longer be true.
 func (c *Client) Announce(subject string, data []byte) error {
@@ -174,14 +174,14 @@ func (c *Client) Announce(subject string, data []byte) error {
 	return c.conn.Publish(subject, data)
 }
 
-// Forbidden reports whether what the server refused last is a call of JetStream's API, such as STREAM.CREATE.ONE, that this process's user may not make.
+// Forbidden reports whether the server last refused a call of JetStream's API, such as STREAM.CREATE.ONE, that this process's user may not make.
 func (c *Client) Forbidden(call string) bool {
 	err := c.conn.LastError()
 	return errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), "."+call+`"`)
 }
 
-// connected returns a transient error without a connection: nats.go keeps what is then
-// sent until the next connect, when its sender may long have reported a failure.
+// connected returns a transient error without a connection: nats.go would keep the message
+// until the next connect, when its sender may long have reported a failure.
 func (c *Client) connected() error {
 	if !c.conn.IsConnected() {
 		return nats.ErrDisconnected
@@ -196,14 +196,14 @@ const (
 	slowestReconnect = 2 * time.Second
 )
 
-// ConnectionState is what an operator asks first: is NATS there, since when.
+// ConnectionState is the state of the connection to NATS, and since when.
 type ConnectionState struct {
 	Connected bool
 	// Since is when it became so.
 	Since time.Time
 	// Server is the URL of the server connected to, without credentials.
 	Server string
-	// Error is why the last attempt to connect failed; empty while connected.
+	// Error is the reason why the last attempt to connect failed; empty while connected.
 	Error string
 }
 
@@ -211,13 +211,13 @@ type ConnectionState struct {
 type connectionWatch struct {
 	log  *slog.Logger
 	conn *nats.Conn
-	// lost is closed when the connection is closed for good by somebody else.
+	// lost is closed when the connection is closed for good by NATS.
 	lost chan struct{}
 
 	mu      sync.Mutex
 	current ConnectionState
 	stopped bool
-	// epoch ends at the next reconnect: what the server kept in memory for this connection may be
+	// epoch ends at the next reconnect: the server's memory of this connection may be
 	// gone then.
 	epoch    context.Context
 	endEpoch context.CancelFunc
@@ -231,17 +231,17 @@ func connectOptions(config Config, watch *connectionWatch) []nats.Option {
 		nats.MaxPingsOutstanding(2),
 		nats.MaxReconnects(-1),
 		nats.RetryOnFailedConnect(true),
-		// Whoever changes a password on the server first must not stop us for ever.
+		// A password that is changed on the server first must not stop us for ever.
 		nats.IgnoreAuthErrorAbort(),
-		// It grows with the rounds through the servers, spread so that not all of Flowjet
-		// comes back in the same instant.
+		// It grows with the rounds through the servers, with jitter so that not all of Flowjet
+		// reconnects at the same instant.
 		nats.CustomReconnectDelay(func(round int) time.Duration {
 			delay := min(firstReconnect<<min(max(round-1, 0), 10), slowestReconnect)
 			return delay/2 + rand.N(delay/2+1)
 		}),
 		nats.ConnectHandler(watch.update), nats.ReconnectHandler(watch.update), nats.ClosedHandler(watch.update),
 		nats.DisconnectErrHandler(func(conn *nats.Conn, _ error) { watch.update(conn) }),
-		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { // of attempts in vain the first of a row is logged
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { // only the first of successive failures is logged
 			watch.mu.Lock()
 			defer watch.mu.Unlock()
 			if watch.current.Error == "" {
@@ -263,9 +263,9 @@ func connectOptions(config Config, watch *connectionWatch) []nats.Option {
 	return append(options, config.Options...)
 }
 
-// note takes the connection's state, which is asked for: a call may come when it has changed again.
+// update fetches the connection's state, because that may have changed again since the call of the handler.
 // NATS closes for good the connection of a client whose line it cannot read, and nats.go does not
-// connect again.
+// reconnect.
 func (w *connectionWatch) update(conn *nats.Conn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -303,7 +303,7 @@ func (w *connectionWatch) state() ConnectionState {
 	return w.current
 }
 
-// wait returns when the connection stands, or when ctx ends, with the reason of the last attempt.
+// wait returns when the connection is up, or when ctx ends, with the reason of the last failed attempt.
 func (w *connectionWatch) wait(ctx context.Context, where string) error {
 	ticker := time.NewTicker(firstReconnect)
 	defer ticker.Stop()
@@ -324,7 +324,7 @@ func redact(urls string) string {
 	list := strings.Split(urls, ",")
 	for i, text := range list {
 		parsed, err := url.Parse(strings.TrimSpace(text))
-		if err != nil { // of what is no URL only what stands behind credentials is left
+		if err != nil { // of an invalid URL only the part behind credentials is kept
 			list[i] = text[strings.LastIndexByte(text, '@')+1:]
 			continue
 		}

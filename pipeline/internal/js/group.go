@@ -11,21 +11,21 @@ import (
 )
 
 // staleAfter is how long messages may wait to be stored. A process that was suspended
-// meanwhile may have been overtaken; a server that is only slow does not take as long.
+// meanwhile may have been overtaken; a slow server alone does not take as long.
 const staleAfter = 5 * time.Second
 
 // errStale is returned when a message was not stored because it had waited too long.
 var errStale = errors.New("it waited too long to be stored: ownership has to be checked again")
 
-// group is a stream's group commit: it stores together what several callers want stored
-// at the same time: on a stream of one replica each message by itself is an fsync. While
-// one batch is on its way the next one gathers, and a caller who is alone waits for nobody.
+// group is a stream's group commit: it stores the messages of several concurrent callers together,
+// because on a stream of one replica each message alone costs an fsync. While
+// one batch is being stored the next one gathers, and a single caller waits for no other.
 type group struct {
 	// store stores requests' entries, and sets their results.
 	store func([]*entry)
 
 	mutex   sync.Mutex
-	waiting []*request // bounded by the callers, who wait
+	waiting []*request // bounded by the callers, which wait
 	running bool
 	closed  bool
 	wait    sync.WaitGroup
@@ -38,7 +38,7 @@ type request struct {
 	done      chan struct{}
 }
 
-// Commit is Append together with what other callers commit to the stream at the same time. It
+// Commit is Append together with other concurrent commits to the stream. It
 // returns the sequence of the last message. After ctx's error the messages may be stored.
 func (s *Stream) Commit(ctx context.Context, messages ...*nats.Msg) (uint64, error) {
 	if len(messages) == 0 || ctx.Err() != nil {
@@ -78,8 +78,8 @@ func (g *group) add(own *request) {
 	}
 }
 
-// run stores what waits, each time what fits into one batch, until nothing does. It leaves out what
-// nobody waits for any more, and what has waited too long: the process may have been suspended.
+// run stores the waiting requests, as many as fit into one batch each time. It leaves out abandoned
+// requests, and those that have waited too long: the process may have been suspended.
 func (g *group) run() {
 	for {
 		g.mutex.Lock()

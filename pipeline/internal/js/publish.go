@@ -39,11 +39,11 @@ func (c *Client) Publish(ctx context.Context, message *nats.Msg) (uint64, error)
 }
 
 // maxSubject bounds a subject in bytes. NATS closes for good a connection that sends a
-// control line of more than 4,096 bytes, in which a subject and an inbox stand.
+// control line of more than 4,096 bytes, which has a subject and an inbox.
 const maxSubject = 1 << 10
 
-// ErrUnpublishable is returned for a message that NATS will never take, because of its
-// subject or its size: trying again is of no use.
+// ErrUnpublishable is returned for a message that NATS will never accept, because of its
+// subject or its size: a retry is useless.
 var ErrUnpublishable = errors.New("NATS cannot store this message")
 
 // Publishable returns an error that wraps ErrUnpublishable for a message that the
@@ -59,7 +59,7 @@ func (c *Client) Publishable(message *nats.Msg) error {
 	return nil
 }
 
-// CheckSubject returns an error that wraps ErrUnpublishable for what is no subject, or one that is too long.
+// CheckSubject returns an error that wraps ErrUnpublishable for an invalid subject, or one that is too long.
 func CheckSubject(subject string) error {
 	switch {
 	case len(subject) > maxSubject:
@@ -70,10 +70,10 @@ func CheckSubject(subject string) error {
 	return nil
 }
 
-// HeaderTrace is where a message carries its trace, by the name that the W3C gave it.
+// HeaderTrace is the header of a message's trace, by the W3C's name.
 const HeaderTrace = "traceparent"
 
-// InjectTrace notes the context's trace on a message.
+// InjectTrace sets the context's trace on a message.
 func InjectTrace(ctx context.Context, message *nats.Msg) {
 	carried := propagation.MapCarrier{}
 	propagation.TraceContext{}.Inject(ctx, carried)
@@ -96,10 +96,10 @@ func carryTrace(ctx context.Context, message *nats.Msg) {
 // ErrClosed is returned when the reader was stopped or the client closed.
 var ErrClosed = errors.New("closed")
 
-// ErrUnsettled is returned while another process is making the same thing just now.
+// ErrUnsettled is returned while another process is making the same stream.
 var ErrUnsettled = errors.New("another process is creating it")
 
-// JetStream's error codes that nats.go has no names for.
+// JetStream's error codes for which nats.go has no names.
 const (
 	codeNotAvailable     jetstream.ErrorCode = 10008
 	codeNotLeader        jetstream.ErrorCode = 10009
@@ -119,17 +119,17 @@ const (
 const Attempt = 3 * time.Second
 
 const (
-	// patience is how long a call goes on trying by itself when nothing but time is missing: a
+	// patience is how long a call retries by itself a condition that passes: a
 	// leader's election, a reconnect. The server's own election after a kill takes 5 to 8 seconds.
 	patience = 15 * time.Second
 	// firstAttempt is how long the first request waits for its answer; later ones wait for Attempt.
-	// A leader that steps down answers nothing to what it had not finished: found on three servers.
+	// A leader that steps down never answers its unfinished requests: found on three servers.
 	firstAttempt = 600 * time.Millisecond
 	firstBackoff = 5 * time.Millisecond
 	maxBackoff   = 500 * time.Millisecond
 )
 
-// Code is the JetStream error code in err, 0 without one.
+// Code returns the JetStream error code in err, 0 without one.
 func Code(err error) jetstream.ErrorCode {
 	var refused jetstream.JetStreamError
 	if errors.As(err, &refused) && refused.APIError() != nil {
@@ -138,10 +138,10 @@ func Code(err error) jetstream.ErrorCode {
 	return 0
 }
 
-// Conflict reports whether a condition on a message or a key did not hold: somebody else
-// wrote in between. On one replica, and of what is stored on several, JetStream says so
-// with 10071, which is final. With 10164 it says on several replicas that another write is
-// on its way: that is tried again, and is a conflict where the patience ends with it.
+// Conflict reports whether a condition on a message or a key did not hold: there was another
+// write in between. On one replica, and for stored messages on several, JetStream
+// returns 10071, which is final. On several replicas it returns 10164 while another write is
+// on its way: that is retried, and is a conflict if the patience ends with it.
 func Conflict(err error) bool {
 	code := Code(err)
 	return code == codeWrongSequence || code == codeSequenceInFlight || errors.Is(err, jetstream.ErrKeyExists)
@@ -159,7 +159,7 @@ func NoRoom(err error) bool {
 	return false
 }
 
-// Explain adds what mends an error that a person has to mend.
+// Explain adds the remedy to an error that a person has to fix.
 func Explain(err error) error {
 	switch {
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
@@ -173,16 +173,16 @@ func Explain(err error) error {
 }
 
 // Transient reports whether the same request may succeed a little later. The
-// request may have been carried out all the same: only its answer was lost.
+// request may still have been carried out: only its answer was lost.
 func Transient(err error) bool {
 	switch Code(err) {
 	case codeSequenceInFlight, codeSequenceNotReady, codeNotAvailable, codeNotLeader,
 		codeBatchIncomplete, codeBatchesInflight, codeDuplicateInAir:
 		// 10164: on a replicated stream another write to the subject is on
-		// its way. Who wins is known a moment later.
+		// its way. Which one wins is known a moment later.
 		return true
 	case codeNoPeers:
-		// Of servers that start together one comes last; but no wait makes a disk larger.
+		// Of servers that start together one is last; but no wait makes a disk larger.
 		return !NoRoom(err)
 	case 0:
 	default:

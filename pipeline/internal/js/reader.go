@@ -18,15 +18,15 @@ const (
 	// heartbeat is how often the server reports that there is nothing to read;
 	// two missed ones and the consumer is replaced.
 	heartbeat = time.Second
-	// pullExpiry is how long a request for messages stands.
+	// pullExpiry is how long a request for messages is valid.
 	pullExpiry = 30 * time.Second
 	// prefetch is how many messages a reader holds at most.
 	prefetch = 128
-	// forgetConsumer is how long the server keeps a reader that asks no more. A stream has 1,000
+	// forgetConsumer is how long the server keeps the consumer of a reader that has stopped asking. A stream has 1,000
 	// consumers at most (nats-server 2.15), and a worker that dies leaves 17.
 	forgetConsumer = 10 * time.Second
 	stopPatience   = time.Second
-	// consumerPrefix begins the names of readers' consumers.
+	// consumerPrefix is the beginning of the names of readers' consumers.
 	consumerPrefix = "flowjet-"
 )
 
@@ -34,7 +34,7 @@ const (
 type Message = jetstream.RawStreamMsg
 
 // Reader reads a stream's messages in order, from a sequence on, each once. It is an ordered
-// consumer: in memory, on one server, nothing acknowledged, made anew behind the last message
+// consumer: in memory, on one server, without acks, recreated behind the last message
 // returned whenever it is lost, silent or skips a number. Next is for one goroutine at a time.
 //
 // nats.go's own does the same with requests of 10 s that no context ends: after the kill of a server
@@ -42,13 +42,13 @@ type Message = jetstream.RawStreamMsg
 type Reader struct {
 	stream *Stream
 	filter string
-	// newest has the first consumer return the last message of each subject only.
+	// newest makes the first consumer return only the last message of each subject.
 	newest bool
 
 	stopped context.Context
 	stop    context.CancelFunc
 
-	// mu guards what Stop shares with Next.
+	// mu guards the fields that Stop shares with Next.
 	mu       sync.Mutex
 	consumer string
 	messages jetstream.MessagesContext
@@ -56,7 +56,7 @@ type Reader struct {
 	// epoch is that of the connection the consumer was made on, openings how many were made.
 	epoch    context.Context
 	openings int
-	// pending is how many messages there were to read behind last.
+	// pending is the number of messages that were left to read behind last.
 	pending uint64
 	// last is the stream sequence returned last; delivered the consumer's own.
 	last      uint64
@@ -79,13 +79,13 @@ func (s *Stream) Read(ctx context.Context, filter string, after uint64) (*Reader
 	return r, nil
 }
 
-// Each visits what there is now behind a sequence, each message once.
+// Each visits the messages that are now in the stream behind a sequence, each message once.
 func (s *Stream) Each(ctx context.Context, filter string, after uint64, visit func(Message)) error {
 	return s.newReader(filter, after).drain(ctx, visit)
 }
 
-// EachNewest visits the last message of each subject that matches a filter, in order. Where
-// its consumer is lost on the way it goes on with every message.
+// EachNewest visits the last message of each subject that matches a filter, in order. If
+// its consumer is lost on the way it continues with every message.
 func (s *Stream) EachNewest(ctx context.Context, filter string, visit func(Message)) error {
 	r := s.newReader(filter, 0)
 	r.newest = true
@@ -93,7 +93,7 @@ func (s *Stream) EachNewest(ctx context.Context, filter string, visit func(Messa
 }
 
 // Between visits the messages behind a sequence up to another, and reports whether it has: not
-// where there are more than most, where the replica that is read lags behind, or where the
+// if there are more than most, if the replica that it reads lags behind, or if the
 // stream has lost messages since.
 func (s *Stream) Between(ctx context.Context, filter string, after, last uint64, most int, visit func(Message)) (bool, error) {
 	if last < after {
@@ -111,8 +111,8 @@ func (s *Stream) Between(ctx context.Context, filter string, after, last uint64,
 	return err == nil && r.last >= last, err
 }
 
-// Backlog is how many messages there are behind a sequence, and the first of them, an empty one
-// where there is none.
+// Backlog returns the number of messages behind a sequence, and the first of them, an empty one
+// if there is none.
 func (s *Stream) Backlog(ctx context.Context, filter string, after uint64) (count uint64, first Message, err error) {
 	r, err := s.Read(ctx, filter, after)
 	if err != nil {
@@ -155,7 +155,7 @@ func (r *Reader) drain(ctx context.Context, visit func(Message)) error {
 }
 
 // Next returns the next message. It fails only when ctx ends, with its error, or after Stop,
-// with ErrClosed; everything else it tries again.
+// with ErrClosed; it retries everything else.
 func (r *Reader) Next(ctx context.Context) (Message, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -179,7 +179,7 @@ func (r *Reader) Next(ctx context.Context) (Message, error) {
 	}
 }
 
-// Openings is how often the reader has begun to read. In between the stream may have changed.
+// Openings returns how often the reader has begun to read. In between the stream may have changed.
 func (r *Reader) Openings() int { return r.openings }
 
 // Rewind makes the reader return a message, the last one, once more.
@@ -196,7 +196,7 @@ func (r *Reader) fetch(ctx context.Context) (Message, error) {
 	if err != nil {
 		return Message{}, err
 	}
-	// A server that came back has forgotten the consumer: do not wait for its silence.
+	// A server that came back has lost the consumer: do not wait for its silence.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(r.epoch, cancel)()
@@ -218,7 +218,7 @@ func (r *Reader) fetch(ctx context.Context) (Message, error) {
 	}, nil
 }
 
-// current is the running consumer's messages; without one it makes one.
+// current returns the running consumer's messages; without one it makes one.
 func (r *Reader) current(ctx context.Context) (jetstream.MessagesContext, error) {
 	r.mu.Lock()
 	messages := r.messages
@@ -271,7 +271,7 @@ func (r *Reader) current(ctx context.Context) (jetstream.MessagesContext, error)
 	return messages, nil
 }
 
-// drop gives the consumer up, and returns its name. The server forgets it by itself.
+// drop abandons the consumer, and returns its name. The server deletes it by itself.
 func (r *Reader) drop() (name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -289,7 +289,7 @@ func (r *Reader) Stop() {
 	r.forget(r.drop())
 }
 
-// forget deletes the consumer. Where that fails the server does so by itself.
+// forget deletes the consumer. If that fails the server does so by itself.
 func (r *Reader) forget(name string) {
 	if name == "" || !r.stream.client.conn.IsConnected() {
 		return

@@ -14,10 +14,10 @@ import (
 	"github.com/flowjet/flowjet/internal/errs"
 )
 
-// BucketPrefix makes the name of a bucket's stream.
+// BucketPrefix is the prefix of the name of a bucket's stream.
 const BucketPrefix = "KV_"
 
-// Stream is a stream. Each call is retried for as long as it only needs time.
+// Stream is a stream. Each call retries conditions that pass.
 type Stream struct {
 	client *Client
 	name   string
@@ -29,7 +29,7 @@ type Stream struct {
 // Bound reports whether the stream can be used.
 func (s *Stream) Bound() bool { return s.handle != nil }
 
-// Config is the configuration that the stream had when it was bound.
+// Config returns the configuration that the stream had when it was bound.
 func (s *Stream) Config() jetstream.StreamConfig {
 	if s.handle == nil {
 		return jetstream.StreamConfig{}
@@ -47,7 +47,7 @@ func (s *Stream) retry(ctx context.Context, try func(context.Context, jetstream.
 	return Retry(ctx, func(ctx context.Context) error { return try(ctx, s.handle) })
 }
 
-// Info is the stream's state now.
+// Info returns the stream's current state.
 func (s *Stream) Info(ctx context.Context, options ...jetstream.StreamInfoOpt) (info *jetstream.StreamInfo, err error) {
 	defer errs.Wrap(&err, "ask about stream %s", s.name)
 	err = s.retry(ctx, func(ctx context.Context, stream jetstream.Stream) (err error) {
@@ -57,7 +57,7 @@ func (s *Stream) Info(ctx context.Context, options ...jetstream.StreamInfoOpt) (
 	return info, err
 }
 
-// End is the sequence of the last message that the stream has had: what is read behind it is new.
+// End returns the sequence of the last message that the stream has had: messages behind it are new.
 func (s *Stream) End(ctx context.Context) (uint64, error) {
 	info, err := s.Info(ctx)
 	if err != nil {
@@ -79,7 +79,7 @@ func (s *Stream) Get(ctx context.Context, sequence uint64, options ...jetstream.
 	return message, err
 }
 
-// Last is the newest message on a subject, nil if there is none.
+// Last returns the newest message on a subject, nil if there is none.
 func (s *Stream) Last(ctx context.Context, subject string) (message *Message, err error) {
 	err = s.retry(ctx, func(ctx context.Context, stream jetstream.Stream) (err error) {
 		message, err = stream.GetLastMsgForSubject(ctx, subject)
@@ -92,7 +92,7 @@ func (s *Stream) Last(ctx context.Context, subject string) (message *Message, er
 }
 
 // LastOf returns the sequence and the header of the newest message on any of the subjects that
-// a filter matches, 0 and nil if there is none. The stream's leader is asked: another replica
+// a filter matches, 0 and nil if there is none. It asks the stream's leader, because another replica
 // may lag behind. nats.go asks for one subject only, and any replica.
 func (s *Stream) LastOf(ctx context.Context, filter string) (sequence uint64, header nats.Header, err error) {
 	request := []byte(`{"last_by_subj":` + strconv.Quote(filter) + `}`)
@@ -125,7 +125,7 @@ func (s *Stream) LastOf(ctx context.Context, filter string) (sequence uint64, he
 	return sequence, header, err
 }
 
-// Delete deletes a message. One that is gone is no error.
+// Delete deletes a message. A missing one is no error.
 func (s *Stream) Delete(ctx context.Context, sequence uint64) error {
 	err := s.retry(ctx, func(ctx context.Context, stream jetstream.Stream) error { return stream.DeleteMsg(ctx, sequence) })
 	if errors.Is(err, jetstream.ErrMsgNotFound) || errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
@@ -157,13 +157,13 @@ func (b *Bucket) retry(ctx context.Context, try func(context.Context) error) err
 	})
 }
 
-// Get reads a key's value with its revision, which is 0 where there is none.
+// Get reads a key's value with its revision, which is 0 if there is none.
 func (b *Bucket) Get(ctx context.Context, key string) (value []byte, revision uint64, err error) {
 	value, revision, _, err = b.GetDated(ctx, key)
 	return value, revision, err
 }
 
-// GetDated is Get, and says when the value was written.
+// GetDated is Get, and also returns when the value was written.
 func (b *Bucket) GetDated(ctx context.Context, key string) (value []byte, revision uint64, written time.Time, err error) {
 	err = b.retry(ctx, func(ctx context.Context) error {
 		entry, err := b.kv.Get(ctx, key)
@@ -186,7 +186,7 @@ func (b *Bucket) Put(ctx context.Context, key string, value []byte) error {
 	})
 }
 
-// Create writes the value of a key that has none; an error that Conflict knows otherwise.
+// Create writes the value of a key that has none; otherwise it returns an error for which Conflict is true.
 func (b *Bucket) Create(ctx context.Context, key string, value []byte) (revision uint64, err error) {
 	err = b.retry(ctx, func(ctx context.Context) (err error) {
 		revision, err = b.kv.Create(ctx, key, value)
@@ -195,7 +195,7 @@ func (b *Bucket) Create(ctx context.Context, key string, value []byte) (revision
 	return revision, err
 }
 
-// Update writes a key's value if its revision is still the one given; an error that Conflict knows otherwise.
+// Update writes a key's value if its revision is still the one given; otherwise it returns an error for which Conflict is true.
 func (b *Bucket) Update(ctx context.Context, key string, value []byte, revision uint64) (now uint64, err error) {
 	err = b.retry(ctx, func(ctx context.Context) (err error) {
 		now, err = b.kv.Update(ctx, key, value, revision)
@@ -209,13 +209,13 @@ func (b *Bucket) Purge(ctx context.Context, key string, options ...jetstream.KVD
 	return b.retry(ctx, func(ctx context.Context) error { return b.kv.Purge(ctx, key, options...) })
 }
 
-// stalledAfter is after how long without a value the reading of a bucket is given up: a
-// watch whose NATS server has died may never come to its end.
+// stalledAfter is the time without a value after which the reading of a bucket is abandoned: a
+// watch whose NATS server has died may never end.
 const stalledAfter = 10 * time.Second
 
 var errStalled = errors.New("the bucket's watch has sent nothing for " + stalledAfter.String())
 
-// Each visits what the bucket holds now. It reads through a watch: the direct multi-get ends at 1024 keys.
+// Each visits the bucket's current values. It reads through a watch: the direct multi-get ends at 1024 keys.
 func (b *Bucket) Each(ctx context.Context, visit func(key string, value []byte)) error {
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
@@ -230,12 +230,12 @@ func (b *Bucket) Each(ctx context.Context, visit func(key string, value []byte))
 	})
 }
 
-// Await visits a key's value and those that follow until visit returns false.
+// Await visits a key's value and later ones until visit returns false.
 func (b *Bucket) Await(ctx context.Context, key string, visit func(value []byte) (goOn bool)) error {
 	return b.watch(ctx, key, func(entry jetstream.KeyValueEntry) bool { return entry == nil || visit(entry.Value()) })
 }
 
-// watch visits the values of keys, then nil, then what changes, until visit returns false.
+// watch visits the values of keys, then nil, then every change, until visit returns false.
 func (b *Bucket) watch(ctx context.Context, keys string, visit func(jetstream.KeyValueEntry) (goOn bool)) error {
 	if b.kv == nil {
 		return jetstream.ErrBucketNotFound
@@ -244,7 +244,7 @@ func (b *Bucket) watch(ctx context.Context, keys string, visit func(jetstream.Ke
 	if err != nil {
 		return err
 	}
-	defer watcher.Stop() //nolint:errcheck // what was read is read
+	defer watcher.Stop() //nolint:errcheck // the values have been visited
 	for {
 		select {
 		case entry, open := <-watcher.Updates():

@@ -1,4 +1,4 @@
-// Package liveness keeps who of those that announce themselves again and again is alive.
+// Package liveness tracks which members are alive, by their repeated announcements.
 package liveness
 
 import (
@@ -13,20 +13,20 @@ import (
 )
 
 const (
-	// maxMembers bounds how many a set remembers.
+	// maxMembers bounds the members of a set.
 	maxMembers = 1024
 	// calmAfter is for how long a patient set remembers that a member was late.
 	calmAfter = time.Minute
 )
 
-// Set is what was last heard of each live member. It is safe for use by several goroutines.
+// Set is the last announcement of each live member. It is safe for use by several goroutines.
 type Set[T any] struct {
 	silence, most time.Duration
 	subscription  *nats.Subscription
 
 	mu      sync.Mutex
 	members map[string]member[T]
-	// late is the longest silence after which a member was heard again, and calm when that is forgotten.
+	// late is the longest silence after which a member announced itself again, and calm when that is forgotten.
 	late time.Duration
 	calm time.Time
 }
@@ -39,15 +39,15 @@ type member[T any] struct {
 // New returns a set whose members are dead after so much silence.
 func New[T any](silence time.Duration) *Set[T] { return NewPatient[T](silence, silence) }
 
-// NewPatient returns a set whose members are dead after so much silence, and, for a minute after one was heard again that had been silent
-// for longer, only after twice as much as that one, but most at most: over a network that loses packets members are heard late by seconds,
-// and would otherwise be taken for dead again and again.
+// NewPatient returns a set whose members are dead after so much silence, and, for a minute after one announced itself again that had been silent
+// for longer, only after twice as much as that one, but most at most: over a network that loses packets announcements are late by seconds,
+// and their members would otherwise be mistaken for dead again and again.
 func NewPatient[T any](silence, most time.Duration) *Set[T] {
 	return &Set[T]{silence: silence, most: most, members: map[string]member[T]{}}
 }
 
-// Listen returns a set of those who announce themselves in JSON on a subject, until Stop. who
-// returns the id of one of them, empty for somebody else, and whether it leaves.
+// Listen returns a set of the members that announce themselves in JSON on a subject, until Stop. who
+// returns the id of a member, empty for any other process, and whether it leaves.
 func Listen[T any](conn *nats.Conn, subject string, silence time.Duration, who func(T) (id string, leaving bool)) (s *Set[T], err error) {
 	s = New[T](silence)
 	s.subscription, err = conn.Subscribe(subject, func(message *nats.Msg) {
@@ -69,10 +69,10 @@ func Listen[T any](conn *nats.Conn, subject string, silence time.Duration, who f
 	return s, nil
 }
 
-// Stop ends the listening.
+// Stop stops listening.
 func (s *Set[T]) Stop() { _ = s.subscription.Unsubscribe() }
 
-// Heard notes what a member said of itself.
+// Heard stores a member's announcement.
 func (s *Set[T]) Heard(id string, said T) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -101,7 +101,7 @@ func (s *Set[T]) Clear() {
 	clear(s.members)
 }
 
-// Live is what the live members said last, by their ids.
+// Live returns the last announcements of the live members, by their ids.
 func (s *Set[T]) Live() map[string]T {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -126,7 +126,7 @@ type Announcer struct {
 	done chan struct{}
 }
 
-// Announce calls announce every so often until Leave, or until life ends, and then once more with leaving.
+// Announce calls announce periodically until Leave, or until life ends, and then once more with leaving.
 func Announce(life context.Context, every time.Duration, announce func(leaving bool)) Announcer {
 	life, end := context.WithCancel(life)
 	a := Announcer{end, make(chan struct{})}

@@ -11,13 +11,13 @@ import (
 	"testing"
 )
 
-// Cutter forwards connections to a server, and cuts them where it is told to.
+// Cutter forwards connections to a server, and cuts them after a number of bytes.
 type Cutter struct {
 	listener net.Listener
 	server   string
 	// left is how many bytes still pass to the server; below 0 all do.
 	left atomic.Int64
-	// answers reports whether what the server says before the cut is passed on.
+	// answers reports whether the server's answers before the cut are passed on.
 	answers atomic.Bool
 	wait    sync.WaitGroup
 }
@@ -83,7 +83,7 @@ func (c *Cutter) forward(client, server net.Conn) {
 	}
 }
 
-// answersOf writes to a client what the server says, or nothing.
+// answersOf writes the server's answers to a client, or discards them.
 type answersOf struct {
 	*Cutter
 	client net.Conn
@@ -97,16 +97,16 @@ func (a answersOf) Write(data []byte) (int, error) {
 }
 
 // CutSomewhere cuts the connection within the next so many bytes, and half of the
-// times keeps back the acknowledgements of what passed.
+// time withholds the acknowledgements of the bytes that passed.
 func (c *Cutter) CutSomewhere(within int64) {
 	c.answers.Store(rand.N(2) == 0)
 	c.left.Store(rand.N(within))
 }
 
-// URL is where clients connect to.
+// URL returns the address for clients.
 func (c *Cutter) URL() string { return "nats://" + c.listener.Addr().String() }
 
-// Mend has everything pass again.
+// Mend lets everything pass again.
 func (c *Cutter) Mend() {
 	c.left.Store(-1)
 	c.answers.Store(true)

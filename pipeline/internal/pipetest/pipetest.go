@@ -13,7 +13,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline/embedded"
 )
 
-// Limited is a context for a test's calls.
+// Limited returns a context for a test's calls.
 func Limited(t testing.TB) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), poll.Limit)
@@ -21,7 +21,7 @@ func Limited(t testing.TB) context.Context {
 	return ctx
 }
 
-// Must ends the test with an error.
+// Must ends the test if there is an error.
 func Must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
@@ -42,7 +42,7 @@ func Open(t testing.TB, url string, change ...func(*pipeline.Config)) *pipeline.
 	return p
 }
 
-// Single is a pipeline on a server of its own.
+// Single returns a pipeline on a server of its own.
 func Single(t testing.TB) *pipeline.Pipeline {
 	t.Helper()
 	return Open(t, natstest.Server(t))
@@ -59,8 +59,8 @@ func OnOneAndThree(t *testing.T, test func(t *testing.T, p *pipeline.Pipeline)) 
 	t.Run("three", func(t *testing.T) { test(t, Open(t, natstest.Cluster(t, 3).URL(), Replicas(3))) })
 }
 
-// Durable is a pipeline on an embedded server as `flowjet up` runs it: every
-// message on the disk before it is acknowledged.
+// Durable returns a pipeline on an embedded server as `flowjet up` runs it: every
+// message is on the disk before it is acknowledged.
 func Durable(b *testing.B) *pipeline.Pipeline {
 	b.Helper()
 	server, err := embedded.Start(embedded.Config{StoreDir: b.TempDir()})
@@ -69,7 +69,7 @@ func Durable(b *testing.B) *pipeline.Pipeline {
 	return Open(b, server.URL(), func(c *pipeline.Config) { c.Options = append(c.Options, server.InProcess()) })
 }
 
-// Spread reports the median and the 99th of 100 of what was measured.
+// Spread reports the median and the 99th percentile of the measurements.
 func Spread(b *testing.B, took []time.Duration) {
 	b.Helper()
 	slices.Sort(took)
