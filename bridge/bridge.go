@@ -215,7 +215,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// feedName is the same for bridges that receive the same events. A loopback address is a different feed on each host.
+// feedName returns the same name in bridges that receive the same events. A loopback address is a different feed on each host.
 func feedName(zone int, endpoint string) string {
 	name := strings.TrimPrefix(endpoint, "tcp://")
 	host, _, err := net.SplitHostPort(name)
@@ -233,7 +233,7 @@ func hostname() string {
 	return name
 }
 
-// topics are the ZeroMQ subscriptions: states in one of their three forms, the chosen calls, and the probes'.
+// topics returns the ZeroMQ subscriptions: states in one of their three forms, the chosen calls, and the probes'.
 func (c Config) topics() []string {
 	topics := []string{opennebula.StateSubscription, opennebula.CallSubscription(probeCall)}
 	for _, call := range c.Calls {

@@ -202,7 +202,7 @@ func (b *replayBuffer) read(ctx context.Context) ([]entry, uint64) {
 	}
 }
 
-// readNow is read without waiting, of at least some entries behind those that are already being stored.
+// readNow is read without waiting, for at least some entries behind those that are already being stored.
 func (b *replayBuffer) readNow(behind, least int) ([]entry, uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

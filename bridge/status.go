@@ -111,7 +111,7 @@ func (b *Bridge) Status() []FeedStatus {
 // compared since it connected: events lost before are made up for.
 func (b *Bridge) Hears() bool { return slices.ContainsFunc(b.Status(), FeedStatus.complete) }
 
-// complete is Hears, for one feed.
+// complete is Hears for one feed.
 func (s FeedStatus) complete() bool {
 	return s.Holding && s.Connected && s.Leads() && s.StoreError == "" && s.ResyncError == "" && s.LastResync.After(s.Since)
 }
@@ -224,14 +224,14 @@ func boolean(is bool) float64 {
 	return 0
 }
 
-// Describe is part of prometheus.Collector.
+// Describe implements prometheus.Collector.
 func (c *statusCollector) Describe(to chan<- *prometheus.Desc) {
 	for _, gauge := range feedGauges {
 		to <- gauge.description
 	}
 }
 
-// Collect is part of prometheus.Collector.
+// Collect implements prometheus.Collector.
 func (c *statusCollector) Collect(to chan<- prometheus.Metric) {
 	for _, status := range c.bridge.Status() {
 		for _, gauge := range feedGauges {
