@@ -228,7 +228,7 @@ func (t *serverTokens) session(target string) string {
 
 func (t *serverTokens) currentPeriod() int64 { return t.now().Unix() / int64(tokenPeriod/time.Second) }
 
-// cipherKey is the AES key that oned's server_cipher driver derives from a
+// cipherKey returns the AES key that oned's server_cipher driver derives from a
 // password: 32 characters of its SHA-256 in hex.
 func cipherKey(password string) []byte {
 	digest := sha256.Sum256([]byte(password))

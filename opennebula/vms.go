@@ -271,7 +271,7 @@ func readTree(text []byte) (one.Template, error) {
 	return tree, nil
 }
 
-// readInside reads the element that was begun last: the elements in it, nil for
+// readInside reads the current element: the elements in it, nil for
 // none, and the text.
 func readInside(r *onexml.Reader) (tree one.Template, text string) {
 	text = r.Content(func(name []byte) {

@@ -22,8 +22,8 @@ var ErrMalformed = errors.New("it is not well-formed")
 
 const maxDepth = 1000
 
-// A Reader reads one document. The element that Root, Each or Content has begun
-// last is read by one call of Each, Content, Text, String, Int, Element or Inner;
+// A Reader reads one document. The current element, which Root, Each or Content has begun
+// last, is read by one call of Each, Content, Text, String, Int, Element or Inner;
 // without one, it is skipped. After an error nothing more is found.
 type Reader struct {
 	rest []byte
@@ -53,10 +53,10 @@ func (r *Reader) Root() []byte {
 	return r.name
 }
 
-// Each calls do for each element inside the one that was begun last.
+// Each calls do for each element inside the current one.
 func (r *Reader) Each(do func(name []byte)) { r.content(nil, do) }
 
-// At calls do for each element at a path below the one that was begun last.
+// At calls do for each element at a path below the current one.
 func (r *Reader) At(do func(), path ...string) {
 	if len(path) == 0 {
 		do()
@@ -72,7 +72,7 @@ func (r *Reader) At(do func(), path ...string) {
 // Fields are the targets for elements, by name: an *int, a *string, or a func() that reads the element.
 type Fields map[string]any
 
-// Fields reads the elements inside the one that was begun last that are in a map.
+// Fields reads those elements inside the current one that are in a map.
 func (r *Reader) Fields(into Fields) {
 	r.Each(func(name []byte) {
 		switch field := into[string(name)].(type) {
@@ -93,7 +93,7 @@ func (r *Reader) Content(do func(name []byte)) string {
 	return string(Clean(text))
 }
 
-// content passes the elements inside the one that was begun last to do, and
+// content passes the elements inside the current one to do, and
 // appends its text, not cleaned, if any is wanted.
 func (r *Reader) content(text *[]byte, do func(name []byte)) {
 	name, some := r.name, r.open && !r.empty
@@ -202,7 +202,7 @@ func (r *Reader) markup(text *[]byte) {
 	}
 }
 
-// Text returns the text of the element that was begun last, without that of
+// Text returns the text of the current element, without that of
 // elements inside. It may share the memory of the reader's text.
 func (r *Reader) Text() []byte {
 	raw, is := r.leaf()
@@ -243,7 +243,7 @@ func (r *Reader) Int() int {
 	return value
 }
 
-// leaf reads the element that was begun last, if it has no elements inside, and
+// leaf reads the current element, if it has no elements inside, and
 // returns its text as it is written.
 func (r *Reader) leaf() (raw []byte, is bool) {
 	if !r.open || r.empty {
@@ -288,7 +288,7 @@ func (r *Reader) appendRaw(to, raw []byte) []byte {
 	return unescape(to, raw)
 }
 
-// Skip skips the element that was begun last.
+// Skip skips the current element.
 func (r *Reader) Skip() {
 	if _, is := r.leaf(); is {
 		return
@@ -300,14 +300,14 @@ func (r *Reader) Skip() {
 	r.content(nil, func([]byte) {})
 }
 
-// Element returns the element that was begun last as it is written.
+// Element returns the current element as it is written.
 func (r *Reader) Element() []byte {
 	element := r.element
 	r.Skip()
 	return element[:len(element)-len(r.rest)]
 }
 
-// Inner returns the text between the tags of the element that was begun last, as
+// Inner returns the text between the tags of the current element, as
 // it is written.
 func (r *Reader) Inner() []byte {
 	inner, empty := r.rest, !r.open || r.empty

@@ -46,7 +46,7 @@ func IsClean(text []byte) bool {
 	return true
 }
 
-// allowed is XML 1.0's production Char.
+// allowed reports whether a character matches the production Char of XML 1.0.
 func allowed(r rune) bool {
 	return r == '\t' || r == '\n' || r == '\r' ||
 		r >= 0x20 && r <= 0xD7FF || r >= 0xE000 && r <= 0xFFFD || r >= 0x10000 && r <= 0x10FFFF
