@@ -29,7 +29,7 @@ var Roles = []Role{RoleBridge, RoleWorker, RoleAPI, RoleAll, RoleOperator, RoleR
 // Permissions are the subjects that a role may publish to and subscribe to. All others are denied.
 type Permissions struct{ Publish, Subscribe []string }
 
-// InboxPrefix is the beginning of the role's inboxes: no other role may subscribe
+// InboxPrefix returns the beginning of the role's inboxes: no other role may subscribe
 // there. (With a shared prefix every role could read all answers.)
 func (r Role) InboxPrefix() string { return "_INBOX." + string(r) }
 
@@ -134,7 +134,7 @@ func readerSubjects() Permissions {
 	return all
 }
 
-// readings are the calls to read a stream: message by message, and by an ordered consumer of one's
+// readings returns the calls to read a stream: message by message, and by an ordered consumer of one's
 // own, whose flow control the reader answers: the server delivers some 2 MB and no more until then.
 // The second form of its subjects has the domain and the account in front.
 func readings(stream string) []string {

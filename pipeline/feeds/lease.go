@@ -342,7 +342,7 @@ func (f *Feeds) Watch(feed string) (*Watch, error) {
 	return w, nil
 }
 
-// Changed is signalled when another holder sends a beat, or the holder leaves.
+// Changed returns a channel that is signalled when another holder sends a beat, or the holder leaves.
 func (w *Watch) Changed() <-chan struct{} { return w.changed }
 
 // Last returns the newest beat; its Token is empty if there was none.

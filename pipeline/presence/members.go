@@ -49,7 +49,7 @@ func load(ctx context.Context, p *pipeline.Pipeline) (members []Member, revision
 	defer errs.Wrap(&err, "read the expected processes")
 	text, revision, err := p.Bucket(pipeline.BucketCheckpoint).Get(ctx, pipeline.MembersKey)
 	if revision > 0 && json.Unmarshal(text, &members) != nil {
-		members = nil // it is written anew
+		members = nil // it is written again
 	}
 	return members, revision, err
 }
@@ -126,7 +126,7 @@ func merge(known []Member, live []pipeline.Process, now time.Time) (members []Me
 }
 
 // MissingAfter is the silence after which a process counts as missing. It is several
-// times deadAfter: an alarm needs more than dividing connections anew.
+// times deadAfter: an alarm needs more than a new division of connections.
 const MissingAfter = 3 * time.Second
 
 // Follower follows the live processes without being one.

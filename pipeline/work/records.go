@@ -94,7 +94,7 @@ func (r *Records) SaveRecordNow(ctx context.Context, service int, record pipelin
 	return r.save(ctx, service, r.message(service, record), revision, r.core.Publish)
 }
 
-// message is one write of a record. Its nonce tells it apart from another worker's with the same content: only one of the two may go on.
+// message returns one write of a record. Its nonce tells it apart from another worker's with the same content: only one of the two may go on.
 func (r *Records) message(service int, record pipeline.Record) *nats.Msg {
 	record.Version = r.schema
 	message := nats.NewMsg(pipeline.KeySubject(pipeline.BucketState, strconv.Itoa(service)))
