@@ -15,29 +15,28 @@ import (
 	"github.com/flowjet/flowjet/opennebula"
 )
 
-// recoveries are one.vm.recover's operations, by what the domain calls them.
+// recoveries are one.vm.recover's operations, by the domain's names.
 var recoveries = map[string]int{"recover-failure": 0, "recover": opennebula.RecoverRetry, "recover-delete": 3}
 
-// endingKinds are the actions that may end something.
+// endingKinds are the actions that may end an object.
 var endingKinds = []flow.ActionKind{
 	flow.ActionVM, flow.ActionRecoverVM, flow.ActionDeleteNetwork, flow.ActionDeleteRouter, flow.ActionDeleteDocument,
 }
 
-// executor makes the calls that were decided on, each once, as the service's owner and with the service's
-// group: it may have been given to another group, or made with a token for one. Only with a group that the
-// owner is in: oned takes a server user's word for any, and the rights of group 0 are an administrator's.
-// Where he is not in it, what was made is given to the group afterwards.
+// executor makes the planned calls, each once, as the service's owner and with the service's group: it may have been given to another
+// group, or made with a token for one. The group is used only if the owner is in it: oned accepts a server user's word for any, and the
+// rights of group 0 are an administrator's. If he is not in it, new objects are given to the group afterwards.
 type executor struct {
 	*serviceLoop
-	// acts is as whom calls are made for the owner actsFor; regroups, whether what is made is given to the group.
+	// acts is the user as whom calls are made for the owner actsFor; regroups is whether new objects are given to the group.
 	acts     string
 	actsFor  one.Identity
 	regroups bool
-	searched search // the last look for VMs that an earlier call may have made
+	searched search // the last search for VMs that an earlier call may have made
 }
 
-// act makes the calls of a decision, one after the other, and plans with what they brought. A
-// refusal is decided on at once and ends the list: what was to follow is decided on anew.
+// act makes the calls of a decision, one after the other, and plans with the results. A refusal is decided on at once and ends the list:
+// the rest is planned again.
 func (e *executor) act(ctx context.Context, actions []flow.Action) (flow.Decision, error) {
 	for i, action := range actions {
 		if i > 0 {
@@ -59,7 +58,7 @@ func (e *executor) act(ctx context.Context, actions []flow.Action) (flow.Decisio
 			return err
 		})
 		if err != nil && e.outcomeOf(ctx, err) == again {
-			// What became of it is open, while oned answers otherwise: only this service has to wait.
+			// Its outcome is unknown, while oned answers other calls: only this service has to wait.
 			outcome, err = e.postpone(action, err), nil
 		}
 		if err != nil {
@@ -83,13 +82,13 @@ func (e *executor) act(ctx context.Context, actions []flow.Action) (flow.Decisio
 	return flow.Decide(e.known(), nil), nil
 }
 
-// postpone has an action taken again after a while.
+// postpone has an action retried after a while.
 func (e *executor) postpone(action flow.Action, err error) flow.Outcome {
 	e.searched.at = time.Time{} // it may have been made since
 	return flow.Postponed{Action: action, Message: refusalText(err)}
 }
 
-// explained tells with a refusal what mends it, where the service's owner, as whom calls are made, does not exist any more.
+// explained adds the remedy to a refusal if the service's owner, as whom calls are made, no longer exists.
 func (e *executor) explained(ctx context.Context, outcome flow.Outcome) flow.Outcome {
 	refused, is := outcome.(flow.Refused)
 	if !is {
@@ -103,12 +102,12 @@ func (e *executor) explained(ctx context.Context, outcome flow.Outcome) flow.Out
 	return refused
 }
 
-// refusal is the outcome of an action that oned will not carry out.
+// refusal returns the outcome of an action that oned refuses.
 func refusal(action flow.Action, reason error) flow.Outcome {
 	return flow.Refused{Action: action, Message: refusalText(reason)}
 }
 
-// failed sorts the error of a call: what passes is tried again, and what oned refuses is decided on.
+// failed sorts the error of a call: a temporary one is retried, a refusal is decided on.
 func failed(action flow.Action, err error, doing string, args ...any) (flow.Outcome, error) {
 	if opennebula.Temporary(err) {
 		return nil, fmt.Errorf(doing+": %w", append(args, err)...)
@@ -116,7 +115,7 @@ func failed(action flow.Action, err error, doing string, args ...any) (flow.Outc
 	return refusal(action, err), nil
 }
 
-// refusalText is what oned said, for the service's log.
+// refusalText returns oned's message, for the service's log.
 func refusalText(err error) string {
 	var refusal *opennebula.Error
 	if errors.As(err, &refusal) {
@@ -125,7 +124,7 @@ func refusalText(err error) string {
 	return err.Error()
 }
 
-// call makes a call under the bound on all calls. Meanwhile the loop keeps its slot: who got it may wait to call.
+// call makes a call under the limit for all calls. Meanwhile the loop keeps its slot: the next holder might wait to call.
 func (e *executor) call(ctx context.Context, action flow.Action) (flow.Outcome, error) {
 	if err := e.worker.calls.Acquire(ctx, 1); err != nil {
 		return nil, err
@@ -151,7 +150,7 @@ func (e *executor) call(ctx context.Context, action flow.Action) (flow.Outcome, 
 	case flow.ActionVM:
 		return e.actOnVM(ctx, action)
 	case flow.ActionRecoverVM:
-		// Only administrators may: it is done as the server, and only to a VM that says it is the service's.
+		// Only administrators may: it is done as the server, and only to a VM that is the service's.
 		if vm, known := e.facts[action.VM]; !known || !e.record.State.Service.Owns(vm) {
 			return nil, nil
 		}
@@ -171,7 +170,7 @@ func (e *executor) call(ctx context.Context, action flow.Action) (flow.Outcome, 
 		}
 		e.record.Deleted = true
 		return nil, nil
-	case flow.ActionFindVM: // what is looked for is no longer wanted
+	case flow.ActionFindVM: // the VM is no longer wanted
 		found, err = e.find(ctx, action.Intent)
 	case flow.ActionFindNetwork:
 		found, err = e.networks.find(ctx, action.Network)
@@ -186,7 +185,7 @@ func (e *executor) call(ctx context.Context, action flow.Action) (flow.Outcome, 
 	return flow.NotFound{Action: action}, nil
 }
 
-// create makes a VM, once: where an earlier call may have made it, it is looked for first.
+// create makes a VM, once: if an earlier call may have made it, it is searched first.
 func (e *executor) create(ctx context.Context, action flow.Action) (flow.Outcome, error) {
 	intent := action.Intent
 	if intent.Attempts > 0 && !e.searchedInVain(intent.Key) {
@@ -210,7 +209,7 @@ func (e *executor) create(ctx context.Context, action flow.Action) (flow.Outcome
 	return nil, nil
 }
 
-// instantiate makes an intent's VM. A virtual router's, which the answer does not name, is looked for by its key.
+// instantiate makes an intent's VM. A virtual router's VM, which the answer does not name, is searched by its key.
 func (e *executor) instantiate(ctx context.Context, intent flow.Intent, extra string) error {
 	service := e.record.State.Service
 	if router, has := service.Router(intent.Role); has {
@@ -231,7 +230,7 @@ func (e *executor) instantiate(ctx context.Context, intent flow.Intent, extra st
 		return err
 	}
 	e.worker.database.raise(id)
-	// Its events may come before the answer. Without the key it is an older database's VM, or a forged event.
+	// Its events may come before the answer. A VM without the key is an older database's, or from a forged event.
 	if vm, seen := e.facts[id]; !seen || vm.Key != intent.Key {
 		state := one.VMPending
 		if intent.Hold {
@@ -241,7 +240,7 @@ func (e *executor) instantiate(ctx context.Context, intent flow.Intent, extra st
 			ID: id, Name: intent.Name, Owner: service.Owner, State: state, Service: e.service, Role: intent.Role, Key: intent.Key,
 		}
 	}
-	if e.regroups { // a VM that it fails for stays in its owner's group
+	if e.regroups { // if it fails the VM stays in its owner's group
 		if err := e.worker.oned.Server().ChownVM(ctx, id, -1, service.Owner.GID); err != nil {
 			e.worker.config.Logger.Warn("the group of a VM could not be set to its service's group", "service", e.service, "vm", id, "error", err)
 		}
@@ -249,8 +248,8 @@ func (e *executor) instantiate(ctx context.Context, intent flow.Intent, extra st
 	return nil
 }
 
-// actOnVM asks for something of a VM. One that is to be ended by a scaling is kept where its
-// owner has protected it since it was seen last: of a change of a user template nobody is woken.
+// actOnVM calls an action on a VM. A VM to be ended by a scaling is kept if its owner has protected it since it was last fetched: changes
+// of user templates wake no service.
 func (e *executor) actOnVM(ctx context.Context, action flow.Action) (flow.Outcome, error) {
 	if action.Scaling {
 		vm, err := e.ingester.fetchVM(ctx, e.worker.oned.Server().Confirmed(), action.VM, e.facts)
@@ -264,8 +263,8 @@ func (e *executor) actOnVM(ctx context.Context, action flow.Action) (flow.Outcom
 	return e.request(ctx, action, e.session().ActOnVM(ctx, action.Call, action.VM))
 }
 
-// request takes the answer to what a VM was asked. A refusal counts only if the VM, read again,
-// has not done it anyway. That the VM's state does not allow it may be over by now.
+// request handles the answer to a request to a VM. A refusal counts only if the VM, fetched again, has not done it anyway. A refusal
+// because of the VM's state may be over by now.
 func (e *executor) request(ctx context.Context, action flow.Action, err error) (flow.Outcome, error) {
 	if err == nil {
 		return nil, nil
@@ -282,7 +281,7 @@ func (e *executor) request(ctx context.Context, action flow.Action, err error) (
 	return refusal(action, err), nil
 }
 
-// extraTemplate is what is merged into the role's VM template, which is read as the owner, and only if needed.
+// extraTemplate returns the text to merge into the role's VM template, which is read as the owner, and only if needed.
 func (e *executor) extraTemplate(ctx context.Context, action flow.Action, instance render.Instance) (string, flow.Outcome, error) {
 	service := e.record.State.Service
 	var base one.Template
@@ -307,8 +306,8 @@ func (e *executor) extraTemplate(ctx context.Context, action flow.Action, instan
 	return text, nil, nil
 }
 
-// referenceValues returns what a role's references to its parents stand for: the value of the
-// first of the parent's own VMs that has one, else empty. A VM that oned does not show has none.
+// referenceValues returns the values of a role's references to its parents: of the first of the parent's own VMs that has one, else empty.
+// A VM that oned does not show has none.
 func (e *executor) referenceValues(ctx context.Context, role string) (map[string]string, error) {
 	service := e.record.State.Service
 	values := map[string]string{}
@@ -335,7 +334,7 @@ func (e *executor) referenceValues(ctx context.Context, role string) (map[string
 	return values, nil
 }
 
-// actAs finds out as whom calls are made: the owner, in the service's group alone where it is not his primary one.
+// actAs sets the user as whom calls are made: the owner, in the service's group alone if it is not his primary one.
 func (e *executor) actAs(ctx context.Context, owner one.Identity) error {
 	if e.acts != "" && e.actsFor == owner {
 		return nil
@@ -355,7 +354,7 @@ func (e *executor) actAs(ctx context.Context, owner one.Identity) error {
 	return nil
 }
 
-// session is oned's for the service's owner.
+// session returns oned's session for the service's owner.
 func (e *executor) session() *opennebula.Session {
 	if owner := e.record.State.Service.Owner; e.acts == "" || e.actsFor != owner {
 		return e.worker.oned.For(owner.UName)
@@ -364,12 +363,12 @@ func (e *executor) session() *opennebula.Session {
 }
 
 const (
-	// trustGroup is for how long a user's primary group is remembered.
+	// trustGroup is how long a user's primary group is cached.
 	trustGroup = 5 * time.Minute
 	maxGroups  = 10_000
 )
 
-// usersGroups remembers the groups that users are in.
+// usersGroups caches the groups of users.
 type usersGroups struct {
 	oned *opennebula.Client
 
@@ -377,7 +376,7 @@ type usersGroups struct {
 	known map[int]userGroups // by uid
 }
 
-// userGroups are a user's primary group and all of them; -1 and none for one that oned does not have.
+// userGroups are a user's primary group and all of them; -1 and none for a user that oned does not have.
 type userGroups struct {
 	primary int
 	all     []int

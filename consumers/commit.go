@@ -17,32 +17,32 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// saver makes decisions durable, and brings them outside: into the document, the history and the timers.
+// saver stores decisions, and publishes them: in the document, the history and the timers.
 type saver struct {
 	*serviceLoop
 	// confirmed is when the revision was last known to be the newest.
 	confirmed time.Time
-	// published is the state whose networks and routers the history has.
+	// published is the state whose networks and routers are in the history.
 	published flow.State
-	// open are the inputs that are handled but whose outcome is not flushed.
+	// open are the inputs that are handled but not flushed.
 	open []uint64
-	// behind is when the document is to follow the record, stored the digest of the body that was committed last.
+	// behind is when the document is to follow the record, stored is the digest of the last committed body.
 	behind writeBehind
 	stored string
-	// text is the body as it was written last.
+	// text is the last written body.
 	text bodyText
-	// dirtyTimers are the timers that differ from what NATS was last told.
+	// dirtyTimers are the timers that differ from NATS's.
 	dirtyTimers map[string]bool
 }
 
-// bodyText is a service's body with the text that it is written as: it is looked at several times for each input.
+// bodyText is a service's body with its text: it is needed several times for each input.
 type bodyText struct {
 	body   spec.Body
 	text   []byte
 	digest string
 }
 
-// bodyText returns the text of the body that is decided on, and its digest.
+// bodyText returns the text of the decided body, and its digest.
 func (s *saver) bodyText() (text []byte, digest string, err error) {
 	if body := s.record.State.Service.Body; s.text.text == nil || !reflect.DeepEqual(body, s.text.body) {
 		if text, err = body.Text(); err != nil {
@@ -53,15 +53,14 @@ func (s *saver) bodyText() (text []byte, digest string, err error) {
 	return s.text.text, s.text.digest, nil
 }
 
-// digest is that of the body that is decided on, empty where it cannot be written.
+// digest returns the digest of the decided body, empty if it cannot be written.
 func (s *saver) digest() string {
 	_, digest, _ := s.bodyText()
 	return digest
 }
 
-// commit makes a decision durable. Where nothing was decided there is nothing to commit: the
-// input is read again after a crash, and decides nothing again. The first decision on a service
-// is committed all the same: operators are shown what has a record.
+// commit stores a decision. An empty decision is not stored: the input is read again after a crash, and decides nothing again. The first
+// decision on a service is always stored: operators are shown the services with a record.
 func (s *saver) commit(ctx context.Context, decision flow.Decision, must bool) error {
 	for i := range decision.State.Intents {
 		// An older intent keeps its floor: its VM may be among those that came since.
@@ -74,8 +73,8 @@ func (s *saver) commit(ctx context.Context, decision flow.Decision, must bool) e
 		return nil
 	}
 	s.record.State = decision.State
-	s.record.Outbox.Webhooks, _ = spec.ReadWebhooks(decision.State.Service.Body) // none where they cannot be used
-	// What became of networks and virtual routers is found by comparing, since each is seen in another place.
+	s.record.Outbox.Webhooks, _ = spec.ReadWebhooks(decision.State.Service.Body) // none if they are invalid
+	// The events of networks and virtual routers are found by comparing, since they are seen in different places.
 	s.addTransitions(flow.NodeChanges(s.published, s.record.State), nil)
 	s.published = s.record.State
 	s.addTransitions(decision.Changes, flow.Describe(decision.Actions))
@@ -83,8 +82,8 @@ func (s *saver) commit(ctx context.Context, decision flow.Decision, must bool) e
 	return s.store(ctx)
 }
 
-// isStored reports whether what was decided is stored already, with a timer for each deadline. A
-// stay that has ended since is no reason to store: a VM that runs is not written about by itself.
+// isStored reports whether the decision is stored already, with a timer for each deadline. The end of a stay is no reason to store it: a
+// running VM alone causes no write.
 func (s *saver) isStored(decision flow.Decision) bool {
 	if s.led || s.revision == 0 || len(decision.Changes) > 0 {
 		return false
@@ -113,9 +112,8 @@ const (
 	lastAnswer = 500 * time.Millisecond
 )
 
-// store writes the record; it fails if anybody else has written it since. Where nobody waits for
-// an answer it is stored with the records of others, who work meanwhile. A worker that is stopped
-// waits for NATS's answer all the same, and then has the document written.
+// store writes the record; it fails if another worker has written it since. If no client waits it is stored with the records of others,
+// which work meanwhile. A worker that is stopped waits for NATS's answer all the same, and then has the document written.
 func (s *saver) store(ctx context.Context) error {
 	s.record.Version = pipeline.Version
 	decided := s.digest()
@@ -125,7 +123,7 @@ func (s *saver) store(ctx context.Context) error {
 	}
 	s.addTransitions(flow.NodeChanges(s.published, s.record.State), nil)
 	s.published = s.record.State
-	// Users' secrets are sealed where they are stored, here and in commands, with the server user's password.
+	// Users' secrets are sealed in storage, here and in commands, with the server user's password.
 	sealed := s.record
 	sealed.State.Service.Body = sealed.State.Service.Body.Sealed(s.worker.box.Seal)
 	answer, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -151,11 +149,11 @@ func (s *saver) store(ctx context.Context) error {
 	return nil
 }
 
-// trustCommit is for how long after a commit no other worker can have taken the service over: less
-// than the silence after which a worker counts as dead.
+// trustCommit is how long after a commit no other worker can have taken the service over: less than the silence after which a worker counts
+// as dead.
 const trustCommit = 500 * time.Millisecond
 
-// stillOurs makes sure, before oned is told anything, that nobody has committed since: a suspended worker stops here.
+// stillOurs makes sure, before any call to oned, that no other worker has committed since: a suspended worker stops here.
 func (s *saver) stillOurs(ctx context.Context) error {
 	if time.Since(s.confirmed) < trustCommit {
 		return nil
@@ -171,9 +169,8 @@ func (s *saver) stillOurs(ctx context.Context) error {
 	return nil
 }
 
-// flush brings outside what is committed: the document is saved in time, what happened is
-// published, and the timers are set. A service loop that lost its state loads it first, which
-// finds what is left to do. Unless all is forced, an input that comes meanwhile goes first.
+// flush completes what is committed: the document is saved in time, the history is published, and the timers are set. A service loop that
+// lost its state loads it first, which finds what is left to do. Unless all is forced, an input that comes meanwhile goes first.
 func (s *saver) flush(ctx context.Context, all bool) (complete bool, err error) {
 	if err := s.loader.load(ctx); err != nil {
 		return false, err
@@ -211,7 +208,7 @@ func (s *saver) flush(ctx context.Context, all bool) (complete bool, err error) 
 	return mayEnd, nil
 }
 
-// saveDocument writes the document unless it is what was written last.
+// saveDocument writes the document unless its text was the last written.
 func (s *saver) saveDocument(ctx context.Context) error {
 	text, wanted, err := s.bodyText()
 	if err != nil {
@@ -226,7 +223,7 @@ func (s *saver) saveDocument(ctx context.Context) error {
 	}
 	err = s.worker.oned.Server().UpdateDocument(opennebula.Within(ctx, s.life), s.service, text)
 	if opennebula.IsCode(err, opennebula.CodeNoExists) {
-		s.exists = false // somebody has deleted it: the next input finds out what that means
+		s.exists = false // it was deleted: the next input handles that
 		s.loaded = false
 		return nil
 	}
@@ -236,27 +233,27 @@ func (s *saver) saveDocument(ctx context.Context) error {
 	// The former digest is kept: a leader that has lost the zone may acknowledge a write that the zone does not have.
 	if digests := s.record.Digests; s.record.Saved != "" && len(digests) > 0 {
 		digests = slices.DeleteFunc(slices.Clone(digests), func(digest string) bool { return digest == s.record.Saved })
-		s.record.Digests = slices.Insert(digests, max(0, len(digests)-1), s.record.Saved) // the last is that of the record
+		s.record.Digests = slices.Insert(digests, max(0, len(digests)-1), s.record.Saved) // the last is the record's
 	}
 	s.record.Saved = wanted
 	s.behind.wrote(s.record.State.Service.State())
 	return nil
 }
 
-// tombstone ends a service whose document is gone. Its record stays, to know VMs that come too late.
+// tombstone ends a service whose document is gone. Its record stays, to recognise its orphans.
 func (s *saver) tombstone(ctx context.Context) error {
 	owner := s.record.State.Service.Owner
 	s.record.State = flow.State{Service: spec.Service{ID: s.service, Owner: owner}}
 	s.record.Saved, s.record.Ended = "", time.Now().UTC()
 	s.exists = false
-	s.published = s.record.State // what is left of networks is nobody's any more
+	s.published = s.record.State // remaining networks belong to no service
 	s.addTransitions([]flow.Change{{Kind: "service", New: "DELETED"}}, nil)
 	s.setDueTimers()
 	return s.store(ctx)
 }
 
-// storeOrUndo commits what was made. A worker that has been overtaken may have made it for a
-// service that has ended since: nobody else would ever look for it, so it is undone.
+// storeOrUndo commits a new object. A worker that has been overtaken may have made it for a service that has ended since: nothing would
+// ever search for it, so it is deleted.
 func (s *saver) storeOrUndo(ctx context.Context, what string, id int, undo func(context.Context, int) error) error {
 	err := s.store(ctx)
 	if !errors.Is(err, pipeline.ErrConflict) {
@@ -270,13 +267,13 @@ func (s *saver) storeOrUndo(ctx context.Context, what string, id int, undo func(
 	return errors.Join(err, undo(opennebula.Within(ctx, s.life), id))
 }
 
-// endOpen lets the cursor pass what was handled.
+// endOpen lets the cursor pass handled inputs.
 func (s *saver) endOpen() {
 	s.partition.end(s.open...)
 	s.open = s.open[:0]
 }
 
-// openRecord opens a record that was read. Where it is sealed with another password, the document takes its place.
+// openRecord opens a record that was read. If it is sealed with another password, the document replaces it.
 func (s *saver) openRecord() {
 	body, err := s.record.State.Service.Body.Opened(s.worker.box.Open)
 	if err != nil {
@@ -288,29 +285,28 @@ func (s *saver) openRecord() {
 	s.record.State.Service.Body = body
 }
 
-// A document follows its record: it is written when its service has come to rest, and when a
-// client is answered. Of a service that is on its way the state is written within a second, so that
-// what happens close together costs one write, and what else changes once a minute. For that second
-// its inputs have not ended: whoever takes the service over reads them again, and writes.
+// A document follows its record: it is written when its service comes to rest, and when a client is answered. A new transient state is
+// written within a second, so that close changes cost one write, and other changes once a minute. In that second its inputs have not ended:
+// a worker that takes the service over reads them again, and writes.
 
 const (
-	// writeWithin is for how long a document may name another state than its record, until its
-	// partition is tended next and oned has written it, a second in all.
+	// writeWithin is how long a document may name another state than its record, until its partition's next round and oned's write: a
+	// second in all.
 	writeWithin = 700 * time.Millisecond
-	// writeEvery is how far apart writes are that do not change the state.
+	// writeEvery is the interval between writes that do not change the state.
 	writeEvery = time.Minute
 )
 
 // writeBehind is when a document that is behind its record is to be written.
 type writeBehind struct {
-	// due is when; zero where the document is not behind.
+	// due is zero if the document is not behind.
 	due time.Time
-	// written is when the document was last known to be written, and shows the service's state in it.
+	// written is when the document was last known to be written, and shows is the service's state in it.
 	written time.Time
 	shows   spec.ServiceState
 }
 
-// begin notes that the document is behind a record with the state.
+// begin records that the document is behind a record with the state.
 func (w *writeBehind) begin(state spec.ServiceState) {
 	due := time.Now().Add(writeWithin)
 	if next := w.written.Add(writeEvery); state == w.shows && next.After(due) {
@@ -321,7 +317,7 @@ func (w *writeBehind) begin(state spec.ServiceState) {
 	}
 }
 
-// wrote notes that the document was written with the state.
+// wrote records that the document was written with the state.
 func (w *writeBehind) wrote(state spec.ServiceState) {
 	*w = writeBehind{written: time.Now(), shows: state}
 }
@@ -340,8 +336,8 @@ func (s *saver) writeIfDue(ctx context.Context) error {
 	return s.saveDocument(ctx)
 }
 
-// writeInTime writes the document unless there is time for that. It reports whether the
-// inputs may end: the document says what the record does, or will in a while.
+// writeInTime writes the document unless that has time. It reports whether the inputs may end: the document says what the record does, or
+// will in a while.
 func (s *saver) writeInTime(ctx context.Context, all bool) (mayEnd bool, err error) {
 	if !s.exists {
 		s.behind.due = time.Time{}

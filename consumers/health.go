@@ -12,17 +12,17 @@ import (
 	"github.com/flowjet/flowjet/pipeline/work"
 )
 
-// health is whether the worker can do its work, told once at each change.
+// health is whether the worker can do its work, logged once at each change.
 type health struct {
 	logger *slog.Logger
 
 	mutex   sync.Mutex
-	held    map[int]string // what holds a service up, by service
-	reason  string         // the first thing that held one up
+	held    map[int]string // the reason for a service's delay, by service
+	reason  string         // the first such reason
 	changed time.Time
 }
 
-// note notes what holds a service up, empty for nothing or where it is no longer driven here.
+// note records the reason for a service's delay, empty for none or if it is no longer driven here.
 func (h *health) note(service int, reason string) {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
@@ -44,25 +44,25 @@ func (h *health) note(service int, reason string) {
 }
 
 const (
-	// onedCheck is how often it is looked whether oned answers, and how long it may take.
+	// onedCheck is how often oned is checked, and how long its answer may take.
 	onedCheck = 500 * time.Millisecond
-	// longestCheck is how long it may take at most where oned was lost again and again: over a network that loses packets an
-	// answer takes seconds, and services that move between workers all the time do not get on.
+	// longestCheck is how long the answer may take at most after oned was lost repeatedly: over a network that loses packets an answer
+	// takes seconds, and services that move between workers all the time make no progress.
 	longestCheck = 4 * time.Second
-	// calmAfter is for how long oned must have answered to be given no longer than onedCheck.
+	// calmAfter is how long oned must have answered until the limit is onedCheck again.
 	calmAfter = time.Minute
-	// longSilence is for how long oned may owe an answer before it is asked.
+	// longSilence is how long an answer of oned may be missing before oned is checked.
 	longSilence = time.Second
-	// unreachableAfter is how often in a row oned does not answer.
+	// unreachableAfter is how many checks in a row must fail.
 	unreachableAfter = 2
 )
 
-// watchOned has the other workers take over while this one is cut off from oned, or the oned that it calls from the other
-// servers of the zone, and not from NATS, and they are not. It costs oned nothing while it answers.
+// watchOned lets the other workers take over while this one is cut off from oned, or its oned from the other servers of the zone, and not
+// from NATS, and they are not. It costs oned nothing while it answers.
 func (w *Worker) watchOned(ctx context.Context, members *work.Membership) {
 	ticker := time.NewTicker(onedCheck)
 	defer ticker.Stop()
-	r := reach{look: onedCheck}
+	r := reach{limit: onedCheck}
 	for {
 		select {
 		case <-ctx.Done():
@@ -72,7 +72,7 @@ func (w *Worker) watchOned(ctx context.Context, members *work.Membership) {
 		if r.failures == 0 && w.oned.Silence() < longSilence && w.oned.Doubt() < w.config.DoubtOned {
 			continue
 		}
-		answers := w.onedAnswers(ctx, r.look)
+		answers := w.onedAnswers(ctx, r.limit)
 		if ctx.Err() != nil {
 			return
 		}
@@ -84,7 +84,7 @@ func (w *Worker) watchOned(ctx context.Context, members *work.Membership) {
 	}
 }
 
-// onedAnswers reports whether oned answers within some time, and leads the zone as far as is known.
+// onedAnswers reports whether oned answers within the time, and leads the zone as far as known.
 func (w *Worker) onedAnswers(ctx context.Context, within time.Duration) bool {
 	asking, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
@@ -93,13 +93,13 @@ func (w *Worker) onedAnswers(ctx context.Context, within time.Duration) bool {
 
 // reach is whether a worker reaches oned.
 type reach struct {
-	failures int           // how often in a row oned did not answer
-	lost     bool          // whether that is often enough
+	failures int           // failed checks in a row
+	lost     bool          // whether these are enough
 	restored time.Time     // when it answered again
-	look     time.Duration // how long it may take to answer
+	limit    time.Duration // for an answer
 }
 
-// note notes whether oned has answered, and reports whether it was lost or restored by that.
+// note records whether oned has answered, and reports whether that changed whether it is lost.
 func (r *reach) note(answers bool, now time.Time) bool {
 	was := r.lost
 	if answers {
@@ -114,9 +114,9 @@ func (r *reach) note(answers bool, now time.Time) bool {
 	case !r.lost:
 		r.restored = now
 	case now.Sub(r.restored) < calmAfter:
-		r.look = min(2*r.look, longestCheck)
+		r.limit = min(2*r.limit, longestCheck)
 	default:
-		r.look = onedCheck
+		r.limit = onedCheck
 	}
 	return true
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// History is exactly once and in order although workers die: what happened is committed together
-// with the state that it led to, and is published from the record, under a number that a later
-// worker finds in the stream. A worker that has been overtaken finds that out before it publishes.
+// History is exactly once and in order although workers die: transitions are committed together with the state to which they led, and
+// published from the record, under a number that a later worker finds in the stream. A worker that has been overtaken detects that before
+// it publishes.
 
 func causeOf(input pipeline.Input) pipeline.Cause {
 	cause := pipeline.Cause{Kind: "wake", ID: input.Work.Reason, Sequence: input.Sequence}
@@ -33,7 +33,7 @@ func causeOf(input pipeline.Input) pipeline.Cause {
 	return cause
 }
 
-// addTransitions puts what happened into the outbox, for the next commit. The last one tells what is done next.
+// addTransitions puts transitions into the outbox, for the next commit. The last one names the next calls.
 func (s *saver) addTransitions(changes []flow.Change, did []string) {
 	now := time.Now().UTC()
 	outbox := &s.record.Outbox
@@ -55,8 +55,8 @@ func (s *saver) addTransitions(changes []flow.Change, did []string) {
 	}
 }
 
-// publishNext publishes what is committed: the first transition only, so that an input which
-// comes meanwhile need not wait, or all where others wait to work and one batch serves several.
+// publishNext publishes committed transitions: only the first, so that an input which comes meanwhile need not wait, or all if others wait
+// to work and one batch serves several.
 func (s *saver) publishNext(ctx context.Context) error {
 	if err := s.stillOurs(ctx); err != nil {
 		return err
@@ -82,8 +82,8 @@ func (s *saver) publishNext(ctx context.Context) error {
 	return nil
 }
 
-// replaceUnpublishable keeps apart, as dead letters, what NATS will never take of a service's
-// history. What stands in its place has its number, and the service goes on.
+// replaceUnpublishable dead-letters the transitions that NATS will never accept. Each replacement has the same number, and the service goes
+// on.
 func (s *saver) replaceUnpublishable(ctx context.Context) error {
 	outbox := &s.record.Outbox
 	for i, transition := range outbox.Transitions {
@@ -110,15 +110,15 @@ func (s *saver) replaceUnpublishable(ctx context.Context) error {
 	return nil
 }
 
-// resend finds out what of the last commit was not published: the next flush does, and sets all timers again.
+// resend finds out which transitions of the last commit were not published: the next flush publishes them, and sets all timers again.
 func (s *saver) resend(ctx context.Context) error {
 	outbox := &s.record.Outbox
 	if len(outbox.Transitions) > 0 {
-		told, err := s.worker.pipe.LastTransition(ctx, s.service)
+		published, err := s.worker.pipe.LastTransition(ctx, s.service)
 		if err != nil {
 			return fmt.Errorf("find the last published transition of service %d: %w", s.service, err)
 		}
-		for len(outbox.Transitions) > 0 && outbox.First <= told {
+		for len(outbox.Transitions) > 0 && outbox.First <= published {
 			outbox.Transitions = outbox.Transitions[1:]
 			outbox.First++
 		}
@@ -133,8 +133,8 @@ func (s *saver) resend(ctx context.Context) error {
 	return nil
 }
 
-// setDueTimers brings the record's timers up to the state's deadlines. The generation tells a
-// timer that was replaced from the one that counts, and never repeats for a service.
+// setDueTimers updates the record's timers by the state's deadlines. The generation distinguishes the current timer from a replaced one,
+// and never repeats for a service.
 func (s *saver) setDueTimers() {
 	timers := make(map[string]pipeline.TimerState, len(s.record.State.Deadlines))
 	for name, due := range s.record.State.Deadlines {

@@ -16,16 +16,15 @@ import (
 	"github.com/flowjet/flowjet/pipeline/work"
 )
 
-// networks makes, finds, observes and deletes the service's own virtual networks.
+// networks makes, finds, fetches and deletes the service's own virtual networks.
 type networks struct{ *serviceLoop }
 
-// create makes a network, once: a user has one network of a name, so where oned refuses, or an
-// earlier answer was lost, it may be there already.
+// create makes a network, once: a user has one network of a name, so if oned refuses, or an earlier answer was lost, it may already exist.
 func (n *networks) create(ctx context.Context, action flow.Action) (flow.Outcome, error) {
 	network := action.Network
 	// The document may have been written past the API.
 	if err := spec.CheckAddresses(network.Extra); err != nil {
-		return refusal(action, err), nil //nolint:nilerr // the refusal is what is decided on
+		return refusal(action, err), nil //nolint:nilerr // the refusal is decided on
 	}
 	var id int
 	var err error
@@ -49,10 +48,10 @@ func (n *networks) create(ctx context.Context, action flow.Action) (flow.Outcome
 	return refusal(action, err), nil
 }
 
-// errJoinsNetwork keeps a service from taking an existing network for its own, which it would delete in the end.
+// errJoinsNetwork keeps a service from adopting an existing network, which it would delete in the end.
 var errJoinsNetwork = errors.New("NETWORK_ID in its extra names an existing network; give that one's id as id")
 
-// find adopts a network of the service, if its owner has one of its name that was made from the same.
+// find adopts a network of the service, if its owner has one with its name and source.
 func (n *networks) find(ctx context.Context, network flow.Network) (bool, error) {
 	owner := n.record.State.Service.Owner.UID
 	networks, err := n.worker.oned.Server().Confirmed().Networks(ctx, owner)
@@ -109,8 +108,7 @@ func (n *networks) adopt(ctx context.Context, name string, id int) error {
 	return n.saver.storeOrUndo(ctx, "network", id, n.executor.session().DeleteNetwork)
 }
 
-// fetch asks oned for one network and takes over what it says. That it is gone, as one that oned
-// does not have, or failed, only the zone's leader is believed.
+// fetch asks oned for a network and updates its state. Only the zone's leader is believed that it failed or is gone.
 func (n *networks) fetch(ctx context.Context, name string, id int) (one.NetworkState, error) {
 	network, err := n.worker.oned.Server().Network(ctx, id)
 	if err == nil && (network.State == one.NetworkDone || network.State.Failed()) {
@@ -129,17 +127,17 @@ func (n *networks) fetch(ctx context.Context, name string, id int) (one.NetworkS
 	return network.State, nil
 }
 
-// ingest takes over what has become of a network of the service. Where oned answers otherwise it
-// may not have written yet what the event tells (opennebula.WriteTime), except that it is being made.
+// ingest updates the state of a network of the service. If oned answers otherwise it may not have written the event's state yet
+// (opennebula.WriteTime), except while the network is being made.
 func (n *networks) ingest(ctx context.Context, input pipeline.Input) error {
-	told := input.Work.Event.State
+	reported := input.Work.Event.State
 	for _, network := range n.record.State.Networks {
 		if network.ID != input.Work.Event.ID {
 			continue
 		}
 		for wait := idle.NewBackoff(); ; n.slot.backOff(ctx, wait) {
 			state, err := n.fetch(ctx, network.Name, network.ID)
-			if err != nil || state == one.NetworkDone || state.String() == told || told == one.NetworkLockCreate.String() ||
+			if err != nil || state == one.NetworkDone || state.String() == reported || reported == one.NetworkLockCreate.String() ||
 				time.Since(published(input, n.came)) > opennebula.WriteTime || ctx.Err() != nil {
 				return err
 			}
@@ -148,7 +146,7 @@ func (n *networks) ingest(ctx context.Context, input pipeline.Input) error {
 	return nil
 }
 
-// refresh looks at the service's own networks while it waits for them.
+// refresh fetches the service's own networks while it waits for them.
 func (n *networks) refresh(ctx context.Context) error {
 	if !flow.WatchesNetworks(n.record.State) {
 		return nil
@@ -167,8 +165,8 @@ func (n *networks) refresh(ctx context.Context) error {
 // routers makes, finds and deletes virtual routers.
 type routers struct{ *serviceLoop }
 
-// create makes a role's virtual router, once: where an earlier call may have made it, it is looked
-// for by its key, until it is committed as oned shows it.
+// create makes a role's virtual router, once: if an earlier call may have made it, it is searched by its key, until it is committed as oned
+// shows it.
 func (r *routers) create(ctx context.Context, action flow.Action) (flow.Outcome, error) {
 	router := action.Router
 	if router.Attempts > 0 {
@@ -194,7 +192,7 @@ func (r *routers) create(ctx context.Context, action flow.Action) (flow.Outcome,
 	return nil, r.saver.storeOrUndo(ctx, "virtual router", id, r.executor.session().DeleteRouter)
 }
 
-// find looks for a role's router among its owner's.
+// find searches a role's router among its owner's.
 func (r *routers) find(ctx context.Context, wanted flow.Router) (bool, error) {
 	routers, err := r.worker.oned.Server().Confirmed().Routers(ctx, r.record.State.Service.Owner.UID)
 	if err != nil {
@@ -209,7 +207,7 @@ func (r *routers) find(ctx context.Context, wanted flow.Router) (bool, error) {
 	return false, nil
 }
 
-// delete deletes a role's router, and with it its VMs, which then are read.
+// delete deletes a role's router, and with it its VMs, which then are fetched.
 func (r *routers) delete(ctx context.Context, action flow.Action) (flow.Outcome, error) {
 	id, has := r.record.State.Service.Router(action.Role)
 	if !has {

@@ -12,10 +12,10 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// absent meets an input for a service that has no document.
+// absent handles an input for a service that has no document.
 func (l *serviceLoop) absent(ctx context.Context, input pipeline.Input) error {
 	if l.record.Deleted && input.Work.Event == nil && input.Work.Trouble == nil {
-		// After oned was restored ids are given out again. Events tell nothing of that, and are many.
+		// After oned was restored ids are reused. Events do not show that, and are many.
 		found, err := l.loader.readDocument(ctx, l.worker.oned.Server().Confirmed())
 		if err != nil {
 			l.loaded = false
@@ -44,8 +44,8 @@ func (l *serviceLoop) absent(ctx context.Context, input pipeline.Input) error {
 	return l.finalize(ctx)
 }
 
-// finalize commits that a service has ended whose document is gone: a worker may
-// have died between deleting it and noting that, or somebody else deleted it.
+// finalize commits the end of a service whose document is gone: a worker may have died between deleting it and recording that, or another
+// program deleted it.
 func (l *serviceLoop) finalize(ctx context.Context) error {
 	if l.revision == 0 || l.record.Deleted {
 		return nil
@@ -54,17 +54,17 @@ func (l *serviceLoop) finalize(ctx context.Context) error {
 	return l.saver.tombstone(ctx)
 }
 
-// endOrphans ends VMs that news is about and that a call made which took effect after the service had ended.
+// endOrphans ends the news' VMs if they are from calls that took effect after the service had ended.
 func (l *serviceLoop) endOrphans(ctx context.Context, work pipeline.Work) error {
 	var suspects []int
 	if event := work.Event; event != nil && event.VM != nil && event.VM.Key != "" && !event.VM.Ending() {
 		suspects = append(suspects, event.VM.ID)
 	}
-	for _, told := range work.Trouble {
-		suspects = append(suspects, told.VM)
+	for _, reported := range work.Trouble {
+		suspects = append(suspects, reported.VM)
 	}
 	for _, id := range suspects {
-		// The news may be forged, or of another time: oned says whose the VM is, and what for.
+		// The news may be forged, or of another time: oned has the VM's owner and purpose.
 		vm, err := l.ingester.fetchVM(ctx, l.worker.oned.Server().Confirmed(), id, l.facts)
 		if err != nil {
 			return err
@@ -74,7 +74,7 @@ func (l *serviceLoop) endOrphans(ctx context.Context, work pipeline.Work) error 
 		}
 		within := opennebula.Within(ctx, l.life)
 		if found, err := l.loader.readDocument(within, l.worker.oned.Server().Confirmed()); err != nil || found.exists {
-			l.loaded = false // the tombstone is no longer believed
+			l.loaded = false // the tombstone is no longer trusted
 			return err
 		}
 		l.worker.config.Logger.Warn("a VM was created after its service had ended and is terminated", "service", l.service, "vm", id)
@@ -89,9 +89,8 @@ func (l *serviceLoop) endOrphans(ctx context.Context, work pipeline.Work) error 
 	return nil
 }
 
-// find looks for the VM of an intent among those created since it was decided on, by the users
-// whose VMs the service's can be: others may have forged theirs. oned numbers VMs in the order in
-// which it makes them, so what an earlier look went through is not read again.
+// find searches the VM of an intent among those created since the intent, by the users whose VMs can be the service's: others may have
+// forged theirs. oned numbers VMs in the order in which it makes them, so VMs of an earlier search are not read again.
 func (e *executor) find(ctx context.Context, intent flow.Intent) (bool, error) {
 	look := search{at: time.Now(), floor: e.floor(intent.Key), keys: map[string]bool{}}
 	if look.next = look.floor; e.searched.covers(look.floor) {
@@ -121,26 +120,26 @@ func (e *executor) find(ctx context.Context, intent flow.Intent) (bool, error) {
 	return look.keys[intent.Key], nil
 }
 
-// search is what was looked through for the VMs of a service's intents: all from floor up to before next.
+// search is the result of a search for the VMs of a service's intents: of all from floor up to before next.
 type search struct {
 	at          time.Time
 	floor, next int
-	keys        map[string]bool // what was found
+	keys        map[string]bool // the keys found
 }
 
 // covers reports whether all VMs from the floor on are part of the search so far.
 func (s search) covers(floor int) bool { return s.keys != nil && s.floor <= floor }
 
-// trustSearch is for how long a search answers for all intents of a service that
-// has been taken over: each on its own would read the same VMs again and again.
+// trustSearch is how long a search counts for all intents of a service that has been taken over: each on its own would read the same VMs
+// again and again.
 const trustSearch = 500 * time.Millisecond
 
-// searchedInVain reports whether the intent's VM was just looked for, and was not there.
+// searchedInVain reports whether the intent's VM was just searched and not found.
 func (e *executor) searchedInVain(key string) bool {
 	return time.Since(e.searched.at) < trustSearch && e.searched.covers(e.floor(key)) && !e.searched.keys[key]
 }
 
-// floor is the VM id from which on an intent's VM is to be found; the plan that made the intent did not know it.
+// floor returns the VM id from which on an intent's VM is searched; the plan that made the intent did not know it.
 func (e *executor) floor(key string) int {
 	for _, intent := range e.record.State.Intents {
 		if intent.Key == key {

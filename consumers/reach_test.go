@@ -7,7 +7,7 @@ import (
 
 // TestOnedThatIsLostAgainAndAgainIsGivenLonger: over a network that loses packets, so that services do not move all the time.
 func TestOnedThatIsLostAgainAndAgainIsGivenLonger(t *testing.T) {
-	r, now := reach{look: onedCheck}, time.Now()
+	r, now := reach{limit: onedCheck}, time.Now()
 	turn := func(pause, look time.Duration) {
 		t.Helper()
 		now = now.Add(pause)
@@ -17,8 +17,8 @@ func TestOnedThatIsLostAgainAndAgainIsGivenLonger(t *testing.T) {
 		if !r.note(false, now) || !r.lost || r.note(false, now) {
 			t.Error("it is not lost once")
 		}
-		if r.look != look {
-			t.Errorf("it is given %s, want %s", r.look, look)
+		if r.limit != look {
+			t.Errorf("it is given %s, want %s", r.limit, look)
 		}
 		if !r.note(true, now) || r.lost || r.note(true, now) {
 			t.Error("it is not restored once")

@@ -27,7 +27,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline/work"
 )
 
-// Config is what a worker needs to know.
+// Config is a worker's configuration.
 type Config struct {
 	// ID is the worker's name among all workers; it must be unique.
 	ID string
@@ -35,21 +35,19 @@ type Config struct {
 	Settings flow.Settings
 	// MaxCalls bounds the calls to oned under way at once, default 10.
 	MaxCalls int64
-	// ScanInterval is how often all service documents are looked through for
-	// services that nothing wakes, default 2 minutes.
+	// ScanInterval is how often all service documents are scanned for services that nothing wakes, default 2 minutes.
 	ScanInterval time.Duration
-	// AwaitDocument is for how long a command waits for its service's document, which the
-	// API has made just before, default 15 s.
+	// AwaitDocument is how long a command waits for its service's document, which the API has just made, default 15 s.
 	AwaitDocument time.Duration
-	// ConfirmDamage is for how long a stream has to end before what was read of it until it
-	// counts as damaged and is repaired, default 10 s.
+	// ConfirmDamage is how long a stream must end before the last message read from it until it counts as damaged and is repaired, default
+	// 10 s.
 	ConfirmDamage time.Duration
-	// DoubtOned is for how long it may be uncertain who leads the zone before other workers, that know it,
-	// take over, default 10 s: elections are shorter.
+	// DoubtOned is how long the zone's leader may be unknown here before other workers, that know it, take over, default 10 s: elections
+	// are shorter.
 	DoubtOned time.Duration
-	// Hearing reports whether a bridge passes on all hook events; nil where nobody knows.
+	// Hearing reports whether a bridge forwards all hook events; nil if unknown.
 	Hearing func() bool
-	// Handling is told of each input just before it is handled, and must not block; nil for nobody.
+	// Handling is called with each input just before it is handled, and must not block; may be nil.
 	Handling func(work pipeline.Work)
 	Logger   *slog.Logger
 	// Registerer receives the worker's metrics; nil keeps them private.
@@ -76,7 +74,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// clients are those of JetStream that a worker uses.
+// clients are the JetStream clients of a worker.
 type clients struct {
 	*pipeline.Pipeline // cursors
 	*work.Queue
@@ -97,7 +95,7 @@ type Worker struct {
 	groups    usersGroups
 	calls     *semaphore.Weighted
 	scheduler *scheduler
-	outside   *semaphore.Weighted // service loops that tell what happened, without a place
+	outside   *semaphore.Weighted // service loops that publish their history, without a slot
 	metrics   *metrics
 	health    health
 	services  *routing.Services
@@ -112,7 +110,7 @@ type Worker struct {
 	done  chan struct{}
 }
 
-// task is something that runs while its key is ours.
+// task runs while its key is ours.
 type task struct {
 	stop  context.CancelFunc
 	owned bool
@@ -147,7 +145,7 @@ func New(config Config, pipe *pipeline.Pipeline, oned *opennebula.Client) *Worke
 	return w
 }
 
-// Start joins the workers and takes what this one is to own. Starting a running worker does nothing.
+// Start joins the workers and takes over its share. Starting a running worker does nothing.
 func (w *Worker) Start(ctx context.Context) error {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
@@ -169,7 +167,7 @@ func (w *Worker) Start(ctx context.Context) error {
 	return nil
 }
 
-// Stop leaves the workers and waits, no longer than ctx, for what is under way.
+// Stop leaves the workers and waits, no longer than ctx, for running tasks.
 func (w *Worker) Stop(ctx context.Context) error {
 	w.mutex.Lock()
 	stop, done := w.stop, w.done
@@ -214,8 +212,8 @@ func (w *Worker) follow(ctx context.Context, members *work.Membership, done chan
 	}
 }
 
-// adjust stops what is no longer ours, without waiting for it, and starts what has become ours, once
-// the last task of the same key has ended.
+// adjust stops the tasks whose keys are no longer ours, without waiting for them, and starts those of new keys once the last task of the
+// same key has ended.
 func (w *Worker) adjust(ctx context.Context, owned map[string]bool) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
@@ -244,7 +242,7 @@ func (w *Worker) adjust(ctx context.Context, owned map[string]bool) {
 	w.metrics.owned.Set(float64(len(owned)))
 }
 
-// run does what owning the key means, again and again until it is no longer ours.
+// run does the key's task again and again until the key is no longer ours.
 func (w *Worker) run(ctx context.Context, key string) {
 	var job func(context.Context) error
 	switch key {
@@ -269,7 +267,7 @@ func (w *Worker) run(ctx context.Context, key string) {
 	}
 }
 
-// guarded turns a panic into an error: what one tenant wrote must not end the process for all.
+// guarded turns a panic into an error: one tenant's input must not end the process for all.
 func (w *Worker) guarded(ctx context.Context, job func(context.Context) error) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -280,7 +278,7 @@ func (w *Worker) guarded(ctx context.Context, job func(context.Context) error) (
 	return job(ctx)
 }
 
-// Owns reports whether this worker does now what the key stands for.
+// Owns reports whether this worker has the key's task now.
 func (w *Worker) Owns(key string) bool {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
@@ -288,7 +286,7 @@ func (w *Worker) Owns(key string) bool {
 	return running != nil && running.owned
 }
 
-// Degraded returns since when and why services are held up; reason is empty while none is.
+// Degraded returns since when and why services are delayed; reason is empty if none is.
 func (w *Worker) Degraded() (reason string, since time.Time) {
 	w.health.mutex.Lock()
 	defer w.health.mutex.Unlock()
