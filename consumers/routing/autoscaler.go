@@ -20,7 +20,7 @@ import (
 // sampledAtOnce bounds the VMs that one call of the autoscaler is to cover.
 const sampledAtOnce = 1000
 
-// Autoscaler measures what elasticity policies need. Deciding is for the service's worker.
+// Autoscaler measures the attributes that elasticity policies need. The service's worker decides.
 type Autoscaler struct {
 	Services *Services
 	Interval time.Duration
@@ -28,11 +28,10 @@ type Autoscaler struct {
 	Measured prometheus.Counter
 }
 
-// Run measures, once an interval, the VMs of all services that have elasticity policies, and passes
-// each service its own figures.
+// Run measures, once an interval, the VMs of all services with elasticity policies, and sends each service its own figures.
 //
-// A pass belongs to a round, which is a multiple of the interval since 1970. A worker that takes
-// over repeats the round: what was passed on already is recognised by the message's id.
+// A pass belongs to a round, which is a multiple of the interval since 1970. A worker that takes over repeats the round: work that was
+// already sent is recognised by its message id.
 func (a *Autoscaler) Run(ctx context.Context) error {
 	for {
 		round := time.Now().Truncate(a.Interval)
@@ -45,7 +44,7 @@ func (a *Autoscaler) Run(ctx context.Context) error {
 	}
 }
 
-// measure makes one pass over all services that have elasticity policies and run.
+// measure makes one pass over all running services with elasticity policies.
 func (a *Autoscaler) measure(ctx context.Context, at, until time.Time) error {
 	services, asked := map[int]measuredService{}, map[int]bool{}
 	err := a.Services.Each(ctx, spec.Unscaled, func(document opennebula.Document, body spec.Body) error {
@@ -74,7 +73,7 @@ func (a *Autoscaler) measure(ctx context.Context, at, until time.Time) error {
 		owners[vm.ID] = vm.Service
 		of := services[vm.Service]
 		if !of.service.Owns(vm) {
-			return nil // somebody has written it into the document
+			return nil // another program wrote it into the document
 		}
 		return of.names[vm.Role]
 	})
@@ -95,7 +94,7 @@ func (a *Autoscaler) measure(ctx context.Context, at, until time.Time) error {
 	return nil
 }
 
-// measuredService is a service, what its policies ask for by role, and what was read of its VMs.
+// measuredService is a service, the attributes that its policies refer to, by role, and the samples of its VMs.
 type measuredService struct {
 	service spec.Service
 	names   map[string][]string

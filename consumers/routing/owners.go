@@ -10,13 +10,13 @@ import (
 )
 
 const (
-	// maxKnownVMs bounds the router's memory of which VM is whose.
+	// maxKnownVMs bounds the router's cache of VMs' services.
 	maxKnownVMs = 250_000
 	// maxNotes bounds the notes that wait to be stored.
 	maxNotes = 1024
 )
 
-// owners knows whose a VM is, for events that do not say so. Where a note is missing, oned is asked.
+// owners knows the services of VMs, for events that do not name them. If it does not know one, oned is asked.
 type owners struct {
 	pipe   clients
 	logger *slog.Logger
@@ -24,18 +24,18 @@ type owners struct {
 	notes  chan ownerNote
 }
 
-// ownerNote is to be stored, or forgotten where the VM is gone.
+// ownerNote is a VM's service to be stored, or deleted if the VM is gone.
 type ownerNote struct {
 	vm, service int
 	gone        bool
 }
 
-// note takes over whose the VMs of a batch of events are, before these are given to their services: a later event of the batch may not
-// say so any more. A VM that was found by comparing is not noted: at a first start these are all VMs, and rebuildOwners has them.
+// note records the services of a batch's VMs before the events are given to their services: a later event of the batch may no longer name
+// the service. VMs that were found by comparing are not noted: at a first start these are all VMs, and rebuildOwners has them.
 func (o *owners) note(batch []heard) {
 	for _, one := range batch {
 		vm := one.event.VM
-		if vm == nil || vm.Gone() || vm.Service < 0 { // nobody's, or one whose user template was replaced
+		if vm == nil || vm.Gone() || vm.Service < 0 { // no service's, or its user template was replaced
 			continue
 		}
 		if service, known := o.known[vm.ID]; !known || service != vm.Service {
@@ -47,7 +47,7 @@ func (o *owners) note(batch []heard) {
 	}
 }
 
-// forget forgets the VMs whose end, which has been given to their services, is in a batch of events.
+// forget drops the VMs whose end is in a batch of events, after it was given to their services.
 func (o *owners) forget(batch []heard) {
 	for _, one := range batch {
 		vm := one.event.VM
@@ -68,7 +68,7 @@ func (o *owners) remember(vm, service int) {
 	o.known[vm] = service
 }
 
-// later leaves a note to be stored; while too many wait, it is left out.
+// later queues a note to be stored; it is dropped while too many wait.
 func (o *owners) later(note ownerNote) {
 	select {
 	case o.notes <- note:
@@ -76,10 +76,10 @@ func (o *owners) later(note ownerNote) {
 	}
 }
 
-// claims are what the services' documents say of whose each VM and network is; -1 is for what two documents have.
+// claims are the services of VMs and networks according to the services' documents; -1 for an object that two documents have.
 type claims struct {
 	ids   map[string]map[int]int // kind -> id -> service
-	noted map[string]map[int]int // what FLOW_OWNERS had before: what is forgotten meanwhile is not put back
+	noted map[string]map[int]int // what FLOW_OWNERS had before: notes deleted meanwhile are not put back
 	older olderData
 }
 
@@ -93,7 +93,7 @@ func (r *Router) newClaims(ctx context.Context) (*claims, error) {
 }
 
 func (c *claims) add(service int, body spec.Body) {
-	if logged := body.LastLogged(); !c.older.written.IsZero() && logged.After(c.older.written.Add(ClockSkew)) { // maybe by this worker's hand
+	if logged := body.LastLogged(); !c.older.written.IsZero() && logged.After(c.older.written.Add(ClockSkew)) { // perhaps by this worker
 		c.older.logged[service] = logged
 	}
 	claim := func(kind string, id int) {
@@ -113,9 +113,8 @@ func (c *claims) add(service int, body spec.Body) {
 	}
 }
 
-// rebuildOwners puts back the notes that are missing, by all services' claims: the bucket may have been
-// lost, and nobody routed for a while. What is noted stays, for VMs' own events are worth more than a
-// document, and what two documents have is asked of oned.
+// rebuildOwners restores missing notes from all services' claims: the bucket may have been lost, or no router may have run for a while.
+// Existing notes are kept, for VMs' own events are more reliable than documents; oned is asked about objects that two documents have.
 func (r *Router) rebuildOwners(ctx context.Context, claimed *claims) error {
 	if err := claimed.older.tell(ctx, r); err != nil {
 		return err

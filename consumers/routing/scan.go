@@ -19,24 +19,23 @@ import (
 )
 
 const (
-	// scanShare bounds what scanning takes of the time: after a scan there is a pause so many times
-	// as long, within longestPause intervals: a scan that hung says nothing about its cost.
+	// scanShare bounds the time for scanning: after a scan there is a pause so many times as long, within longestPause intervals: a scan
+	// that hung is no measure of its cost.
 	scanShare    = 100
 	longestPause = 4
-	// scanAgain is when a scan that failed is made again, at the latest.
+	// scanAgain is the longest pause after a failed scan.
 	scanAgain = 10 * time.Second
 	// lateTimer is how late a lost timer is. JetStream fires one within 0.3 s, or once its stream has a leader again.
 	lateTimer = 10 * time.Second
 )
 
-// watchServices wakes the services that wait, or are overdue, although nothing is set to wake them: left
-// behind by a lost stream, or an API that died between creating a document and queueing its command.
-// A change of the zone's leader makes it scan at once: of what was left behind no event tells. The
-// first scan that succeeds also finds whose each VM is.
+// watchServices wakes the services that wait, or are overdue, although nothing is set to wake them: because of a lost stream, or an API
+// that died between creating a document and queueing its command. A change of the zone's leader causes a scan at once: no event reports
+// what was left behind. The first successful scan also finds the service of each VM.
 func (r *Router) watchServices(ctx context.Context) {
 	var next time.Time
 	scanned, failed := 0, false // the leader's term at the last scan
-	changed := false            // since the last scan that succeeded
+	changed := false            // since the last successful scan
 	rebuilt := false
 	for ; ctx.Err() == nil; _ = idle.For(ctx, min(time.Second, time.Until(next))) {
 		term, _ := r.Services.Oned.Leadership()
@@ -60,13 +59,13 @@ func (r *Router) watchServices(ctx context.Context) {
 	}
 }
 
-// scanPause is how long to wait after a scan that took so long.
+// scanPause returns the pause after a scan of that length.
 func scanPause(interval, took time.Duration) time.Duration {
 	return min(max(interval, scanShare*took), longestPause*interval)
 }
 
-// scan makes one scan. A regular one asks no service to read oned that has just read it. One of all services also
-// completes FLOW_OWNERS, before it wakes any: a service that goes on no longer shows that its data was older.
+// scan makes one scan. A regular one asks no service to fetch data that it has just fetched. A scan of all services also completes
+// FLOW_OWNERS, before it wakes any: a service that goes on no longer shows that its data was older.
 func (r *Router) scan(ctx context.Context, regular, all bool) (err error) {
 	skip, found := spec.Unasked, (*claims)(nil)
 	if all {
@@ -97,7 +96,7 @@ func (r *Router) scan(ctx context.Context, regular, all bool) (err error) {
 			break
 		}
 	}
-	var overdue []int // JetStream may have lost a timer, or never get to send it
+	var overdue []int // JetStream may have lost a timer, or may never send it
 	recordsErr := r.pipe.EachRecord(ctx, func(service int, record pipeline.Record) {
 		late := func(timer pipeline.TimerState) bool { return time.Since(timer.Due) > lateTimer }
 		if !record.Deleted && slices.ContainsFunc(slices.Collect(maps.Values(record.Timers)), late) {
@@ -111,12 +110,11 @@ func (r *Router) scan(ctx context.Context, regular, all bool) (err error) {
 	return err
 }
 
-// lostWithLeader is for how long after a change of the leader an event that was found counts as lost with the old one.
+// lostWithLeader is how long after a change of the leader an event that was found by comparing counts as lost with the old leader.
 const lostWithLeader = time.Minute
 
-// watchLeader wakes, some time after a change of the zone's leader, the services of the VMs that the
-// old one has left in the middle of something. Services that wait look by themselves; one that runs
-// would not.
+// watchLeader wakes, some time after a change of the zone's leader, the services of the VMs that the old one left in mid-change. Waiting
+// services check by themselves; running ones would not.
 func (r *Router) watchLeader(ctx context.Context) {
 	searched, logged := 0, 0
 	for idle.For(ctx, time.Second) == nil {
@@ -145,7 +143,7 @@ func (r *Router) wakeLeftBehind(ctx context.Context, term int, since time.Time) 
 	woken := map[int]bool{}
 	for id, event := range left {
 		service := event.VM.Service
-		if service < 0 { // nobody's, or its user template was replaced
+		if service < 0 { // no service's, or its user template was replaced
 			if service, err = r.ownerOf(ctx, work.OwnedVM, id); err != nil {
 				return err
 			}
@@ -165,8 +163,8 @@ func (r *Router) wakeLeftBehind(ctx context.Context, term int, since time.Time) 
 	return nil
 }
 
-// EnteredAt is when a VM came to an event's state: before the leader changed, if the event was found by comparing right
-// after. What was found that way later still was there before; the service may have seen it then.
+// EnteredAt returns when a VM entered an event's state: before the leader changed, if the event was found by comparing right after. A state
+// that was found that way later was there before; the service may have seen it then.
 func EnteredAt(event pipeline.Event, leader, seen time.Time) time.Time {
 	switch {
 	case !event.Resync:
@@ -179,20 +177,18 @@ func EnteredAt(event pipeline.Event, leader, seen time.Time) time.Time {
 	return event.Heard
 }
 
-// Services are all services: those that oned has documents of.
+// Services are all services that have documents at oned.
 type Services struct {
 	Oned   *opennebula.Client
 	Queue  *work.Queue
 	Logger *slog.Logger
 }
 
-// servicesPage is how many services are listed by one call: oned puts an
-// answer together as a whole, and with ten VMs a service has 4 KB.
+// servicesPage is how many services are listed by one call: oned builds an answer as a whole, and a service with ten VMs has 4 KB.
 const servicesPage = 500
 
-// Each goes through all services, a page at a time and the newest first. One that is made or
-// deleted meanwhile may be visited twice or left out. One that cannot be read, or that skip knows
-// by its text, is left out.
+// Each visits all services, a page at a time and the newest first. A service that is made or deleted meanwhile may be visited twice or left
+// out. Unreadable ones, and those that skip recognises by their text, are left out.
 func (s *Services) Each(ctx context.Context, skip func(body []byte) bool, visit func(opennebula.Document, spec.Body) error) error {
 	return s.Oned.Server().DocumentPages(ctx, spec.DocumentTypeService, opennebula.FilterAll, servicesPage, func(documents []opennebula.Document) error {
 		for _, document := range documents {
@@ -212,7 +208,7 @@ func (s *Services) Each(ctx context.Context, skip func(body []byte) bool, visit 
 	})
 }
 
-// WakeAll has every service look at oned.
+// WakeAll makes every service check oned.
 func (s *Services) WakeAll(ctx context.Context, reason string) error {
 	err := s.Each(ctx, nil, func(document opennebula.Document, _ spec.Body) error { return s.Wake(ctx, document.ID, reason) })
 	if err != nil {
@@ -221,7 +217,7 @@ func (s *Services) WakeAll(ctx context.Context, reason string) error {
 	return nil
 }
 
-// Wake has a service look at oned.
+// Wake makes a service check oned.
 func (s *Services) Wake(ctx context.Context, service int, reason string) error {
 	return s.wake(ctx, pipeline.Work{Service: service, Reason: reason})
 }
