@@ -185,7 +185,7 @@ func (e *executor) call(ctx context.Context, action flow.Action) (flow.Outcome, 
 	return flow.NotFound{Action: action}, nil
 }
 
-// create makes a VM, once: if an earlier call may have made it, it is searched first.
+// create makes a VM, once: if an earlier call may have made it, it is looked up first.
 func (e *executor) create(ctx context.Context, action flow.Action) (flow.Outcome, error) {
 	intent := action.Intent
 	if intent.Attempts > 0 && !e.searchedInVain(intent.Key) {
@@ -209,7 +209,7 @@ func (e *executor) create(ctx context.Context, action flow.Action) (flow.Outcome
 	return nil, nil
 }
 
-// instantiate makes an intent's VM. A virtual router's VM, which the answer does not name, is searched by its key.
+// instantiate makes an intent's VM. A virtual router's VM, which the answer does not name, is looked up by its key.
 func (e *executor) instantiate(ctx context.Context, intent flow.Intent, extra string) error {
 	service := e.record.State.Service
 	if router, has := service.Router(intent.Role); has {

@@ -253,7 +253,7 @@ func (s *saver) tombstone(ctx context.Context) error {
 }
 
 // storeOrUndo commits a new object. A worker that has been overtaken may have made it for a service that has ended since: nothing would
-// ever search for it, so it is deleted.
+// ever look it up, so it is deleted.
 func (s *saver) storeOrUndo(ctx context.Context, what string, id int, undo func(context.Context, int) error) error {
 	err := s.store(ctx)
 	if !errors.Is(err, pipeline.ErrConflict) {

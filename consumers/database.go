@@ -23,7 +23,7 @@ type database struct {
 	oned     *opennebula.Client
 	logger   *slog.Logger
 	services *routing.Services
-	// highest is the newest VM that oned has reported, 0 for none: a lost VM is searched among those since.
+	// highest is the newest VM that oned has reported, 0 for none: a lost VM is looked up among those since.
 	highest atomic.Int64
 
 	mutex    sync.Mutex
@@ -189,7 +189,7 @@ func (d *database) raise(id int) {
 	}
 }
 
-// begin asks oned for the newest VM, so that a VM whose creation got lost need not be searched among all.
+// begin asks oned for the newest VM, so that a VM whose creation got lost need not be looked up among all.
 func (d *database) begin(ctx context.Context) {
 	ask, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()

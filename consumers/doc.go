@@ -24,7 +24,7 @@
 //
 // Safety: no call is made before its decision is committed, so a worker that has
 // lost its services without knowing fails at its next commit and changes nothing
-// more; the object of a call whose answer was lost is searched by its key before
+// more; the object of a call whose answer was lost is looked up by its key before
 // the call is repeated. Liveness: an input that cannot be handled now is retried
 // with back-off; one that never can be is dead-lettered; and a cursor moves only
 // past committed inputs, so the next owner reads the rest again.

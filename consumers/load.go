@@ -85,7 +85,7 @@ func (l *loader) load(ctx context.Context) error {
 		l.loaded = true
 		return nil
 	}
-	// The former owner may have made any call to which it had committed, or none. Each VM is searched before it is created, and a VM that
+	// The former owner may have made any call to which it had committed, or none. Each VM is looked up before it is created, and a VM that
 	// was to end is asked again.
 	for i := range l.record.State.Intents {
 		l.record.State.Intents[i].Attempts = max(1, l.record.State.Intents[i].Attempts)

@@ -165,7 +165,7 @@ func (n *networks) refresh(ctx context.Context) error {
 // routers makes, finds and deletes virtual routers.
 type routers struct{ *serviceLoop }
 
-// create makes a role's virtual router, once: if an earlier call may have made it, it is searched by its key, until it is committed as oned
+// create makes a role's virtual router, once: if an earlier call may have made it, it is looked up by its key, until it is committed as oned
 // shows it.
 func (r *routers) create(ctx context.Context, action flow.Action) (flow.Outcome, error) {
 	router := action.Router
@@ -192,7 +192,7 @@ func (r *routers) create(ctx context.Context, action flow.Action) (flow.Outcome,
 	return nil, r.saver.storeOrUndo(ctx, "virtual router", id, r.executor.session().DeleteRouter)
 }
 
-// find searches a role's router among its owner's.
+// find looks up a role's router among its owner's.
 func (r *routers) find(ctx context.Context, wanted flow.Router) (bool, error) {
 	routers, err := r.worker.oned.Server().Confirmed().Routers(ctx, r.record.State.Service.Owner.UID)
 	if err != nil {

@@ -89,7 +89,7 @@ func (l *serviceLoop) endOrphans(ctx context.Context, work pipeline.Work) error 
 	return nil
 }
 
-// find searches the VM of an intent among those created since the intent, by the users whose VMs can be the service's: others may have
+// find looks up the VM of an intent among those created since the intent, by the users whose VMs can be the service's: others may have
 // forged theirs. oned numbers VMs in the order in which it makes them, so VMs of an earlier search are not read again.
 func (e *executor) find(ctx context.Context, intent flow.Intent) (bool, error) {
 	look := search{at: time.Now(), floor: e.floor(intent.Key), keys: map[string]bool{}}
@@ -134,12 +134,12 @@ func (s search) covers(floor int) bool { return s.keys != nil && s.floor <= floo
 // again and again.
 const trustSearch = 500 * time.Millisecond
 
-// searchedInVain reports whether the intent's VM was just searched and not found.
+// searchedInVain reports whether the intent's VM was just looked up and not found.
 func (e *executor) searchedInVain(key string) bool {
 	return time.Since(e.searched.at) < trustSearch && e.searched.covers(e.floor(key)) && !e.searched.keys[key]
 }
 
-// floor returns the VM id from which on an intent's VM is searched; the plan that made the intent did not know it.
+// floor returns the VM id from which on an intent's VM is looked up; the plan that made the intent did not know it.
 func (e *executor) floor(key string) int {
 	for _, intent := range e.record.State.Intents {
 		if intent.Key == key {

@@ -173,7 +173,7 @@ type ActionKind string
 // The kinds of action.
 const (
 	ActionCreateVM       ActionKind = "create_vm"       // create the VM of Action.Intent
-	ActionFindVM         ActionKind = "find_vm"         // search the VM of Action.Intent: it becomes a fact, or the intent is given up
+	ActionFindVM         ActionKind = "find_vm"         // look up the VM of Action.Intent: it becomes a fact, or the intent is given up
 	ActionVM             ActionKind = "vm"              // ask Action.VM for Action.Call: terminate, terminate-hard, resume, release
 	ActionRecoverVM      ActionKind = "recover_vm"      // retry what failed on Action.VM, let it fail or delete the VM: recover, recover-failure, recover-delete
 	ActionCreateNetwork  ActionKind = "create_network"  // make Action.Network, or find that it is there

@@ -270,7 +270,7 @@ func (e *explainer) explainCreation(role *spec.Role) {
 	e.explainIntents(role, FoundToCreate)
 }
 
-// explainIntents lists the VMs that are to be made for the role, or are searched: an earlier call may have made them.
+// explainIntents lists the VMs that are to be made for the role, or are looked up: an earlier call may have made them.
 func (e *explainer) explainIntents(role *spec.Role, kind FindingKind) {
 	for _, intent := range e.Intents {
 		found := Finding{Kind: kind, Role: role.Name, Name: intent.Name}

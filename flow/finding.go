@@ -384,7 +384,7 @@ var waysOut = map[spec.ServiceState][]WayOut{
 }
 
 // WaysOut returns the commands that lead this service out of its state. In a state of failure each failed role has ways of its own: to be
-// scaled to those of its VMs that have come and are not in trouble as far as the facts tell, and to be removed.
+// scaled to those of its VMs that have come and are not in trouble as far as the facts show, and to be removed.
 func (s State) WaysOut(facts Facts) []WayOut {
 	state := s.Service.State()
 	var ways []WayOut

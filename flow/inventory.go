@@ -28,7 +28,7 @@ type Intent struct {
 	Name       string `json:"name"`
 	TemplateID int    `json:"template_id"`
 	Hold       bool   `json:"hold,omitempty"`
-	// Attempts counts the calls whose outcome is unknown: after any, the VM is first searched by its key.
+	// Attempts counts the calls whose outcome is unknown: after any, the VM is first looked up by its key.
 	Attempts int `json:"attempts,omitempty"`
 	// Floor is a VM id that was in use when the intent was made: its VM has a higher one. The worker sets it.
 	Floor int `json:"floor,omitempty"`

@@ -218,7 +218,7 @@ func (n networker) undeployNetworks() {
 }
 
 // DoubtRequests returns the state with all requests to VMs, networks and virtual routers in doubt: after a crash their effects are
-// searched, or they are repeated.
+// looked up, or they are repeated.
 func DoubtRequests(state State) State {
 	p := newPlanner(Input{State: state})
 	doubted := p.Asked

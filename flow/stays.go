@@ -297,7 +297,7 @@ func (t tracker) setStayDeadline() {
 const maxQuietLooks = 4
 
 // AwaitsNewVMs reports whether the service only waits for VMs to come up which the zone's current leader made not long ago, and nothing is
-// due for them: oned's scheduler takes its time, and an event tells its end.
+// due for them: oned's scheduler takes its time, and an event reports its end.
 func AwaitsNewVMs(state State, facts Facts, now time.Time, settings Settings) bool {
 	grows := state.Service.State() == spec.ServiceDeploying || state.Service.State() == spec.ServiceScaling
 	if !grows || now.Before(state.Leader.Since) || len(state.Asked)+len(state.Intents) > 0 {

@@ -102,7 +102,7 @@ func (u undeployer) orphansLeft() bool {
 }
 
 // dropIntents gives up the planned VMs of a role, or of all roles for an empty name, for which no call was made. If a call may have been
-// applied, the VM is searched first: it is adopted or given up by the result.
+// applied, the VM is looked up first: it is adopted or given up by the result.
 func (u undeployer) dropIntents(role string) {
 	of := func(i Intent) bool { return role == "" || i.Role == role }
 	u.Intents = slices.DeleteFunc(u.Intents, func(i Intent) bool { return of(i) && i.Attempts == 0 })

@@ -194,7 +194,7 @@ const maxMean = 1e18
 // MaxRecurrence is in characters: each decision compares a recurrence with every minute up to its next one.
 const MaxRecurrence = 256
 
-// noWeekday matches a recurrence with a weekday that no month has so many of. gronx searches hundreds of years for one.
+// noWeekday matches a recurrence with a weekday that no month has so many of. gronx tries hundreds of years for one.
 var noWeekday = regexp.MustCompile(`#[^1-5]`)
 
 // ticks caches the next times of recurrences, and which of them have none: gronx needs milliseconds to find out, and each decision asks for

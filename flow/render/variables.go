@@ -106,7 +106,7 @@ func (v variables) fill(name string, value json.RawMessage, context bool) (text 
 }
 
 // replace puts the values into a text, each once: inserted text is not expanded again. It stops when they have become too long. A $NAME is
-// left to oned if it is $NETWORK[...], and in CONTEXT if it is escaped or its value has a $, in which oned would search variables again:
+// left to oned if it is $NETWORK[...], and in CONTEXT if it is escaped or its value has a $, in which oned would expand variables again:
 // oned finds such a value in the VM's template by the name.
 func (v variables) replace(text string, context bool, write func(string) string) string {
 	var filled strings.Builder
@@ -184,7 +184,7 @@ func parentNames(role *spec.Role) map[string]string {
 	return names
 }
 
-// Value returns the reference's value from a VM's XML: its path is searched from the VM's root, then in its TEMPLATE and USER_TEMPLATE.
+// Value returns the reference's value from a VM's XML: its path is looked up from the VM's root, then in its TEMPLATE and USER_TEMPLATE.
 func (r Reference) Value(vm one.Template) (string, bool) {
 	for _, root := range [][]string{nil, {"TEMPLATE"}, {"USER_TEMPLATE"}} {
 		if value, found := vm.Lookup(append(root, r.Path...)...); found {

@@ -15,7 +15,7 @@ const (
 	MaxSchedules = 256
 	// MaxVMs is for a role and for all roles of a service together: a record of so many VMs is half of what NATS accepts in one message.
 	MaxVMs = 10_000
-	// MaxAddresses is for a network that is reserved or made for a service. oned 7.4 searches free addresses one by one: a million takes it
+	// MaxAddresses is for a network that is reserved or made for a service. oned 7.4 seeks free addresses one by one: a million takes it
 	// 3.4 s, in which it does nothing else, and a hundred million end it.
 	MaxAddresses = 65_536
 	// MaxContents is for a role's template_contents with all values put in, in bytes: a long value that is referred to often makes
@@ -24,7 +24,7 @@ const (
 	// MaxBody is for a service's whole document, in bytes: the values of user inputs are put into each role's contents, and roles and
 	// attributes are added to it. NATS accepts twice as much in one message.
 	MaxBody = 4 << 20
-	// MaxReferences is for the values of parents' VMs that a role refers to: each is searched in all of them whenever a VM is made.
+	// MaxReferences is for the values of parents' VMs that a role refers to: each is read from all of them whenever a VM is made.
 	MaxReferences = 256
 	// MaxMeasured is for the attributes that a role's elasticity policies name: each is read from each of its VMs at every pass of the
 	// autoscaler.

@@ -207,7 +207,7 @@ var (
 	}
 )
 
-// maxMeant bounds the number of attributes for which the intended name is searched, and the length of their names.
+// maxMeant bounds the number of attributes for which the intended name is guessed, and the length of their names.
 const maxMeant = 100
 
 // IgnoredAttribute is an attribute of a document that is not read.
