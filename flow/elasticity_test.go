@@ -193,6 +193,22 @@ func TestMeanIsOverVMsThatHaveTheAttribute(t *testing.T) {
 	}
 }
 
+func TestExpressionWithoutAnAttributeIsEvaluated(t *testing.T) {
+	s := runningStage(t, elastic(`{"type":"CHANGE","adjust":1,"expression":"2 > 1"}`))
+	if wanted, has := policy.MeasuredAttributes(s.state.Service)["a"]; !has || len(wanted) != 0 {
+		t.Fatalf("the attributes are %v, %v", wanted, has)
+	}
+	s.now = s.now.Add(time.Second)
+	measures := policy.Measure(s.state.Service, nil, s.now, s.now.Add(time.Hour))
+	s.take(flow.Decide(s.in(), flow.Measured{Measures: measures}))
+	if s.state.Service.State() != spec.ServiceScaling {
+		t.Errorf("the service is %s", s.state.Service.State())
+	}
+	if written := s.policy(s.state.Service.Body.Roles[0].ElasticityPolicies)["expression_evaluated"]; written != "2 > 1" {
+		t.Errorf("evaluated is %v", written)
+	}
+}
+
 func TestRoleBelowItsMinimumIsFilledUp(t *testing.T) {
 	s := runningStage(t, elastic(""))
 	s.command(flow.VerbScale, flow.ScaleArguments{Role: "a", Cardinality: 1})

@@ -137,8 +137,8 @@ type Measures struct {
 type Sample map[string]float64
 
 // MeasuredAttributes returns, by role, the attributes that the elasticity policies of a service refer to, in upper case and each once. It
-// returns nil if no policy can be evaluated in the service's state. A document that was written past the API may refer to more than
-// MaxMeasured: the rest is not measured.
+// returns nil if no policy can be evaluated in the service's state. A role whose policies only compare numbers has an entry without
+// attributes. A document that was written past the API may refer to more than MaxMeasured: the rest is not measured.
 func MeasuredAttributes(service spec.Service) map[string][]string {
 	if state := service.State(); state != spec.ServiceRunning && state != spec.ServiceWarning {
 		return nil
@@ -146,12 +146,14 @@ func MeasuredAttributes(service spec.Service) map[string][]string {
 	var wanted map[string][]string
 	for _, role := range service.Body.Roles {
 		var names []string
+		evaluated := false
 		for _, each := range Adjustments(role.ElasticityPolicies) {
 			if condition, err := expression.Parse(each.Expression); err == nil {
+				evaluated = true
 				names = append(names, condition.Attributes()...)
 			}
 		}
-		if names == nil {
+		if !evaluated {
 			continue
 		}
 		slices.Sort(names)
