@@ -80,10 +80,14 @@ func (o *ownership) change(ctx context.Context, r *request, service opennebula.D
 		return nil
 	}
 	document := func(ctx context.Context, uid, gid int) error { return r.oned.ChownDocument(ctx, service.ID, uid, gid) }
+	former, err := o.formerOwners(ctx, service)
+	if err != nil {
+		return err
+	}
 	if err := move(document, service.Owner); err != nil || uid == unchanged && gid == unchanged {
 		return err
 	}
-	owned, err := o.possessions(ctx, r, service)
+	owned, err := o.possessions(ctx, r, service.ID, former)
 	if err != nil {
 		return together(err, putBack(ctx, undo))
 	}
@@ -110,16 +114,30 @@ type possession struct {
 	chown func(ctx context.Context, uid, gid int) error
 }
 
+// formerOwners returns whose the VMs of a service may be before it is given away: its owner's, and those of the owner before, where a
+// process was killed between the document and its VMs. So the change can be repeated, for as long as the worker takes them for the service's.
+func (o *ownership) formerOwners(ctx context.Context, service opennebula.Document) ([]one.Identity, error) {
+	record, _, err := o.commands.queue.LoadRecord(ctx, service.ID)
+	if err != nil {
+		return nil, &queueError{err}
+	}
+	former := []one.Identity{service.Owner}
+	if before := record.State.Service.OwnedBy(service.Owner, time.Now()).Former; before != nil {
+		former = append(former, *before)
+	}
+	return former, nil
+}
+
 // possessions returns the objects of a service once its worker knows of the new owner: its virtual routers, which take
 // their VMs along, the VMs of its other roles, and the networks that it has made, as far as they still exist.
 //
 // A VM, router or network that somebody has written into the document and that is not the service's keeps its owner.
-func (o *ownership) possessions(ctx context.Context, r *request, service opennebula.Document) ([]possession, error) {
-	if err := o.awaitWorker(ctx, r, service.ID); err != nil {
+func (o *ownership) possessions(ctx context.Context, r *request, id int, former []one.Identity) ([]possession, error) {
+	if err := o.awaitWorker(ctx, r, id); err != nil {
 		return nil, err
 	}
 	// The caller may not see the document any more.
-	moved, err := o.oned.server().Document(ctx, service.ID)
+	moved, err := o.oned.server().Document(ctx, id)
 	if opennebula.IsCode(err, opennebula.CodeNoExists) {
 		return nil, nil
 	}
@@ -130,30 +148,32 @@ func (o *ownership) possessions(ctx context.Context, r *request, service openneb
 	if err != nil {
 		return nil, fmt.Errorf("find its VMs: %w", err)
 	}
-	given := spec.Service{ID: moved.ID, Owner: moved.Owner, Former: &service.Owner}
+	var claims []spec.Service // the service, as each former owner's
+	for i := range former {
+		claims = append(claims, spec.Service{ID: moved.ID, Owner: moved.Owner, Former: &former[i], Body: body})
+	}
 	var all []possession
 	for _, role := range body.Roles {
 		var found []possession
 		if role.VRouterID != nil {
-			found, err = routerOf(ctx, r.oned, *role.VRouterID, given)
+			found, err = routerOf(ctx, r.oned, *role.VRouterID, claims...)
 		} else {
-			found, err = o.nodesOf(ctx, r.oned, role, &given)
+			found, err = o.nodesOf(ctx, r.oned, role, claims)
 		}
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, found...)
 	}
-	given.Body = body
-	networks, err := networksOf(ctx, o.oned.server(), r.oned, given)
+	networks, err := networksOf(ctx, o.oned.server(), r.oned, claims)
 	return append(all, networks...), err
 }
 
 // networksOf returns the networks that the service has made for itself: only their owner's service can delete them. The
 // server user reads them, because their owner gives others no right to them.
-func networksOf(ctx context.Context, server, caller session, service spec.Service) ([]possession, error) {
+func networksOf(ctx context.Context, server, caller session, claims []spec.Service) ([]possession, error) {
 	var networks []possession
-	for _, own := range flow.OwnNetworks(service) {
+	for _, own := range flow.OwnNetworks(claims[0]) {
 		network, err := server.Network(ctx, own.ID)
 		if opennebula.IsCode(err, opennebula.CodeNoExists) {
 			continue
@@ -161,7 +181,9 @@ func networksOf(ctx context.Context, server, caller session, service spec.Servic
 		if err != nil {
 			return nil, fmt.Errorf("read network %d: %w", own.ID, err)
 		}
-		if uid := network.Owner.UID; network.Name != own.Called || uid != service.Owner.UID && uid != service.Former.UID {
+		uid := network.Owner.UID
+		theirs := func(s spec.Service) bool { return uid == s.Owner.UID || uid == s.Former.UID }
+		if network.Name != own.Called || !slices.ContainsFunc(claims, theirs) {
 			continue
 		}
 		move := func(ctx context.Context, uid, gid int) error { return caller.ChownNetwork(ctx, own.ID, uid, gid) }
@@ -200,7 +222,7 @@ func putBack(ctx context.Context, undo []func(context.Context) error) error {
 	return together(failures...)
 }
 
-func routerOf(ctx context.Context, oned session, id int, service spec.Service) ([]possession, error) {
+func routerOf(ctx context.Context, oned session, id int, claims ...spec.Service) ([]possession, error) {
 	router, err := oned.Router(ctx, id)
 	if opennebula.IsCode(err, opennebula.CodeNoExists) {
 		return nil, nil
@@ -218,19 +240,20 @@ func routerOf(ctx context.Context, oned session, id int, service spec.Service) (
 			return nil, fmt.Errorf("read VM %d of virtual router %d: %w", vm, id, err)
 		}
 	}
-	before := service
-	before.Owner = *service.Former
 	owned := func(s spec.Service) bool {
-		return s.OwnsRouter(router.Owner, router.Key, router.Name, router.VMs, facts)
+		before := s
+		before.Owner = *s.Former
+		return s.OwnsRouter(router.Owner, router.Key, router.Name, router.VMs, facts) ||
+			before.OwnsRouter(router.Owner, router.Key, router.Name, router.VMs, facts)
 	}
-	if !owned(service) && !owned(before) {
+	if !slices.ContainsFunc(claims, owned) {
 		return nil, nil
 	}
 	move := func(ctx context.Context, uid, gid int) error { return oned.ChownRouter(ctx, id, uid, gid) }
 	return []possession{{fmt.Sprintf("virtual router %d", id), router.Owner, move}}, nil
 }
 
-func (o *ownership) nodesOf(ctx context.Context, oned session, role spec.Role, service *spec.Service) ([]possession, error) {
+func (o *ownership) nodesOf(ctx context.Context, oned session, role spec.Role, claims []spec.Service) ([]possession, error) {
 	var vms []possession
 	for _, node := range role.Nodes {
 		vm, err := oned.VM(ctx, node.DeployID)
@@ -240,9 +263,13 @@ func (o *ownership) nodesOf(ctx context.Context, oned session, role spec.Role, s
 		if err != nil {
 			return nil, fmt.Errorf("read VM %d: %w", node.DeployID, err)
 		}
-		if owned, err := o.commands.owns(ctx, service, vm); err != nil {
-			return nil, fmt.Errorf("check the service of VM %d: %w", vm.ID, err)
-		} else if !owned {
+		owned := false
+		for i := 0; i < len(claims) && !owned; i++ {
+			if owned, err = o.commands.owns(ctx, &claims[i], vm); err != nil {
+				return nil, fmt.Errorf("check the service of VM %d: %w", vm.ID, err)
+			}
+		}
+		if !owned {
 			continue
 		}
 		move := func(ctx context.Context, uid, gid int) error { return oned.ChownVM(ctx, vm.ID, uid, gid) }

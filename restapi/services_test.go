@@ -244,6 +244,31 @@ func TestChownMovesAllOrNothing(t *testing.T) {
 	}
 }
 
+// A change of the owner that a kill cut off behind the document is completed by its repetition, and by a change to somebody else:
+// those VMs were of the owner before.
+func TestChownThatWasCutOffIsCompleted(t *testing.T) {
+	for name, to := range map[string]string{"repeated": "oneadmin", "to another": "serveradmin"} {
+		t.Run(name, func(t *testing.T) {
+			for _, noticed := range []bool{true, false} {
+				w := newWorld(t, Config{})
+				w.whole()
+				service := w.running(alice)
+				_, body := w.document(w.expect(alice, "GET", service, "", 200, ""))
+				vm := body.Roles[0].Nodes[0].DeployID
+				w.must(w.oned.Server().ChownDocument(t.Context(), idOf(t, service), w.userID("oneadmin"), -1))
+				if noticed { // by the worker
+					w.expect(admin, "PUT", service, `{"description":"noticed"}`, 204, "")
+				}
+				want := w.userID(to)
+				w.expect(admin, "POST", service+"/action", perform("chown", fmt.Sprintf(`{"owner_id":%d}`, want)), 204, "")
+				if uids := w.owners(service, vm, vm); uids != [3]int{want, want, want} {
+					t.Errorf("the owners are %v, want %d", uids, want)
+				}
+			}
+		})
+	}
+}
+
 // The networks that a service has made go to its new owner, as whom the worker deletes them. One that only stands in the
 // document stays.
 func TestChownMovesTheServicesOwnNetworks(t *testing.T) {
