@@ -29,12 +29,12 @@ type serviceLoop struct {
 	wake chan struct{}
 
 	// The partition's mutex guards these.
-	inbox   inbox
-	request *slotRequest  // waits or is granted; nil while the service loop rests
-	back    *slotRequest  // from the working service loop, for a slot that it has given away
-	room    chan struct{} // closed when a full inbox has room again
-	rests   *list.Element // among the service loops that rest
-	since   time.Time     // when it came to rest
+	inbox       inbox
+	slotRequest *slotRequest  // waits or is granted; nil while the service loop rests
+	back        *slotRequest  // from the working service loop, for a slot that it has given away
+	room        chan struct{} // closed when a full inbox has room again
+	rests       *list.Element // among the service loops that rest
+	since       time.Time     // when it came to rest
 	// urgent is whether a client waits for an answer. It changes under the mutex.
 	urgent atomic.Bool
 

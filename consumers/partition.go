@@ -118,7 +118,7 @@ func (p *partition) tend(ctx context.Context, name string, saved uint64) {
 			p.forgetOldest()
 		}
 		for _, l := range p.loops {
-			if l.request == nil && l.rests == nil && l.saver.behind.isDue() && !p.closed {
+			if l.slotRequest == nil && l.rests == nil && l.saver.behind.isDue() && !p.closed {
 				l.inbox.write = true
 				p.wait.Add(1)
 				p.ask(l)
@@ -149,7 +149,7 @@ func (p *partition) close(cancel context.CancelFunc, name string) {
 	p.mutex.Lock()
 	p.closed = true
 	for _, l := range p.loops {
-		if l.request != nil && p.worker.scheduler.withdraw(l.request) {
+		if l.slotRequest != nil && p.worker.scheduler.withdraw(l.slotRequest) {
 			p.stop(l)
 		}
 	}
@@ -204,13 +204,13 @@ func (p *partition) put(input pipeline.Input) (room <-chan struct{}) {
 	default:
 	}
 	if input.Work.Command != nil && !l.urgent.Swap(true) {
-		for _, asked := range []*slotRequest{l.request, l.back} {
+		for _, asked := range []*slotRequest{l.slotRequest, l.back} {
 			if asked != nil {
 				p.worker.scheduler.boost(asked)
 			}
 		}
 	}
-	if l.request == nil {
+	if l.slotRequest == nil {
 		p.wait.Add(1)
 		p.ask(l)
 	}
@@ -219,11 +219,11 @@ func (p *partition) put(input pipeline.Input) (room <-chan struct{}) {
 
 // ask requests a slot for the service loop.
 func (p *partition) ask(l *serviceLoop) {
-	l.request, l.back = &slotRequest{grant: func() { go l.run(p.life) }}, nil
+	l.slotRequest, l.back = &slotRequest{grant: func() { go l.run(p.life) }}, nil
 	if l.urgent.Load() {
-		l.request.priority = urgent
+		l.slotRequest.priority = urgent
 	}
-	p.worker.scheduler.submit(l.request)
+	p.worker.scheduler.submit(l.slotRequest)
 }
 
 // askAgain requests a slot for a service loop that has given its own away.
@@ -282,7 +282,7 @@ func (p *partition) rest(l *serviceLoop) {
 
 // stop ends a service loop's use of a slot.
 func (p *partition) stop(l *serviceLoop) {
-	l.request = nil
+	l.slotRequest = nil
 	p.wait.Done()
 }
 

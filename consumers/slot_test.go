@@ -109,7 +109,7 @@ func TestACommandHastensALaneThatIsToComeBack(t *testing.T) {
 	l, another := placed(semaphore.NewWeighted(1))
 	p := l.partition
 	p.loops = map[int]*serviceLoop{7: l}
-	l.service, l.request, l.wake = 7, &slotRequest{}, make(chan struct{}, 1)
+	l.service, l.slotRequest, l.wake = 7, &slotRequest{}, make(chan struct{}, 1)
 	another()
 	l.slot.release()
 	before := another()
