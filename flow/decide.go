@@ -302,11 +302,11 @@ func (a Action) describe() string {
 	return string(a.Kind)
 }
 
-// NetworkDeleted is the last state that is reported of a network.
+// NetworkDeleted is the last state that is told of a network.
 const NetworkDeleted = "DELETED"
 
-// NodeChanges returns the changes of the networks and virtual routers that a service made for itself, between two states of it. They follow
-// from the states alone, so that each is reported once, by the committer of the later state.
+// NodeChanges are what became of the networks and virtual routers that a service made for itself, between two states of
+// it. They follow from the states alone, so that whoever commits the later state tells each of them once.
 func NodeChanges(before, after State) []Change {
 	routers := map[string]int{}
 	for _, role := range before.Service.Body.Roles {
@@ -328,7 +328,7 @@ func NodeChanges(before, after State) []Change {
 		case is.ID == was.ID && (is.ID == noNetwork || is.State == was.State):
 			continue
 		case was.ID == noNetwork && is.State == one.NetworkInit:
-			continue // known by its id, not fetched yet
+			continue // known by its id, not looked at yet
 		case is.ID == noNetwork:
 			change.New = NetworkDeleted
 		default:

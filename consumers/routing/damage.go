@@ -12,13 +12,13 @@ import (
 	"github.com/flowjet/flowjet/pipeline/work"
 )
 
-// watchDamage repairs the stream of work where a damage has cut it off, and has every service look
-// at oned. It returns an error where the stream of events was cut off: the router begins anew.
+// watchDamage repairs the stream of work if damage has cut it off, and makes every service check oned. It returns an error if the stream of
+// events was cut off: the router starts again.
 func (r *Router) watchDamage(ctx context.Context, routed func() uint64) error {
-	var unread, events persistent
+	var queue, events suspicion
 	for ; ctx.Err() == nil; _ = idle.For(ctx, r.ConfirmDamage/2) {
 		_, _, early, err := work.EndsEarly(ctx, r.pipe.Pipeline)
-		if unread.lasts(early && err == nil, r.ConfirmDamage) {
+		if queue.lasts(early && err == nil, r.ConfirmDamage) {
 			var repaired bool
 			if repaired, err = work.Repair(ctx, r.pipe.Pipeline, r.pipe.Queued); err == nil && repaired {
 				if err = errors.Join(r.Services.WakeAll(ctx, "stream WORK was damaged"), r.noteDamage(ctx, pipeline.StreamWork)); err == nil {
@@ -37,11 +37,11 @@ func (r *Router) watchDamage(ctx context.Context, routed func() uint64) error {
 	return ctx.Err()
 }
 
-// persistent is a suspicion: a server that has just come to lead a stream may tell an end that it has passed.
-type persistent struct{ since time.Time }
+// suspicion has to last before it counts: a server that has just become a stream's leader may report an end that it has passed.
+type suspicion struct{ since time.Time }
 
-// lasts reports whether it has been suspected for so long, without a break.
-func (p *persistent) lasts(suspected bool, long time.Duration) bool {
+// lasts reports whether the suspicion has lasted for so long, without a break.
+func (p *suspicion) lasts(suspected bool, long time.Duration) bool {
 	switch {
 	case !suspected:
 		p.since = time.Time{}
@@ -51,9 +51,8 @@ func (p *persistent) lasts(suspected bool, long time.Duration) bool {
 	return suspected && time.Since(p.since) >= long
 }
 
-// startOfEvents is where the router goes on: behind its cursor, or at the end of a stream
-// that was cut off before it, and may be as long again. What was lost the bridges find by comparing with oned, and what
-// came since and is passed over, every service by looking at oned.
+// startOfEvents returns where the router continues: after its cursor, or at the end of a stream that was cut off before it, and may have
+// grown as long again. The bridges find lost events by comparing with oned; every service makes up for skipped ones by checking oned.
 func (r *Router) startOfEvents(ctx context.Context) (uint64, error) {
 	after, err := r.pipe.LoadCursor(ctx, pipeline.RouterKey)
 	if err != nil {
@@ -73,7 +72,7 @@ func (r *Router) startOfEvents(ctx context.Context) (uint64, error) {
 	return min(last, after), errors.Join(r.Services.WakeAll(ctx, "stream ONE was damaged"), r.noteDamage(ctx, pipeline.StreamONE))
 }
 
-// noteDamage keeps for operators that a stream was cut off, which the repaired stream does not show.
+// noteDamage records for operators that a stream was cut off, which the repaired stream does not show.
 func (r *Router) noteDamage(ctx context.Context, stream string) error {
 	return r.pipe.NoteMismatch(ctx, "stream "+stream+" was damaged: its end was lost, and every service was checked")
 }
@@ -81,15 +80,14 @@ func (r *Router) noteDamage(ctx context.Context, stream string) error {
 // ClockSkew is how far the clocks of hosts, of NATS and of oned may be apart.
 const ClockSkew = time.Minute
 
-// olderData finds services that went on after the data was written: it is an older copy,
-// or OneFlow or another Flowjet drove them meanwhile.
+// olderData finds services that went on after the data was written: it is an older copy, or OneFlow or another Flowjet ran them meanwhile.
 type olderData struct {
-	written time.Time // when the last record was, as the worker started
+	written time.Time // the last record, when the worker started
 	logged  map[int]time.Time
 }
 
-// services returns those that went on after their own records were written, which are to be read
-// after the documents that follow them. One that cannot be read tells nothing.
+// services returns those that went on after their own records were written. The records must be read after the documents that follow them.
+// An unreadable record is no evidence.
 func (o *olderData) services(ctx context.Context, records *work.Records) (older []int) {
 	for service, logged := range o.logged {
 		record, revision, err := records.LoadRecord(ctx, service)
@@ -101,10 +99,10 @@ func (o *olderData) services(ctx context.Context, records *work.Records) (older 
 	return older
 }
 
-// tell tells of services that are newer than the data, and wakes them.
-func (o *olderData) tell(ctx context.Context, r *Router) error {
+// report reports services that are newer than the data, and wakes them.
+func (o *olderData) report(ctx context.Context, r *Router) error {
 	services := o.services(ctx, r.pipe.Records)
-	if len(services) == 0 || r.saidAge.Swap(true) {
+	if len(services) == 0 || r.reportedAge.Swap(true) {
 		return nil
 	}
 	reason := fmt.Sprintf("%d services, such as %d, have changed since the data was last written (%s): it is an older copy, or OneFlow or another Flowjet ran them",

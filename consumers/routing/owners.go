@@ -116,7 +116,7 @@ func (c *claims) add(service int, body spec.Body) {
 // rebuildOwners restores missing notes from all services' claims: the bucket may have been lost, or no router may have run for a while.
 // Existing notes are kept, for VMs' own events are more reliable than documents; oned is asked about objects that two documents have.
 func (r *Router) rebuildOwners(ctx context.Context, claimed *claims) error {
-	if err := claimed.older.tell(ctx, r); err != nil {
+	if err := claimed.older.report(ctx, r); err != nil {
 		return err
 	}
 	var missing []work.Owner

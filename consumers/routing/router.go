@@ -16,35 +16,35 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// routerBatch bounds how many events are passed on at a time.
+// routerBatch bounds how many events are forwarded at a time.
 const routerBatch = 1000
 
-// Router gives each event to the service that it concerns. Two routers at once do no harm: their
-// messages have the same ids, and what comes twice or late only makes a service look again.
+// Router forwards each event to the service that it concerns. Two routers at once do no harm: their messages have the same ids, and a
+// repeated or late one only makes a service check again.
 type Router struct {
 	Services *Services
 	Pipeline *pipeline.Pipeline
-	// ScanInterval is how often all service documents are looked through for services that nothing wakes.
+	// ScanInterval is how often all service documents are scanned for services that nothing wakes.
 	ScanInterval time.Duration
 	// LeaderChange is how long after a change of the leader a VM that does not move counts as left behind.
 	LeaderChange time.Duration
-	// ConfirmDamage is for how long a stream has to end before what was read of it to count as damaged.
+	// ConfirmDamage is how long a stream must end before the last message read from it to count as damaged.
 	ConfirmDamage time.Duration
-	// Routed counts the events that were given to a service.
+	// Routed counts the events that were sent to a service.
 	Routed prometheus.Counter
 
 	pipe   clients
 	owners *owners
-	// order is that of the wake-ups of all runs: one begins at a cursor that may lie before what the last one published.
+	// order is the order of the wake-ups of all runs: a run begins at a cursor that may lie before the last run's wake-ups.
 	order *work.WakeOrder
-	// rewritten reports whether events were lost, and others passed over that are in their place.
+	// rewritten is whether events were lost, and others skipped that replaced them.
 	rewritten bool
-	// written is when the last record was stored before the worker started; saidAge, that services are newer was said.
-	written time.Time
-	saidAge atomic.Bool
+	// written is when the last record was stored before the worker started; reportedAge is whether newer services were reported.
+	written     time.Time
+	reportedAge atomic.Bool
 }
 
-// clients are those of JetStream that a router uses.
+// clients are the JetStream clients of a router.
 type clients struct {
 	*pipeline.Pipeline // cursors
 	*work.Queue
@@ -53,10 +53,10 @@ type clients struct {
 	*command.Commands
 }
 
-// Run reads the events from the saved cursor on. The last record before the worker's start was written
-// then. It runs anew where another worker may have routed since it ran last.
+// Run reads the events from the saved cursor on. written is when the last record before the worker's start was written. The router starts
+// anew if another worker may have routed since its last run.
 func (r *Router) Run(ctx context.Context, written time.Time, anew bool) error {
-	if p := r.Pipeline; r.pipe.Pipeline == nil { // what an earlier Run has started may use them still
+	if p := r.Pipeline; r.pipe.Pipeline == nil { // goroutines of an earlier Run may still use them
 		r.pipe = clients{p, work.NewQueue(p), work.NewRecords(p), work.NewObjects(p), command.New(p)}
 	}
 	if anew {
@@ -81,7 +81,7 @@ func (r *Router) Run(ctx context.Context, written time.Time, anew bool) error {
 	}
 	defer reader.Stop()
 	var parts sync.WaitGroup
-	defer parts.Wait() // the next Run begins with what is theirs
+	defer parts.Wait() // the next Run reuses their data
 	life, cancel := context.WithCancel(ctx)
 	defer cancel()
 	for _, part := range []func(context.Context){r.watchServices, r.watchLeader, r.owners.run} {
@@ -100,7 +100,7 @@ type heard struct {
 	unreadable bool
 }
 
-// run passes on what has come, as much at a time as there is.
+// run forwards the events that have come, as many at a time as there are.
 func (r *Router) run(ctx context.Context, reader *work.EventReader, saved uint64) error {
 	incoming := make(chan heard, routerBatch)
 	failed := make(chan error, 2)
@@ -159,7 +159,7 @@ func read(ctx context.Context, reader *work.EventReader, into chan<- heard) erro
 	}
 }
 
-// available returns the first and what can be had without waiting, at most so many.
+// available returns the first element and those that can be had without waiting, at most so many.
 func available[T any](first T, more <-chan T, most int) []T {
 	batch := []T{first}
 	for len(batch) < most {
@@ -173,7 +173,7 @@ func available[T any](first T, more <-chan T, most int) []T {
 	return batch
 }
 
-// passAll passes a batch on: of the state changes of one VM in it only the last.
+// passAll forwards a batch: only the last state change of each VM.
 func (r *Router) passAll(ctx context.Context, batch []heard) error {
 	if len(batch) == 0 {
 		return nil
@@ -191,11 +191,10 @@ func (r *Router) passAll(ctx context.Context, batch []heard) error {
 	return nil
 }
 
-// wakesOf are the wake-ups for events, and how many of these they stand for. Where they tell trouble
-// of several VMs of a service, one wake-up has it look at all of them: that is not believed without
-// asking oned anyway.
+// wakesOf returns the wake-ups for events, and how many events they stand for. Trouble of several VMs of a service makes one wake-up for
+// all of them: it is not believed without asking oned anyway.
 func (r *Router) wakesOf(ctx context.Context, events []heard) (wakes []pipeline.Wake, routed int, err error) {
-	services, troubled := make([]int, len(events)), map[int][]heard{} // of each event; the events that tell trouble, by service
+	services, troubled := make([]int, len(events)), map[int][]heard{} // of each event; the events that report trouble, by service
 	for i, one := range events {
 		if services[i], err = r.serviceOf(ctx, one.event); err != nil {
 			return nil, 0, err
@@ -215,7 +214,7 @@ func (r *Router) wakesOf(ctx context.Context, events []heard) (wakes []pipeline.
 			if others[0].sequence != one.sequence {
 				continue
 			}
-			// Two routers may cut the events differently: to look once more does no harm.
+			// Two routers may split the events differently: one check more does no harm.
 			wake.Work = pipeline.Work{Service: service, Reason: fmt.Sprintf("%s and %d more", one.event.Title(), len(others)-1)}
 			for _, other := range others {
 				wake.Work.Trouble = append(wake.Work.Trouble, pipeline.TroubleOf(*other.event.VM))
@@ -227,8 +226,8 @@ func (r *Router) wakesOf(ctx context.Context, events []heard) (wakes []pipeline.
 	return wakes, routed, nil
 }
 
-// newestOfEach are the events without those that a later one of the same VM follows. One of a state that the VM only passes
-// through wakes nobody, and takes no other's place: the VM may stay there.
+// newestOfEach returns the events except those that a later one of the same VM follows. An event of a passing state wakes no service, and
+// replaces no other: the VM may stay there.
 func newestOfEach(batch []heard) []heard {
 	last := map[int]uint64{}
 	for _, one := range batch {
@@ -247,14 +246,13 @@ func newestOfEach(batch []heard) []heard {
 
 func isTrouble(event pipeline.Event) bool { return event.VM != nil && event.VM.Troubled() }
 
-// messageID is the same for all that route these events. A sequence is used again where a stream was damaged.
+// messageID is the same for all routers that forward these events. Sequences are reused where a stream was damaged.
 func messageID(first heard, last uint64) string {
 	return fmt.Sprintf("one-%d-%d-%d", first.sequence, last, first.event.Heard.UnixMicro())
 }
 
-// serviceOf is the service that an event concerns, -1 for none. A VM's event says it itself, unless its user template
-// was replaced: its end and its trouble are not missed for that. READY is written by a call that names the VM only. A
-// state that a VM only passes through concerns nobody.
+// serviceOf returns the service that an event concerns, -1 for none. A VM's event names it, unless its user template was replaced: its end
+// and its trouble still count. READY is written by a call that only names the VM. A passing state concerns no service.
 func (r *Router) serviceOf(ctx context.Context, event pipeline.Event) (int, error) {
 	switch {
 	case event.VM != nil && event.VM.Decisive():
@@ -283,10 +281,10 @@ func (r *Router) serviceOf(ctx context.Context, event pipeline.Event) (int, erro
 	if service, err := r.ownerOf(ctx, work.OwnedVM, event.ID); err != nil || service >= 0 {
 		return service, err
 	}
-	return r.askWhose(ctx, event.ID)
+	return r.fetchServiceOf(ctx, event.ID)
 }
 
-// ownerOf is the service that FLOW_OWNERS has for a VM or network, -1 for none.
+// ownerOf returns the service that FLOW_OWNERS has for a VM or network, -1 for none.
 func (r *Router) ownerOf(ctx context.Context, kind string, id int) (int, error) {
 	service, known, err := r.pipe.Owner(ctx, kind, id)
 	if err != nil || !known {
@@ -295,9 +293,9 @@ func (r *Router) ownerOf(ctx context.Context, kind string, id int) (int, error) 
 	return service, nil
 }
 
-// askWhose asks oned for the service of a VM that was heard of for the first time, and notes it.
-// What oned will not tell later either holds nobody up: the service looks again by itself.
-func (r *Router) askWhose(ctx context.Context, id int) (int, error) {
+// fetchServiceOf asks oned for the service of a VM that is new here, and notes it. If oned never answers, nothing waits for it: the service
+// checks by itself.
+func (r *Router) fetchServiceOf(ctx context.Context, id int) (int, error) {
 	vm, err := r.Services.Oned.Server().VM(ctx, id)
 	switch {
 	case opennebula.IsCode(err, opennebula.CodeNoExists):
@@ -308,7 +306,7 @@ func (r *Router) askWhose(ctx context.Context, id int) (int, error) {
 		r.Services.Logger.Warn("cannot read the service of a VM from oned; the service is checked again later", "vm", id, "error", err)
 		return -1, nil
 	}
-	if !vm.Gone() && vm.Service >= 0 { // -1 is nobody's
+	if !vm.Gone() && vm.Service >= 0 { // -1 is no service's
 		r.owners.remember(vm.ID, vm.Service)
 		r.owners.later(ownerNote{vm: vm.ID, service: vm.Service})
 	}
