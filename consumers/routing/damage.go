@@ -82,7 +82,7 @@ const ClockSkew = time.Minute
 
 // olderData finds services that went on after the data was written: it is an older copy, or OneFlow or another Flowjet ran them meanwhile.
 type olderData struct {
-	written time.Time // the last record, when the worker started
+	written time.Time // when the last record was written, as of the worker's start
 	logged  map[int]time.Time
 }
 
