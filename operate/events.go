@@ -1,6 +1,7 @@
 package operate
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -47,6 +48,9 @@ func eventsCommand(t tool) *cobra.Command {
 		"flowjet events --service 3 --since 24h\nflowjet events -f --with opennebula",
 	}, terminal.ShowFormats, cobra.NoArgs,
 		func(ctx context.Context, c *terminal.Console, pipe clients, _ []string) error {
+			if err := cmp.Or(terminal.AtLeast("since", filter.since, 0), terminal.AtLeast("last", filter.last, 0)); err != nil {
+				return err
+			}
 			for _, kind := range filter.kinds {
 				if err := oneOf("kind", kind, spec.WebhookKinds); err != nil {
 					return err

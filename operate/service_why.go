@@ -115,6 +115,9 @@ func serviceWatch(t tool) *cobra.Command {
 			"With --until it fails when the service enters a failed state that is not among them, or when --timeout has passed.",
 		"flowjet service watch 3\nflowjet service watch 3 --until RUNNING --timeout 5m",
 	}, func(ctx context.Context, c *terminal.Console, pipe clients, id int) error {
+		if err := terminal.AtLeast("timeout", within, 0); err != nil {
+			return err
+		}
 		for i := range until {
 			until[i] = strings.ToUpper(until[i])
 			if until[i] != pipeline.Deleted && !slices.Contains(spec.ServiceStateNames(), until[i]) {

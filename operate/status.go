@@ -215,8 +215,8 @@ func topCommand(t tool) *cobra.Command {
 			"Without a terminal it prints once.",
 		"flowjet top\nflowjet top --interval 10s",
 	}, []terminal.Format{terminal.Table}, cobra.NoArgs, func(ctx context.Context, c *terminal.Console, pipe clients, _ []string) error {
-		if every < 100*time.Millisecond {
-			return terminal.ExitUsage.Because(fmt.Errorf("--interval is %s: it must be 100ms or more", every))
+		if err := terminal.AtLeast("interval", every, 100*time.Millisecond); err != nil {
+			return err
 		}
 		ctx, quit := context.WithCancel(ctx)
 		defer quit()

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -77,6 +78,9 @@ func (t tool) changing(help help, args cobra.PositionalArgs, able can, offers []
 		help.long = strings.TrimSpace(help.long + "\n\n" + strings.Fields(help.use)[1] + " can also be a list of ids, such as 1,4..6.")
 	}
 	cmd := t.command(help, terminal.ChangeFormats, args, func(ctx context.Context, c *console, api *client.Client, args []string) error {
+		if err := terminal.AtLeast("timeout", flags.timeout, 0); err != nil {
+			return err
+		}
 		one := func(args []string) error {
 			asked, err := build(ctx, api, args)
 			if errors.Is(err, errUnchanged) {
@@ -228,7 +232,9 @@ func idsOf(word string) ([]string, error) {
 			return nil, terminal.ExitUsage.Because(fmt.Errorf("%q must be a list of at most %d ids, such as 1,4..6", word, maxSeveral))
 		}
 		for id := from; id <= to; id++ {
-			ids = append(ids, strconv.Itoa(id))
+			if text := strconv.Itoa(id); !slices.Contains(ids, text) { // a second change of the same would fail, or act again
+				ids = append(ids, text)
+			}
 		}
 	}
 	return ids, nil

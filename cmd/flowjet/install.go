@@ -56,11 +56,11 @@ func newConfigImport() *cobra.Command {
 		Example: terminal.Example("flowjet config import /etc/one/oneflow-server.conf --out flowjet.yaml"), Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if out != "" && into != "" {
-				return errors.New("--out creates a file and --into changes one: use one of them")
+				return terminal.ExitUsage.Because(errors.New("--out creates a file and --into changes one: use one of them"))
 			}
 			file, err := os.Open(args[0])
 			if err != nil {
-				return fmt.Errorf("read OneFlow's configuration: %w: the default of OneFlow is /etc/one/oneflow-server.conf", err)
+				return terminal.ExitUsage.Because(fmt.Errorf("read OneFlow's configuration: %w: the default of OneFlow is /etc/one/oneflow-server.conf", err))
 			}
 			defer file.Close()
 			switch {

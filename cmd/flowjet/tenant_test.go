@@ -346,6 +346,9 @@ func (u user) checkLists(plain string) {
 	has(u.t, "undeploy", u.does("service", "delete", made[1]+".."+made[2], "--wait"), "service "+made[1]+": it is gone", "service "+made[2]+": it is gone")
 	u.fails(terminal.ExitUsage, "must be a list of at most 1000 ids", "service", "undeploy", "5..3")
 	u.fails(terminal.ExitUsage, "must be a list of at most 1000 ids", "service", "undeploy", "1,0..999")
+	u.fails(terminal.ExitUsage, "--timeout is -1s: it must be 0s or more", "service", "undeploy", made[0], "--wait", "--timeout", "-1s")
+	twice := u.does("service", "instantiate", "plain", "-o", "name", "--wait")
+	has(u.t, "undeploy", u.does("service", "undeploy", strings.TrimSpace(twice)+","+strings.TrimSpace(twice), "--wait"), "it is gone")
 	u.fails(terminal.ExitUsage, "--multiple is 0: it must be 1 to 1000", "service", "instantiate", "plain", "--multiple", "0")
 	has(u.t, "purge-done", u.does("service", "purge-done"), "documents of services in DONE are removed")
 }

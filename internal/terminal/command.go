@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -114,6 +115,14 @@ func (e Exit) Because(err error) error {
 		return nil
 	}
 	return exitError{err, e}
+}
+
+// AtLeast refuses a flag's value that is below the lowest possible one.
+func AtLeast[N int | time.Duration](flag string, value, lowest N) error {
+	if value < lowest {
+		return ExitUsage.Because(fmt.Errorf("--%s is %v: it must be %v or more", flag, value, lowest))
+	}
+	return nil
 }
 
 // ExitOf returns the status that an error was given; false for an error without one.
