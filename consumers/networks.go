@@ -70,9 +70,8 @@ func (n *networks) find(ctx context.Context, network flow.Network) (bool, error)
 	return false, nil
 }
 
-// delete asks for a network's end, unless the service has not made it: its id stands in a
-// document that others may write. A refusal counts only if the network, looked at again, is
-// not ending anyway.
+// delete asks for a network's end, unless the service has not made it: others may write its id into the document. A refusal counts only if
+// the network, fetched again, is not ending anyway.
 func (n *networks) delete(ctx context.Context, action flow.Action) (flow.Outcome, error) {
 	network := action.Network
 	found, err := n.worker.oned.Server().Confirmed().Network(ctx, network.ID)
