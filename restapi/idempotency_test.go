@@ -291,6 +291,34 @@ func TestAKeyedUndeployIsAnsweredAfterTheServiceHasGone(t *testing.T) {
 	}
 }
 
+// A retry of a change of the owner moves what was not moved yet when the API was killed, although the worker had answered already.
+func TestARetriedChownMovesTheRest(t *testing.T) {
+	w := newWorld(t, Config{})
+	w.whole()
+	service := w.running(alice)
+	_, body := w.document(w.expect(alice, "GET", service, "", 200, ""))
+	vm := body.Roles[0].Nodes[0].DeployID
+	dying, err := newServer(Config{}, &unsettled{w.pipe}, oned{w.oned}, w.oned.Box())
+	w.must(err)
+	server := httptest.NewServer(dying.handler)
+	defer server.Close()
+	here := w.url
+	w.url = server.URL
+	chown := perform("chown", `{"owner_id":0}`)
+	if got := w.call(admin, "POST", service+"/action", chown, key, "k10"); got.status != 204 {
+		t.Fatalf("got %+v", got)
+	}
+	w.url = here
+	w.must(w.oned.Server().ChownVM(t.Context(), vm, w.userID("alice"), -1))
+	w.expire("k10", admin)
+	if got := w.call(admin, "POST", service+"/action", chown, key, "k10"); got.status != 204 {
+		t.Fatalf("the retry got %+v", got)
+	}
+	if owners := w.owners(service, vm, vm); owners != [3]int{0, 0, 0} {
+		t.Errorf("the owners are %v", owners)
+	}
+}
+
 // unsettled never stores an answer.
 type unsettled struct{ queue }
 

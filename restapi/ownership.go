@@ -2,6 +2,7 @@ package restapi
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -202,6 +203,7 @@ func (o *ownership) awaitWorker(ctx context.Context, r *request, service int) er
 	if err != nil {
 		return err
 	}
+	command.ID = rand.Text() // not the key's: its reply would be taken for the outcome of the whole change by a retry after a kill
 	if _, err = o.commands.submit(ctx, r, command, ownerPatience*o.commands.wait); errors.Is(err, pipeline.ErrNoReply) {
 		o.logger.Warn("no worker has confirmed the change of a service's owner: new VMs may belong to the former owner; repeat the change when the service is RUNNING", "service", service)
 		return nil
