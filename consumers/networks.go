@@ -79,10 +79,10 @@ func (n *networks) delete(ctx context.Context, action flow.Action) (flow.Outcome
 	case opennebula.IsCode(err, opennebula.CodeNoExists):
 	case err != nil:
 		return nil, fmt.Errorf("check the owner of network %d of service %d: %w", network.ID, n.service, err)
-	case found.Owner.UID != n.record.State.Service.Owner.UID || found.Name != network.Called:
-		reason := fmt.Sprintf("network %d (%s of %s) does not belong to the service and is left unchanged: remove it from networks_values",
-			network.ID, found.Name, found.Owner.UName)
-		return flow.Refused{Action: action, Message: reason}, nil
+	default:
+		if outcome, err := n.strangersNetwork(ctx, action, found); outcome != nil || err != nil {
+			return outcome, err
+		}
 	}
 	refused := n.executor.session().DeleteNetwork(ctx, network.ID)
 	if refused != nil && opennebula.Temporary(refused) {
@@ -93,6 +93,28 @@ func (n *networks) delete(ctx context.Context, action flow.Action) (flow.Outcome
 		return nil, err
 	}
 	return refusal(action, refused), nil
+}
+
+// strangersNetwork has the service go on without a network that is not its own. One with another owner may be, where the service is
+// just being given away: it is asked about again.
+func (n *networks) strangersNetwork(ctx context.Context, action flow.Action, found opennebula.Network) (flow.Outcome, error) {
+	service := n.record.State.Service
+	owned := found.Owner.UID == service.Owner.UID
+	if owned && found.Name == action.Network.Called {
+		return nil, nil
+	}
+	document, err := n.worker.oned.Server().Confirmed().Document(ctx, n.service)
+	if err != nil {
+		return nil, fmt.Errorf("check the owner of service %d and its network %d: %w", n.service, found.ID, err)
+	}
+	reason := fmt.Sprintf("network %d (%s of %s) does not belong to the service and is left unchanged", found.ID, found.Name, found.Owner.UName)
+	givenAway := service.Former != nil && time.Now().Before(service.FormerUntil) || document.Owner.UID != service.Owner.UID
+	if !owned && givenAway {
+		return flow.Postponed{Action: action, Message: reason}, nil
+	}
+	n.worker.config.Logger.Warn("a network in the service's document is not the service's: it belongs to another or has another name; it is left unchanged",
+		"service", n.service, "network", found.ID, "name", found.Name, "owner", found.Owner.UName, "expected_name", action.Network.Called)
+	return flow.Foreign{Action: action, Message: reason}, nil
 }
 
 // adopt notes that a network is the service's, for the events about it, then reads it, so that no

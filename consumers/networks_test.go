@@ -170,3 +170,46 @@ func TestAReservationWithANameOfItsOwnIsDeleted(t *testing.T) {
 	service := w.deployed("%s", strings.Replace(netsService, "SIZE=5", `NAME=mine\nSIZE=5`, 1))
 	w.undeployed(service)
 }
+
+// TestANetworkThatIsNotTheServices: its id was written into the document, or it was renamed at oned. It is left as it is, and keeps no
+// service from its end.
+func TestANetworkThatIsNotTheServices(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	w.hear()
+	others, err := w.oned.For("oneadmin").InstantiateNetwork(t.Context(), 0, "production", "")
+	must(t, err)
+	named, err := w.oned.For("alice").ReserveNetwork(t.Context(), 0, "SIZE=1\nNAME=mine")
+	must(t, err)
+	for name, strange := range map[string]int{"another user's": others, "of another name": named} {
+		t.Run(name, func(t *testing.T) {
+			service := w.service(`{"name":"svc","deployment":"none","state":2,"roles":[],"networks_values":[{"N":{"template_id":"0","id":"%d"}}]}`, strange)
+			w.accepted(service, flow.VerbUndeploy, nil)
+			w.gone(service)
+			if network, err := w.oned.Server().Network(t.Context(), strange); err != nil || network.State == one.NetworkLockDelete {
+				t.Errorf("the network is %+v: %v", network, err)
+			}
+		})
+	}
+}
+
+// TestANetworkOfAServiceThatIsGivenAway: while the network has still its former owner nobody can tell whether it will follow. It is asked
+// about again, and not forgotten.
+func TestANetworkOfAServiceThatIsGivenAway(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	w.hear()
+	service := w.deployed(`{"name":"svc","state":0,"roles":[],"networks_values":[{"N":{"template_id":"0"}}]}`)
+	network := w.networks()[0].ID
+	must(t, w.oned.Server().ChownDocument(t.Context(), service, 0, -1))
+	w.accepted(service, flow.VerbUndeploy, nil)
+	w.await(service, spec.ServiceUndeployingNets)
+	poll.Until(t, "it to be asked about again", func() bool {
+		record, _, err := w.pipe.LoadRecord(t.Context(), service)
+		must(t, err)
+		return len(record.State.Retries) == 1 && record.State.Retries["delete_network N"].Attempts > 1
+	})
+	must(t, w.oned.Server().ChownNetwork(t.Context(), network, 0, -1))
+	w.gone(service)
+	w.awaitNoNetworks()
+}

@@ -40,6 +40,13 @@ type Refused struct {
 // NotFound is the outcome of looking for a VM, a network or a virtual router that does not exist, and of ending a virtual router.
 type NotFound struct{ Action Action }
 
+// Foreign is the outcome of deleting a network that is not the service's, although its id stands in the service's document, which others may
+// write: it is left as it is, and the service goes on as if it had none.
+type Foreign struct {
+	Action  Action
+	Message string
+}
+
 // Postponed is the outcome of an action that oned has not carried out, or of which nobody knows whether it has, for a reason that may pass.
 // The action is taken again after a while, for no longer than Settings.RetryFor; then it is refused for oned's last reason.
 type Postponed struct {
@@ -104,6 +111,14 @@ func (o NotFound) note(p *planner) {
 		}
 	case ActionFindRouter, ActionDeleteRouter:
 		p.routing.gone(o.Action.Role)
+	}
+}
+
+func (o Foreign) note(p *planner) {
+	if network := p.networker.network(o.Action.Network.Name); network != nil && network.ID == o.Action.Network.ID {
+		p.log("W", "%s", o.Message)
+		p.networker.see(network, noNetwork, one.NetworkDone)
+		network.Left = o.Message
 	}
 }
 
@@ -302,8 +317,11 @@ func (a Action) describe() string {
 	return string(a.Kind)
 }
 
-// NetworkDeleted is the last state that is told of a network.
-const NetworkDeleted = "DELETED"
+// The last states that are told of a network: it is gone, or it is not the service's and is left as it is.
+const (
+	NetworkDeleted = "DELETED"
+	NetworkLeft    = "LEFT"
+)
 
 // NodeChanges are what became of the networks and virtual routers that a service made for itself, between two states of
 // it. They follow from the states alone, so that whoever commits the later state tells each of them once.
@@ -329,6 +347,8 @@ func NodeChanges(before, after State) []Change {
 			continue
 		case was.ID == noNetwork && is.State == one.NetworkInit:
 			continue // known by its id, not looked at yet
+		case is.ID == noNetwork && is.Left != "":
+			change.New, change.Reason = NetworkLeft, is.Left
 		case is.ID == noNetwork:
 			change.New = NetworkDeleted
 		default:

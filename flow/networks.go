@@ -40,6 +40,8 @@ type Network struct {
 	// Waits is the state in which the service waits for it, and Since is when that began.
 	Waits one.NetworkState `json:"waits,omitempty"`
 	Since time.Time        `json:"since,omitzero"`
+	// Left is why the network was left as it is whose id the service's document had before.
+	Left string `json:"left,omitempty"`
 }
 
 // networkOverdue reports whether the service has waited for the network for too long: an answer of its driver is lost with the process of a
@@ -191,7 +193,7 @@ func (n networker) removeNetwork(network *Network) bool {
 		return false
 	case network.ID == noNetwork:
 		n.requester.act(Action{Kind: ActionFindNetwork, Network: *network})
-	case network.State != one.NetworkLockDelete && !held && !n.now.Before(network.Asked.Add(n.settings.Look)):
+	case (network.State != one.NetworkLockDelete || network.Asked.IsZero()) && !held && !n.now.Before(network.Asked.Add(n.settings.Look)):
 		network.Asked = n.now
 		n.actions = append(n.actions, Action{Kind: ActionDeleteNetwork, Network: *network})
 	}
@@ -248,12 +250,16 @@ func SeeNetwork(state State, name string, id int, seen one.NetworkState) State {
 	if network == nil {
 		return state
 	}
-	network.ID, network.State, network.Attempted = id, seen, true
+	p.networker.see(network, id, seen)
+	return p.State
+}
+
+func (n networker) see(network *Network, id int, seen one.NetworkState) {
+	network.ID, network.State, network.Attempted, network.Left = id, seen, true, ""
 	if seen == one.NetworkDone {
 		network.ID, network.State, network.Attempted, network.Asked = noNetwork, one.NetworkInit, false, time.Time{}
 	}
-	p.networker.writeNetwork(*network)
-	return p.State
+	n.writeNetwork(*network)
 }
 
 // writeNetwork writes the network's id into the document, as OneFlow does.

@@ -253,3 +253,40 @@ func TestAReservationIsCalledAsItsServiceExpects(t *testing.T) {
 		}
 	}
 }
+
+// TestANetworkThatIsNotTheServices: the service goes on as if it had none, and says so. It is asked about also while somebody else deletes it.
+func TestANetworkThatIsNotTheServices(t *testing.T) {
+	s := withNetworks(t)
+	s.state = flow.SeeNetwork(s.state, "Priv", 1, one.NetworkLockDelete)
+	s.command(flow.VerbUndeploy, nil)
+	s.end(100)
+	s.wantActions("delete_network Priv", "delete_network Res")
+	strange, before := s.actions[0], s.state
+	s.take(flow.Decide(s.in(), flow.Foreign{Action: strange, Message: "network 1 is somebody's"}))
+	if told := flow.NodeChanges(before, s.state); len(told) != 1 || told[0].New != flow.NetworkLeft || *told[0].ID != 1 || told[0].Reason != "network 1 is somebody's" {
+		t.Errorf("%+v is told", told)
+	}
+	s.wantState(spec.ServiceUndeployingNets)
+	if log := s.messages(); !strings.Contains(log, "W network 1 is somebody's") {
+		t.Errorf("the log is %s", log)
+	}
+	s.see("Res", 2, one.NetworkDone)
+	s.wantActions("delete document")
+	late := s.state
+	if s.take(flow.Decide(s.in(), flow.Foreign{Action: strange, Message: "again"})); len(s.state.Service.Body.Log) != len(late.Service.Body.Log) {
+		t.Errorf("an answer that comes again is logged: %s", s.messages())
+	}
+}
+
+// TestANetworkOfAFailedDeploymentThatIsNotTheServices: recover makes one of the service's own.
+func TestANetworkOfAFailedDeploymentThatIsNotTheServices(t *testing.T) {
+	s := newStage(t, `{"name":"web","networks_values":[{"Priv":{"template_id":"0","id":"7"}}],"roles":[{"name":"a","type":"vm","cardinality":1,"template_id":0}]}`)
+	s.plan()
+	s.see("Priv", 7, one.NetworkError)
+	s.wantState(spec.ServiceFailedDeployingNets)
+	s.wantActions("delete_network Priv")
+	s.take(flow.Decide(s.in(), flow.Foreign{Action: s.actions[0], Message: "network 7 is somebody's"}))
+	s.wantActions()
+	s.recover()
+	s.wantActions("create_network Priv")
+}
