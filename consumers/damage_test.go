@@ -143,6 +143,56 @@ func TestAStreamOfEventsThatIsAsLongAgain(t *testing.T) {
 	}
 }
 
+// TestAStreamOfEventsThatIsAsLongAgainAtTheStart: the worker did not run meanwhile, or was restarted with NATS. What an older worker has
+// saved, the cursor alone, is read as before, and what was told once is not told again.
+func TestAStreamOfEventsThatIsAsLongAgainAtTheStart(t *testing.T) {
+	w := newWorld(t)
+	w.hearing = true
+	start := func() (stop func()) {
+		worker := consumers.New(consumers.Config{
+			ConfirmDamage: time.Hour, Hearing: func() bool { return w.hearing }, ID: "one", Settings: patient(), Logger: slog.New(slog.DiscardHandler),
+		}, w.pipe.Pipeline, w.oned)
+		must(t, worker.Start(t.Context()))
+		return func() { must(t, worker.Stop(context.Background())) }
+	}
+	stopWorker, stop := start(), w.hear()
+	service := w.deployed(masterSlave, 2, 2)
+	vms := w.ids(service)
+	w.allRouted()
+	stop()
+	stopWorker()
+	found, told, err := w.pipe.LastMismatch(t.Context())
+	if err != nil || told {
+		t.Errorf("operators are told %q: %v", found.Reason, err)
+	}
+	before, err := w.pipe.EndOfEvents(t.Context())
+	must(t, err)
+	w.cutOff(pipeline.StreamONE, false)
+	must(t, w.oned.For("alice").ActOnVM(t.Context(), "poweroff-hard", vms[0]))
+	poll.Until(t, "the VM to be off", func() bool { return w.vm(vms[0]).State == one.VMPoweroff })
+	w.hear() // from number 1 on
+	poll.Until(t, "the stream to be as long again", func() bool {
+		_, err := w.pipe.JetStream().Publish(t.Context(), pipeline.VMSubject(0, 9999, "PENDING", "LCM_INIT"), []byte(`{"v":3,"object":"vm","id":9999}`))
+		must(t, err)
+		last, err := w.pipe.EndOfEvents(t.Context())
+		must(t, err)
+		return last > before
+	})
+	stopWorker = start()
+	w.await(service, spec.ServiceWarning)
+	found, told, err = w.pipe.LastMismatch(t.Context())
+	if err != nil || !told || !strings.HasPrefix(found.Reason, "stream ONE was damaged") {
+		t.Errorf("operators are told %q: %v", found.Reason, err)
+	}
+	w.allRouted()
+	stopWorker()
+	t.Cleanup(start())
+	w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 3})
+	if again, _, err := w.pipe.LastMismatch(t.Context()); err != nil || !again.Found.Equal(found.Found) {
+		t.Errorf("operators are told again: %q, %v", again.Reason, err)
+	}
+}
+
 // allRouted waits until all events have been routed and that is stored.
 func (w *world) allRouted() {
 	w.t.Helper()

@@ -241,11 +241,34 @@ func (p *Pipeline) CheckZone(ctx context.Context, role Role) error {
 	return nil
 }
 
-// The keys of BucketCheckpoint that show whether the data and oned belong together.
+// The keys of BucketCheckpoint that show whether the data and oned, and the streams among themselves, belong together.
 const (
 	onedKey     = "oned"
+	eventKey    = "event"
 	mismatchKey = "mismatch"
 )
+
+// EventMark is an event that was read, by which it is recognised after a restart that StreamONE has lost its end and has grown as long again.
+type EventMark struct {
+	Version int `json:"v"`
+	// Sequence is the event's in the stream, 0 for no event, and Stored when the stream stored it.
+	Sequence uint64    `json:"sequence"`
+	Stored   time.Time `json:"stored"`
+}
+
+// LoadEventMark returns the mark; the zero mark without one, or where it cannot be read.
+func (p *Pipeline) LoadEventMark(ctx context.Context) (mark EventMark, err error) {
+	if has, err := p.loadNote(ctx, eventKey, &mark); !has {
+		return EventMark{}, err
+	}
+	return mark, nil
+}
+
+// SaveEventMark keeps the mark.
+func (p *Pipeline) SaveEventMark(ctx context.Context, mark EventMark) error {
+	mark.Version = Version
+	return p.saveNote(ctx, eventKey, mark)
+}
 
 // OnedMark is a VM by which oned's database is recognised: a database that was restored from a
 // backup, or is another oned's, does not have it, or has another VM of that id.

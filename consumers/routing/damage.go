@@ -59,17 +59,28 @@ func (r *Router) startOfEvents(ctx context.Context) (uint64, error) {
 		return 0, fmt.Errorf("load the router's cursor: %w", err)
 	}
 	last, err := r.pipe.EndOfEvents(ctx)
+	if err != nil {
+		return after, err
+	}
+	mark, err := r.pipe.LoadEventMark(ctx)
+	if err != nil {
+		return after, err
+	}
+	rewritten, err := r.pipe.EventsRewritten(ctx, mark)
 	switch {
 	case err != nil:
 		return after, err
 	case last < after:
 		r.Services.Logger.Error("stream ONE was damaged: it ends before events that have been read; reading continues at its end", "ends_at", last, "read_up_to", after)
-	case r.rewritten:
+	case r.rewritten || rewritten:
 		r.Services.Logger.Error("stream ONE was damaged: it has other events in the place of some that have been read", "read_up_to", after)
 	default:
 		return after, nil
 	}
-	return min(last, after), errors.Join(r.Services.WakeAll(ctx, "stream ONE was damaged"), r.noteDamage(ctx, pipeline.StreamONE))
+	if err := errors.Join(r.Services.WakeAll(ctx, "stream ONE was damaged"), r.noteDamage(ctx, pipeline.StreamONE)); err != nil {
+		return after, err
+	}
+	return min(last, after), r.pipe.SaveEventMark(ctx, pipeline.EventMark{}) // it is told once
 }
 
 // noteDamage records for operators that a stream was cut off, which the repaired stream does not show.

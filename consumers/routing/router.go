@@ -92,9 +92,10 @@ func (r *Router) Run(ctx context.Context, written time.Time, anew bool) error {
 	return err
 }
 
-// heard is an event with its sequence in the stream.
+// heard is an event with its sequence in the stream, and when that stored it.
 type heard struct {
 	sequence uint64
+	stored   time.Time
 	event    pipeline.Event
 	// unreadable reports whether there is no event, and a dead letter in its stead.
 	unreadable bool
@@ -105,9 +106,9 @@ func (r *Router) run(ctx context.Context, reader *work.EventReader, saved uint64
 	incoming := make(chan heard, routerBatch)
 	failed := make(chan error, 2)
 	go func() { failed <- read(ctx, reader, incoming) }()
-	position := saved
+	position := pipeline.EventMark{Sequence: saved}
 	var routed atomic.Uint64
-	routed.Store(position)
+	routed.Store(saved)
 	go func() {
 		if err := r.watchDamage(ctx, routed.Load); ctx.Err() == nil {
 			failed <- err
@@ -116,7 +117,7 @@ func (r *Router) run(ctx context.Context, reader *work.EventReader, saved uint64
 	defer func() {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 500*time.Millisecond)
 		defer cancel()
-		_ = r.pipe.SaveCursor(last, pipeline.RouterKey, position)
+		_ = r.savePosition(last, position)
 	}()
 	ticker := time.NewTicker(pipeline.SaveCursorEvery)
 	defer ticker.Stop()
@@ -124,24 +125,32 @@ func (r *Router) run(ctx context.Context, reader *work.EventReader, saved uint64
 		select {
 		case first := <-incoming:
 			batch := available(first, incoming, routerBatch)
-			last := batch[len(batch)-1].sequence
+			last := batch[len(batch)-1]
 			if err := r.passAll(ctx, slices.DeleteFunc(batch, func(one heard) bool { return one.unreadable })); err != nil {
 				return err
 			}
-			position = last
-			routed.Store(position)
+			position = pipeline.EventMark{Sequence: last.sequence, Stored: last.stored}
+			routed.Store(last.sequence)
 		case <-ticker.C:
-			if position == saved {
+			if position.Sequence == saved {
 				continue
 			}
-			if err := r.pipe.SaveCursor(ctx, pipeline.RouterKey, position); err != nil {
-				return fmt.Errorf("save the router's cursor at %d: %w", position, err)
+			if err := r.savePosition(ctx, position); err != nil {
+				return fmt.Errorf("save the router's cursor at %d: %w", position.Sequence, err)
 			}
-			saved = position
+			saved = position.Sequence
 		case err := <-failed:
-			return fmt.Errorf("read the events after %d: %w", position, err)
+			return fmt.Errorf("read the events after %d: %w", position.Sequence, err)
 		}
 	}
+}
+
+// savePosition saves up to where the events are routed, and by what the last one is recognised. Older workers read the cursor alone.
+func (r *Router) savePosition(ctx context.Context, position pipeline.EventMark) error {
+	if err := r.pipe.SaveCursor(ctx, pipeline.RouterKey, position.Sequence); err != nil || position.Stored.IsZero() {
+		return err
+	}
+	return r.pipe.SaveEventMark(ctx, position)
 }
 
 func read(ctx context.Context, reader *work.EventReader, into chan<- heard) error {
@@ -152,7 +161,7 @@ func read(ctx context.Context, reader *work.EventReader, into chan<- heard) erro
 			return err
 		}
 		select {
-		case into <- heard{sequence, event, unreadable}:
+		case into <- heard{sequence, reader.Mark().Stored, event, unreadable}:
 		case <-ctx.Done():
 			return ctx.Err()
 		}

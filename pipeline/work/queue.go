@@ -189,16 +189,35 @@ func (r *EventReader) Next(ctx context.Context) (uint64, pipeline.Event, error) 
 // shows that a stream has lost its end and has grown as long again since. If the check fails, the next message repeats it.
 func (r *EventReader) checkLast(ctx context.Context, next js.Message) error {
 	if r.last.Sequence > 0 && r.opened != r.Openings() {
-		held, err := r.stream.Get(ctx, r.last.Sequence)
+		rewritten, err := isRewritten(ctx, r.stream, r.Mark())
 		switch {
 		case err != nil:
 			return nil //nolint:nilerr // the next message asks again
-		case held != nil && !held.Time.Equal(r.last.Time): // a missing one has expired
+		case rewritten:
 			return pipeline.ErrRewritten
 		}
 	}
 	r.last, r.opened = js.Message{Sequence: next.Sequence, Time: next.Time}, r.Openings()
 	return nil
+}
+
+// Mark is that of the event read last.
+func (r *EventReader) Mark() pipeline.EventMark {
+	return pipeline.EventMark{Sequence: r.last.Sequence, Stored: r.last.Time}
+}
+
+// EventsRewritten reports whether there is another event where the mark's was: the stream has lost its end since, and has grown as long again.
+func (q *Queue) EventsRewritten(ctx context.Context, mark pipeline.EventMark) (rewritten bool, err error) {
+	defer errs.Wrap(&err, "look for the event %d", mark.Sequence)
+	if mark.Sequence == 0 {
+		return false, nil
+	}
+	return isRewritten(ctx, q.core.Stream(pipeline.StreamONE), mark)
+}
+
+func isRewritten(ctx context.Context, stream *js.Stream, mark pipeline.EventMark) (bool, error) {
+	held, err := stream.Get(ctx, mark.Sequence)
+	return held != nil && !held.Time.Equal(mark.Stored), err // a missing one has expired
 }
 
 // VMsThat returns the newest stored event of each VM of the pipeline's zone whose state, by
