@@ -25,6 +25,11 @@ func TestMarksOutliveAProcess(t *testing.T) {
 	}
 	want := OnedMark{VM: 21, Made: "1900000000", Restored: time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)}
 	must(t, first.SaveOnedMark(ctx, want))
+	if mark, err := first.LoadEventMark(ctx); mark != (EventMark{}) || err != nil {
+		t.Errorf("new data has the mark %+v of an event (%v)", mark, err)
+	}
+	wantEvent := EventMark{Sequence: 7, Stored: want.Restored.Add(time.Nanosecond)}
+	must(t, first.SaveEventMark(ctx, wantEvent))
 	must(t, first.NoteMismatch(ctx, "VM 7 is another"))
 	must(t, first.NoteMismatch(ctx, "VM 21 is another"))
 	first.Close()
@@ -34,14 +39,22 @@ func TestMarksOutliveAProcess(t *testing.T) {
 	if mark, has, err := second.LoadOnedMark(ctx); !has || mark != want || err != nil {
 		t.Errorf("the mark is %+v, %v (%v), want %+v", mark, has, err, want)
 	}
+	wantEvent.Version = Version
+	if mark, err := second.LoadEventMark(ctx); mark != wantEvent || err != nil {
+		t.Errorf("the mark of the last event is %+v (%v), want %+v", mark, err, wantEvent)
+	}
 	if found, has, err := second.LastMismatch(ctx); !has || found.Reason != "VM 21 is another" || time.Since(found.Found) > time.Minute || err != nil {
 		t.Errorf("the last mismatch is %+v, %v (%v)", found, has, err)
 	}
-	for _, key := range []string{onedKey, mismatchKey} {
+	for _, key := range []string{onedKey, eventKey, mismatchKey} {
 		must(t, second.Bucket(BucketCheckpoint).Put(ctx, key, []byte("no JSON")))
 	}
 	_, hasMark, markErr := second.LoadOnedMark(ctx)
 	_, hasMismatch, mismatchErr := second.LastMismatch(ctx)
+	event, eventErr := second.LoadEventMark(ctx)
+	if event != (EventMark{}) || eventErr != nil {
+		t.Errorf("a mark that cannot be read is %+v (%v)", event, eventErr)
+	}
 	if hasMark || hasMismatch || markErr != nil || mismatchErr != nil {
 		t.Errorf("what cannot be read counts: %v, %v (%v, %v)", hasMark, hasMismatch, markErr, mismatchErr)
 	}

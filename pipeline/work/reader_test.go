@@ -231,6 +231,46 @@ func TestAStreamThatIsAsLongAgain(t *testing.T) {
 	}
 }
 
+// A mark is of the event that was read last, and recognises it: by its number and the time at which it was stored.
+func TestTheMarkOfAnEvent(t *testing.T) {
+	p, ctx := single(t), limited(t)
+	for range 2 {
+		_, err := p.JetStream().Publish(ctx, "one.0.vm.1.ACTIVE.RUNNING", []byte(`{"v":3,"object":"vm","id":1}`))
+		must(t, err)
+	}
+	reader, err := p.ReadEvents(ctx, 0)
+	must(t, err)
+	defer reader.Stop()
+	if mark := reader.Mark(); mark != (pipeline.EventMark{}) {
+		t.Errorf("before anything was read: %+v", mark)
+	}
+	_, _, err = reader.Next(ctx)
+	must(t, err)
+	first := reader.Mark()
+	_, _, err = reader.Next(ctx)
+	must(t, err)
+	second := reader.Mark()
+	if first.Sequence != 1 || second.Sequence != 2 || first.Stored.IsZero() || second.Stored.Before(first.Stored) {
+		t.Fatalf("the marks are %+v and %+v", first, second)
+	}
+	must(t, p.Client.Stream(pipeline.StreamONE).Delete(ctx, 1))
+	for name, test := range map[string]struct {
+		mark      pipeline.EventMark
+		rewritten bool
+	}{
+		"no mark":                     {pipeline.EventMark{}, false},
+		"the event":                   {second, false},
+		"another event in its place":  {pipeline.EventMark{Sequence: 2, Stored: second.Stored.Add(-time.Second)}, true},
+		"an event that has expired":   {first, false},
+		"an event that was never":     {pipeline.EventMark{Sequence: 99, Stored: second.Stored}, false},
+		"a mark of another time zone": {pipeline.EventMark{Sequence: 2, Stored: second.Stored.In(time.FixedZone("", 3600))}, false},
+	} {
+		if rewritten, err := p.EventsRewritten(ctx, test.mark); rewritten != test.rewritten || err != nil {
+			t.Errorf("%s: rewritten %t (%v)", name, rewritten, err)
+		}
+	}
+}
+
 func TestNextEndsWithItsContextAndWithStop(t *testing.T) {
 	p := single(t)
 	reader := readPartition(t, p, 3, 0)
