@@ -96,7 +96,7 @@ func (n *networks) delete(ctx context.Context, action flow.Action) (flow.Outcome
 }
 
 // strangersNetwork has the service go on without a network that is not its own. One with another owner may be, where the service is
-// just being given away: it is asked about again.
+// just being given away: it is fetched again.
 func (n *networks) strangersNetwork(ctx context.Context, action flow.Action, found opennebula.Network) (flow.Outcome, error) {
 	service := n.record.State.Service
 	owned := found.Owner.UID == service.Owner.UID

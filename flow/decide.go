@@ -40,7 +40,7 @@ type Refused struct {
 // NotFound is the outcome of looking for a VM, a network or a virtual router that does not exist, and of ending a virtual router.
 type NotFound struct{ Action Action }
 
-// Foreign is the outcome of deleting a network that is not the service's, although its id stands in the service's document, which others may
+// Foreign is the outcome of deleting a network that is not the service's, although its id is in the service's document, which others may
 // write: it is left as it is, and the service goes on as if it had none.
 type Foreign struct {
 	Action  Action
@@ -317,14 +317,14 @@ func (a Action) describe() string {
 	return string(a.Kind)
 }
 
-// The last states that are told of a network: it is gone, or it is not the service's and is left as it is.
+// The last states that are published of a network: it is gone, or it is not the service's and is left as it is.
 const (
 	NetworkDeleted = "DELETED"
 	NetworkLeft    = "LEFT"
 )
 
-// NodeChanges are what became of the networks and virtual routers that a service made for itself, between two states of
-// it. They follow from the states alone, so that whoever commits the later state tells each of them once.
+// NodeChanges returns the changes between two states of the networks and virtual routers that a service made for itself. They follow
+// from the states alone, so that the worker that commits the later state publishes each of them once.
 func NodeChanges(before, after State) []Change {
 	routers := map[string]int{}
 	for _, role := range before.Service.Body.Roles {

@@ -80,7 +80,7 @@ func (r *Router) startOfEvents(ctx context.Context) (uint64, error) {
 	if err := errors.Join(r.Services.WakeAll(ctx, "stream ONE was damaged"), r.noteDamage(ctx, pipeline.StreamONE)); err != nil {
 		return after, err
 	}
-	return min(last, after), r.pipe.SaveEventMark(ctx, pipeline.EventMark{}) // it is told once
+	return min(last, after), r.pipe.SaveEventMark(ctx, pipeline.EventMark{}) // it is reported once
 }
 
 // noteDamage records for operators that a stream was cut off, which the repaired stream does not show.
