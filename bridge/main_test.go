@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 		os.Exit(runAsBridge())
 	}
 	// zmq4's own PUB socket, which a test uses, never ends its writer.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/go-zeromq/zmq4.(*pubMWriter).run"))
+	natstest.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/go-zeromq/zmq4.(*pubMWriter).run"))
 }
 
 func limited(t testing.TB) context.Context {

@@ -3,7 +3,7 @@ package consumers_test
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/flowjet/flowjet/internal/natstest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
