@@ -123,19 +123,7 @@ func TestAStreamOfEventsThatIsAsLongAgain(t *testing.T) {
 	vms := w.ids(service)
 	w.allRouted()
 	stop()
-	before, err := w.pipe.EndOfEvents(t.Context())
-	must(t, err)
-	w.cutOff(pipeline.StreamONE, false)
-	must(t, w.oned.For("alice").ActOnVM(t.Context(), "poweroff-hard", vms[0]))
-	poll.Until(t, "the VM to be off", func() bool { return w.vm(vms[0]).State == one.VMPoweroff })
-	w.hear() // from number 1 on
-	poll.Until(t, "the stream to be as long again", func() bool {
-		_, err := w.pipe.JetStream().Publish(t.Context(), pipeline.VMSubject(0, 9999, "PENDING", "LCM_INIT"), []byte(`{"v":3,"object":"vm","id":9999}`))
-		must(t, err)
-		last, err := w.pipe.EndOfEvents(t.Context())
-		must(t, err)
-		return last > before
-	})
+	w.asLongAgain(vms[0])
 	w.await(service, spec.ServiceWarning)
 	found, _, err := w.pipe.LastMismatch(t.Context())
 	if err != nil || !strings.HasPrefix(found.Reason, "stream ONE was damaged") {
@@ -165,19 +153,7 @@ func TestAStreamOfEventsThatIsAsLongAgainAtTheStart(t *testing.T) {
 	if err != nil || told {
 		t.Errorf("operators are told %q: %v", found.Reason, err)
 	}
-	before, err := w.pipe.EndOfEvents(t.Context())
-	must(t, err)
-	w.cutOff(pipeline.StreamONE, false)
-	must(t, w.oned.For("alice").ActOnVM(t.Context(), "poweroff-hard", vms[0]))
-	poll.Until(t, "the VM to be off", func() bool { return w.vm(vms[0]).State == one.VMPoweroff })
-	w.hear() // from number 1 on
-	poll.Until(t, "the stream to be as long again", func() bool {
-		_, err := w.pipe.JetStream().Publish(t.Context(), pipeline.VMSubject(0, 9999, "PENDING", "LCM_INIT"), []byte(`{"v":3,"object":"vm","id":9999}`))
-		must(t, err)
-		last, err := w.pipe.EndOfEvents(t.Context())
-		must(t, err)
-		return last > before
-	})
+	w.asLongAgain(vms[0])
 	stopWorker = start()
 	w.await(service, spec.ServiceWarning)
 	found, told, err = w.pipe.LastMismatch(t.Context())
@@ -191,6 +167,24 @@ func TestAStreamOfEventsThatIsAsLongAgainAtTheStart(t *testing.T) {
 	if again, _, err := w.pipe.LastMismatch(t.Context()); err != nil || !again.Found.Equal(found.Found) {
 		t.Errorf("operators are told again: %q, %v", again.Reason, err)
 	}
+}
+
+// asLongAgain has the stream of events lose its end, with the VM's power-off, and grow again beyond where it ended.
+func (w *world) asLongAgain(vm int) {
+	w.t.Helper()
+	before, err := w.pipe.EndOfEvents(w.t.Context())
+	must(w.t, err)
+	w.cutOff(pipeline.StreamONE, false)
+	must(w.t, w.oned.For("alice").ActOnVM(w.t.Context(), "poweroff-hard", vm))
+	poll.Until(w.t, "the VM to be off", func() bool { return w.vm(vm).State == one.VMPoweroff })
+	w.hear() // from number 1 on
+	poll.Until(w.t, "the stream to be as long again", func() bool {
+		_, err := w.pipe.JetStream().Publish(w.t.Context(), pipeline.VMSubject(0, 9999, "PENDING", "LCM_INIT"), []byte(`{"v":3,"object":"vm","id":9999}`))
+		must(w.t, err)
+		last, err := w.pipe.EndOfEvents(w.t.Context())
+		must(w.t, err)
+		return last > before
+	})
 }
 
 // allRouted waits until all events have been routed and that is stored.

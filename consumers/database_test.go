@@ -53,6 +53,22 @@ func (w *world) atRest(do func()) {
 	must(w.t, w.sim.Start(w.t.Context()))
 }
 
+// backup returns oned's database as its file has it, and restore puts it back; oned does not run meanwhile.
+func (w *world) backup(file string) (backup []byte) {
+	w.t.Helper()
+	w.atRest(func() {
+		var err error
+		backup, err = os.ReadFile(file)
+		must(w.t, err)
+	})
+	return backup
+}
+
+func (w *world) restore(file string, backup []byte) {
+	w.t.Helper()
+	w.atRest(func() { must(w.t, os.WriteFile(file, backup, 0o600)) })
+}
+
 // oned's database is restored from a backup, while workers run or while none does: services
 // are as the backup has them, ids that are used again make no difference, and no VM ends.
 func TestOnedIsRestored(t *testing.T) {
@@ -63,12 +79,7 @@ func TestOnedIsRestored(t *testing.T) {
 			stop := w.startWorker("first", quick())
 			w.hear()
 			scaled, ending := w.deployed(masterSlave, 1, 1), w.deployed(masterSlave, 1, 1)
-			var backup []byte
-			w.atRest(func() {
-				var err error
-				backup, err = os.ReadFile(file)
-				must(t, err)
-			})
+			backup := w.backup(file)
 			w.accepted(scaled, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 3})
 			w.await(scaled, spec.ServiceRunning)
 			lost := w.deployed(masterSlave, 2, 1)
@@ -87,7 +98,7 @@ func TestOnedIsRestored(t *testing.T) {
 				w.marked()
 				stop()
 			}
-			w.atRest(func() { must(t, os.WriteFile(file, backup, 0o600)) })
+			w.restore(file, backup)
 			if !running {
 				w.startWorker("second", quick())
 			}
@@ -124,17 +135,12 @@ func TestACommandThatWaitedForARestoredOnedIsRefused(t *testing.T) {
 	stop := w.startWorker("first", quick())
 	w.hear()
 	service := w.deployed(masterSlave, 1, 2)
-	var backup []byte
-	w.atRest(func() {
-		var err error
-		backup, err = os.ReadFile(file)
-		must(t, err)
-	})
+	backup := w.backup(file)
 	w.deployed(masterSlave, 1, 1)
 	w.marked()
 	stop()
 	w.later(service, 1)
-	w.atRest(func() { must(t, os.WriteFile(file, backup, 0o600)) })
+	w.restore(file, backup)
 	w.startWorker("second", quick())
 	w.mismatch("restored from a backup")
 	w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 3})
@@ -154,15 +160,10 @@ func TestAnIDIsUsedAgain(t *testing.T) {
 	w.startWorker("one", quick())
 	w.hear()
 	w.deployed(masterSlave, 1, 1)
-	var backup []byte
-	w.atRest(func() {
-		var err error
-		backup, err = os.ReadFile(file)
-		must(t, err)
-	})
+	backup := w.backup(file)
 	lost := w.deployed(masterSlave, 1, 1)
 	w.marked()
-	w.atRest(func() { must(t, os.WriteFile(file, backup, 0o600)) })
+	w.restore(file, backup)
 	poll.Until(t, "its end to be noted", func() bool {
 		_, err := w.pipe.PublishWork(t.Context(), pipeline.Work{Service: lost, Reason: "test"}, nuid.Next())
 		must(t, err)
@@ -308,17 +309,13 @@ func TestOnedIsRestoredBehindADecision(t *testing.T) {
 			w := newWorldOf(t, sim.Config{BootDelay: time.Millisecond, StateFile: file})
 			var backup []byte
 			arm := w.whileAnswered(test.last, func() {
-				w.atRest(func() { must(t, os.WriteFile(file, backup, 0o600)) })
+				w.restore(file, backup)
 				w.sim.ClearCalls()
 			})
 			w.startWorker("one", quick())
 			w.hear()
 			service := w.deployed(masterSlave, 1, 2)
-			w.atRest(func() {
-				var err error
-				backup, err = os.ReadFile(file)
-				must(t, err)
-			})
+			backup = w.backup(file)
 			w.deployed(masterSlave, 1, 1)
 			w.marked()
 			document, err := w.oned.Server().Document(t.Context(), service)

@@ -274,16 +274,11 @@ func TestAKeyedUndeployIsAnsweredAfterTheServiceHasGone(t *testing.T) {
 	seen := w.worker(accept)
 	service := w.service(alice)
 	<-seen
-	dying, err := newServer(Config{}, &unsettled{w.pipe}, oned{w.oned}, w.oned.Box())
-	w.must(err)
-	server := httptest.NewServer(dying.handler)
-	defer server.Close()
-	here := w.url
-	w.url = server.URL
+	killed := w.dying()
 	if got := w.call(alice, "DELETE", service, "", key, "k7"); got.status != 204 {
 		t.Fatalf("got %+v", got)
 	}
-	w.url = here
+	killed()
 	w.must(w.oned.Server().DeleteDocument(t.Context(), idOf(t, service)))
 	w.expire("k7", alice)
 	if got := w.call(alice, "DELETE", service, "", key, "k7"); got.status != 204 {
@@ -298,17 +293,12 @@ func TestARetriedChownMovesTheRest(t *testing.T) {
 	service := w.running(alice)
 	_, body := w.document(w.expect(alice, "GET", service, "", 200, ""))
 	vm := body.Roles[0].Nodes[0].DeployID
-	dying, err := newServer(Config{}, &unsettled{w.pipe}, oned{w.oned}, w.oned.Box())
-	w.must(err)
-	server := httptest.NewServer(dying.handler)
-	defer server.Close()
-	here := w.url
-	w.url = server.URL
+	killed := w.dying()
 	chown := perform("chown", `{"owner_id":0}`)
 	if got := w.call(admin, "POST", service+"/action", chown, key, "k10"); got.status != 204 {
 		t.Fatalf("got %+v", got)
 	}
-	w.url = here
+	killed()
 	w.must(w.oned.Server().ChownVM(t.Context(), vm, w.userID("alice"), -1))
 	w.expire("k10", admin)
 	if got := w.call(admin, "POST", service+"/action", chown, key, "k10"); got.status != 204 {
@@ -317,6 +307,18 @@ func TestARetriedChownMovesTheRest(t *testing.T) {
 	if owners := w.owners(service, vm, vm); owners != [3]int{0, 0, 0} {
 		t.Errorf("the owners are %v", owners)
 	}
+}
+
+// dying has requests go to an API that never stores an answer, until it is killed.
+func (w *world) dying() (killed func()) {
+	w.t.Helper()
+	dying, err := newServer(Config{}, &unsettled{w.pipe}, oned{w.oned}, w.oned.Box())
+	w.must(err)
+	server := httptest.NewServer(dying.handler)
+	w.t.Cleanup(server.Close)
+	here := w.url
+	w.url = server.URL
+	return func() { w.url = here }
 }
 
 // unsettled never stores an answer.
