@@ -195,8 +195,11 @@ func (e *executor) create(ctx context.Context, action flow.Action) (flow.Outcome
 		}
 	}
 	if router, has := e.record.State.Service.Router(intent.Role); has {
-		if refused, err := e.routers.strangersRouter(ctx, action, router); refused != nil || err != nil {
-			return refused, err
+		switch strange, err := e.routers.stranger(ctx, router); {
+		case err != nil:
+			return nil, err
+		case strange != nil:
+			return flow.Refused{Action: action, Message: notOwn(*strange)}, nil
 		}
 	}
 	extra, refused, err := e.extraTemplate(ctx, action, render.Instance{Role: intent.Role, Key: intent.Key, Ordinal: intent.Ordinal})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
@@ -103,18 +104,23 @@ func (n *networks) strangersNetwork(ctx context.Context, action flow.Action, fou
 	if owned && found.Name == action.Network.Called {
 		return nil, nil
 	}
-	document, err := n.worker.oned.Server().Confirmed().Document(ctx, n.service)
-	if err != nil {
-		return nil, fmt.Errorf("check the owner of service %d and its network %d: %w", n.service, found.ID, err)
-	}
 	reason := fmt.Sprintf("network %d (%s of %s) does not belong to the service and is left unchanged", found.ID, found.Name, found.Owner.UName)
-	givenAway := service.Former != nil && time.Now().Before(service.FormerUntil) || document.Owner.UID != service.Owner.UID
-	if !owned && givenAway {
-		return flow.Postponed{Action: action, Message: reason}, nil
+	if givenAway, err := n.givenAway(ctx); err != nil || !owned && givenAway {
+		return flow.Postponed{Action: action, Message: reason}, err
 	}
 	n.worker.config.Logger.Warn("a network in the service's document is not the service's: it belongs to another or has another name; it is left unchanged",
 		"service", n.service, "network", found.ID, "name", found.Name, "owner", found.Owner.UName, "expected_name", action.Network.Called)
 	return flow.Foreign{Action: action, Message: reason}, nil
+}
+
+// givenAway reports whether the service is just being given to another owner: what another one has may follow it.
+func (l *serviceLoop) givenAway(ctx context.Context) (bool, error) {
+	document, err := l.worker.oned.Server().Confirmed().Document(ctx, l.service)
+	if err != nil {
+		return false, fmt.Errorf("check the owner of service %d: %w", l.service, err)
+	}
+	service := l.record.State.Service
+	return service.Former != nil && time.Now().Before(service.FormerUntil) || document.Owner.UID != service.Owner.UID, nil
 }
 
 // adopt notes that a network is the service's, for the events about it, then reads it, so that no
@@ -234,8 +240,11 @@ func (r *routers) delete(ctx context.Context, action flow.Action) (flow.Outcome,
 	if !has {
 		return nil, nil
 	}
-	if refused, err := r.strangersRouter(ctx, action, id); refused != nil || err != nil {
-		return refused, err
+	switch strange, err := r.stranger(ctx, id); {
+	case err != nil:
+		return nil, err
+	case strange != nil:
+		return r.leave(ctx, action, *strange)
 	}
 	if err := r.executor.session().DeleteRouter(ctx, id); err != nil && !opennebula.IsCode(err, opennebula.CodeNoExists) {
 		return failed(action, err, "delete virtual router %d of service %d", id, r.service)
@@ -247,8 +256,27 @@ func (r *routers) delete(ctx context.Context, action flow.Action) (flow.Outcome,
 	return nil, r.ingester.refreshFacts(ctx)
 }
 
-// strangersRouter refuses to act on a router that is not the service's: others may write its id into the document.
-func (r *routers) strangersRouter(ctx context.Context, action flow.Action, id int) (flow.Outcome, error) {
+// leave has the service go on without a virtual router that is not its own, unless VMs of the service are in it: they cannot be ended one by
+// one. A router of another owner may follow a service that is just being given away: it is fetched again.
+func (r *routers) leave(ctx context.Context, action flow.Action, router opennebula.Router) (flow.Outcome, error) {
+	service, reason := r.record.State.Service, notOwn(router)
+	isOwn := func(id int) bool {
+		vm, known := r.facts[id]
+		return known && !vm.Gone() && service.Owns(vm)
+	}
+	if givenAway, err := r.givenAway(ctx); err != nil || router.Owner.UID != service.Owner.UID && givenAway {
+		return flow.Postponed{Action: action, Message: reason}, err
+	}
+	if slices.ContainsFunc(router.VMs, isOwn) {
+		return flow.Refused{Action: action, Message: reason}, nil
+	}
+	r.worker.config.Logger.Warn("a virtual router in the service's document is not the service's; it is left unchanged",
+		"service", r.service, "role", action.Role, "router", router.ID, "name", router.Name, "owner", router.Owner.UName)
+	return flow.Foreign{Action: action, Message: reason}, nil
+}
+
+// stranger returns the virtual router if it is not the service's, else nil: others may write its id into the document.
+func (r *routers) stranger(ctx context.Context, id int) (*opennebula.Router, error) {
 	router, err := r.worker.oned.Server().Confirmed().Router(ctx, id)
 	switch {
 	case opennebula.IsCode(err, opennebula.CodeNoExists):
@@ -258,6 +286,9 @@ func (r *routers) strangersRouter(ctx context.Context, action flow.Action, id in
 	case r.record.State.Service.OwnsRouter(router.Owner, router.Key, router.Name, router.VMs, r.facts):
 		return nil, nil
 	}
-	reason := fmt.Sprintf("virtual router %d (%s of %s) does not belong to the service and is left unchanged", id, router.Name, router.Owner.UName)
-	return flow.Refused{Action: action, Message: reason}, nil
+	return &router, nil
+}
+
+func notOwn(router opennebula.Router) string {
+	return fmt.Sprintf("virtual router %d (%s of %s) does not belong to the service and is left unchanged", router.ID, router.Name, router.Owner.UName)
 }

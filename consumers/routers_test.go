@@ -5,6 +5,7 @@ import (
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -60,6 +61,47 @@ func TestLostAnswerMakesNoSecondRouterOrVM(t *testing.T) {
 	w.undeployed(service)
 	if routers := w.routers(); len(routers) != 0 {
 		t.Errorf("virtual routers are left behind: %+v", routers)
+	}
+}
+
+// TestARouterThatIsNotTheServices: its id was written into the document. It is left as it is with its VMs, and keeps no service from its end.
+func TestARouterThatIsNotTheServices(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	w.hear()
+	for _, user := range []string{"oneadmin", "alice"} {
+		t.Run("of "+user, func(t *testing.T) {
+			strange, err := w.oned.For(user).AllocateRouter(t.Context(), "NAME=\"edge of "+user+"\"\n")
+			must(t, err)
+			service := w.service(`{"name":"svc","deployment":"none","state":2,"roles":[
+				{"name":"vr","type":"vr","cardinality":0,"template_id":1,"vrouter_id":%d,"nodes":[],"state":2}]}`, strange)
+			w.accepted(service, flow.VerbUndeploy, nil)
+			w.gone(service)
+			if _, err := w.oned.Server().Router(t.Context(), strange); err != nil {
+				t.Errorf("the router is gone: %v", err)
+			}
+		})
+	}
+}
+
+// TestARouterOfAServiceThatIsGivenAway: while it has still its former owner nobody can tell whether it will follow.
+func TestARouterOfAServiceThatIsGivenAway(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	w.hear()
+	service := w.deployed(routerService)
+	router := w.routers()[0].ID
+	must(t, w.oned.Server().ChownDocument(t.Context(), service, 0, -1))
+	w.accepted(service, flow.VerbUndeploy, nil)
+	poll.Until(t, "it to be asked about again", func() bool {
+		record, _, err := w.pipe.LoadRecord(t.Context(), service)
+		must(t, err)
+		return record.State.Retries["delete_router vr"].Attempts > 1
+	})
+	must(t, w.oned.Server().ChownRouter(t.Context(), router, 0, -1))
+	w.gone(service)
+	if routers := w.routers(); len(routers) != 0 {
+		t.Errorf("the router is left behind: %+v", routers)
 	}
 }
 

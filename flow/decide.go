@@ -40,7 +40,7 @@ type Refused struct {
 // NotFound is the outcome of looking for a VM, a network or a virtual router that does not exist, and of ending a virtual router.
 type NotFound struct{ Action Action }
 
-// Foreign is the outcome of deleting a network that is not the service's, although its id is in the service's document, which others may
+// Foreign is the outcome of deleting a network or virtual router that is not the service's, although its id is in the service's document, which others may
 // write: it is left as it is, and the service goes on as if it had none.
 type Foreign struct {
 	Action  Action
@@ -115,6 +115,11 @@ func (o NotFound) note(p *planner) {
 }
 
 func (o Foreign) note(p *planner) {
+	if role := p.Service.Role(o.Action.Role); o.Action.Kind == ActionDeleteRouter && role != nil && role.VRouterID != nil {
+		p.log("W", "%s", o.Message)
+		p.routing.gone(role.Name)
+		p.routing.router(role.Name).Left = o.Message
+	}
 	if network := p.networker.network(o.Action.Network.Name); network != nil && network.ID == o.Action.Network.ID {
 		p.log("W", "%s", o.Message)
 		p.networker.see(network, noNetwork, one.NetworkDone)
@@ -223,7 +228,7 @@ type Change struct {
 	// VM is the VM's id, nil unless Kind is "vm": the first VM of a cloud is number 0.
 	VM *int `json:"vm,omitempty"`
 	// Old and New are state names; for a VM New is its event (created, removed, terminated, retried, replaced), for a virtual router
-	// created or deleted.
+	// created, deleted, or left as it is because it is not the service's.
 	Old string `json:"old,omitempty"`
 	New string `json:"new"`
 	// Reason is for the operator; empty if the cause explains everything.
@@ -358,18 +363,25 @@ func NodeChanges(before, after State) []Change {
 		changes = append(changes, change)
 	}
 	const created, deleted = "created", "deleted"
+	end := func(role string) Change {
+		change := Change{Kind: "router", Role: role, ID: new(routers[role]), Old: created, New: deleted}
+		if at := slices.IndexFunc(after.Routers, func(r Router) bool { return r.Role == role && r.Left != "" }); at >= 0 {
+			change.New, change.Reason = "left", after.Routers[at].Left
+		}
+		return change
+	}
 	for _, role := range after.Service.Body.Roles {
 		was, known := routers[role.Name]
-		delete(routers, role.Name)
 		switch {
 		case role.VRouterID != nil && (!known || was != *role.VRouterID):
 			changes = append(changes, Change{Kind: "router", Role: role.Name, ID: new(*role.VRouterID), New: created})
 		case role.VRouterID == nil && known:
-			changes = append(changes, Change{Kind: "router", Role: role.Name, ID: new(was), Old: created, New: deleted})
+			changes = append(changes, end(role.Name))
 		}
+		delete(routers, role.Name)
 	}
 	for _, role := range slices.Sorted(maps.Keys(routers)) { // the role itself is gone
-		changes = append(changes, Change{Kind: "router", Role: role, ID: new(routers[role]), Old: created, New: deleted})
+		changes = append(changes, end(role))
 	}
 	return changes
 }

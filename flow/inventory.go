@@ -231,7 +231,9 @@ const DeadlineRefill = "refill"
 // fill plans the VMs that the role lacks and has them created. Its virtual router comes before them.
 func (v inventory) fill(role *spec.Role) {
 	if role.IsRouter() && role.VRouterID == nil {
-		v.requester.act(Action{Kind: ActionCreateRouter, Role: role.Name, Router: *v.routing.router(role.Name)})
+		router := v.routing.router(role.Name)
+		router.Left = ""
+		v.requester.act(Action{Kind: ActionCreateRouter, Role: role.Name, Router: *router})
 		return
 	}
 	for range min(v.missing(role), maxIntents-v.intended(role)) {

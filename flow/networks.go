@@ -231,7 +231,9 @@ func DoubtRequests(state State) State {
 	p.requester.forgetAsked()
 	p.Asked = doubted
 	for i := range p.Routers {
-		p.Routers[i].Attempts = max(1, p.Routers[i].Attempts)
+		if router := &p.Routers[i]; router.Left == "" {
+			router.Attempts = max(1, router.Attempts)
+		}
 	}
 	return p.State
 }
@@ -309,6 +311,8 @@ type Router struct {
 	Attempts int `json:"attempts,omitempty"`
 	// Asked is when its deletion was asked for.
 	Asked time.Time `json:"asked,omitzero"`
+	// Left is why the virtual router was left as it is whose id the role had before.
+	Left string `json:"left,omitempty"`
 }
 
 func (r routing) router(role string) *Router {
@@ -334,6 +338,8 @@ func (r routing) endRouter(role *spec.Role) bool {
 	router := r.router(role.Name)
 	held := r.requester.held(Action{Kind: ActionDeleteRouter, Role: role.Name}.Name())
 	switch {
+	case role.VRouterID == nil && router.Left != "":
+		return false
 	case role.VRouterID == nil && router.Attempts == 0:
 		r.forgetRouter(role.Name)
 		return false

@@ -1,6 +1,7 @@
 package flow_test
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -90,6 +91,55 @@ func TestRouterThatCannotEnd(t *testing.T) {
 	s.wantState(spec.ServiceFailedUndeploying)
 	s.recover()
 	s.wantActions("delete_router vr")
+}
+
+// TestARouterThatIsNotTheServices: the role ends as if it had none, and says so once, also where a worker takes over meanwhile.
+func TestARouterThatIsNotTheServices(t *testing.T) {
+	s := routed(t)
+	s.create()
+	s.run(100, 101)
+	s.create()
+	s.run(102)
+	s.command(flow.VerbUndeploy, nil)
+	s.end(102)
+	s.wantActions("delete_router vr")
+	strange, before := s.actions[0], s.state
+	s.take(flow.Decide(s.in(), flow.Foreign{Action: strange, Message: "router 0 is somebody's"}))
+	changes := flow.NodeChanges(before, s.state)
+	if len(changes) != 1 || changes[0].New != "left" || *changes[0].ID != 0 || changes[0].Reason != "router 0 is somebody's" {
+		t.Errorf("%+v is published", changes)
+	}
+	if log := s.messages(); !strings.Contains(log, "W router 0 is somebody's") {
+		t.Errorf("the log is %s", log)
+	}
+	s.wantActions("terminate 100", "terminate 101") // they are not the router's
+	left := s.state
+	s.state = flow.DoubtRequests(s.state)
+	s.take(flow.Decide(s.in(), flow.Foreign{Action: strange, Message: "again"}))
+	if again := flow.NodeChanges(left, s.state); len(again) != 0 || len(s.state.Service.Body.Log) != len(left.Service.Body.Log) {
+		t.Errorf("an answer that comes again: %+v, %s", again, s.messages())
+	}
+	s.end(100, 101)
+	s.wantActions("delete document")
+}
+
+// TestARemovedRolesRouterThatIsNotTheServices: a role of the same name has one of its own.
+func TestARemovedRolesRouterThatIsNotTheServices(t *testing.T) {
+	s := newStage(t, `{"name":"vr","roles":[{"name":"vr","type":"vr","cardinality":1,"template_id":3,"vrouter_id":7,"state":2,"nodes":[]},
+		{"name":"app","type":"vm","cardinality":0,"template_id":0,"state":2}],"state":2}`)
+	s.plan()
+	s.command(flow.VerbRemoveRole, flow.RemoveRoleArguments{Role: "vr"})
+	s.wantActions("delete_router vr")
+	before := s.state
+	s.take(flow.Decide(s.in(), flow.Foreign{Action: s.actions[0], Message: "router 7 is somebody's"}))
+	if changes := flow.NodeChanges(before, s.state); len(changes) != 1 || changes[0].New != "left" || len(s.state.Service.Body.Roles) != 1 {
+		t.Errorf("%+v is published; the roles are %s", changes, asJSON(t, s.state.Service.Body.Roles))
+	}
+	s.command(flow.VerbAddRole, flow.AddRoleArguments{Role: json.RawMessage(`{"name":"vr","type":"vr","cardinality":1,"template_id":3}`)})
+	s.wantActions("create_router vr")
+	if router := s.actions[0].Router; router.Left != "" || router.Key == "" {
+		t.Errorf("the new router is planned as %+v", router)
+	}
 }
 
 func TestRouterOnHold(t *testing.T) {
