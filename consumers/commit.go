@@ -141,7 +141,9 @@ func (s *saver) store(ctx context.Context) error {
 		return fmt.Errorf("commit service %d: %w", s.service, err)
 	}
 	s.revision, s.confirmed, s.led = revision, time.Now(), false
-	s.record.Written = s.confirmed
+	if s.record.Written = s.confirmed; s.confirmed.Before(s.restored) { // this host's clock is behind NATS's
+		s.record.Written = s.restored
+	}
 	if s.stored = decided; s.exists && s.stored != s.record.Saved {
 		s.behind.begin(s.record.State.Service.State())
 	}

@@ -3,7 +3,6 @@ package consumers
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -122,9 +121,16 @@ func (d *database) check(ctx context.Context) error {
 	if reason != "" {
 		d.logger.Error("oned's database is not the one that NATS's data belongs to. The services' documents at oned are used, "+
 			"and no VM is terminated because of NATS's data", "reason", reason)
-		mark.Restored = time.Now().UTC()
-		d.restored = mark.Restored
-		if err := errors.Join(d.pipe.NoteMismatch(ctx, reason), d.enter(ctx, newest)); err != nil {
+		if err := d.pipe.NoteMismatch(ctx, reason); err != nil {
+			return err
+		}
+		// By NATS's clock, which dates records and commands too: this host's may be wrong.
+		found, _, err := d.pipe.LastMismatch(ctx)
+		if err != nil {
+			return err
+		}
+		mark.Restored, d.restored = found.Found, found.Found
+		if err := d.enter(ctx, newest); err != nil {
 			return err
 		}
 	}

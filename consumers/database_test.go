@@ -128,6 +128,31 @@ func TestOnedIsRestored(t *testing.T) {
 	}
 }
 
+// A restore is dated by NATS's clock, as the records and commands with which its time is compared: the clock of the worker that finds it may be
+// wrong. A worker that hears of it from another loads its services again once, whichever clock is ahead.
+func TestARestoreIsDatedByNATS(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "zone.db")
+	w := newWorldOf(t, sim.Config{BootDelay: time.Millisecond, StateFile: file})
+	w.startWorker("first", quick())
+	w.hear()
+	service := w.deployed(masterSlave, 1, 2)
+	backup := w.backup(file)
+	w.deployed(masterSlave, 1, 1)
+	w.marked()
+	w.restore(file, backup)
+	w.mismatch("restored from a backup")
+	poll.Until(t, "the restore to be dated by NATS", func() bool {
+		_, _, stored, err := w.pipe.Bucket(pipeline.BucketCheckpoint).GetDated(t.Context(), "mismatch")
+		must(t, err)
+		mark, _, err := w.pipe.LoadOnedMark(t.Context())
+		must(t, err)
+		return mark.Restored.Equal(stored)
+	})
+	w.await(service, spec.ServiceRunning)
+	w.scaledTo(service, 1)
+	w.exactly(service, 2)
+}
+
 // A command that waited is refused after oned was restored, although the service is as the backup has it.
 func TestACommandThatWaitedForARestoredOnedIsRefused(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "zone.db")

@@ -31,7 +31,7 @@ type loader struct {
 // checkDatabase discards all data that is from another database of oned's, so that it is loaded again.
 func (l *loader) checkDatabase(ctx context.Context) error {
 	restored, life, err := l.worker.database.since(ctx)
-	if restored.After(l.at) {
+	if !restored.Equal(l.restored) {
 		l.loaded = false
 	}
 	l.life = life
@@ -43,7 +43,7 @@ func (l *loader) sureOfDatabase(ctx context.Context) error {
 	if err := l.worker.database.doubt(ctx); err != nil {
 		return err
 	}
-	if l.worker.database.restoredAt().After(l.at) {
+	if !l.worker.database.restoredAt().Equal(l.restored) {
 		return fmt.Errorf("service %d was planned with data of another database of oned: %w", l.service, pipeline.ErrConflict)
 	}
 	return nil
@@ -57,7 +57,7 @@ func (l *loader) load(ctx context.Context) error {
 	if l.loaded {
 		return nil
 	}
-	l.at = time.Now()
+	l.restored = l.worker.database.restoredAt()
 	record, revision, err := l.worker.pipe.LoadRecord(ctx, l.service)
 	if err != nil {
 		return fmt.Errorf("load the record of service %d: %w", l.service, err)

@@ -38,9 +38,9 @@ type serviceLoop struct {
 	// urgent is whether a client waits for an answer. It changes under the mutex.
 	urgent atomic.Bool
 
-	// The rest is the running goroutine's. The knowledge of the service is valid while loaded, and as of at.
+	// The rest is the running goroutine's. The knowledge of the service is valid while loaded, and for oned's database that was restored then.
 	loaded   bool
-	at       time.Time
+	restored time.Time
 	record   pipeline.Record
 	revision uint64
 	exists   bool // the service has a document

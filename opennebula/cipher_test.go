@@ -6,8 +6,12 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -89,6 +93,63 @@ func TestTokensAreRenewed(t *testing.T) {
 	now = now.Add(tokenPeriod)
 	if tokens.session("alice") == first {
 		t.Error("a running process keeps the last period's session")
+	}
+}
+
+// oned's driver refuses a token that has expired by its clock: where this host's clock was set back, or is ahead, the call is repeated with a
+// token by oned's clock, and later calls have it from the first. Other sessions are not repeated, and a Date of another year is not followed.
+func TestTokensFollowTheClockOfOned(t *testing.T) {
+	start := time.Date(2026, time.November, 29, 12, 5, 0, 0, time.UTC)
+	for _, test := range []struct {
+		name  string
+		ours  time.Duration // our clock, beside oned's
+		calls int           // for the first answer
+		token time.Duration // the last token's expiry, from the beginning of oned's period
+		fails bool
+	}{
+		{"the same clock", 0, 1, 2 * tokenPeriod, false},
+		{"nine minutes behind, in the period before", -9 * time.Minute, 1, tokenPeriod, false},
+		{"an hour behind", -time.Hour, 2, 2 * tokenPeriod, false},
+		{"an hour ahead", time.Hour, 1, 2 * tokenPeriod, false},
+		{"a year behind", -365 * 24 * time.Hour, 1, 0, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			calls, last := 0, ""
+			oned := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				calls++
+				body, err := io.ReadAll(r.Body)
+				if err != nil {
+					t.Error(err)
+				}
+				_, rest, _ := strings.Cut(string(body), "serveradmin:alice:")
+				token, _, _ := strings.Cut(rest, "<")
+				last = decryptToken(t, testCredentials.Password, token)
+				expires, err := strconv.ParseInt(last[strings.LastIndexByte(last, ':')+1:], 10, 64)
+				if err != nil {
+					t.Error(err)
+				}
+				w.Header().Set("Date", start.Format("Mon, 02 Jan 2006 15:04:05 UTC"))
+				if start.Unix() >= expires {
+					fmt.Fprint(w, envelope("<boolean>0</boolean>", "<string>[one.system.version] User couldn't be authenticated, aborting call.</string>",
+						fmt.Sprintf("<i4>%d</i4>", CodeAuthentication), "<i4>-1</i4>", "<i8>-1</i8>"))
+					return
+				}
+				fmt.Fprint(w, envelope("<boolean>1</boolean>", "<string>7.4.0</string>", "<i4>0</i4>"))
+			}))
+			defer oned.Close()
+			client := newTestClient(t, oned.URL)
+			client.tokens.now = func() time.Time { return start.Add(test.ours) }
+			for _, want := range []int{test.calls, 1} {
+				calls = 0
+				version, err := client.For("alice").Version(t.Context())
+				if test.fails != IsCode(err, CodeAuthentication) || !test.fails && version != "7.4.0" || calls != want {
+					t.Fatalf("%q %v after %d calls, want %d", version, err, calls, want)
+				}
+			}
+			if want := fmt.Sprintf("serveradmin:alice:%d", start.Truncate(tokenPeriod).Add(test.token).Unix()); !test.fails && last != want {
+				t.Errorf("token %q, want %q", last, want)
+			}
+		})
 	}
 }
 

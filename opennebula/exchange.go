@@ -109,7 +109,11 @@ func (e *exchange) call(ctx context.Context, s *caller, method string, arguments
 	ctx, span := otel.Tracer("github.com/flowjet/flowjet/opennebula").Start(ctx, "oned "+method, trace.WithSpanKind(trace.SpanKindClient))
 	defer span.End()
 	e.pulse.begin()
-	received, err := e.exchange(ctx, s, method, arguments)
+	session := s.current()
+	received, err := e.exchange(ctx, session, s, method, arguments)
+	if renewed := s.current(); IsCode(err, CodeAuthentication) && renewed != session { // the answer has shown that this host's clock is wrong
+		received, err = e.exchange(ctx, renewed, s, method, arguments)
+	}
 	refusal, refused := errors.AsType[*Error](err)
 	e.pulse.end(err == nil || refused)
 	logged := err
@@ -128,8 +132,8 @@ func (e *exchange) call(ctx context.Context, s *caller, method string, arguments
 // exchange makes the call at the leader. If another oned leads, or none
 // does for a moment, it is repeated only if it cannot have been carried out or
 // changes nothing: for any other the caller has to check first.
-func (e *exchange) exchange(ctx context.Context, s *caller, method string, arguments []any) (*answer, error) {
-	body, err := encodeCall(method, s.current(), arguments)
+func (e *exchange) exchange(ctx context.Context, session string, s *caller, method string, arguments []any) (*answer, error) {
+	body, err := encodeCall(method, session, arguments)
 	if err != nil {
 		return nil, err
 	}
@@ -259,6 +263,9 @@ func (e *exchange) post(ctx context.Context, by *http.Client, endpoint string, b
 		return nil, leaving.sent(err) && !errors.Is(err, ErrOtherLife), withoutURL(err)
 	}
 	defer response.Body.Close()
+	if by == e.http {
+		e.followClock(endpoint, response.Header.Get("Date"))
+	}
 	if response.StatusCode != http.StatusOK {
 		return nil, true, fmt.Errorf("oned answered with HTTP status %d", response.StatusCode)
 	}
@@ -275,6 +282,14 @@ func (e *exchange) post(ctx context.Context, by *http.Client, endpoint string, b
 	}
 	received.release()
 	return nil, true, err
+}
+
+// followClock has the server user's tokens follow the clock of the oned that calls go to.
+func (e *exchange) followClock(endpoint, date string) {
+	if behind, changed := e.tokens.followClock(date); changed {
+		e.logger.Warn("this host's clock and oned's were or are far apart; login tokens follow oned's clock", "oned", endpoint,
+			"behind_oned", behind.Round(time.Second))
+	}
 }
 
 // withoutURL removes the address that net/http puts before its errors: it

@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/flowjet/flowjet/flow/one"
@@ -94,7 +95,7 @@ func (c *Client) authenticateServer(ctx context.Context, secret string) (User, t
 	if name, group := splitTarget(target); group >= 0 && !genuine {
 		expires, genuine = t.madeFor(key, name, token)
 	}
-	if !genuine || !t.now().Round(0).Before(expires) {
+	if !genuine || !t.onedTime().Round(0).Before(expires) {
 		return User{}, time.Time{}, refused
 	}
 	user, err := c.For(target).User(ctx, -1)
@@ -182,6 +183,10 @@ func decrypt(key []byte, token string) []byte {
 const (
 	tokenPeriod = 30 * time.Minute
 	maxTokens   = 10_000
+	// clockTolerance is how far this host's clock may be from oned's before tokens follow oned's. Up to it, every process makes the
+	// same token by its own clock, and oned accepts it. Nobody who answers in oned's place gets tokens for more than furthestClock.
+	clockTolerance = tokenPeriod / 3
+	furthestClock  = 24 * time.Hour
 )
 
 // serverTokens makes the server user's tokens, and keeps those of the period.
@@ -190,6 +195,10 @@ type serverTokens struct {
 	key    []byte
 	before []byte // the key before the last change of the password, nil for none
 	now    func() time.Time
+	// behind is how far this host's clock is behind oned's, 0 within clockTolerance: oned would refuse tokens of a clock that was set
+	// back as expired.
+	behind atomic.Int64
+
 	mutex  sync.Mutex
 	period int64
 	made   map[string]string // by target
@@ -226,7 +235,26 @@ func (t *serverTokens) session(target string) string {
 	return t.user + ":" + target + ":" + token
 }
 
-func (t *serverTokens) currentPeriod() int64 { return t.now().Unix() / int64(tokenPeriod/time.Second) }
+func (t *serverTokens) currentPeriod() int64 {
+	return t.onedTime().Unix() / int64(tokenPeriod/time.Second)
+}
+
+// onedTime returns the time by oned's clock as far as it differs much from this host's.
+func (t *serverTokens) onedTime() time.Time { return t.now().Add(time.Duration(t.behind.Load())) }
+
+// followClock has tokens follow the clock of an answer's Date. It returns how far this host's clock is behind, 0 if tokens keep to this
+// host's, and reports whether that has changed much.
+func (t *serverTokens) followClock(date string) (behind time.Duration, changed bool) {
+	theirs, err := ParseDate(date)
+	if err != nil {
+		return 0, false
+	}
+	if behind = theirs.Sub(t.now()); behind.Abs() <= clockTolerance || behind.Abs() > furthestClock {
+		behind = 0
+	}
+	before := time.Duration(t.behind.Swap(int64(behind)))
+	return behind, (behind - before).Abs() > clockTolerance
+}
 
 // cipherKey returns the AES key that oned's server_cipher driver derives from a
 // password: 32 characters of its SHA-256 in hex.

@@ -282,7 +282,7 @@ type OnedMark struct {
 	Restored time.Time `json:"restored,omitzero"`
 }
 
-// Mismatch is the last time at which data and oned were found not to belong together.
+// Mismatch is the last time at which data and oned were found not to belong together, by NATS's clock.
 type Mismatch struct {
 	Version int       `json:"v"`
 	Found   time.Time `json:"found"`
@@ -303,7 +303,10 @@ func (p *Pipeline) SaveOnedMark(ctx context.Context, mark OnedMark) error {
 
 // LastMismatch returns the mismatch that NoteMismatch stored last; false if there is none.
 func (p *Pipeline) LastMismatch(ctx context.Context) (mismatch Mismatch, has bool, err error) {
-	has, err = p.loadNote(ctx, mismatchKey, &mismatch)
+	has, stored, err := p.loadDatedNote(ctx, mismatchKey, &mismatch)
+	if has {
+		mismatch.Found = stored
+	}
 	return mismatch, has, err
 }
 
@@ -323,9 +326,14 @@ func (p *Pipeline) LastRecordTime(ctx context.Context) (last time.Time, err erro
 }
 
 func (p *Pipeline) loadNote(ctx context.Context, key string, note any) (has bool, err error) {
+	has, _, err = p.loadDatedNote(ctx, key, note)
+	return has, err
+}
+
+func (p *Pipeline) loadDatedNote(ctx context.Context, key string, note any) (has bool, stored time.Time, err error) {
 	defer errs.Wrap(&err, "read the key %s of %s", key, BucketCheckpoint)
-	text, revision, err := p.Bucket(BucketCheckpoint).Get(ctx, key)
-	return revision != 0 && json.Unmarshal(text, note) == nil, err
+	text, revision, stored, err := p.Bucket(BucketCheckpoint).GetDated(ctx, key)
+	return revision != 0 && json.Unmarshal(text, note) == nil, stored, err
 }
 
 func (p *Pipeline) saveNote(ctx context.Context, key string, note any) (err error) {
