@@ -144,7 +144,9 @@ func (s *idempotency) carryOut(ctx context.Context, r *request, serve endpoint) 
 func kept(r *request, reply answer, err error) *pipeline.KeptAnswer {
 	if err != nil {
 		status := statusOf(err, r.own)
-		if opennebula.Temporary(err) || status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
+		// The user was authenticated before: oned refuses the session in which Flowjet acts for the user, which passes.
+		passes := opennebula.Temporary(err) || opennebula.IsCode(err, opennebula.CodeAuthentication)
+		if passes || status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
 			return nil
 		}
 		return &pipeline.KeptAnswer{Status: status, Body: []byte(err.Error())}

@@ -210,6 +210,18 @@ func TestAFailureThatMayPassFreesItsKey(t *testing.T) {
 	}
 }
 
+// oned refuses the sessions in which Flowjet acts for users, as with a wrong clock or a server user's password that was changed: the key is
+// free for when it accepts them again.
+func TestARefusedSessionFreesItsKey(t *testing.T) {
+	w := newWorld(t, Config{})
+	w.must(w.sim.FailCall(sim.CallFailure{Method: "one.document.allocate", Nth: 1, Code: opennebula.CodeAuthentication, Message: "not authenticated"}))
+	for _, status := range []int{403, 201, 201} {
+		if got := w.call(alice, "POST", "/service_template", twoRoles, key, "k8"); got.status != status {
+			t.Errorf("got %+v, want %d", got, status)
+		}
+	}
+}
+
 // dyingQueue loses the API between the reservation and the command, as kill -9
 // does: nothing is settled.
 type dyingQueue struct {
