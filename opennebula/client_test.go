@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -154,6 +155,26 @@ func TestACallThatOnedCannotReadIsRefused(t *testing.T) {
 	_, err := newTestClient(t, oned.URL).Server().VM(t.Context(), 7)
 	if Temporary(err) || !IsCode(err, CodeXMLRPC) || !strings.Contains(err.Error(), "not a proper XML-RPC call") {
 		t.Errorf("want a final refusal, got %v", err)
+	}
+}
+
+// A document that its owner writes at oned can name any VM, network or router. oned's library refuses to read a call with a
+// larger number than XML-RPC has, which is no word about the object.
+func TestNumbersThatXMLRPCLacksAreIDsOfNothing(t *testing.T) {
+	oned := newFakeOned(t)
+	oned.says("<methodResponse><fault><value><struct><member><name>faultCode</name><value><i4>-503</i4></value></member><member><name>faultString</name>" +
+		"<value><string>Call XML not a proper XML-RPC call.</string></value></member></struct></value></fault></methodResponse>")
+	session := newTestClient(t, oned.URL).Server().Confirmed()
+	for _, id := range []int{math.MaxInt32 + 1, math.MaxUint32, math.MaxInt64, math.MinInt32 - 1} {
+		if _, err := session.VM(t.Context(), id); Temporary(err) || Ambiguous(err) || !IsCode(err, CodeNoExists) {
+			t.Errorf("VM %d: want a refusal as of a VM that does not exist, got %v", id, err)
+		}
+		if err := session.DeleteRouter(t.Context(), id); !IsCode(err, CodeNoExists) {
+			t.Errorf("router %d: want a refusal as of a router that does not exist, got %v", id, err)
+		}
+	}
+	if _, err := session.VM(t.Context(), math.MaxInt32); !IsCode(err, CodeXMLRPC) {
+		t.Errorf("the largest id: want oned's answer, got %v", err)
 	}
 }
 

@@ -105,6 +105,9 @@ func (d *departure) sent(err error) bool {
 // call makes one XML-RPC call for a session and returns oned's answer, which the caller
 // releases. Logs and spans have a call's name and outcome, never its arguments or session.
 func (e *exchange) call(ctx context.Context, s *caller, method string, arguments []any) (*answer, error) {
+	if id, found := impossibleID(arguments); found {
+		return nil, &Error{Method: method, Code: CodeNoExists, Message: fmt.Sprintf("no object can have the id %d", id)}
+	}
 	started := time.Now()
 	ctx, span := otel.Tracer("github.com/flowjet/flowjet/opennebula").Start(ctx, "oned "+method, trace.WithSpanKind(trace.SpanKindClient))
 	defer span.End()
@@ -127,6 +130,17 @@ func (e *exchange) call(ctx context.Context, s *caller, method string, arguments
 	}
 	e.logger.Debug("oned call", "method", method, "took", time.Since(started), "error", logged)
 	return received, err
+}
+
+// impossibleID returns the first number that XML-RPC cannot carry. All numbers from outside are ids, written into a
+// document or a template by its owner: oned's library cannot read such a call, and repeating it would never help.
+func impossibleID(arguments []any) (id int, found bool) {
+	for _, argument := range arguments {
+		if number, isNumber := argument.(int); isNumber && int(int32(number)) != number {
+			return number, true
+		}
+	}
+	return 0, false
 }
 
 // exchange makes the call at the leader. If another oned leads, or none
