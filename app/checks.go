@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/webhooks"
 )
 
 // check returns the fault of an option's value, with what mends it; empty for none. Config.check has the rules about
@@ -195,7 +196,7 @@ func (c Config) check() []string {
 	return found
 }
 
-// checkFiles checks that the named files exist.
+// checkFiles checks that the named files exist, and that the webhooks file can be used: a worker does not start with it otherwise.
 func (c Config) checkFiles() []string {
 	var found []string
 	files := c.files()
@@ -209,6 +210,10 @@ func (c Config) checkFiles() []string {
 			found = append(found, at(c.origins[key], fmt.Sprintf("%s is %s, which cannot be used: %v", key, path, err)))
 		case info.IsDir():
 			found = append(found, at(c.origins[key], fmt.Sprintf("%s is %s, which is a folder: set a file", key, path)))
+		case key == "webhooks.file":
+			if _, err := webhooks.ReadSettings(path); err != nil {
+				found = append(found, at(c.origins[key], err.Error()))
+			}
 		}
 	}
 	return found

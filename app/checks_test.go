@@ -100,6 +100,14 @@ func TestFilesThatAreChecked(t *testing.T) {
 	open, closed := file("open", 0o644), file("closed", 0o640)
 	loop := filepath.Join(folder, "loop")
 	must(t, os.Symlink(loop, loop))
+	text := func(name, content string) string {
+		path := filepath.Join(folder, name)
+		must(t, os.WriteFile(path, []byte(content), 0o600))
+		return path
+	}
+	key := text("unknown.yaml", "receiver: []\n")
+	secret := text("secret.yaml", "receivers: [{name: ops, url: 'https://example.com/', secret_file: "+open+"}]\n")
+	hooks := text("webhooks.yaml", "receivers: [{name: ops, url: 'https://example.com/'}]\n")
 	for name, test := range map[string]struct {
 		flags           []string
 		wrong, doubtful []string
@@ -112,6 +120,9 @@ func TestFilesThatAreChecked(t *testing.T) {
 		"no secret":               {[]string{"--sim", "--nats-ca-file", open, "--api-certificate-file", open, "--api-key-file", closed}, nil, nil},
 		"a folder":                {[]string{"--sim", "--nats-server-file", folder}, []string{"nats.server_file is " + folder + ", which is a folder: set a file"}, nil},
 		"a link to itself":        {[]string{"--sim", "--webhooks-file", loop}, []string{"webhooks.file is " + loop + ", which cannot be used: "}, nil},
+		"webhooks of a worker":    {[]string{"--sim", "--webhooks-file", hooks}, nil, nil},
+		"an unknown key":          {[]string{"--sim", "--webhooks-file", key}, []string{"--webhooks-file: read the webhooks file " + key + ": "}, nil},
+		"a receiver's secret":     {[]string{"--sim", "--webhooks-file", secret}, []string{"--webhooks-file: the webhooks file " + secret + ": receivers[0]: ops: the secret " + open + " has 1 bytes"}, nil},
 		"several":                 {[]string{"--sim", "--webhooks-file", "/no/w", "--nats-ca-file", "/no/c"}, []string{"--nats-ca-file: ", "--webhooks-file: "}, nil},
 		"no file for any role":    {[]string{"--sim", "--nats-nkey-file", filepath.Join(folder, "{role}.nk")}, []string{"{role}.nk, which does not exist"}, nil},
 		"metrics for this host":   {[]string{"--sim", "--status-listen", "localhost:2480"}, nil, nil},

@@ -24,7 +24,7 @@ func newConfigCheck() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "check", Short: "Check a configuration file, the FLOWJET_ variables and flags",
 		Long: "Check a configuration file, the FLOWJET_ variables and flags together, as at a start:\n" +
-			"unknown keys, invalid values, conflicting settings and missing files.\n" +
+			"unknown keys, invalid values, conflicting settings, missing files, and errors in the webhooks file.\n" +
 			"The exit status is 2 if something is wrong; each message has the line and a fix.",
 		Example: terminal.Example("flowjet config check --config /etc/flowjet/flowjet.yaml"), Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
