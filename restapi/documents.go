@@ -68,12 +68,12 @@ func render(document opennebula.Document, prefix string) []byte {
 
 func unreadable(document opennebula.Document) []byte {
 	isService := document.Type == spec.DocumentTypeService
-	message := "the body of document %[1]d in OpenNebula is not valid JSON; repair it with onedb or delete the document"
+	message := "the body of document %[1]d in OpenNebula is not valid JSON; correct it as docs/troubleshooting.md describes, or delete the document"
 	switch {
 	case len(document.Body) == 0:
 		message = "the list is too long to show the body of document %[1]d, which is empty or long; read it by itself"
 	case isService: // its record exists
-		message = "the body of document %[1]d in OpenNebula is not valid JSON; `oneflow recover %[1]d` writes it as Flowjet has it; else repair it with onedb or delete the document"
+		message = "the body of document %[1]d in OpenNebula is not valid JSON; `oneflow recover %[1]d` writes it as Flowjet has it; else correct it as docs/troubleshooting.md describes, or delete the document"
 	}
 	body := spec.Body{
 		Name: document.Name, Roles: []spec.Role{},
@@ -84,6 +84,15 @@ func unreadable(document opennebula.Document) []byte {
 		body.State = &state
 	}
 	return encodeBody(body)
+}
+
+// readService returns the body of a service's document.
+func readService(document opennebula.Document) (spec.Body, error) {
+	body, _, err := spec.ReadService(document.Body)
+	if err != nil {
+		return spec.Body{}, failure(http.StatusInternalServerError, "service %[1]d: %[2]s; `oneflow recover %[1]d` writes it as Flowjet has it", document.ID, err)
+	}
+	return body, nil
 }
 
 func encodeBody(body spec.Body) []byte {

@@ -145,7 +145,7 @@ func (o *ownership) possessions(ctx context.Context, r *request, id int, former 
 	if err != nil {
 		return nil, fmt.Errorf("find its VMs: %w", err)
 	}
-	body, _, err := spec.ReadService(moved.Body)
+	body, err := readService(moved)
 	if err != nil {
 		return nil, fmt.Errorf("find its VMs: %w", err)
 	}

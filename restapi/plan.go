@@ -30,9 +30,9 @@ type planner struct {
 
 // plan returns what a command would do, and changes nothing.
 func (p *planner) plan(ctx context.Context, r *request, service opennebula.Document, command flow.Command) (answer, error) {
-	body, _, err := spec.ReadService(service.Body)
+	body, err := readService(service)
 	if err != nil {
-		return answer{}, fmt.Errorf("plan for service %d: %w", service.ID, err)
+		return answer{}, err
 	}
 	facts, err := readFacts(ctx, r.oned, body)
 	if err != nil {

@@ -132,9 +132,9 @@ func (v *views) service(ctx context.Context, r *request) (answer, error) {
 	if err != nil {
 		columns = defaultColumns
 	}
-	body, _, err := spec.ReadService(document.Body)
+	body, err := readService(document)
 	if err != nil {
-		return answer{}, failure(http.StatusInternalServerError, "%s", err.Error())
+		return answer{}, err
 	}
 	ids := vmIDs(body.Roles...)
 	vms, err := r.oned.Details(ctx, ids)

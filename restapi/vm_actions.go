@@ -140,9 +140,9 @@ func scheduleOnce(ctx context.Context, r *request, vm int, wanted batch, at time
 }
 
 func rolesOf(service opennebula.Document, name string) ([]spec.Role, error) {
-	body, _, err := spec.ReadService(service.Body)
+	body, err := readService(service)
 	if err != nil {
-		return nil, fmt.Errorf("read the VMs of service %d: %w", service.ID, err)
+		return nil, err
 	}
 	if name == "" {
 		return body.Roles, nil

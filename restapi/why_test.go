@@ -72,3 +72,21 @@ func TestWhyOfAServiceThatCannotBeRead(t *testing.T) {
 		}
 	}
 }
+
+// Whatever needs the document says which service it is and what leads out.
+func TestAServiceThatCannotBeReadIsRecovered(t *testing.T) {
+	w := newWorld(t, Config{})
+	id := w.bareService("alice", `no JSON`)
+	way := fmt.Sprintf("service %d: read the document's body: ", id)
+	for _, call := range []struct{ method, path, body string }{
+		{"GET", fmt.Sprintf("/flowjet/v1/services/%d", id), ""},
+		{"DELETE", fmt.Sprintf("/service/%d?dry_run=true", id), ""},
+		{"POST", fmt.Sprintf("/service/%d/scale?dry_run=true", id), `{"role_name":"a","cardinality":2}`},
+		{"POST", fmt.Sprintf("/service/%d/role/a/action", id), `{"action":{"perform":"poweroff"}}`},
+	} {
+		got := w.expect(alice, call.method, call.path, call.body, 500, fmt.Sprintf("`oneflow recover %d` writes it as Flowjet has it", id))
+		if !strings.Contains(got.body, way) {
+			t.Errorf("%s %s gets %s", call.method, call.path, got.body)
+		}
+	}
+}
