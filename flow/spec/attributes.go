@@ -32,7 +32,8 @@ const (
 // NetworkValue is one element of networks_values: the choice for one network.
 type NetworkValue map[string]raw.Object
 
-// ReadNetworkValues parses and checks networks_values. In a running service's, a network that was made has its id beside its source.
+// ReadNetworkValues parses and checks networks_values, and returns the choices in it: a form whose network was left open sends an empty
+// element for it, or its "extra" alone. In a running service's, a network that was made has its id beside its source.
 func ReadNetworkValues(text json.RawMessage, running bool) ([]NetworkValue, error) {
 	if len(text) == 0 {
 		return nil, nil
@@ -41,7 +42,11 @@ func ReadNetworkValues(text json.RawMessage, running bool) ([]NetworkValue, erro
 	if json.Unmarshal(text, &values) != nil {
 		return nil, fmt.Errorf("must be an array such as [{\"Public\": {\"id\": \"0\"}}]")
 	}
+	var chosen []NetworkValue
 	for i, value := range values {
+		if value != nil && len(value) == 0 {
+			continue
+		}
 		if len(value) != 1 {
 			return nil, fmt.Errorf("must have one network in each element; element %d has %d", i, len(value))
 		}
@@ -56,14 +61,18 @@ func ReadNetworkValues(text json.RawMessage, running bool) ([]NetworkValue, erro
 			if wrong := WrongNetworkName(name, choice); wrong != "" && !running {
 				return nil, errors.New(wrong)
 			}
+			if _, hasExtra := choice["extra"]; !running && hasExtra && len(choice) == 1 {
+				continue
+			}
 			_, made := choice["id"]
 			fromOne := choice.HasOne("template_id", "reserve_from")
 			if !choice.HasOne("id", "template_id", "reserve_from") && (!running || !made || !fromOne) {
 				return nil, fmt.Errorf("must have one of id, template_id and reserve_from for network %q", name)
 			}
+			chosen = append(chosen, value)
 		}
 	}
-	return values, nil
+	return chosen, nil
 }
 
 // WrongNetworkName returns why a network with the name, which is its name at oned too, cannot be made.

@@ -147,8 +147,8 @@ func checkInputs(f *findings, path string, declared, values json.RawMessage) {
 }
 
 // networkPattern matches a service's declaration of a network: "M|network|Public network| |id:0". The last field may be left open, to be
-// chosen when the service is instantiated.
-var networkPattern = regexp.MustCompile(`^[MO]\|network\|[^|]*\|[^|]*\|\s*(?:(id|template_id|reserve_from):(\d*)(.*))?$`)
+// chosen when the service is instantiated: Sunstone's form then writes undefined or null for what was not filled in.
+var networkPattern = regexp.MustCompile(`^[MO]\|network\|[^|]*\|[^|]*\|\s*(?:(id|template_id|reserve_from):(\d*)(.*)|(?:undefined|null):.*)?$`)
 
 func checkNetworks(f *findings, body spec.Body) {
 	var networks map[string]string
@@ -194,7 +194,12 @@ func chooseNetworks(f *findings, body *spec.Body, proposed, given json.RawMessag
 	if err != nil {
 		return
 	}
-	chosen := networkNames(spec.Body{NetworksValues: body.NetworksValues})
+	chosen := networkNames(spec.Body{NetworksValues: raw.Marshal(values)})
+	for _, name := range networkNames(spec.Body{NetworksValues: given}) {
+		if !slices.Contains(chosen, name) {
+			f.add("networks_values", "must have one of id, template_id and reserve_from for network %q", name)
+		}
+	}
 	var unchosen []string
 	for _, name := range slices.Sorted(maps.Keys(networks)) {
 		if slices.Contains(chosen, name) {

@@ -83,6 +83,36 @@ func TestInstantiateChoosesNetworks(t *testing.T) {
 	}
 }
 
+// Sunstone's form for service templates lets a network be chosen only when the service is instantiated: these are its bodies then.
+func TestNetworksLeftOpenInSunstonesForm(t *testing.T) {
+	for _, left := range []string{
+		`"networks":{"P":"M|network|undefined||undefined:undefined"},"networks_values":[{}]`,
+		`"networks":{"P":"M|network|words||null:undefined"},"networks_values":[{}]`,
+		`"networks":{"P":"M|network|words||null:0"},"networks_values":[{}]`,
+		`"networks":{"P":"M|network|words||id:undefined"},"networks_values":[{}]`,
+		`"networks":{"P":"M|network|words||reserve_from:undefined"},"networks_values":[{"P":{"extra":"size=3"}}]`,
+	} {
+		template := `{"name":"s","roles":[{"name":"a","type":"vm","template_id":0,"template_contents":{"NIC":[{"NETWORK_ID":"$P"}]}}],` + left + `}`
+		if _, err := Read([]byte(template), registered); err != nil {
+			t.Errorf("%s: %v", left, err)
+		}
+		for given, message := range map[string]string{
+			``:                                 `networks.P: is mandatory and proposes no network; choose one in networks_values`,
+			`{"networks_values":[{"P":{}}]}`:   `networks_values: must have one of id, template_id and reserve_from for network "P"`,
+			`{"networks_values":[{"P":null}]}`: `networks_values: must have one of id, template_id and reserve_from for network "P"`,
+			`{"networks_values":[{"P":{"extra":"IP=10.0.0.1"}}]}`: `networks_values: must have one of id, template_id and reserve_from for network "P"`,
+		} {
+			if _, err := Instantiate([]byte(template), json.RawMessage(given), registered); err == nil || !strings.Contains(err.Error(), message) {
+				t.Errorf("%s with %s: got %v, want %s", left, given, err, message)
+			}
+		}
+		got := started(t, template, `{"networks":{"P":"M|network|words||reserve_from:7"},"networks_values":[{"P":{"reserve_from":"7","extra":"size=2"}}]}`)
+		if want := `"networks_values":[{"P":{"extra":"size=2","reserve_from":"7"}}]`; !strings.Contains(got, want) {
+			t.Errorf("%s is not in %s", want, got)
+		}
+	}
+}
+
 // Sunstone sends what the user chose for a network, whatever the template proposes for it. OneFlow takes it in the proposal's place.
 func TestInstantiateChoosesAnotherSourceThanTheTemplateProposes(t *testing.T) {
 	for _, test := range []struct{ proposed, chosen, want string }{

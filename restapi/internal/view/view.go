@@ -324,6 +324,7 @@ func scalar(value any) string {
 
 // networks reads descriptions such as "M|network|Public| |id:0" and the values that a service has.
 func networks(descriptions, values json.RawMessage) []schema.Network {
+	sources := []string{"id", "reserve_from", "template_id"}
 	var asked map[string]string
 	var given []map[string]map[string]any
 	_ = json.Unmarshal(descriptions, &asked) // unreadable descriptions ask for nothing
@@ -338,7 +339,13 @@ func networks(descriptions, values json.RawMessage) []schema.Network {
 		network := schema.Network{Name: name, Mandatory: strings.TrimSpace(fields[0]) == "M", Description: strings.TrimSpace(fields[2])}
 		network.From, network.Of, _ = strings.Cut(strings.TrimSpace(fields[4]), ":")
 		network.Of, _, _ = strings.Cut(network.Of, ":")
-		for _, from := range []string{"id", "reserve_from", "template_id"} {
+		if !slices.Contains(sources, network.From) { // Sunstone writes undefined or null for what was left open
+			network.From = ""
+		}
+		if _, err := strconv.Atoi(network.Of); err != nil || network.From == "" {
+			network.Of = ""
+		}
+		for _, from := range sources {
 			if value, found := have[name][from]; found {
 				network.From, network.Of = from, scalar(value)
 			}

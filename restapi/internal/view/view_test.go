@@ -32,12 +32,15 @@ func TestInputs(t *testing.T) {
 }
 
 func TestNetworks(t *testing.T) {
-	got := networks(json.RawMessage(`{"A":"M|network|Public| |id:0","B":"O|network|Own| |reserve_from:7:SIZE=4","C":"O|network|Any| |"}`),
+	got := networks(json.RawMessage(`{"A":"M|network|Public| |id:0","B":"O|network|Own| |reserve_from:7:SIZE=4","C":"O|network|Any| |",
+		"D":"M|network|undefined||undefined:undefined","E":"M|network|Later||id:undefined"}`),
 		json.RawMessage(`[{"B":{"reserve_from":"8","id":12}}]`))
 	want := []schema.Network{
 		{Name: "A", Description: "Public", Mandatory: true, From: "id", Of: "0"},
 		{Name: "B", Description: "Own", From: "reserve_from", Of: "8", ID: "12"},
 		{Name: "C", Description: "Any"},
+		{Name: "D", Description: "undefined", Mandatory: true},
+		{Name: "E", Description: "Later", Mandatory: true, From: "id"},
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
