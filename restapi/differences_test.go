@@ -40,7 +40,7 @@ var (
 	unknownRole    = &difference{"a role in `merge_template` that the template does not have", "silently ignored", "400, unless it is a whole role, which is added"}
 	startNumber    = &difference{"a policy's `start_time` that is a number", "400", "unix seconds, as the same number in a string"}
 	longName       = &difference{"a name of more than 128 characters", "500, or accepted by an update of a template", "400"}
-	emptyName      = &difference{"an empty `name` in `merge_template`", "the service is called `document-<id>`", "400"}
+	emptyName      = &difference{"an empty `name` in `merge_template`", "the service is called `document-<id>`", "it has the template's name"}
 	addedRole      = &difference{"`add_role` with a VM template that oned does not instantiate", "500; the service fails to deploy", "204; the service fails to deploy, and its log has the reason"}
 	brokenDocument = &difference{"one service's unreadable document", "breaks the list for everybody", "only that service is affected, and its log has the reason"}
 )

@@ -41,6 +41,9 @@ func Instantiate(template []byte, given json.RawMessage, now time.Time) (spec.Bo
 		chosen, networks = merge["networks_values"], whole["networks"]
 		upgradeForMerge(whole)
 		upgradeGiven(merge, old)
+		if string(merge["name"]) == `""` { // as Ansible's module has it where the user gave none
+			delete(merge, "name")
+		}
 		mergeTemplates(whole, merge)
 	}
 	if found := checkCounts(whole); found != nil {

@@ -83,6 +83,13 @@ func TestInstantiateChoosesNetworks(t *testing.T) {
 	}
 }
 
+// Ansible's module sends an empty name where the user gave none.
+func TestInstantiateWithAnEmptyNameKeepsTheTemplates(t *testing.T) {
+	if got := started(t, `{"name":"shop","roles":[]}`, `{"name":"","user_inputs_values":{}}`); !strings.Contains(got, `"name":"shop"`) {
+		t.Errorf("the template's name is not in %s", got)
+	}
+}
+
 // Sunstone's form for service templates lets a network be chosen only when the service is instantiated: these are its bodies then.
 func TestNetworksLeftOpenInSunstonesForm(t *testing.T) {
 	for _, left := range []string{
