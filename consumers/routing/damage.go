@@ -72,7 +72,7 @@ func (r *Router) startOfEvents(ctx context.Context) (uint64, error) {
 		return after, err
 	case last < after:
 		r.Services.Logger.Error("stream ONE was damaged: it ends before events that have been read; reading continues at its end", "ends_at", last, "read_up_to", after)
-	case r.rewritten || rewritten:
+	case rewritten:
 		r.Services.Logger.Error("stream ONE was damaged: it has other events in the place of some that have been read", "read_up_to", after)
 	default:
 		return after, nil

@@ -37,8 +37,6 @@ type Router struct {
 	owners *owners
 	// order is the order of the wake-ups of all runs: a run begins at a cursor that may lie before the last run's wake-ups.
 	order *work.WakeOrder
-	// rewritten is whether events were lost, and others skipped that replaced them.
-	rewritten bool
 	// written is when the last record was stored before the worker started; reportedAge is whether newer services were reported.
 	written     time.Time
 	reportedAge atomic.Bool
@@ -87,9 +85,7 @@ func (r *Router) Run(ctx context.Context, written time.Time, anew bool) error {
 	for _, part := range []func(context.Context){r.watchServices, r.watchLeader, r.owners.run} {
 		parts.Go(func() { part(life) })
 	}
-	err = r.run(life, reader, after)
-	r.rewritten = errors.Is(err, pipeline.ErrRewritten)
-	return err
+	return r.run(life, reader, after)
 }
 
 // heard is an event with its sequence in the stream, and when that stored it.
@@ -140,17 +136,23 @@ func (r *Router) run(ctx context.Context, reader *work.EventReader, saved uint64
 			}
 			saved = position.Sequence
 		case err := <-failed:
+			if errors.Is(err, pipeline.ErrRewritten) {
+				position = reader.Mark() // the next run finds another event there, and has every service check oned
+			}
 			return fmt.Errorf("read the events after %d: %w", position.Sequence, err)
 		}
 	}
 }
 
-// savePosition saves up to where the events are routed, and by what the last one is recognised. Older workers read the cursor alone.
+// savePosition saves by what the last routed event is recognised, and then the cursor: a mark that is behind the cursor could not show that
+// the events between them were replaced. They are two values because older workers read the cursor alone.
 func (r *Router) savePosition(ctx context.Context, position pipeline.EventMark) error {
-	if err := r.pipe.SaveCursor(ctx, pipeline.RouterKey, position.Sequence); err != nil || position.Stored.IsZero() {
-		return err
+	if !position.Stored.IsZero() {
+		if err := r.pipe.SaveEventMark(ctx, position); err != nil {
+			return err
+		}
 	}
-	return r.pipe.SaveEventMark(ctx, position)
+	return r.pipe.SaveCursor(ctx, pipeline.RouterKey, position.Sequence)
 }
 
 func read(ctx context.Context, reader *work.EventReader, into chan<- heard) error {
