@@ -346,7 +346,7 @@ func (a *App) startWorker(ctx context.Context) error {
 	a.worker = consumers.New(consumers.Config{
 		ID:           name("worker"),
 		Settings:     a.config.Settings(),
-		ScanInterval: scanEvery * a.config.Worker.Look,
+		ScanInterval: scanEvery * a.config.Worker.CheckInterval,
 		Hearing:      a.hearing,
 		Logger:       a.logger.With("part", "worker"),
 		Registerer:   a.metrics,

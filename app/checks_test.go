@@ -150,7 +150,7 @@ func TestFilesThatAreChecked(t *testing.T) {
 func TestAValueFromEachPlace(t *testing.T) {
 	const text = "bridge:\n  events: [vm, net]\nworker:\n  look_again: 40s\nnats:\n  provision: false\napi:\n  action_number: 4\ndata_dir: /from/file\n"
 	same := func(config Config) bool {
-		return strings.Join(config.Bridge.Events, " ") == "vm net" && config.Worker.Look == 40*time.Second && !config.NATS.Provision && config.API.ActionNumber == 4
+		return strings.Join(config.Bridge.Events, " ") == "vm net" && config.Worker.CheckInterval == 40*time.Second && !config.NATS.Provision && config.API.ActionNumber == 4
 	}
 	config, err := ReadConfig(write(t, "flowjet.yaml", text), flagsOf(t))
 	if err != nil || !same(config) || config.DataDir != "/from/file" {

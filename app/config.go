@@ -58,7 +58,7 @@ type Config struct {
 		ShutdownAction string        `koanf:"shutdown_action"`
 		VMNameTemplate string        `koanf:"vm_name_template"`
 		VRNameTemplate string        `koanf:"vr_name_template"`
-		Look           time.Duration `koanf:"look_again"`
+		CheckInterval  time.Duration `koanf:"look_again"`
 		Autoscaler     time.Duration `koanf:"autoscaler_interval"`
 		Deadlines      []string      `koanf:"deadlines"`
 	} `koanf:"worker"`
@@ -92,7 +92,7 @@ func (c Config) Settings() flow.Settings {
 		ShutdownAction: c.Worker.ShutdownAction,
 		VMNameTemplate: c.Worker.VMNameTemplate,
 		VRNameTemplate: c.Worker.VRNameTemplate,
-		Look:           c.Worker.Look,
+		CheckInterval:  c.Worker.CheckInterval,
 
 		AutoscalerInterval: c.Worker.Autoscaler,
 		Deadlines:          limits.services,

@@ -46,7 +46,7 @@ func TestOneFlowsConfigurationIsTakenOver(t *testing.T) {
 		config.API.ActionNumber != 2 || config.API.ActionPeriod != 90*time.Second || config.API.Listen != "0.0.0.0:2475" || config.Log.Level != "debug" {
 		t.Errorf("addresses or log level are lost:\n%s", made.String())
 	}
-	if w := config.Worker; w.Cooldown != 100*time.Second || w.ShutdownAction != "terminate-hard" || w.Look != 20*time.Second ||
+	if w := config.Worker; w.Cooldown != 100*time.Second || w.ShutdownAction != "terminate-hard" || w.CheckInterval != 20*time.Second ||
 		w.VMNameTemplate != "$SERVICE_NAME-$ROLE_NAME-$VM_NUMBER" || w.VRNameTemplate != "$SERVICE_NAME-router" {
 		t.Errorf("the worker's settings are lost:\n%s", made.String())
 	}

@@ -126,5 +126,5 @@ func acquire(ctx context.Context, p *pipeline.Pipeline, feed, holder string) (*f
 	if err != nil {
 		return nil, err
 	}
-	return all.Take(ctx, feed, holder, last)
+	return all.Acquire(ctx, feed, holder, last)
 }

@@ -299,7 +299,7 @@ func newStore(p *pipeline.Pipeline) pipelineStore {
 func (p pipelineStore) watch(feed string) (watch, error) { return p.Watch(feed) }
 
 func (p pipelineStore) take(ctx context.Context, feed, holder string, expected uint64) (lease, error) {
-	return p.Take(ctx, feed, holder, expected)
+	return p.Acquire(ctx, feed, holder, expected)
 }
 
 func (p pipelineStore) index(object string) index { return p.Index(object) }

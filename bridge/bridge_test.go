@@ -288,7 +288,7 @@ func TestAHolderThatWasReplacedUnheardEnds(t *testing.T) {
 	all, feed := feeds.New(p), b.Status()[0].Feed
 	_, sequence, err := all.LastLease(t.Context(), feed)
 	must(t, err)
-	taken, err := all.Take(t.Context(), feed, "who dies at once", sequence)
+	taken, err := all.Acquire(t.Context(), feed, "who dies at once", sequence)
 	must(t, err)
 	poll.Until(t, "the feed to be taken back", func() bool {
 		last, sequence, err := all.LastLease(t.Context(), feed)

@@ -114,7 +114,7 @@ func TestStrangersNodesInADocument(t *testing.T) {
 			w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 0})
 			w.await(service, spec.ServiceRunning)
 			w.untouched(vm)
-			why, err := w.pipe.Why(t.Context(), service, w.oned.Server().Look)
+			why, err := w.pipe.Why(t.Context(), service, w.oned.Server().Refresh)
 			must(t, err)
 			if text, _ := json.Marshal(why); strings.Contains(string(text), fmt.Sprintf("VM %d ", vm)) {
 				t.Errorf("it is told of VM %d: %s", vm, text)

@@ -35,5 +35,5 @@ func (c clients) acquire(ctx context.Context, feed, holder string) (*feeds.Lease
 	if err != nil {
 		return nil, err
 	}
-	return all.Take(ctx, feed, holder, last)
+	return all.Acquire(ctx, feed, holder, last)
 }

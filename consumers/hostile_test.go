@@ -125,7 +125,7 @@ func TestHostileFiguresEndNoMeasuring(t *testing.T) {
 func TestHostileNodesHaveOnedAskedOnce(t *testing.T) {
 	w := newWorld(t)
 	settings := quick()
-	settings.Look = 200 * time.Millisecond
+	settings.CheckInterval = 200 * time.Millisecond
 	var strangers []int
 	for range 5 {
 		id, err := w.oned.For("oneadmin").InstantiateTemplate(t.Context(), 0, "production", false, "")

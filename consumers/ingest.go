@@ -74,7 +74,7 @@ func (i *ingester) ingest(ctx context.Context, input pipeline.Input, fresh bool)
 			return nil // the answer does not depend on which VMs failed, are protected or are gone
 		}
 		return i.refreshFacts(ctx)
-	case work.Timer != nil && work.Timer.Name == flow.DeadlineLook && i.worker.config.Hearing() &&
+	case work.Timer != nil && work.Timer.Name == flow.DeadlineCheck && i.worker.config.Hearing() &&
 		flow.AwaitsNewVMs(state, i.facts, time.Now(), i.worker.config.Settings):
 		return nil // the new VMs have not come up yet, and the bridge will report it
 	case work.Scan && i.hasJustRead():
@@ -258,10 +258,10 @@ func (i *ingester) inspect(ctx context.Context) error {
 			return fmt.Errorf("read VM %d of service %d in full: %w", wanted.VM, i.service, err)
 		}
 		vm := i.facts[wanted.VM]
-		if vm.Seen = one.Inspect(vm, tree); err != nil {
-			vm.Seen = &one.Inspection{} // unreadable: it is judged by what is known
+		if vm.Inspection = one.Inspect(vm, tree); err != nil {
+			vm.Inspection = &one.Inspection{} // unreadable: it is judged by what is known
 		}
-		if vm.Seen != nil && vm.Seen.Since.IsZero() {
+		if vm.Inspection != nil && vm.Inspection.Since.IsZero() {
 			event, stored, err := i.worker.pipe.VMEntered(ctx, vm)
 			if err != nil {
 				return err
@@ -271,7 +271,7 @@ func (i *ingester) inspect(ctx context.Context) error {
 				if stay := i.record.State.Stays[wanted.VM]; stay.State == vm.State && stay.LCMState == vm.LCMState {
 					seen = stay.Since
 				}
-				vm.Seen.Since = routing.EnteredAt(event, i.record.State.Leader.Since, seen)
+				vm.Inspection.Since = routing.EnteredAt(event, i.record.State.Leader.Since, seen)
 			}
 		}
 		i.facts[wanted.VM] = vm

@@ -17,7 +17,7 @@ import (
 func TestServiceLivesFromDeployToUndeploy(t *testing.T) {
 	w := newWorld(t)
 	settings := quick()
-	settings.Look = time.Hour
+	settings.CheckInterval = time.Hour
 	w.startWorker("one", settings)
 	w.hear()
 	service := w.deployed(masterSlave, 1, 2)

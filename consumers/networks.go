@@ -147,7 +147,7 @@ func (n *networks) fetch(ctx context.Context, name string, id int) (one.NetworkS
 	if err != nil {
 		return 0, fmt.Errorf("read network %d of service %d: %w", id, n.service, err)
 	}
-	n.record.State = flow.SeeNetwork(n.record.State, name, id, network.State)
+	n.record.State = flow.IngestNetwork(n.record.State, name, id, network.State)
 	if network.State == one.NetworkDone {
 		return network.State, n.worker.pipe.ForgetOwner(ctx, work.OwnedNetwork, id)
 	}
@@ -215,7 +215,7 @@ func (r *routers) create(ctx context.Context, action flow.Action) (flow.Outcome,
 		r.record.State = flow.DoubtRouter(r.record.State, router.Role)
 		return nil, errors.Join(fmt.Errorf("read virtual router %d of service %d: %w", id, r.service, err), r.saver.store(ctx))
 	}
-	r.record.State = flow.SeeRouter(r.record.State, router.Role, id, made.Addresses)
+	r.record.State = flow.IngestRouter(r.record.State, router.Role, id, made.Addresses)
 	return nil, r.saver.storeOrUndo(ctx, "virtual router", id, r.executor.session().DeleteRouter)
 }
 
@@ -227,7 +227,7 @@ func (r *routers) find(ctx context.Context, wanted flow.Router) (bool, error) {
 	}
 	for _, router := range routers {
 		if router.Key == wanted.Key {
-			r.record.State = flow.SeeRouter(r.record.State, wanted.Role, router.ID, router.Addresses)
+			r.record.State = flow.IngestRouter(r.record.State, wanted.Role, router.ID, router.Addresses)
 			return true, r.saver.store(ctx)
 		}
 	}

@@ -135,7 +135,7 @@ func TestNetworkInUseFailsTheEnd(t *testing.T) {
 func TestNetworkEventsReachTheService(t *testing.T) {
 	w := newWorld(t)
 	settings := quick()
-	settings.Look = time.Hour
+	settings.CheckInterval = time.Hour
 	w.startWorker("one", settings)
 	w.hear()
 	w.sim.SetBootDelay(200 * time.Millisecond)

@@ -22,13 +22,13 @@ func TestATimerThatItsPredecessorRemovedIsSetAgain(t *testing.T) {
 	service := w.deployed(masterSlave, 1, 1)
 	record, _, err := w.pipe.LoadRecord(t.Context(), service)
 	must(t, err)
-	timers, set := work.NewTimers(w.pipe.Pipeline), record.Timers[flow.DeadlineLook]
-	must(t, timers.CancelTimer(t.Context(), service, flow.DeadlineLook))
-	fired := pipeline.Work{Service: service, Timer: &pipeline.Timer{Name: flow.DeadlineLook, Generation: set.Generation - 1, Due: time.Now()}}
+	timers, set := work.NewTimers(w.pipe.Pipeline), record.Timers[flow.DeadlineCheck]
+	must(t, timers.CancelTimer(t.Context(), service, flow.DeadlineCheck))
+	fired := pipeline.Work{Service: service, Timer: &pipeline.Timer{Name: flow.DeadlineCheck, Generation: set.Generation - 1, Due: time.Now()}}
 	_, err = w.pipe.PublishWork(t.Context(), fired, "")
 	must(t, err)
 	poll.Until(t, "the timer to be stored again", func() bool {
-		message, err := w.pipe.Stream(pipeline.StreamWork).Last(t.Context(), pipeline.TimerSubject(service, flow.DeadlineLook))
+		message, err := w.pipe.Stream(pipeline.StreamWork).Last(t.Context(), pipeline.TimerSubject(service, flow.DeadlineCheck))
 		return err == nil && message != nil
 	})
 }
@@ -43,13 +43,13 @@ func TestATimerThatWasLostWakesItsServiceAllTheSame(t *testing.T) {
 	record, revision, err := w.pipe.LoadRecord(t.Context(), service)
 	must(t, err)
 	late := time.Now().Add(-time.Minute)
-	timer := record.Timers[flow.DeadlineLook]
+	timer := record.Timers[flow.DeadlineCheck]
 	timer.Due = late
-	record.Timers[flow.DeadlineLook] = timer
-	record.State.Deadlines[flow.DeadlineLook] = late
+	record.Timers[flow.DeadlineCheck] = timer
+	record.State.Deadlines[flow.DeadlineCheck] = late
 	_, err = w.pipe.SaveRecord(t.Context(), service, record, revision)
 	must(t, err)
-	must(t, work.NewTimers(w.pipe.Pipeline).CancelTimer(t.Context(), service, flow.DeadlineLook))
+	must(t, work.NewTimers(w.pipe.Pipeline).CancelTimer(t.Context(), service, flow.DeadlineCheck))
 	worker := consumers.New(consumers.Config{ID: "two", Settings: quick(), ScanInterval: 100 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)}, w.pipe.Pipeline, w.oned)
 	must(t, worker.Start(t.Context()))
 	t.Cleanup(func() {
@@ -59,6 +59,6 @@ func TestATimerThatWasLostWakesItsServiceAllTheSame(t *testing.T) {
 	})
 	poll.Until(t, "no timer to be overdue", func() bool {
 		record, _, err := w.pipe.LoadRecord(t.Context(), service)
-		return err == nil && !record.Timers[flow.DeadlineLook].Due.Equal(late)
+		return err == nil && !record.Timers[flow.DeadlineCheck].Due.Equal(late)
 	})
 }

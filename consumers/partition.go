@@ -127,7 +127,7 @@ func (p *partition) tend(ctx context.Context, name string, saved uint64) {
 		cursor := p.cursor
 		p.mutex.Unlock()
 		save.TryGo(func() error {
-			if cursor == saved && time.Since(checked) >= p.worker.config.Settings.Look {
+			if cursor == saved && time.Since(checked) >= p.worker.config.Settings.CheckInterval {
 				checked = time.Now()
 				// A later cursor is another worker's, which has had the partition since this one was suspended.
 				if stored, err := p.worker.pipe.LoadCursor(ctx, name); err == nil && stored < saved {

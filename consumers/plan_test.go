@@ -26,7 +26,7 @@ func TestAServiceWaitsBehindADeploymentThatHangs(t *testing.T) {
 	w.accepted(service, flow.VerbDeploy, nil)
 	poll.Until(t, "the service to have a VM", func() bool { return len(w.vms(service)) == 1 })
 	poll.Until(t, "why to say what the service waits for", func() bool {
-		why, err := w.pipe.Why(t.Context(), service, w.oned.Server().Look)
+		why, err := w.pipe.Why(t.Context(), service, w.oned.Server().Refresh)
 		must(t, err)
 		return strings.Contains(why.Summary, "is in PENDING and has to become RUNNING")
 	})

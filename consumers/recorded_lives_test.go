@@ -172,14 +172,14 @@ func (l *life) act(action flow.Action) *flow.Decision {
 	case flow.ActionVM:
 		l.terminated[action.VM] = l.terminated[action.VM] || strings.HasPrefix(action.Call, "terminate")
 	case flow.ActionCreateNetwork:
-		l.state = flow.SeeNetwork(l.state, action.Network.Name, l.networks[action.Network.Name], one.NetworkReady)
+		l.state = flow.IngestNetwork(l.state, action.Network.Name, l.networks[action.Network.Name], one.NetworkReady)
 	case flow.ActionDeleteNetwork:
-		l.state = flow.SeeNetwork(l.state, action.Network.Name, action.Network.ID, one.NetworkDone)
+		l.state = flow.IngestNetwork(l.state, action.Network.Name, action.Network.ID, one.NetworkDone)
 	case flow.ActionCreateRouter:
 		recorded := l.routers[action.Role]
 		var addresses []one.FloatingIP
 		must(l.t, json.Unmarshal(recorded.VRouterIPs, &addresses))
-		l.state = flow.SeeRouter(l.state, action.Role, *recorded.VRouterID, addresses)
+		l.state = flow.IngestRouter(l.state, action.Role, *recorded.VRouterID, addresses)
 	case flow.ActionDeleteRouter:
 		for _, vm := range l.state.Service.RoleNodes(action.Role) {
 			l.terminated[vm] = true
@@ -318,7 +318,7 @@ func (l *life) hear(event opennebula.HookEvent) {
 func (l *life) stir() bool {
 	for _, network := range l.state.Networks {
 		if network.ID >= 0 && network.State == one.NetworkInit {
-			l.state = flow.SeeNetwork(l.state, network.Name, network.ID, one.NetworkReady)
+			l.state = flow.IngestNetwork(l.state, network.Name, network.ID, one.NetworkReady)
 			return true
 		}
 	}

@@ -70,7 +70,7 @@ func TestOpenRefusalEndsWithItsReason(t *testing.T) {
 	service := w.service(masterSlave, 1, 1)
 	w.accepted(service, flow.VerbDeploy, nil)
 	poll.Until(t, "why to quote oned", func() bool {
-		why, err := w.pipe.Why(t.Context(), service, w.oned.Server().Look)
+		why, err := w.pipe.Why(t.Context(), service, w.oned.Server().Refresh)
 		must(t, err)
 		return len(why.Waits) > 0 && strings.Contains(why.Waits[len(why.Waits)-1].Message, allocating)
 	})

@@ -25,7 +25,7 @@ func impatient() flow.Settings {
 // vmHistory is what FLOW tells of the service's VMs lately: "retried".
 func (w *world) vmHistory(service int) []string {
 	w.t.Helper()
-	why, err := w.pipe.Why(w.t.Context(), service, w.oned.Server().Look)
+	why, err := w.pipe.Why(w.t.Context(), service, w.oned.Server().Refresh)
 	must(w.t, err)
 	var told []string
 	for _, transition := range why.Path {

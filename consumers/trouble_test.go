@@ -22,7 +22,7 @@ import (
 // patient are settings under which no service looks by itself.
 func patient() flow.Settings {
 	settings := quick()
-	settings.Look = time.Hour
+	settings.CheckInterval = time.Hour
 	return settings
 }
 

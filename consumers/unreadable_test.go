@@ -101,7 +101,7 @@ func TestRecoverWritesADocumentThatCannotBeRead(t *testing.T) {
 					t.Errorf("%s is answered %+v", verb, reply)
 				}
 			}
-			why, err := w.pipe.Why(t.Context(), service, w.oned.Server().Look)
+			why, err := w.pipe.Why(t.Context(), service, w.oned.Server().Refresh)
 			must(t, err)
 			why.Unreadable(errors.New("it cannot be read"))
 			if !strings.Contains(strings.Join(why.Next, "\n"), fmt.Sprintf("`oneflow recover %d`", service)) {
@@ -169,7 +169,7 @@ func TestACursorThatWentBackIsSavedAgain(t *testing.T) {
 func TestALaterCursorStays(t *testing.T) {
 	w := newWorld(t)
 	settings := quick()
-	settings.Look = 100 * time.Millisecond
+	settings.CheckInterval = 100 * time.Millisecond
 	w.startWorker("one", settings)
 	const service = 7
 	key := pipeline.PartitionKey(pipeline.Partition(service))

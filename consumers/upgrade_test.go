@@ -66,7 +66,7 @@ func TestOldAndNewWorkersSideBySide(t *testing.T) {
 	w := newWorld(t)
 	w.hear()
 	calm := quick()
-	calm.Look = time.Hour // What the newer worker looks at, it writes.
+	calm.CheckInterval = time.Hour // What the newer worker looks at, it writes.
 	w.startWorker("old", calm)
 	left, moved := w.deployed(masterSlave, 1, 1), w.deployed(masterSlave, 1, 1)
 	_, stop := w.startNewer("new", calm)

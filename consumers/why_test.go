@@ -21,7 +21,7 @@ func (w *world) checkWhy(service int) {
 		if err != nil || revision == 0 || before.Deleted {
 			return true
 		}
-		why, err := w.pipe.Why(w.t.Context(), service, w.oned.Server().Look)
+		why, err := w.pipe.Why(w.t.Context(), service, w.oned.Server().Refresh)
 		must(w.t, err)
 		told := w.contradicted(why)
 		_, now, err := w.pipe.LoadRecord(w.t.Context(), service)

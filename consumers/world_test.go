@@ -79,7 +79,7 @@ func (w *world) startWorker(id string, settings flow.Settings) (stop func()) {
 // quick are settings under which nothing has to be waited for long.
 func quick() flow.Settings {
 	settings := flow.DefaultSettings()
-	settings.Look = time.Second
+	settings.CheckInterval = time.Second
 	settings.Cooldown = 0
 	return settings
 }

@@ -20,15 +20,15 @@ func (s *stage) wantDeadline(name string, want time.Time) {
 func TestWaitingServiceIsLookedAtAgain(t *testing.T) {
 	s := newStage(t, oneRole(1))
 	s.plan()
-	first := s.now.Add(s.settings.Look)
-	s.wantDeadline(flow.DeadlineLook, first)
+	first := s.now.Add(s.settings.CheckInterval)
+	s.wantDeadline(flow.DeadlineCheck, first)
 	s.create()
 	for range 29 {
 		s.planAfter(time.Second)
-		s.wantDeadline(flow.DeadlineLook, first)
+		s.wantDeadline(flow.DeadlineCheck, first)
 	}
 	s.planAfter(time.Second)
-	s.wantDeadline(flow.DeadlineLook, first.Add(s.settings.Look))
+	s.wantDeadline(flow.DeadlineCheck, first.Add(s.settings.CheckInterval))
 }
 
 // Every change of state starts the wait anew, and the last event before
@@ -41,11 +41,11 @@ func TestRunningServiceIsLookedAtOnceMore(t *testing.T) {
 	s.run(100)
 	look := s.calmLook()
 	s.planAfter(time.Second)
-	s.wantDeadline(flow.DeadlineLook, look)
+	s.wantDeadline(flow.DeadlineCheck, look)
 	s.planAfter(look.Sub(s.now))
-	s.wantDeadline(flow.DeadlineLook, time.Time{})
+	s.wantDeadline(flow.DeadlineCheck, time.Time{})
 	s.planAfter(time.Second)
-	s.wantDeadline(flow.DeadlineLook, time.Time{})
+	s.wantDeadline(flow.DeadlineCheck, time.Time{})
 }
 
 func TestWarningIsLookedAtAgainAndAgain(t *testing.T) {
@@ -60,9 +60,9 @@ func TestWarningIsLookedAtAgainAndAgain(t *testing.T) {
 // calmLook is when a service is looked at that waits for nothing it has asked for.
 func (s *stage) calmLook() time.Time {
 	s.t.Helper()
-	due := s.state.Deadlines[flow.DeadlineLook]
-	if wait := due.Sub(s.now); wait < s.settings.Look || wait >= 2*s.settings.Look {
-		s.t.Fatalf("it is looked at again after %s, want %s to %s", wait, s.settings.Look, 2*s.settings.Look)
+	due := s.state.Deadlines[flow.DeadlineCheck]
+	if wait := due.Sub(s.now); wait < s.settings.CheckInterval || wait >= 2*s.settings.CheckInterval {
+		s.t.Fatalf("it is looked at again after %s, want %s to %s", wait, s.settings.CheckInterval, 2*s.settings.CheckInterval)
 	}
 	return due
 }
@@ -82,9 +82,9 @@ func TestServicesInTroubleLookEachAtItsOwnTime(t *testing.T) {
 		s.plan()
 		due := s.calmLook()
 		s.planAfter(time.Second)
-		s.wantDeadline(flow.DeadlineLook, due)
-		late := due.Sub(stageStart) - s.settings.Look
-		inPart[parts*late/s.settings.Look]++
+		s.wantDeadline(flow.DeadlineCheck, due)
+		late := due.Sub(stageStart) - s.settings.CheckInterval
+		inPart[parts*late/s.settings.CheckInterval]++
 	}
 	for part, count := range inPart {
 		if count < services/parts/2 || count > services/parts*2 {
@@ -127,7 +127,7 @@ func TestWhichStatesHaveADeadline(t *testing.T) {
 	for state, s := range stagesInEveryState(t) {
 		t.Run(state.String(), func(t *testing.T) {
 			s.plan()
-			_, set := s.state.Deadlines[flow.DeadlineLook]
+			_, set := s.state.Deadlines[flow.DeadlineCheck]
 			if set == rests[state] {
 				t.Fatalf("looked at again: %v, want %v", set, !rests[state])
 			}
@@ -141,7 +141,7 @@ func TestRequestsAreRepeated(t *testing.T) {
 	s := runningStage(t, oneRole(1))
 	s.command(flow.VerbUndeploy, nil)
 	s.wantActions("terminate 100")
-	s.planAfter(s.settings.Look - 1)
+	s.planAfter(s.settings.CheckInterval - 1)
 	s.wantActions()
 	s.planAfter(1)
 	s.wantActions("terminate 100")
@@ -178,17 +178,17 @@ func TestVMRefusesBeforeOnedHasBegunWithIt(t *testing.T) {
 // Whoever waits for a VM to end looks, even in RUNNING.
 func TestServiceLooksUntilAVMThatNobodyWantsHasEnded(t *testing.T) {
 	s := runningStage(t, oneRole(1))
-	s.planAfter(2 * s.settings.Look)
-	s.wantDeadline(flow.DeadlineLook, time.Time{})
+	s.planAfter(2 * s.settings.CheckInterval)
+	s.wantDeadline(flow.DeadlineCheck, time.Time{})
 	s.facts[400] = one.VM{ID: 400, State: one.VMActive, LCMState: one.LCMProlog, Owner: stageOwner, Service: 27, Role: "a", Key: "27-a-9-z"}
 	for range 3 {
 		s.plan()
-		s.wantDeadline(flow.DeadlineLook, s.now.Add(s.settings.Look))
-		s.now = s.now.Add(s.settings.Look)
+		s.wantDeadline(flow.DeadlineCheck, s.now.Add(s.settings.CheckInterval))
+		s.now = s.now.Add(s.settings.CheckInterval)
 	}
 	s.end(400)
-	s.planAfter(2 * s.settings.Look)
-	s.wantDeadline(flow.DeadlineLook, time.Time{})
+	s.planAfter(2 * s.settings.CheckInterval)
+	s.wantDeadline(flow.DeadlineCheck, time.Time{})
 }
 
 func TestVMRefusesForGood(t *testing.T) {
@@ -239,10 +239,10 @@ func TestHelpThatIsNotSeenToWorkIsForgotten(t *testing.T) {
 	s.set(one.VMPoweroff, one.LCMInit, 100)
 	s.plan()
 	s.recover()
-	s.planAfter(s.settings.Look - 1)
+	s.planAfter(s.settings.CheckInterval - 1)
 	s.recover()
 	s.wantActions("resume 100")
-	s.planAfter(s.settings.Look)
+	s.planAfter(s.settings.CheckInterval)
 	s.wantActions()
 	if len(s.state.Asked) > 0 {
 		t.Fatalf("still asked: %+v", s.state.Asked)

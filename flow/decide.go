@@ -122,7 +122,7 @@ func (o Foreign) note(p *planner) {
 	}
 	if network := p.networker.network(o.Action.Network.Name); network != nil && network.ID == o.Action.Network.ID {
 		p.log("W", "%s", o.Message)
-		p.networker.see(network, noNetwork, one.NetworkDone)
+		p.networker.ingest(network, noNetwork, one.NetworkDone)
 		network.Left = o.Message
 	}
 }

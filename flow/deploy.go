@@ -170,7 +170,7 @@ func (d deployer) made(role *spec.Role) bool {
 	for _, node := range role.Nodes {
 		vm := d.facts[node.DeployID]
 		asked := d.Asked[vm.ID]
-		retrying := asked.Action == callRetry && (asked.Refused || d.now.Before(asked.At.Add(d.settings.Look))) // oned has had no time for it
+		retrying := asked.Action == callRetry && (asked.Refused || d.now.Before(asked.At.Add(d.settings.CheckInterval))) // oned has had no time for it
 		if vm.Failed() && !retrying && !d.Stays[vm.ID].Failing && !d.mended[vm.ID] {
 			d.failRole(role, fmt.Sprintf("VM %d is in %s", vm.ID, vm.StateText()))
 			return false

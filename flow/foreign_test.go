@@ -75,7 +75,7 @@ func (s *stage) ends() {
 			}
 		}
 		s.endNetworks()
-		s.planAfter(s.settings.Look)
+		s.planAfter(s.settings.CheckInterval)
 	}
 	s.t.Fatalf("the service does not end: %s", asJSON(s.t, s.state))
 }

@@ -193,7 +193,7 @@ func (n networker) removeNetwork(network *Network) bool {
 		return false
 	case network.ID == noNetwork:
 		n.requester.act(Action{Kind: ActionFindNetwork, Network: *network})
-	case (network.State != one.NetworkLockDelete || network.Asked.IsZero()) && !held && !n.now.Before(network.Asked.Add(n.settings.Look)):
+	case (network.State != one.NetworkLockDelete || network.Asked.IsZero()) && !held && !n.now.Before(network.Asked.Add(n.settings.CheckInterval)):
 		network.Asked = n.now
 		n.actions = append(n.actions, Action{Kind: ActionDeleteNetwork, Network: *network})
 	}
@@ -244,19 +244,19 @@ func WatchesNetworks(state State) bool {
 	return slices.Contains(of, state.Service.State())
 }
 
-// SeeNetwork returns the state with a network of the service's own as oned shows it. A network that is DONE, or that oned does not have, is
+// IngestNetwork returns the state with a network of the service's own as oned shows it. A network that is DONE, or that oned does not have, is
 // gone: it can be made again.
-func SeeNetwork(state State, name string, id int, seen one.NetworkState) State {
+func IngestNetwork(state State, name string, id int, seen one.NetworkState) State {
 	p := newPlanner(Input{State: state})
 	network := p.networker.network(name)
 	if network == nil {
 		return state
 	}
-	p.networker.see(network, id, seen)
+	p.networker.ingest(network, id, seen)
 	return p.State
 }
 
-func (n networker) see(network *Network, id int, seen one.NetworkState) {
+func (n networker) ingest(network *Network, id int, seen one.NetworkState) {
 	network.ID, network.State, network.Attempted, network.Left = id, seen, true, ""
 	if seen == one.NetworkDone {
 		network.ID, network.State, network.Attempted, network.Asked = noNetwork, one.NetworkInit, false, time.Time{}
@@ -345,7 +345,7 @@ func (r routing) endRouter(role *spec.Role) bool {
 		return false
 	case role.VRouterID == nil:
 		r.requester.act(Action{Kind: ActionFindRouter, Role: role.Name, Router: *router})
-	case !held && !r.now.Before(router.Asked.Add(r.settings.Look)):
+	case !held && !r.now.Before(router.Asked.Add(r.settings.CheckInterval)):
 		router.Asked = r.now
 		r.requester.act(Action{Kind: ActionDeleteRouter, Role: role.Name, Router: *router})
 	}
@@ -368,8 +368,8 @@ func (r routing) nameRouter(role *spec.Role) {
 	role.TemplateContents = json.RawMessage(rest + `"NAME":` + string(raw.Marshal(name)) + "}")
 }
 
-// SeeRouter returns the state with the role's virtual router as oned shows it.
-func SeeRouter(state State, role string, id int, addresses []one.FloatingIP) State {
+// IngestRouter returns the state with the role's virtual router as oned shows it.
+func IngestRouter(state State, role string, id int, addresses []one.FloatingIP) State {
 	p := newPlanner(Input{State: state})
 	held := p.Service.Role(role)
 	if held == nil {

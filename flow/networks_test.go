@@ -16,7 +16,7 @@ const netsService = `{"name":"nets","networks_values":[{"Priv":{"template_id":"0
 
 // see lets a network be in a state and plans.
 func (s *stage) see(name string, id int, state one.NetworkState) {
-	s.state = flow.SeeNetwork(s.state, name, id, state)
+	s.state = flow.IngestNetwork(s.state, name, id, state)
 	s.plan()
 }
 
@@ -151,7 +151,7 @@ func TestBrokenNetworkFailsTheService(t *testing.T) {
 	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionDeleteNetwork, Network: flow.Network{Name: "Priv"}}, "in use")))
 	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionDeleteNetwork, Network: flow.Network{Name: "Priv"}}, "in use")))
 	s.wantLog("I New state: FAILED_DEPLOYING_NETS", "E Network Priv (1) cannot be deleted: in use")
-	s.planAfter(s.settings.Look)
+	s.planAfter(s.settings.CheckInterval)
 	s.wantActions("delete_network Priv")
 }
 
@@ -161,13 +161,13 @@ func TestNetworkThatCannotEnd(t *testing.T) {
 	s.end(100)
 	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionDeleteNetwork, Network: flow.Network{Name: "Priv"}}, "in use")))
 	s.wantState(spec.ServiceFailedUndeployingNets)
-	s.state = flow.SeeNetwork(s.state, "Res", 2, one.NetworkLockDelete)
+	s.state = flow.IngestNetwork(s.state, "Res", 2, one.NetworkLockDelete)
 	next := flow.Explain(s.state, s.facts, s.now).Next
 	if len(next) != 3 || next[0] != "`onevnet show 1` shows which leases of network Priv are in use" || next[1] != "`onevnet recover --delete 2` deletes network Res" ||
 		!strings.Contains(next[2], "`oneflow recover 27`") {
 		t.Errorf("the advice is %q", next)
 	}
-	s.state = flow.SeeNetwork(s.state, "Res", 2, one.NetworkReady)
+	s.state = flow.IngestNetwork(s.state, "Res", 2, one.NetworkReady)
 	s.recover()
 	s.wantState(spec.ServiceUndeployingNets)
 	s.wantActions("delete_network Priv", "delete_network Res")
@@ -207,7 +207,7 @@ func TestNetworkThatDoesNotComeFailsTheService(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newStage(t, `{"name":"web","networks_values":[{"Priv":{"template_id":"0"}}],"roles":[{"name":"a","type":"vm","cardinality":1,"template_id":0}]}`)
 			s.plan()
-			s.state = flow.SeeNetwork(s.state, "Priv", 7, one.NetworkLockCreate)
+			s.state = flow.IngestNetwork(s.state, "Priv", 7, one.NetworkLockCreate)
 			s.state = flow.Lead(s.state, 3, s.now)
 			s.plan()
 			s.planAfter(30 * time.Second)
@@ -227,17 +227,17 @@ func TestNetworkThatDoesNotComeFailsTheService(t *testing.T) {
 func TestNetworkThatDoesNotEndFailsTheService(t *testing.T) {
 	s := newStage(t, `{"name":"web","networks_values":[{"Priv":{"template_id":"0"}}],"roles":[{"name":"a","type":"vm","cardinality":0,"template_id":0}]}`)
 	s.plan()
-	s.state = flow.SeeNetwork(s.state, "Priv", 7, one.NetworkReady)
+	s.state = flow.IngestNetwork(s.state, "Priv", 7, one.NetworkReady)
 	s.plan()
 	s.command(flow.VerbUndeploy, nil)
-	s.state = flow.SeeNetwork(s.state, "Priv", 7, one.NetworkLockDelete)
+	s.state = flow.IngestNetwork(s.state, "Priv", 7, one.NetworkLockDelete)
 	s.plan()
 	s.wantState(spec.ServiceUndeployingNets)
 	s.planAfter(10 * time.Minute)
 	s.wantState(spec.ServiceFailedUndeployingNets)
 	s.recover()
 	s.wantState(spec.ServiceUndeployingNets)
-	s.state = flow.SeeNetwork(s.state, "Priv", 7, one.NetworkDone)
+	s.state = flow.IngestNetwork(s.state, "Priv", 7, one.NetworkDone)
 	s.plan()
 	s.wantActions("delete document")
 }
@@ -257,7 +257,7 @@ func TestAReservationIsCalledAsItsServiceExpects(t *testing.T) {
 // TestANetworkThatIsNotTheServices: the service goes on as if it had none, and says so. It is asked about also while somebody else deletes it.
 func TestANetworkThatIsNotTheServices(t *testing.T) {
 	s := withNetworks(t)
-	s.state = flow.SeeNetwork(s.state, "Priv", 1, one.NetworkLockDelete)
+	s.state = flow.IngestNetwork(s.state, "Priv", 1, one.NetworkLockDelete)
 	s.command(flow.VerbUndeploy, nil)
 	s.end(100)
 	s.wantActions("delete_network Priv", "delete_network Res")

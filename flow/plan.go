@@ -15,9 +15,9 @@ import (
 // maxSteps bounds how many transitions one decision can make; the longest way through the tables is far shorter.
 const maxSteps = 100
 
-// DeadlineLook and DeadlineCooldown are the names of a service's timers.
+// DeadlineCheck and DeadlineCooldown are the names of a service's timers.
 const (
-	DeadlineLook     = "look"
+	DeadlineCheck    = "look"
 	DeadlineCooldown = "cooldown"
 )
 
@@ -238,7 +238,7 @@ func (p *planner) to(next spec.ServiceState) {
 	}
 	p.Service.Body.State = &next
 	p.entered = true
-	delete(p.Deadlines, DeadlineLook)
+	delete(p.Deadlines, DeadlineCheck)
 	if next.Failed() { // it waits for a user to recover it, and not for its VMs; orphans are still asked to end
 		for _, role := range p.Service.Body.Roles {
 			for _, node := range role.Nodes {
@@ -330,20 +330,20 @@ func (p *planner) setDeadlines() {
 	// While waiting or in trouble, and once after coming to rest, in case the last event had older news.
 	checksAgain := state.Waiting() || state == spec.ServiceWarning || state == spec.ServiceHold || len(p.Asked) > 0 ||
 		state == spec.ServiceFailedDeployingNets && p.networker.networksLeft() || p.entered && !state.Failed()
-	_, hasCheck := p.Deadlines[DeadlineLook]
+	_, hasCheck := p.Deadlines[DeadlineCheck]
 	switch {
 	case checksAgain && !hasCheck:
 		// Services that wait for nothing they have asked for take up to twice as long, each its own time: when a host fails, thousands come
 		// into trouble at once, and must not ask oned all at once from then on. Multiples of the golden ratio are spread evenly, also those
 		// of consecutive ids.
 		const golden, fractions = 2654435769, 1 << 10
-		look := p.settings.Look
+		look := p.settings.CheckInterval
 		if (runs || state == spec.ServiceHold) && len(p.Asked) == 0 {
 			look += look / fractions * time.Duration(uint32(p.Service.ID)*golden>>22) //nolint:gosec // any number will do
 		}
-		set(&p.Deadlines, DeadlineLook, p.now.Add(look))
+		set(&p.Deadlines, DeadlineCheck, p.now.Add(look))
 	case !checksAgain && !p.entered && state != spec.ServiceRunning:
-		delete(p.Deadlines, DeadlineLook)
+		delete(p.Deadlines, DeadlineCheck)
 	}
 	p.tracker.setStayDeadline()
 }

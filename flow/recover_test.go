@@ -168,7 +168,7 @@ func TestRecoveredVMThatFailsAgain(t *testing.T) {
 	s.plan()
 	s.wantState(spec.ServiceFailedDeploying)
 	s.recover()
-	s.planAfter(s.settings.Look)
+	s.planAfter(s.settings.CheckInterval)
 	s.wantState(spec.ServiceFailedDeploying)
 }
 

@@ -40,10 +40,10 @@ func (a Asked) helps() bool {
 	return a.Action == callRetry || a.Action == "resume" || a.Action == callRelease
 }
 
-// ask adds a request to a VM to the actions, once: it is not repeated until its effect is seen, or it has had Settings.Look.
+// ask adds a request to a VM to the actions, once: it is not repeated until its effect is seen, or it has had Settings.CheckInterval.
 func (r requester) ask(vm one.VM, call, role string) {
 	asked, pending := r.Asked[vm.ID]
-	unanswered := asked.Refused || asked.moved(vm) || !r.now.Before(asked.At.Add(r.settings.Look))
+	unanswered := asked.Refused || asked.moved(vm) || !r.now.Before(asked.At.Add(r.settings.CheckInterval))
 	if pending && asked.Action == call && (!unanswered || !asked.moved(vm) && r.held(requestName(call, vm.ID))) {
 		return
 	}
@@ -74,7 +74,7 @@ func (r requester) settleAsked(vm one.VM) {
 	if asked.Action == callRelease {
 		helped = vm.State != one.VMHold
 	}
-	if vm.Gone() || asked.helps() && (helped || !r.now.Before(asked.At.Add(r.settings.Look))) {
+	if vm.Gone() || asked.helps() && (helped || !r.now.Before(asked.At.Add(r.settings.CheckInterval))) {
 		delete(r.Asked, vm.ID)
 	}
 }

@@ -32,7 +32,7 @@ func routed(t *testing.T) *stage {
 	s := newStage(t, routerService)
 	s.plan()
 	s.wantActions("create_router vr")
-	s.state = flow.SeeRouter(s.state, "vr", 0, []one.FloatingIP{{NetworkID: 0, Address: "10.0.0.40"}})
+	s.state = flow.IngestRouter(s.state, "vr", 0, []one.FloatingIP{{NetworkID: 0, Address: "10.0.0.40"}})
 	s.plan()
 	s.wantActions("create vr/0", "create vr/1")
 	return s
@@ -147,7 +147,7 @@ func TestRouterOnHold(t *testing.T) {
 	s.plan()
 	s.wantState(spec.ServiceHold)
 	s.wantActions("create_router vr")
-	s.state = flow.SeeRouter(s.state, "vr", 4, nil)
+	s.state = flow.IngestRouter(s.state, "vr", 4, nil)
 	s.plan()
 	s.createHeld()
 	s.command(flow.VerbRelease, nil)

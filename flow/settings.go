@@ -20,9 +20,9 @@ type Settings struct {
 	VMNameTemplate string
 	// VRNameTemplate names virtual routers; it may contain the same variables except $VM_NUMBER.
 	VRNameTemplate string
-	// Look is how long a waiting service may go without a check with fresh facts, and how long a request to a VM may take before it is
+	// CheckInterval is how long a waiting service may go without a check with fresh facts, and how long a request to a VM may take before it is
 	// repeated.
-	Look time.Duration
+	CheckInterval time.Duration
 	// AutoscalerInterval is how often elasticity policies are evaluated. Roles below their minimum are filled up after the same time.
 	AutoscalerInterval time.Duration
 	// RetryFor is how long a call is retried that oned refuses for a reason that may pass, while it answers other calls.
@@ -45,7 +45,7 @@ func DefaultSettings() Settings {
 	return Settings{
 		Cooldown: 300 * time.Second, ShutdownAction: "terminate",
 		VMNameTemplate: "$ROLE_NAME_$VM_NUMBER_(service_$SERVICE_ID)", VRNameTemplate: defaultRouterName,
-		Look: 30 * time.Second, AutoscalerInterval: defaultAutoscalerInterval, RetryFor: defaultRetryFor, VMDeadlines: DefaultVMDeadlines(),
+		CheckInterval: 30 * time.Second, AutoscalerInterval: defaultAutoscalerInterval, RetryFor: defaultRetryFor, VMDeadlines: DefaultVMDeadlines(),
 	}
 }
 

@@ -85,9 +85,9 @@ func Inspections(state State, facts Facts, now time.Time, settings Settings) []U
 	for _, id := range slices.Sorted(maps.Keys(p.Stays)) {
 		stay, vm := p.Stays[id], p.facts[id]
 		doubtful := changed && stay.First.Before(p.Leader.Since)
-		waits := vm.Stage() == one.StagePending && !now.Before(stay.Since.Add(settings.Look)) && (!pending[vm.Role] || doubtful)
+		waits := vm.Stage() == one.StagePending && !now.Before(stay.Since.Add(settings.CheckInterval)) && (!pending[vm.Role] || doubtful)
 		pending[vm.Role] = pending[vm.Role] || waits
-		if vm.Seen == nil && awaited[id] && (waits || p.tracker.overdue(stay) || p.tracker.unsure(stay, vm)) {
+		if vm.Inspection == nil && awaited[id] && (waits || p.tracker.overdue(stay) || p.tracker.unsure(stay, vm)) {
 			found = append(found, Uninspected{VM: id, Overdue: late[id] || p.tracker.overdue(stay)})
 			delete(late, id)
 		}
@@ -149,7 +149,7 @@ func (t tracker) followStays() {
 			stay.Scheduler, stay.Error = "", ""
 		}
 		stay.State, stay.LCMState = vm.State, vm.LCMState
-		if seen := vm.Seen; seen != nil {
+		if seen := vm.Inspection; seen != nil {
 			stay.Sure, stay.Scheduler, stay.Error = true, seen.Scheduler, seen.Error
 			if !stay.Retried && !seen.Since.IsZero() && seen.Since.Before(t.now) { // oned notes no retry
 				stay.Since = seen.Since
@@ -186,7 +186,7 @@ func (t tracker) stayDue(stay Stay, vm one.VM) time.Time {
 	case t.stageOf(vm) == one.StageNone:
 		return due
 	case !stay.Acted.IsZero():
-		return stay.Acted.Add(t.settings.Look)
+		return stay.Acted.Add(t.settings.CheckInterval)
 	case limit > 0:
 		due = stay.Since.Add(limit)
 	}
@@ -282,7 +282,7 @@ func (t tracker) setStayDeadline() {
 			note(stay.Due)
 		}
 	}
-	check, checks := t.Deadlines[DeadlineLook]
+	check, checks := t.Deadlines[DeadlineCheck]
 	current, has := t.Deadlines[DeadlineStay]
 	switch {
 	case next.IsZero() || checks && !next.Before(check):
@@ -292,7 +292,7 @@ func (t tracker) setStayDeadline() {
 	}
 }
 
-// maxQuietLooks is how many times Settings.Look new VMs may take to come up before they are checked, although all their events are
+// maxQuietLooks is how many times Settings.CheckInterval new VMs may take to come up before they are checked, although all their events are
 // received.
 const maxQuietLooks = 4
 
@@ -308,7 +308,7 @@ func AwaitsNewVMs(state State, facts Facts, now time.Time, settings Settings) bo
 			return false
 		}
 	}
-	patience := maxQuietLooks * settings.Look
+	patience := maxQuietLooks * settings.CheckInterval
 	for _, limit := range []time.Duration{settings.VMDeadlines.Prolog, settings.VMDeadlines.Boot} {
 		if limit > 0 {
 			patience = min(patience, limit)
@@ -352,7 +352,7 @@ func (t tracker) recoverStays() {
 	ids := slices.Sorted(maps.Keys(t.Stays))
 	for _, id := range ids {
 		stay, vm := t.Stays[id], t.facts[id]
-		if !stay.Failing || !vm.Failed() || stay.Retries > 0 && t.now.Before(stay.Acted.Add(t.settings.Look)) {
+		if !stay.Failing || !vm.Failed() || stay.Retries > 0 && t.now.Before(stay.Acted.Add(t.settings.CheckInterval)) {
 			continue
 		}
 		if stay.Retries >= maxRetries || !t.awaitedVMs()[id] {
@@ -373,7 +373,7 @@ func (t tracker) recoverStays() {
 // unstick takes the next action on an overdue VM. It returns why its role has to fail if there is none left, else nothing.
 func (t tracker) unstick(role *spec.Role, vm one.VM, ends bool) (failure string) {
 	stay, stays := t.Stays[vm.ID]
-	if !stays || vm.Seen == nil || !t.overdue(stay) {
+	if !stays || vm.Inspection == nil || !t.overdue(stay) {
 		return ""
 	}
 	if vm.Stage() == one.StagePending && !stay.undeployable(vm) { // the limiter handles it

@@ -27,7 +27,7 @@ func (s *stage) inspectAfter(wait time.Duration) {
 	s.now = s.now.Add(wait)
 	for _, wanted := range flow.Inspections(s.state, s.facts, s.now, s.settings) {
 		vm := s.facts[wanted.VM]
-		vm.Seen = &one.Inspection{}
+		vm.Inspection = &one.Inspection{}
 		s.facts[wanted.VM] = vm
 	}
 	s.plan()
@@ -36,7 +36,7 @@ func (s *stage) inspectAfter(wait time.Duration) {
 // move brings a VM to a state, seen by an event.
 func (s *stage) move(lcm one.LCMState, id int) {
 	vm := s.facts[id]
-	vm.Seen = nil
+	vm.Inspection = nil
 	s.facts[id] = vm
 	s.set(one.VMActive, lcm, id)
 	s.plan()
@@ -120,7 +120,7 @@ func TestHistoryTellsWhoseAVMIs(t *testing.T) {
 				t.Fatalf("to be looked at closer: %+v", wanted)
 			}
 			vm := s.facts[100]
-			vm.Seen = &one.Inspection{Since: stageStart.Add(test.entered)}
+			vm.Inspection = &one.Inspection{Since: stageStart.Add(test.entered)}
 			s.facts[100] = vm
 			s.plan()
 			s.wantActions(test.actions...)
@@ -150,9 +150,9 @@ func TestVMFoundAfterALeaderChangeMayBeLeftBehind(t *testing.T) {
 			s.now = s.now.Add(s.settings.VMDeadlines.LeaderChange)
 			for _, wanted := range flow.Inspections(s.state, s.facts, s.now, s.settings) {
 				vm := s.facts[wanted.VM]
-				vm.Seen = &one.Inspection{}
+				vm.Inspection = &one.Inspection{}
 				if test.state == one.LCMProlog {
-					vm.Seen.Since = stageStart.Add(5 * time.Second)
+					vm.Inspection.Since = stageStart.Add(5 * time.Second)
 				}
 				s.facts[wanted.VM] = vm
 			}
@@ -194,7 +194,7 @@ func TestHalfWrittenVMsAreMadeAnew(t *testing.T) {
 				s.now = s.now.Add(wait)
 				for _, wanted := range flow.Inspections(s.state, s.facts, s.now, s.settings) {
 					vm := s.facts[wanted.VM]
-					vm.Seen = &one.Inspection{Error: test.failure}
+					vm.Inspection = &one.Inspection{Error: test.failure}
 					s.facts[wanted.VM] = vm
 				}
 				s.plan()
@@ -213,7 +213,7 @@ func TestVMWithoutAHostWaits(t *testing.T) {
 	s.state = flow.Lead(flow.Lead(s.state, 3, s.now), 4, s.now.Add(time.Second))
 	s.now = s.now.Add(time.Hour)
 	vm := s.facts[100]
-	vm.Seen = &one.Inspection{Scheduler: "no host has enough capacity"}
+	vm.Inspection = &one.Inspection{Scheduler: "no host has enough capacity"}
 	s.facts[100] = vm
 	s.plan()
 	s.wantActions()
@@ -232,7 +232,7 @@ func (s *stage) lookFor(scheduler string, wait time.Duration) {
 	s.now = s.now.Add(wait)
 	for _, wanted := range flow.Inspections(s.state, s.facts, s.now, s.settings) {
 		vm := s.facts[wanted.VM]
-		vm.Seen = &one.Inspection{Scheduler: scheduler}
+		vm.Inspection = &one.Inspection{Scheduler: scheduler}
 		s.facts[wanted.VM] = vm
 	}
 	s.plan()
@@ -255,7 +255,7 @@ func TestGateHasADeadline(t *testing.T) {
 	s.recover()
 	s.wantState(spec.ServiceDeploying)
 	vm := s.facts[100]
-	vm.Ready, vm.Seen = true, nil
+	vm.Ready, vm.Inspection = true, nil
 	s.facts[100] = vm
 	s.plan()
 	s.wantState(spec.ServiceRunning)
@@ -343,7 +343,7 @@ func TestVMThatNothingGetsOutOfItsStateIsAWarning(t *testing.T) {
 	s := interruptedStage(t, one.LCMShutdownPoweroff)
 	s.inspectAfter(s.settings.VMDeadlines.LeaderChange)
 	s.wantActions("recover-failure 100")
-	s.inspectAfter(s.settings.Look)
+	s.inspectAfter(s.settings.CheckInterval)
 	s.wantActions()
 	s.wantState(spec.ServiceWarning)
 	if log := s.changes; len(log) == 0 || !strings.Contains(log[0].Reason, "VM 100 has been in SHUTDOWN_POWEROFF since") || !strings.Contains(log[0].Reason, "it was retried") {
@@ -371,7 +371,7 @@ func TestCloningVMOfARunningServiceIsAWarning(t *testing.T) {
 		s.state = flow.Lead(s.state, 4, s.now.Add(10*time.Second))
 		s.now = s.now.Add(time.Hour)
 		vm := s.facts[100]
-		vm.Seen = &one.Inspection{Error: "a driver's"}
+		vm.Inspection = &one.Inspection{Error: "a driver's"}
 		s.facts[100] = vm
 		s.plan()
 		s.wantActions()
@@ -395,7 +395,7 @@ func TestNewLeadersVMsAreLeftAlone(t *testing.T) {
 		t.Fatalf("to be looked at closer: %+v", wanted)
 	}
 	vm := s.facts[100]
-	vm.Seen = &one.Inspection{Since: s.now.Add(-10 * time.Second)}
+	vm.Inspection = &one.Inspection{Since: s.now.Add(-10 * time.Second)}
 	s.facts[100] = vm
 	s.planAfter(time.Hour)
 	s.wantActions()
@@ -411,7 +411,7 @@ func TestVMThatWasUpIsNotMadeAnew(t *testing.T) {
 	s.run(101)
 	s.inspectAfter(s.settings.VMDeadlines.Boot)
 	s.wantActions("recover 100")
-	s.inspectAfter(s.settings.Look)
+	s.inspectAfter(s.settings.CheckInterval)
 	s.wantActions()
 	s.wantState(spec.ServiceFailedScaling)
 }

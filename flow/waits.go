@@ -110,7 +110,7 @@ func (l limiter) overdueOf(role *spec.Role) *overdue {
 		if wait, is := l.due(key); is && wait.For == late.For {
 			late.Wait, late.vms = wait, l.behind(role)
 			// Nothing is ended and nothing fails on less than the leader's own word on each VM.
-			isUnknown := func(vm one.VM) bool { return l.facts[vm.ID].Seen == nil }
+			isUnknown := func(vm one.VM) bool { return l.facts[vm.ID].Inspection == nil }
 			lacks := len(late.vms) > 0 || l.inventory.intended(role) > 0 || l.routerLacks(role)
 			doubtful := func(i Intent) bool { return i.Role == role.Name && i.Attempts > 0 } // their outcome is determined first
 			if !lacks || slices.ContainsFunc(late.vms, isUnknown) || l.takesBack(late) && slices.ContainsFunc(l.Intents, doubtful) {
@@ -125,7 +125,7 @@ func (l limiter) overdueOf(role *spec.Role) *overdue {
 	for _, node := range role.Nodes {
 		vm, known := l.facts[node.DeployID]
 		stay, stays := l.Stays[node.DeployID]
-		if known && stays && vm.Stage() == one.StagePending && !stay.undeployable(vm) && vm.Seen != nil && l.tracker.overdue(stay) {
+		if known && stays && vm.Stage() == one.StagePending && !stay.undeployable(vm) && vm.Inspection != nil && l.tracker.overdue(stay) {
 			late.vms = append(late.vms, vm)
 		}
 	}
@@ -169,7 +169,7 @@ func (l limiter) uninspected() map[int]bool {
 			continue
 		}
 		for _, vm := range l.behind(role) {
-			if _, known := l.facts[vm.ID]; known && vm.Seen == nil {
+			if _, known := l.facts[vm.ID]; known && vm.Inspection == nil {
 				wanted[vm.ID] = true
 			}
 		}

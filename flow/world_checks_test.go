@@ -137,7 +137,7 @@ func (p *player) checkEndings(before flow.State, decision flow.Decision) {
 // checkDeletion: what was deleted has overstayed, and was looked at.
 func (p *player) checkDeletion(before flow.State, vm int) {
 	due := before.Stays[vm].Due
-	if again := before.Asked[vm].Action == "recover-delete"; !again && (due.IsZero() || due.After(p.now) || p.facts[vm].Seen == nil) {
+	if again := before.Asked[vm].Action == "recover-delete"; !again && (due.IsZero() || due.After(p.now) || p.facts[vm].Inspection == nil) {
 		p.Fatalf("VM %d is deleted at %s, which is due at %s", vm, p.now, due)
 	}
 }
@@ -183,7 +183,7 @@ func (p *player) mayTakeBack(role spec.Role, before, after flow.State, vm int) b
 			late = late || wait.Then == policy.ThenShrink
 		}
 	}
-	return late && seen.Seen != nil && !seen.Protected && (!seen.Running() || !seen.Ready) && roleState(role) == spec.RoleScaling && holder(after, vm) == nil
+	return late && seen.Inspection != nil && !seen.Protected && (!seen.Running() || !seen.Ready) && roleState(role) == spec.RoleScaling && holder(after, vm) == nil
 }
 
 // endsBefore reports whether a role that scales down is to lose one VM before the other.

@@ -59,7 +59,7 @@ func (s *stage) checkStaged(state flow.State) {
 func (p *player) withNetworksOf(state flow.State) flow.State {
 	for _, network := range state.Networks {
 		if seen, there := p.networks[network.ID]; there {
-			state = flow.SeeNetwork(state, network.Name, network.ID, seen.State)
+			state = flow.IngestNetwork(state, network.Name, network.ID, seen.State)
 		}
 	}
 	return state

@@ -58,7 +58,7 @@ func (p *player) carryOutNetwork(wanted flow.Network) (*flow.Decision, bool) {
 	default:
 		id = p.createNetwork(wanted)
 	}
-	p.state = flow.SeeNetwork(p.state, wanted.Name, id, p.networks[id].State)
+	p.state = flow.IngestNetwork(p.state, wanted.Name, id, p.networks[id].State)
 	return nil, true
 }
 
@@ -81,7 +81,7 @@ func (w *world) networkCalled(name string) (int, bool) {
 
 func (p *player) carryOutFindNetwork(wanted flow.Network) *flow.Decision {
 	if id, there := p.networkCalled(wanted.Called); there {
-		p.state = flow.SeeNetwork(p.state, wanted.Name, id, p.networks[id].State)
+		p.state = flow.IngestNetwork(p.state, wanted.Name, id, p.networks[id].State)
 		return nil
 	}
 	decision := p.checked("give up network", func() flow.Decision {
@@ -112,7 +112,7 @@ func (p *player) seeNetwork(network flow.Network) {
 	if held, there := p.networks[network.ID]; there {
 		state = held.State
 	}
-	p.state = flow.SeeNetwork(p.state, network.Name, network.ID, state)
+	p.state = flow.IngestNetwork(p.state, network.Name, network.ID, state)
 }
 
 // refreshNetworks looks at the networks as a worker does.

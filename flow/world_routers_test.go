@@ -29,7 +29,7 @@ func (p *player) carryOutRouter(wanted flow.Router) (*flow.Decision, bool) {
 		p.state = flow.DoubtRouter(p.state, wanted.Role)
 		return nil, false
 	}
-	p.state = flow.SeeRouter(p.state, wanted.Role, p.createRouter(wanted), nil)
+	p.state = flow.IngestRouter(p.state, wanted.Role, p.createRouter(wanted), nil)
 	return nil, true
 }
 
@@ -43,7 +43,7 @@ func (w *world) createRouter(wanted flow.Router) int {
 func (p *player) findRouter(wanted flow.Router) bool {
 	for id, router := range p.routers {
 		if router.Key == wanted.Key {
-			p.state = flow.SeeRouter(p.state, wanted.Role, id, nil)
+			p.state = flow.IngestRouter(p.state, wanted.Role, id, nil)
 			return true
 		}
 	}

@@ -359,7 +359,7 @@ func (p *player) refresh() {
 func (p *player) inspect() {
 	for _, wanted := range flow.Inspections(p.state, p.facts, p.now, p.settings) {
 		vm := p.facts[wanted.VM]
-		vm.Seen = &one.Inspection{}
+		vm.Inspection = &one.Inspection{}
 		p.facts[wanted.VM] = vm
 	}
 }

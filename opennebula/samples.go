@@ -195,9 +195,9 @@ const (
 	maxFetched = 1000
 )
 
-// Look fetches the state with the networks, and the facts with the VMs, that decide what
+// Refresh fetches the state with the networks, and the facts with the VMs, that decide what
 // the service waits for, as the zone's leader shows them now.
-func (s *Session) Look(ctx context.Context, state flow.State) (flow.State, flow.Facts, error) {
+func (s *Session) Refresh(ctx context.Context, state flow.State) (flow.State, flow.Facts, error) {
 	leader, service := s.Confirmed(), state.Service.ID
 	facts := flow.Facts{}
 	wanted := state.Doubtful()
@@ -227,7 +227,7 @@ func (s *Session) Look(ctx context.Context, state flow.State) (flow.State, flow.
 		if err != nil {
 			return state, nil, fmt.Errorf("read network %d of service %d: %w", network.ID, service, err)
 		}
-		state = flow.SeeNetwork(state, network.Name, network.ID, found.State)
+		state = flow.IngestNetwork(state, network.Name, network.ID, found.State)
 	}
 	return state, facts, nil
 }

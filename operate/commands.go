@@ -32,7 +32,7 @@ type Environment struct {
 	Flags func(*cobra.Command) // adds the flags by which a command finds NATS and oned
 	// Attach connects to NATS by these flags; missing names streams and buckets that do not exist.
 	Attach       func(context.Context, *cobra.Command) (pipe *pipeline.Pipeline, missing []string, err error)
-	Look         func(*cobra.Command) inspect.Look          // returns a function that reads from oned what a service waits for
+	Refresh      func(*cobra.Command) inspect.Refresh       // returns a function that reads from oned what a service waits for
 	Surroundings func(*cobra.Command) (Surroundings, error) // returns what doctor checks beside NATS
 }
 

@@ -103,7 +103,7 @@ func TestCommandsThatCannotConnect(t *testing.T) {
 				}
 				return nil, nil, test.err
 			},
-			Look: func(*cobra.Command) inspect.Look { return nil },
+			Refresh: func(*cobra.Command) inspect.Refresh { return nil },
 		})
 		root := &cobra.Command{Use: "flowjet", SilenceErrors: true, SilenceUsage: true}
 		service := terminal.Group("service", "Services")

@@ -50,7 +50,7 @@ func (d *desk) bridges(feed string) {
 	d.t.Helper()
 	ctx, cancel := context.WithCancel(patient(d.t))
 	d.t.Cleanup(cancel)
-	lease, err := feeds.New(d.pipe.Pipeline).Take(ctx, feed, "bridge-"+feed, 0)
+	lease, err := feeds.New(d.pipe.Pipeline).Acquire(ctx, feed, "bridge-"+feed, 0)
 	d.must(err)
 	d.must(lease.Publish(ctx, []feeds.Event{eventOf(21, false)}))
 	end, err := d.pipe.Ends(ctx, []string{pipeline.StreamONE})
@@ -416,7 +416,7 @@ func TestDoctorOfWhatNATSHolds(t *testing.T) {
 // resyncs stores events that a comparison with oned has found.
 func (d *desk) resyncs(count int) {
 	d.t.Helper()
-	lease, err := feeds.New(d.pipe.Pipeline).Take(d.t.Context(), "fe1", "bridge", 0)
+	lease, err := feeds.New(d.pipe.Pipeline).Acquire(d.t.Context(), "fe1", "bridge", 0)
 	d.must(err)
 	events := make([]feeds.Event, count)
 	for i := range events {

@@ -28,7 +28,7 @@ type desk struct {
 	pipe clients
 	// around is what doctor looks at beside NATS, and look how oned shows a service; nil leaves it out.
 	around Surroundings
-	look   inspect.Look
+	look   inspect.Refresh
 	// unfit is why the surroundings cannot be told.
 	unfit error
 }
@@ -57,7 +57,7 @@ func (d *desk) root(out io.Writer, line ...string) *cobra.Command {
 		Attach: func(ctx context.Context, _ *cobra.Command) (*pipeline.Pipeline, []string, error) {
 			return pipeline.Attach(ctx, pipeline.Config{URL: d.url})
 		},
-		Look:         func(*cobra.Command) inspect.Look { return d.look },
+		Refresh:      func(*cobra.Command) inspect.Refresh { return d.look },
 		Surroundings: func(*cobra.Command) (Surroundings, error) { return d.around, d.unfit },
 	})
 	root := &cobra.Command{Use: "flowjet", SilenceErrors: true, SilenceUsage: true}

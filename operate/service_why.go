@@ -28,7 +28,7 @@ func serviceWhy(t tool) *cobra.Command {
 			"The API has the same at /flowjet/v1/services/ID/why.",
 		"flowjet service why 3\nflowjet service why 3 -o json",
 	}, func(ctx context.Context, c *terminal.Console, pipe clients, id int) error {
-		why, err := pipe.Why(ctx, id, t.Look(cmd))
+		why, err := pipe.Why(ctx, id, t.Refresh(cmd))
 		if err != nil {
 			return unknownService(id, err)
 		}

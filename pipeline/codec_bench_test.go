@@ -22,9 +22,9 @@ func usualRecord() Record {
 		Applied: 7, Saved: "0123456789abcdef0123456789abcdef", Digests: []string{"0123456789abcdef0123456789abcdef"},
 		State: flow.State{
 			Service:   spec.Service{ID: 7, Body: spec.Body{Name: "bench", State: &state, Roles: []spec.Role{role}}},
-			Deadlines: map[string]time.Time{flow.DeadlineLook: now},
+			Deadlines: map[string]time.Time{flow.DeadlineCheck: now},
 		},
-		Timers: map[string]TimerState{flow.DeadlineLook: {Generation: 1, Due: now}},
+		Timers: map[string]TimerState{flow.DeadlineCheck: {Generation: 1, Due: now}},
 		Outbox: Outbox{First: 1, Transitions: []Transition{
 			{Version: 1, Service: 7, Change: flow.Change{Kind: "role", Role: "web", Old: "RUNNING", New: "WARNING"}, Time: now, Cause: Cause{Kind: "event", ID: "vm 7"}},
 			{Version: 1, Service: 7, Change: flow.Change{Kind: "service", Old: "RUNNING", New: "WARNING"}, Time: now, Cause: Cause{Kind: "event", ID: "vm 7"}, Next: "look at it"},

@@ -91,7 +91,7 @@ func (c Cause) Title() string {
 
 // timerTexts describe the timers.
 var timerTexts = map[string]string{
-	flow.DeadlineLook:     "a periodic check was due",
+	flow.DeadlineCheck:    "a periodic check was due",
 	flow.DeadlineStay:     "a deadline passed",
 	flow.DeadlineCooldown: "the cooldown was over",
 	flow.DeadlineSchedule: "a scheduled policy was due",

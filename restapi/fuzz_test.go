@@ -68,7 +68,7 @@ func (calmOned) Documents(context.Context, int, int, int, int) ([]opennebula.Doc
 	return nil, nil
 }
 
-func (calmOned) Look(_ context.Context, state flow.State) (flow.State, flow.Facts, error) {
+func (calmOned) Refresh(_ context.Context, state flow.State) (flow.State, flow.Facts, error) {
 	return state, flow.Facts{}, nil
 }
 
@@ -142,7 +142,7 @@ func (calmQueue) UpdateReservation(context.Context, string, pipeline.Reservation
 	return 2, nil
 }
 
-func (calmQueue) Why(context.Context, int, inspect.Look) (inspect.Why, error) {
+func (calmQueue) Why(context.Context, int, inspect.Refresh) (inspect.Why, error) {
 	return inspect.Why{}, nil
 }
 

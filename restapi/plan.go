@@ -202,12 +202,12 @@ func (w *simulation) apply(state flow.State, action flow.Action) (flow.State, bo
 		w.facts[action.VM] = vm
 	case flow.ActionCreateNetwork:
 		w.next++
-		return flow.SeeNetwork(state, action.Network.Name, w.next-1, one.NetworkReady), true
+		return flow.IngestNetwork(state, action.Network.Name, w.next-1, one.NetworkReady), true
 	case flow.ActionDeleteNetwork:
-		return flow.SeeNetwork(state, action.Network.Name, action.Network.ID, one.NetworkDone), true
+		return flow.IngestNetwork(state, action.Network.Name, action.Network.ID, one.NetworkDone), true
 	case flow.ActionCreateRouter:
 		w.next++
-		return flow.SeeRouter(state, action.Router.Role, w.next-1, nil), true
+		return flow.IngestRouter(state, action.Router.Role, w.next-1, nil), true
 	case flow.ActionDeleteRouter:
 		for id, vm := range w.facts { // oned ends a virtual router's VMs with it
 			if vm.Role == action.Role {

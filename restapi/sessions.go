@@ -39,7 +39,7 @@ type session interface {
 	ChmodDocument(ctx context.Context, id int, octet string) error
 	VM(ctx context.Context, id int) (one.VM, error)
 	Details(ctx context.Context, ids []int) (map[int]opennebula.VMDetails, error)
-	Look(ctx context.Context, state flow.State) (flow.State, flow.Facts, error)
+	Refresh(ctx context.Context, state flow.State) (flow.State, flow.Facts, error)
 	ChownVM(ctx context.Context, id, uid, gid int) error
 	Router(ctx context.Context, id int) (opennebula.Router, error)
 	ChownRouter(ctx context.Context, id, uid, gid int) error
@@ -76,7 +76,7 @@ type queue interface {
 	Reserve(ctx context.Context, name string, wanted pipeline.Reservation) (pipeline.Reservation, uint64, error)
 	Reservation(ctx context.Context, name string) (pipeline.Reservation, uint64, error)
 	UpdateReservation(ctx context.Context, name string, held pipeline.Reservation, revision uint64) (uint64, error)
-	Why(ctx context.Context, service int, look inspect.Look) (inspect.Why, error)
+	Why(ctx context.Context, service int, refresh inspect.Refresh) (inspect.Why, error)
 	LoadRecord(ctx context.Context, service int) (pipeline.Record, uint64, error)
 	ReadTransitions(ctx context.Context, service int, after uint64) (*history.Reader, error)
 	LastTransitionSequence(ctx context.Context) (uint64, error)

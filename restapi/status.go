@@ -129,7 +129,7 @@ func (d *diagnosis) why(ctx context.Context, r *request) (answer, error) {
 		return answer{}, err
 	}
 	body, _, unreadable := spec.ReadService(document.Body)
-	why, err := d.queue.Why(ctx, document.ID, d.oned.Look)
+	why, err := d.queue.Why(ctx, document.ID, d.oned.Refresh)
 	unhandled := errors.Is(err, pipeline.ErrNotFound)
 	switch {
 	case unhandled && unreadable != nil:

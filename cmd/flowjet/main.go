@@ -108,13 +108,13 @@ func newOperatorCommands() (services, others []*cobra.Command) {
 			}
 			return config.Attach(ctx, pipeline.Config{Role: pipeline.RoleOperator, Name: cmd.CommandPath()})
 		},
-		Look: func(cmd *cobra.Command) inspect.Look {
+		Refresh: func(cmd *cobra.Command) inspect.Refresh {
 			return func(ctx context.Context, state flow.State) (flow.State, flow.Facts, error) {
 				config, err := configOf(cmd)
 				if err != nil {
 					return state, nil, err
 				}
-				return config.Look(ctx, state)
+				return config.Refresh(ctx, state)
 			}
 		},
 		Surroundings: func(cmd *cobra.Command) (operate.Surroundings, error) {

@@ -29,8 +29,8 @@ type VM struct {
 	Ready bool `json:"ready,omitempty"`
 	// Protected reports whether USER_TEMPLATE/FLOWJET_PROTECT is YES.
 	Protected bool `json:"protected,omitempty"`
-	// Seen is what the VM's whole XML says; nil if it was not read.
-	Seen *Inspection `json:"-"`
+	// Inspection is what the VM's whole XML says; nil if it was not read.
+	Inspection *Inspection `json:"-"`
 	// Host is the name of the VM's current or last host; it is not always known.
 	Host string `json:"-"`
 	// Service is USER_TEMPLATE/SERVICE_ID, -1 without one.

@@ -63,11 +63,11 @@ type Feeds struct {
 // New returns the feeds of a pipeline.
 func New(p *pipeline.Pipeline) *Feeds { return &Feeds{p.Client, p.Zone()} }
 
-// Take acquires the lease of a feed, until another bridge does: expected is the
+// Acquire acquires the lease of a feed, until another bridge does: expected is the
 // sequence of the last lease, as LastLease returned it, 0 for none. From then on only
 // events published through the lease returned, or a later one, are stored.
 // pipeline.ErrConflict is returned if another bridge was faster.
-func (f *Feeds) Take(ctx context.Context, feed, holder string, expected uint64) (*Lease, error) {
+func (f *Feeds) Acquire(ctx context.Context, feed, holder string, expected uint64) (*Lease, error) {
 	lease := &Lease{feeds: f, feed: feed, holder: holder, token: nuid.Next()}
 	err := lease.write(ctx, expected)
 	if js.Conflict(err) {

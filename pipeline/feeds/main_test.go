@@ -45,5 +45,5 @@ func (c clients) acquire(ctx context.Context, feed, holder string) (*Lease, erro
 	if err != nil {
 		return nil, err
 	}
-	return c.Take(ctx, feed, holder, last)
+	return c.Acquire(ctx, feed, holder, last)
 }

@@ -19,9 +19,9 @@ func TestAFeedIsTakenByOneOfTwo(t *testing.T) {
 		if _, sequence, err := p.LastLease(ctx, "fe1"); err != nil || sequence != 0 {
 			t.Fatalf("a lease nobody took: %d, %v", sequence, err)
 		}
-		first, err := p.Take(ctx, "fe1", "a", 0)
+		first, err := p.Acquire(ctx, "fe1", "a", 0)
 		must(t, err)
-		if _, err := p.Take(ctx, "fe1", "b", 0); !errors.Is(err, pipeline.ErrConflict) {
+		if _, err := p.Acquire(ctx, "fe1", "b", 0); !errors.Is(err, pipeline.ErrConflict) {
 			t.Fatalf("taken twice: %v", err)
 		}
 		must(t, first.Release(ctx))
@@ -30,7 +30,7 @@ func TestAFeedIsTakenByOneOfTwo(t *testing.T) {
 		if !last.Released || last.Holder != "a" {
 			t.Errorf("the lease is %+v", last)
 		}
-		second, err := p.Take(ctx, "fe1", "b", sequence)
+		second, err := p.Acquire(ctx, "fe1", "b", sequence)
 		must(t, err)
 		if err := first.Publish(ctx, feedEvents(0, 1)); !errors.Is(err, pipeline.ErrSuperseded) {
 			t.Errorf("published after the release: %v", err)

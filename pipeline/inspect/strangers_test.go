@@ -32,7 +32,7 @@ func TestTheOverviewOfWhatStrangersLeft(t *testing.T) {
 			must(t, p.Client.Bucket(bucket).Put(ctx, key, []byte(value)))
 		}
 	}
-	lease, err := feeds.New(p.Pipeline).Take(ctx, "fe1", "bridge-1", 0)
+	lease, err := feeds.New(p.Pipeline).Acquire(ctx, "fe1", "bridge-1", 0)
 	must(t, err)
 	for subject, text := range map[string]string{
 		pipeline.LeaseSubject("fe2"): "no JSON", pipeline.VMSubject(0, 1, "X", "Y"): "<xml>", "flow.event.42.service.X": "no JSON", "flow.work.42": "no JSON", "flow.dlq.a.part.of.theirs": "",
@@ -129,7 +129,7 @@ func TestWhichVMsAreLookedUp(t *testing.T) {
 			record.State.Service.Body.Roles[2].Nodes = append(record.State.Service.Body.Roles[2].Nodes, spec.NewNode(one.VM{ID: vm}))
 		}
 	}
-	lease, err := feeds.New(p.Pipeline).Take(ctx, "fe1", "bridge", 0)
+	lease, err := feeds.New(p.Pipeline).Acquire(ctx, "fe1", "bridge", 0)
 	must(t, err)
 	must(t, lease.Publish(ctx, events))
 	facts, err := p.heardVMs(ctx, record.State)

@@ -36,7 +36,7 @@ func publishOneOfEach(t *testing.T, p clients, service int) {
 	ctx, all := limited(t), feeds.New(p.Pipeline)
 	_, last, err := all.LastLease(ctx, "fe1")
 	must(t, err)
-	lease, err := all.Take(ctx, "fe1", "bridge", last)
+	lease, err := all.Acquire(ctx, "fe1", "bridge", last)
 	must(t, err)
 	must(t, lease.Publish(ctx, []feeds.Event{vmEvent(service, service, false)}))
 	must(t, history.New(p.Pipeline).PublishTransitions(ctx, []pipeline.Transition{transition(service, "RUNNING")}, 1))
@@ -93,7 +93,7 @@ func TestRecentEventsTellWhatZeroMQLost(t *testing.T) {
 	if recent, err := p.RecentEvents(ctx, 10); recent != (RecentEvents{}) || err != nil {
 		t.Errorf("of nothing: %+v, %v", recent, err)
 	}
-	lease, err := feeds.New(p.Pipeline).Take(ctx, "fe1", "bridge", 0)
+	lease, err := feeds.New(p.Pipeline).Acquire(ctx, "fe1", "bridge", 0)
 	must(t, err)
 	var events []feeds.Event
 	for vm := range 6 {

@@ -77,9 +77,9 @@ type Backlog struct {
 	Oldest *time.Time `json:"oldest,omitempty"`
 }
 
-// Look fetches a service's state and facts as the zone's leader shows them now. An
+// Refresh fetches a service's state and facts as the zone's leader shows them now. An
 // UnreadableError is returned beside them if the service's document cannot be read.
-type Look func(ctx context.Context, state flow.State) (flow.State, flow.Facts, error)
+type Refresh func(ctx context.Context, state flow.State) (flow.State, flow.Facts, error)
 
 // UnreadableError is the reason why a service's document cannot be read.
 type UnreadableError struct{ Reason error }
@@ -89,10 +89,10 @@ func (u UnreadableError) Error() string { return u.Reason.Error() }
 // fetchWithin bounds how long an explanation waits for oned.
 const fetchWithin = 3 * time.Second
 
-// Why explains a service by its record and by the result of look; without look, or if oned
+// Why explains a service by its record and by the result of refresh; without it, or if oned
 // does not answer, by the last events of its VMs. pipeline.ErrNotFound is returned if
 // NATS has no data about the service.
-func (i *Inspector) Why(ctx context.Context, service int, look Look) (Why, error) {
+func (i *Inspector) Why(ctx context.Context, service int, refresh Refresh) (Why, error) {
 	record, revision, err := i.records.LoadRecord(ctx, service)
 	if err != nil {
 		return Why{}, err
@@ -108,11 +108,11 @@ func (i *Inspector) Why(ctx context.Context, service int, look Look) (Why, error
 	var facts flow.Facts
 	var unreadable UnreadableError
 	away, seen := errors.New("oned is not configured here"), false
-	if look != nil {
+	if refresh != nil {
 		asking, cancel := context.WithTimeout(ctx, fetchWithin)
 		defer cancel()
 		var state flow.State
-		state, facts, away = look(asking, record.State)
+		state, facts, away = refresh(asking, record.State)
 		if seen = away == nil || errors.As(away, &unreadable); seen {
 			record.State = state
 		}

@@ -44,7 +44,7 @@ func TestWhyTellsHowAServiceCameToItsState(t *testing.T) {
 		t.Errorf("from the record alone: %+v", why)
 	}
 	before := why.Summary
-	lease, err := feeds.New(p.Pipeline).Take(ctx, "fe1", "bridge", 0)
+	lease, err := feeds.New(p.Pipeline).Acquire(ctx, "fe1", "bridge", 0)
 	must(t, err)
 	failed := vmEvent(21, 42, false)
 	failed.Event.VM.LCMState, failed.Event.LCMState = one.LCMBootFailure, "BOOT_FAILURE"
@@ -96,7 +96,7 @@ func TestWhyBelievesEventsOfItsOwnVMsOnly(t *testing.T) {
 	must(t, err)
 	without, err := p.Why(ctx, 42, nil)
 	must(t, err)
-	lease, err := feeds.New(p.Pipeline).Take(ctx, "fe1", "bridge", 0)
+	lease, err := feeds.New(p.Pipeline).Acquire(ctx, "fe1", "bridge", 0)
 	must(t, err)
 	other := vmEvent(21, 7, false)
 	other.Event.VM.LCMState = one.LCMBootFailure

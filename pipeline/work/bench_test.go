@@ -27,7 +27,7 @@ func BenchmarkPublishWork(b *testing.B) {
 // worker's reader: the pipeline's share of the way to an action.
 func BenchmarkEventToWorker(b *testing.B) {
 	p, ctx := clientsOf(pipetest.Durable(b)), b.Context()
-	lease, err := feeds.New(p.Pipeline).Take(ctx, "bench", "bench", 0)
+	lease, err := feeds.New(p.Pipeline).Acquire(ctx, "bench", "bench", 0)
 	must(b, err)
 	events, err := p.ReadEvents(ctx, 0)
 	must(b, err)

@@ -169,7 +169,7 @@ func TestAnEventThatCannotBeReadIsADeadLetter(t *testing.T) {
 	const unreadable = "one.0.vm.1.ACTIVE.RUNNING"
 	_, err := p.JetStream().Publish(ctx, unreadable, []byte("<xml>"))
 	must(t, err)
-	lease, err := feeds.New(p.Pipeline).Take(ctx, "fe1", "bridge", 0)
+	lease, err := feeds.New(p.Pipeline).Acquire(ctx, "fe1", "bridge", 0)
 	must(t, err)
 	must(t, lease.Publish(ctx, []feeds.Event{vmEvent(7)}))
 	reader, err := p.ReadEvents(ctx, 0)

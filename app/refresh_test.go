@@ -250,19 +250,19 @@ func TestLookingAtAService(t *testing.T) {
 	cloud, auth := newSim(t, anyPorts)
 	config := configOf(t, "--one-xmlrpc", cloud.Sim().Endpoint(), "--one-auth-file", auth)
 	state := flow.State{Service: spec.Service{ID: 4711, Body: spec.Body{Roles: []spec.Role{{Name: "web", Nodes: []spec.Node{{DeployID: 99}}}}}}}
-	seen, facts, err := config.Look(t.Context(), state)
+	seen, facts, err := config.Refresh(t.Context(), state)
 	if err != nil || seen.Service.ID != 4711 || len(facts) == 0 {
 		t.Errorf("a service that has ended: %+v, %v, %v", seen.Service, facts, err)
 	}
 	config.One.XMLRPC = []string{"http://127.0.0.1:" + strconv.Itoa(1) + "/RPC2"}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
-	if _, _, err := config.Look(ctx, state); err == nil {
+	if _, _, err := config.Refresh(ctx, state); err == nil {
 		t.Error("without oned there is an answer")
 	}
 	config.origins = map[string]string{}
 	config.One.AuthFile = "/nowhere/auth"
-	if _, _, err := config.Look(t.Context(), state); err == nil || !strings.Contains(err.Error(), "--one-auth-file") {
+	if _, _, err := config.Refresh(t.Context(), state); err == nil || !strings.Contains(err.Error(), "--one-auth-file") {
 		t.Errorf("without credentials: %v", err)
 	}
 }

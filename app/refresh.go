@@ -118,16 +118,16 @@ func (c Config) APIAddress() string {
 	return "http://" + c.API.Listen
 }
 
-// Look returns the current state, from oned, of the objects that a service waits for. The error is inspect.UnreadableError
+// Refresh returns the current state, from oned, of the objects that a service waits for. The error is inspect.UnreadableError
 // if its document cannot be read.
-func (c Config) Look(ctx context.Context, state flow.State) (flow.State, flow.Facts, error) {
+func (c Config) Refresh(ctx context.Context, state flow.State) (flow.State, flow.Facts, error) {
 	client, err := c.Oned(slog.New(slog.DiscardHandler))
 	if err != nil {
 		return state, nil, err
 	}
 	defer client.Close()
 	client.Follow(ctx, c.Zone)
-	current, facts, err := client.Server().Look(ctx, state)
+	current, facts, err := client.Server().Refresh(ctx, state)
 	if err != nil {
 		return state, nil, err
 	}
