@@ -114,14 +114,14 @@ func TestTokensFollowTheClockOfOned(t *testing.T) {
 		{"a year behind", -365 * 24 * time.Hour, 1, 0, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			calls, last := 0, ""
+			calls, last, target, said := 0, "", "serveradmin", "&lt;RAFT&gt;&lt;TERM&gt;7&lt;/TERM&gt;&lt;/RAFT&gt;"
 			oned := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				calls++
 				body, err := io.ReadAll(r.Body)
 				if err != nil {
 					t.Error(err)
 				}
-				_, rest, _ := strings.Cut(string(body), "serveradmin:alice:")
+				_, rest, _ := strings.Cut(string(body), "serveradmin:"+target+":")
 				token, _, _ := strings.Cut(rest, "<")
 				last = decryptToken(t, testCredentials.Password, token)
 				expires, err := strconv.ParseInt(last[strings.LastIndexByte(last, ':')+1:], 10, 64)
@@ -134,11 +134,18 @@ func TestTokensFollowTheClockOfOned(t *testing.T) {
 						fmt.Sprintf("<i4>%d</i4>", CodeAuthentication), "<i4>-1</i4>", "<i8>-1</i8>"))
 					return
 				}
-				fmt.Fprint(w, envelope("<boolean>1</boolean>", "<string>7.4.0</string>", "<i4>0</i4>"))
+				fmt.Fprint(w, envelope("<boolean>1</boolean>", "<string>"+said+"</string>", "<i4>0</i4>"))
 			}))
 			defer oned.Close()
 			client := newTestClient(t, oned.URL)
 			client.tokens.now = func() time.Time { return start.Add(test.ours) }
+			status, err := client.raftStatus(t.Context(), oned.URL) // by which the leader is found
+			if test.fails != IsCode(err, CodeAuthentication) || !test.fails && status.Term != 7 || calls != test.calls {
+				t.Fatalf("%+v %v after %d calls, want %d", status, err, calls, test.calls)
+			}
+			client = newTestClient(t, oned.URL)
+			client.tokens.now = func() time.Time { return start.Add(test.ours) }
+			target, said = "alice", "7.4.0"
 			for _, want := range []int{test.calls, 1} {
 				calls = 0
 				version, err := client.For("alice").Version(t.Context())

@@ -114,7 +114,7 @@ func (e *exchange) call(ctx context.Context, s *caller, method string, arguments
 	e.pulse.begin()
 	session := s.current()
 	received, err := e.exchange(ctx, session, s, method, arguments)
-	if renewed := s.current(); IsCode(err, CodeAuthentication) && renewed != session { // the answer has shown that this host's clock is wrong
+	if renewed := s.current(); IsCode(err, CodeAuthentication) && renewed != session { // the answer has shown that oned has another time
 		received, err = e.exchange(ctx, renewed, s, method, arguments)
 	}
 	refusal, refused := errors.AsType[*Error](err)
@@ -237,7 +237,11 @@ func (e *exchange) exchangeAt(ctx context.Context, by *http.Client, endpoint, me
 		e.restarts.note(endpoint, err)
 		switch {
 		case err == nil:
-			if err = received.decode(method); err != nil {
+			err = received.decode(method)
+			if by == e.http || IsCode(err, CodeAuthentication) { // a server that is only asked who leads matters if it refuses
+				e.followClock(endpoint, received.date)
+			}
+			if err != nil {
 				received.release()
 				return nil, err
 			}
@@ -277,13 +281,11 @@ func (e *exchange) post(ctx context.Context, by *http.Client, endpoint string, b
 		return nil, leaving.sent(err) && !errors.Is(err, ErrOtherLife), withoutURL(err)
 	}
 	defer response.Body.Close()
-	if by == e.http {
-		e.followClock(endpoint, response.Header.Get("Date"))
-	}
 	if response.StatusCode != http.StatusOK {
 		return nil, true, fmt.Errorf("oned answered with HTTP status %d", response.StatusCode)
 	}
 	received = answers.Get().(*answer)
+	received.date = response.Header.Get("Date")
 	received.raw.Grow(int(min(max(0, response.ContentLength), maxForeseen)) + bytes.MinRead)
 	_, err = received.raw.ReadFrom(io.LimitReader(response.Body, e.limit+1))
 	switch {

@@ -18,6 +18,7 @@ type answer struct {
 	// value is the second element of oned's answer: a text ([]byte, which
 	// lies in text), an int64, a bool or nil.
 	value any
+	date  string // oned's, of the HTTP answer
 }
 
 // answers are the released ones: no more than there are connections and readers.
