@@ -34,6 +34,10 @@ var (
 	optionalInput  = &difference{"an optional user input without a value", "400", "its default, or none"}
 	unknownNetwork = &difference{"a NIC on a `$NETWORK` that nobody declares", "accepted; the service fails to deploy", "400, naming role and network (`networks` can come with `merge_template` where the template is OneFlow 6's)"}
 	notReadable    = &difference{"contents, inputs and networks' `extra` that oned cannot read, a reservation without `SIZE`", "accepted; the service fails to deploy", "400, naming the attribute"}
+	networkText    = &difference{"a network whose description contains `|`", "accepted; its source is not found unless `networks_values` is given", "400"}
+	fraction       = &difference{"a fraction where a whole number belongs, such as an `adjust` of 1.5", "the fraction is cut off", "400"}
+	notOctal       = &difference{"`chmod` with the digits 8 and 9", "accepted: 999 is 111", "400, or 500 for a service"}
+	networkRefused = &difference{"instantiating with a network that oned does not make", "oned's error, and a service in FAILED_DEPLOYING", "201; the service becomes FAILED_DEPLOYING_NETS, and its log has the reason"}
 	ownNetworks    = &difference{"`chown` and `chgrp` of a service with networks that it has made", "the networks stay the former owner's", "they go along: the new owner's service deletes them in the end"}
 	namedNetwork   = &difference{"a reservation with a `NAME` in its `extra`", "has that name; two services cannot have it at once", "is called `<network>-<service id>`, as others are"}
 	joinedNetwork  = &difference{"a reservation with a `NETWORK_ID` in its `extra`", "adds its addresses to that network, and deletes it in the end", "400"}
@@ -47,8 +51,8 @@ var (
 
 // differences are in the order of the table.
 var differences = []*difference{
-	badJSON, unknownAction, hangs, immutable, noNumber, warning, wayBack, notThereYet, cloneMissing, noCardinality, noForce, deleteType, shortOctet, chownGroup,
-	otherTarget, optionalInput, unknownNetwork, notReadable, ownNetworks, namedNetwork, joinedNetwork, unknownRole, startNumber, longName, emptyName, addedRole, oldDialog, brokenDocument,
+	badJSON, unknownAction, hangs, immutable, noNumber, warning, wayBack, notThereYet, cloneMissing, noCardinality, noForce, deleteType, shortOctet, notOctal, chownGroup,
+	otherTarget, optionalInput, unknownNetwork, notReadable, fraction, networkText, networkRefused, ownNetworks, namedNetwork, joinedNetwork, unknownRole, startNumber, longName, emptyName, addedRole, oldDialog, brokenDocument,
 }
 
 // meant is a recorded call that is answered with another status on purpose.
