@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nuid"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/deadletters"
@@ -31,8 +32,10 @@ type Bridge struct {
 	log      *slog.Logger
 	metrics  *metrics
 	filter   filter
-	feeds    []*feed
 	resyncer *resyncer
+
+	feedsMutex sync.Mutex
+	feeds      []*feed // all returns them: the zone may get servers while the bridge runs
 
 	hearing, publishing         context.Context
 	stopHearing, stopPublishing context.CancelFunc
@@ -77,15 +80,8 @@ func (b *Bridge) Start(ctx context.Context) error {
 	}
 	b.filter.warn(b.log)
 	b.feeds = nil
-	for _, endpoint := range endpoints {
-		if slices.ContainsFunc(b.feeds, func(f *feed) bool { return f.listener.endpoint == endpoint }) {
-			continue // two servers of one host
-		}
-		f, err := newFeed(b, endpoint)
-		if err != nil {
-			return err
-		}
-		b.feeds = append(b.feeds, f)
+	if _, err := b.addFeeds(endpoints); err != nil {
+		return err
 	}
 	b.publishing, b.stopPublishing = context.WithCancel(context.WithoutCancel(ctx))
 	b.hearing, b.stopHearing = context.WithCancel(b.publishing)
@@ -95,6 +91,30 @@ func (b *Bridge) Start(ctx context.Context) error {
 	}
 	go b.run()
 	return nil
+}
+
+// addFeeds makes a feed of each endpoint that has none yet, and returns these feeds.
+func (b *Bridge) addFeeds(endpoints []string) (added []*feed, err error) {
+	b.feedsMutex.Lock()
+	defer b.feedsMutex.Unlock()
+	for _, endpoint := range endpoints {
+		if slices.ContainsFunc(b.feeds, func(f *feed) bool { return f.listener.endpoint == endpoint }) {
+			continue // two servers of one host, or known before
+		}
+		f, err := newFeed(b, endpoint)
+		if err != nil {
+			return added, err
+		}
+		b.feeds, added = append(b.feeds, f), append(added, f)
+	}
+	return added, nil
+}
+
+// all returns the feeds.
+func (b *Bridge) all() []*feed {
+	b.feedsMutex.Lock()
+	defer b.feedsMutex.Unlock()
+	return slices.Clone(b.feeds)
 }
 
 // drainTime bounds how long Stop waits for JetStream to store the received events.
@@ -127,19 +147,48 @@ func (b *Bridge) run() {
 	defer close(b.ended)
 	var group sync.WaitGroup
 	ofHost := map[string]int{}
-	for _, f := range b.feeds {
-		group.Go(func() { f.run(b.hearing, b.publishing) })
-		if b.zone != nil {
-			host, _ := hostOf(f.listener.endpoint)
-			m := &monitor{feed: f, before: ofHost[host]}
-			ofHost[host]++
-			group.Go(func() { m.run(b.hearing) })
+	hear := func(feeds []*feed) {
+		for _, f := range feeds {
+			group.Go(func() { f.run(b.hearing, b.publishing) })
+			if b.zone != nil {
+				host, _ := hostOf(f.listener.endpoint)
+				m := &monitor{feed: f, before: ofHost[host]}
+				ofHost[host]++
+				group.Go(func() { m.run(b.hearing) })
+			}
 		}
+	}
+	hear(b.all())
+	if len(b.config.Endpoints) == 0 {
+		group.Go(func() { b.followZone(hear) })
 	}
 	if b.cloud != nil {
 		group.Go(func() { b.resyncer.run(b.hearing) })
 	}
 	group.Wait()
+}
+
+// zoneEvery is how often the zone is asked for its servers. Tests shorten it.
+var zoneEvery = time.Minute
+
+// followZone connects to the servers that the zone gets while the bridge runs. Those that it loses stay, and are shown as not connected: the list of
+// a server that is behind may lack one.
+func (b *Bridge) followZone(hear func([]*feed)) {
+	for idle.For(b.hearing, zoneEvery) == nil {
+		endpoints, err := b.zone.hookEndpoints(b.hearing, b.config.Zone)
+		if err != nil {
+			b.log.Debug("cannot get the zone's servers, retrying", "error", err)
+			continue
+		}
+		added, err := b.addFeeds(endpoints)
+		if err != nil {
+			b.log.Warn("a server of the zone has an endpoint for hook events that is not an address", "error", err)
+		}
+		for _, f := range added {
+			b.log.Info("the zone has a new server, whose events are received from now on", "endpoint", f.listener.endpoint)
+		}
+		hear(added)
+	}
 }
 
 // Config sets what to receive and which events pass. Zero values mean the defaults named at each field.

@@ -71,7 +71,7 @@ func (c *comparison) compare(ctx context.Context, k kind) error {
 	if err := c.awaitDecoded(ctx); err != nil {
 		return err
 	}
-	for _, f := range c.feeds {
+	for _, f := range c.all() {
 		if err := f.buffer.allStored(ctx); err != nil {
 			return err
 		}
@@ -95,7 +95,7 @@ func (c *comparison) compare(ctx context.Context, k kind) error {
 
 // awaitDecoded waits until all messages received so far are decoded.
 func (c *comparison) awaitDecoded(ctx context.Context) error {
-	for _, f := range c.feeds {
+	for _, f := range c.all() {
 		_, heard, _ := f.listener.silence()
 		if err := f.buffer.waitUntil(ctx, func() bool { return f.buffer.decoded >= heard }); err != nil {
 			return err
@@ -198,7 +198,7 @@ func (c *comparison) differs(ctx context.Context, event pipeline.Event, after ui
 	if !c.filter.passesState(event.Object, event.State, event.LCMState) {
 		return nil
 	}
-	for _, f := range c.feeds {
+	for _, f := range c.all() {
 		if f.buffer.awaits(objectID{event.Object, event.ID}) {
 			c.overtaken = true
 			time.AfterFunc(c.config.Resync.Settle, func() {
@@ -274,7 +274,7 @@ func (r *resyncer) run(ctx context.Context) {
 			next, wanted = r.config.Resync.Settle, r.holdsAny()
 		case <-timer.C:
 			// The bridge that publishes the first feed by name makes the periodic comparison for all.
-			wanted = slices.MinFunc(r.feeds, func(a, b *feed) int { return strings.Compare(a.name, b.name) }).holding.Load()
+			wanted = slices.MinFunc(r.all(), func(a, b *feed) int { return strings.Compare(a.name, b.name) }).holding.Load()
 		}
 		if wanted && r.compareUntilDone(ctx, comparison) != nil {
 			return
@@ -318,5 +318,5 @@ func (r *resyncer) compareUntilDone(ctx context.Context, c *comparison) error {
 
 // holdsAny reports whether this bridge publishes a feed.
 func (r *resyncer) holdsAny() bool {
-	return slices.ContainsFunc(r.feeds, func(f *feed) bool { return f.holding.Load() })
+	return slices.ContainsFunc(r.all(), func(f *feed) bool { return f.holding.Load() })
 }

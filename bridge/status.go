@@ -91,8 +91,9 @@ func (m *meter) measure(now time.Time, count uint64) float64 {
 
 // Status returns the status of each feed. It is safe to call at any time after Start.
 func (b *Bridge) Status() []FeedStatus {
-	all := make([]FeedStatus, 0, len(b.feeds))
-	for _, f := range b.feeds {
+	feeds := b.all()
+	all := make([]FeedStatus, 0, len(feeds))
+	for _, f := range feeds {
 		f.mu.Lock()
 		status := f.status
 		status.Rate = f.meter.measure(time.Now(), status.Heard)

@@ -21,10 +21,42 @@ type fakeZone struct {
 	probed int
 	// tell is called for each probe.
 	tell func()
+	// endpoints are those of the servers, if there are any.
+	endpoints []string
 }
 
 func (z *fakeZone) hookEndpoints(context.Context, int) ([]string, error) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if len(z.endpoints) > 0 {
+		return z.endpoints, nil
+	}
 	return []string{"tcp://127.0.0.1:1"}, nil
+}
+
+// A zone gets a server while the bridge runs, as when a front-end is replaced by one with another address: its events are received too.
+func TestAServerThatTheZoneGetsLaterIsHeard(t *testing.T) {
+	before := zoneEvery
+	zoneEvery = time.Millisecond
+	t.Cleanup(func() { zoneEvery = before })
+	first, second := newTestPublisher(t, "127.0.0.1:0"), newTestPublisher(t, "127.0.0.1:0")
+	store, z := newFakeStore(), &fakeZone{endpoints: []string{"tcp://" + first.address()}, tell: func() {}}
+	b := newBridge(quietly(), store, nil, z)
+	startBridge(t, b)
+	must(t, first.waitForSubscriber(limited(t), b.config.topics()))
+	first.send(vmFrames(booting(1)))
+	storesSoon(t, store, "1 BOOT")
+	z.mu.Lock()
+	z.endpoints = []string{"tcp://" + second.address()} // the first stays: a server that is behind may not list it
+	z.mu.Unlock()
+	must(t, second.waitForSubscriber(limited(t), b.config.topics()))
+	second.send(vmFrames(running(1)))
+	storesSoon(t, store, "1 BOOT", "1 RUNNING")
+	first.send(vmFrames(booting(2)))
+	storesSoon(t, store, "1 BOOT", "1 RUNNING", "2 BOOT")
+	if all := b.Status(); len(all) != 2 {
+		t.Errorf("the feeds are %+v", all)
+	}
 }
 
 func (z *fakeZone) beside(context.Context, int, string, int) (server, func(), error) {
