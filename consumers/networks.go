@@ -33,9 +33,9 @@ func (n *networks) create(ctx context.Context, action flow.Action) (flow.Outcome
 		if spec.JoinsNetwork(network.Extra) {
 			return refusal(action, errJoinsNetwork), nil
 		}
-		id, err = n.executor.session().ReserveNetwork(ctx, network.From, network.Extra)
+		id, err = n.executor.session().ReserveNetwork(ctx, network.From, one.WithoutCommas(network.Extra))
 	} else {
-		id, err = n.executor.session().InstantiateNetwork(ctx, network.From, network.Called, network.Extra)
+		id, err = n.executor.session().InstantiateNetwork(ctx, network.From, network.Called, one.WithoutCommas(network.Extra))
 	}
 	if err == nil {
 		return nil, n.adopt(ctx, network.Name, id)

@@ -213,3 +213,14 @@ func TestANetworkOfAServiceThatIsGivenAway(t *testing.T) {
 	w.gone(service)
 	w.awaitNoNetworks()
 }
+
+// TestAReservationWithCommas: oned refuses commas between attributes, which Sunstone's form writes.
+func TestAReservationWithCommas(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	w.hear()
+	if _, err := w.oned.For("alice").ReserveNetwork(t.Context(), 0, "SIZE=1, NAME=mine"); err == nil {
+		t.Fatal("the simulator takes commas, which oned refuses")
+	}
+	w.undeployed(w.deployed("%s", strings.Replace(netsService, "SIZE=5", `SIZE=5, DESCRIPTION=\"a, b\",`, 1)))
+}

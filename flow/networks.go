@@ -106,11 +106,8 @@ func (n networker) wantedNetwork(name string, choice raw.Object) (Network, bool)
 // text has one of its own, which is not the service's alone, the network's name goes before it.
 func reservationText(extra, called string) string {
 	name := fmt.Sprintf("NAME=\"%s\"\n", one.Escape(called))
-	given, _ := one.ParseTemplate(extra)
-	for attribute := range given {
-		if strings.EqualFold(attribute, "NAME") {
-			return name + extra
-		}
+	if one.HasAttribute(extra, "NAME") {
+		return name + extra
 	}
 	return extra + "\n" + name
 }

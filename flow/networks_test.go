@@ -242,9 +242,10 @@ func TestNetworkThatDoesNotEndFailsTheService(t *testing.T) {
 	s.wantActions("delete document")
 }
 
-// oned takes the first of several names. A reservation's text may have one of its own, in either case and quoted or not.
+// oned takes the first of several names. A reservation's text may have one of its own, in either case, quoted or not, and in a form that only
+// oned reads as NAME.
 func TestAReservationIsCalledAsItsServiceExpects(t *testing.T) {
-	for _, extra := range []string{`NAME=mine\nSIZE=5`, `SIZE=5\nname = \"mine\"`} {
+	for _, extra := range []string{`NAME=mine\nSIZE=5`, `SIZE=5\nname = \"mine\"`, `-NAME=mine\nSIZE=5`, `D='x\nSIZE=5\nNAME=mine`, `SIZE=5, NAME=mine`} {
 		s := newStage(t, strings.Replace(netsService, "SIZE=5", extra, 1))
 		s.plan()
 		text := s.actions[1].Network.Extra

@@ -6,8 +6,8 @@ import (
 )
 
 // CheckTemplate returns an error unless the text is valid in OpenNebula's template language. It follows oned's scanner (template_parser.l)
-// and grammar (template_syntax.y), which are stricter than ParseTemplate: a value with a blank or "=" in it needs quotation marks. Commas
-// between attributes, which oned refuses, are left to it: Sunstone's form writes them, and OneFlow accepts such templates.
+// and grammar (template_syntax.y), which are stricter than ParseTemplate: a value with a blank or "=" in it needs quotation marks. It
+// allows commas between attributes, which oned refuses: Sunstone's form writes them, and WithoutCommas replaces them.
 func CheckTemplate(text string) error {
 	if wrong := Unstorable(text); wrong != "" {
 		return fmt.Errorf("cannot be read: it %s", wrong)
@@ -15,16 +15,24 @@ func CheckTemplate(text string) error {
 	if _, err := ParseTemplate(strings.ReplaceAll(text, "'", "")); err != nil { // to oned ' is an ordinary character
 		return err
 	}
-	l := lexer{text: text + "\n"} // the network's name is appended to a reservation
-	for l.next(); l.token != tokenEnd; l.next() {
+	return walk(text, func(*lexer) {})
+}
+
+// WithoutCommas returns a template's text with line ends in place of the commas between attributes.
+func WithoutCommas(text string) string {
+	changed := []byte(text)
+	_ = walk(text, func(l *lexer) {
 		if l.token == tokenComma {
-			continue
+			changed[strings.LastIndexByte(l.text[:l.position], ',')] = '\n'
 		}
-		if err := l.attribute(); err != nil {
-			return err
-		}
-	}
-	return nil
+	})
+	return string(changed)
+}
+
+// HasAttribute reports whether oned finds an attribute of the name in a template's text, in any case of letters.
+func HasAttribute(text, name string) (has bool) {
+	_ = walk(text, func(l *lexer) { has = has || l.token == tokenName && strings.EqualFold(l.name, name) })
+	return has
 }
 
 type token int
@@ -45,12 +53,29 @@ type lexer struct {
 	text     string
 	position int
 	token    token
+	name     string // if the token is one
 }
 
 const (
 	blanks        = " \t"
 	blanksOrLines = blanks + "\n"
 )
+
+// walk reads a text's attributes, and calls visit at the name of each and at commas between them. The text is read as a line or several: the
+// network's name is appended to a reservation, and a comment ends with its line.
+func walk(text string, visit func(l *lexer)) error {
+	l := &lexer{text: text + "\n"}
+	for l.next(); l.token != tokenEnd; l.next() {
+		visit(l)
+		if l.token == tokenComma {
+			continue
+		}
+		if err := l.attribute(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // attribute reads the attribute whose name is the current token.
 func (l *lexer) attribute() error {
@@ -126,6 +151,7 @@ func (l *lexer) next() {
 			l.skipTo(onLines)
 		case len(name) < len(rest):
 			l.found(tokenName, name)
+			l.name = rest[:len(rest)-len(name)]
 			return
 		default:
 			l.position++

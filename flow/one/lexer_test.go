@@ -56,6 +56,32 @@ func TestCheckTemplateIsOneds(t *testing.T) {
 	}
 }
 
+func TestCommasBetweenAttributesBecomeLineEnds(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "",
+		"AR=[AR_ID=0,SIZE=2],SECURITY_GROUPS=\"0\",size=2": "AR=[AR_ID=0,SIZE=2]\nSECURITY_GROUPS=\"0\"\nsize=2",
+		"SIZE=1, NAME=x":                  "SIZE=1\n NAME=x",
+		"SIZE=1 \n,\n, NAME=x,":           "SIZE=1 \n\n\n\n NAME=x\n",
+		"A=\"a, b\", # a, b\nB=\"\\\",\"": "A=\"a, b\"\n # a, b\nB=\"\\\",\"",
+		"A=[B=1,,C=2],D=3":                "A=[B=1,,C=2],D=3", // oned refuses it anyway
+	} {
+		if got := WithoutCommas(text); got != want {
+			t.Errorf("%q becomes %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestNamesOfAttributesAreThoseThatOnedReads(t *testing.T) {
+	for text, want := range map[string]bool{
+		"": false, "NAME=x": true, "SIZE=1\nname = \"x\"": true, "-NAME=x": true, "A='x\nNAME=y": true, "SIZE=1,NAME=x": true,
+		"NAMES=x": false, "A=[NAME=x]": false, "A=\"\nNAME=x\"": false, "#NAME=x": false, "NAME=x #": true, "A=NAME": false,
+	} {
+		if got := HasAttribute(text, "NAME"); got != want {
+			t.Errorf("%q has a NAME: %t, want %t", text, got, want)
+		}
+	}
+}
+
 func TestCheckTemplateTakesLinearTime(t *testing.T) {
 	const size = 1 << 20
 	for _, text := range []string{
@@ -63,7 +89,7 @@ func TestCheckTemplateTakesLinearTime(t *testing.T) {
 		"A=[" + strings.Repeat(" \n", size/2), "A=1" + strings.Repeat("\n#", size/2), "A=" + strings.Repeat("\"\"", size/2), "A=1\n" + strings.Repeat("-", size) + "\n", "A=" + strings.Repeat("= ", size/2),
 	} {
 		start := time.Now()
-		_ = CheckTemplate(text)
+		_, _, _ = CheckTemplate(text), WithoutCommas(text), HasAttribute(text, "NAME")
 		if took := time.Since(start); took > 3*time.Second {
 			t.Errorf("%.20q...: took %v", text, took)
 		}
