@@ -97,7 +97,7 @@ func deployWith(b *testing.B, workers, services int) float64 {
 	base.Sim().SetCallDelay("", slowCall)
 	defer base.Sim().SetCallDelay("", 0)
 	began := time.Now()
-	must(b, work.NewQueue(pipe).PublishWakes(b.Context(), wakes))
+	must(b, work.NewQueue(pipe).PublishWakes(b.Context(), wakes, nil))
 	wanted := services * 9 / 10
 	for running := 0; running < wanted; {
 		_, told, err := reader.Next(b.Context())

@@ -207,7 +207,7 @@ func (w *world) wakeAgainAndAgain(services []int) *wakes {
 			if len(next) == 0 {
 				next = all.next(services)
 			}
-			if w.pipe.PublishWakes(ctx, next) == nil {
+			if w.pipe.PublishWakes(ctx, next, nil) == nil {
 				next = nil // otherwise the same again, until they are stored
 			}
 		}

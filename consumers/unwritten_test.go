@@ -186,7 +186,7 @@ func TestALookForManyEventsSeesWhatTheyTold(t *testing.T) {
 		wakes = append(wakes, pipeline.Wake{Work: pipeline.Work{Service: service, Event: told(other, one.VMActive, one.LCMRunning)}, MessageID: nuid.Next()})
 	}
 	wakes = append(wakes, pipeline.Wake{Work: pipeline.Work{Service: neighbour, Reason: "neighbour"}, MessageID: nuid.Next()})
-	must(t, w.pipe.PublishWakes(t.Context(), wakes))
+	must(t, w.pipe.PublishWakes(t.Context(), wakes, nil))
 	select {
 	case <-queued:
 	case <-time.After(poll.Limit):

@@ -194,7 +194,7 @@ func (r *Router) passAll(ctx context.Context, batch []heard) error {
 	if err != nil {
 		return err
 	}
-	if err := r.pipe.PublishWakesInOrder(ctx, wakes, r.order); err != nil {
+	if err := r.pipe.PublishWakes(ctx, wakes, r.order); err != nil {
 		return fmt.Errorf("route the events %d to %d: %w", batch[0].sequence, batch[len(batch)-1].sequence, err)
 	}
 	r.Routed.Add(float64(routed))

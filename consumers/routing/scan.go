@@ -157,7 +157,7 @@ func (r *Router) wakeLeftBehind(ctx context.Context, term int, since time.Time) 
 			MessageID: fmt.Sprintf("left-%d-%d", term, id),
 		})
 	}
-	if err := r.pipe.PublishWakes(ctx, wakes); err != nil {
+	if err := r.pipe.PublishWakes(ctx, wakes, nil); err != nil {
 		return fmt.Errorf("wake %d services: %w", len(wakes), err)
 	}
 	return nil

@@ -53,11 +53,11 @@ func TestAWakeThatIsRefusedInTheMiddle(t *testing.T) {
 	p := single(t)
 	limitMessages(t, p, pipeline.StreamWork, 1000)
 	wakes := wakesOf(42, "first", refusedHere, "third", "fourth")
-	if err := p.PublishWakes(limited(t), wakes); err == nil {
+	if err := p.PublishWakes(limited(t), wakes, nil); err == nil {
 		t.Fatal("a refused wake-up counts as stored")
 	}
 	limitMessages(t, p, pipeline.StreamWork, -1)
-	must(t, p.PublishWakes(limited(t), wakes))
+	must(t, p.PublishWakes(limited(t), wakes, nil))
 	found := reasons(t, p, 42)
 	if len(found) < 4 || found[0] != "first" {
 		t.Fatalf("stored are %.20q", found)
@@ -69,7 +69,7 @@ func TestAWakeThatIsRefusedInTheMiddle(t *testing.T) {
 		}
 	}
 	before := len(found)
-	must(t, p.PublishWakes(limited(t), wakes[:1]))
+	must(t, p.PublishWakes(limited(t), wakes[:1], nil))
 	if now := len(reasons(t, p, 42)); now != before {
 		t.Errorf("a wake-up with a known id was stored again: %d, %d", before, now)
 	}
@@ -85,7 +85,7 @@ func TestAConnectionLostBetweenAFewWakes(t *testing.T) {
 	for round := range rounds {
 		c.CutSomewhere(800)
 		for {
-			if err := p.PublishWakes(ctx, wakesOf(round, "1", "22", "333", "4444", "55555", "666666")); err == nil {
+			if err := p.PublishWakes(ctx, wakesOf(round, "1", "22", "333", "4444", "55555", "666666"), nil); err == nil {
 				break
 			}
 			must(t, context.Cause(ctx))

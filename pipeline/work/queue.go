@@ -59,17 +59,6 @@ func (q *Queue) message(work pipeline.Work, messageID string) *nats.Msg {
 	return message
 }
 
-// PublishWakes wakes services in the order given and returns when all wake-ups
-// are stored, many at the cost of a few. On an error some of them may be stored;
-// the message ids make it harmless to retry all.
-//
-// A few are pipelined. If the server is lost in the middle,
-// a later one can be stored before an earlier: it is then stored once more, so that
-// the last one stored of each service is the last one given.
-func (q *Queue) PublishWakes(ctx context.Context, wakes []pipeline.Wake) error {
-	return q.PublishWakesInOrder(ctx, wakes, nil)
-}
-
 // WakeOrder is the order of wake-ups over several calls.
 type WakeOrder = js.Order
 
@@ -78,9 +67,15 @@ func (q *Queue) NewWakeOrder(ctx context.Context) (*WakeOrder, error) {
 	return q.core.Stream(pipeline.StreamWork).NewOrder(ctx)
 }
 
-// PublishWakesInOrder is PublishWakes for a caller that wakes services again and again, and after an error from
-// an earlier wake-up on: the last one stored of each service is then the last one given in all calls.
-func (q *Queue) PublishWakesInOrder(ctx context.Context, wakes []pipeline.Wake, order *WakeOrder) (err error) {
+// PublishWakes wakes services in the order given and returns when all wake-ups
+// are stored, many at the cost of a few. On an error some of them may be stored;
+// the message ids make it harmless to retry all.
+//
+// A few are pipelined. If the server is lost in the middle,
+// a later one can be stored before an earlier: it is then stored once more, so that
+// the last one stored of each service is the last one given. With an order, for a caller that wakes services again and
+// again, and after an error from an earlier wake-up on, it is the last one given in all calls.
+func (q *Queue) PublishWakes(ctx context.Context, wakes []pipeline.Wake, order *WakeOrder) (err error) {
 	defer errs.Wrap(&err, "wake %d services", len(wakes))
 	messages := make([]*nats.Msg, len(wakes))
 	for i, wake := range wakes {

@@ -106,7 +106,7 @@ func TestPartitionIsWhatTheServerComputes(t *testing.T) {
 	for service := range wakes {
 		wakes[service] = pipeline.Wake{Work: pipeline.Work{Service: service}, MessageID: fmt.Sprint(service)}
 	}
-	must(t, p.PublishWakes(ctx, wakes))
+	must(t, p.PublishWakes(ctx, wakes, nil))
 	info, err := p.Client.Stream(pipeline.StreamWork).Info(ctx, jetstream.WithSubjectFilter("flow.>"))
 	must(t, err)
 	if len(info.State.Subjects) != 5001 {

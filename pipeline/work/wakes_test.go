@@ -23,8 +23,8 @@ func TestWakesKeepTheirOrder(t *testing.T) {
 					})
 				}
 			}
-			must(t, p.PublishWakes(ctx, wakes[:5]))
-			must(t, p.PublishWakes(ctx, wakes)) // the first five once more
+			must(t, p.PublishWakes(ctx, wakes[:5], nil))
+			must(t, p.PublishWakes(ctx, wakes, nil)) // the first five once more
 			next, expected := map[int]int{}, map[int]int{}
 			for service := range services {
 				expected[pipeline.Partition(service)] += rounds
