@@ -216,7 +216,7 @@ func (e *executor) create(ctx context.Context, action flow.Action) (flow.Outcome
 func (e *executor) instantiate(ctx context.Context, intent flow.Intent, extra string) error {
 	service := e.record.State.Service
 	if router, has := service.Router(intent.Role); has {
-		if err := e.session().InstantiateRouter(ctx, router, 1, intent.TemplateID, intent.Name, intent.Hold, extra); err != nil {
+		if err := e.session().InstantiateRouter(ctx, router, intent.TemplateID, intent.Name, intent.Hold, extra); err != nil {
 			return err
 		}
 		found, err := e.find(ctx, intent)

@@ -123,10 +123,10 @@ func (s networkCalls) AllocateRouter(ctx context.Context, text string) (int, err
 	return s.callID(ctx, "one.vrouter.allocate", text)
 }
 
-// InstantiateRouter makes so many VMs of a virtual router from a VM template
-// (one.vrouter.instantiate). %i in the name is the number of the VM; the answer
-// does not list the VMs.
-func (s networkCalls) InstantiateRouter(ctx context.Context, id, count, template int, name string, hold bool, extra string) error {
+// InstantiateRouter makes a VM of a virtual router from a VM template
+// (one.vrouter.instantiate). The answer does not name the VM.
+func (s networkCalls) InstantiateRouter(ctx context.Context, id, template int, name string, hold bool, extra string) error {
+	const count = 1
 	return s.do(ctx, "one.vrouter.instantiate", id, count, template, name, hold, extra)
 }
 

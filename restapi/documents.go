@@ -128,9 +128,9 @@ func newRendered() *memo[[]byte] {
 	}
 }
 
-func showAll(status int, documents []opennebula.Document, rendered *memo[[]byte]) (answer, error) {
+func showAll(documents []opennebula.Document, rendered *memo[[]byte]) (answer, error) {
 	if len(documents) == 0 {
-		return answer{status: status, contentType: textType, body: []byte("{\n  \"DOCUMENT_POOL\": {}\n}")}, nil
+		return answer{status: http.StatusOK, contentType: textType, body: []byte("{\n  \"DOCUMENT_POOL\": {}\n}")}, nil
 	}
 	texts, size := make([][]byte, len(documents)), documentFrame
 	for i, document := range documents {
@@ -144,7 +144,7 @@ func showAll(status int, documents []opennebula.Document, rendered *memo[[]byte]
 		}
 		pool = append(append(pool, "\n"+poolIndent...), text...)
 	}
-	return answer{status: status, contentType: textType, body: append(pool, poolEnd...)}, nil
+	return answer{status: http.StatusOK, contentType: textType, body: append(pool, poolEnd...)}, nil
 }
 
 func listDocuments(documentType int, rendered *memo[[]byte]) endpoint {
@@ -153,7 +153,7 @@ func listDocuments(documentType int, rendered *memo[[]byte]) endpoint {
 		if err != nil {
 			return answer{}, fmt.Errorf("list %ss: %w", kindNames[documentType], err)
 		}
-		return showAll(http.StatusOK, documents, rendered)
+		return showAll(documents, rendered)
 	}
 }
 

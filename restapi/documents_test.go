@@ -20,7 +20,7 @@ func TestAListIsLaidOutAsIfIndentedAsAWhole(t *testing.T) {
 	invalid := opennebula.Document{ID: 5, Type: 101, Body: []byte("{\"a\":\"\xff\"}")}
 	for name, documents := range map[string][]opennebula.Document{"none": nil, "one": {odd}, "several": {odd, broken, invalid, odd}} {
 		answers := map[string]func() (answer, error){
-			"list": func() (answer, error) { return showAll(200, documents, newRendered()) },
+			"list": func() (answer, error) { return showAll(documents, newRendered()) },
 		}
 		if len(documents) > 0 {
 			answers["document"] = func() (answer, error) { return show(200, documents[0]) }
