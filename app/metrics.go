@@ -146,27 +146,18 @@ func gauge(into chan<- prometheus.Metric, name, help string, value float64, labe
 type overview struct {
 	undescribed
 	observer *inspect.Observer
-
-	mutex sync.Mutex
-	last  inspect.Work
-	asked time.Time
 }
 
 // Collect implements prometheus.Collector. While NATS does not answer there are no metrics: an old figure would look like a
 // good one.
 func (s *overview) Collect(into chan<- prometheus.Metric) {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	if time.Since(s.asked) >= overviewTTL {
-		ctx, cancel := context.WithTimeout(context.Background(), overviewPatience)
-		defer cancel()
-		status, err := s.observer.Status(ctx)
-		if err != nil {
-			return
-		}
-		s.last, s.asked = status.Work(), time.Now()
+	ctx, cancel := context.WithTimeout(context.Background(), overviewPatience)
+	defer cancel()
+	work, err := s.observer.Work(ctx, overviewTTL)
+	if err != nil {
+		return
 	}
-	work, unreachable, away := s.last, 0.0, 0.0
+	unreachable, away := 0.0, 0.0
 	for _, worker := range work.Workers {
 		unreachable += oneIf(worker.OnedUnreachable)
 	}

@@ -187,8 +187,6 @@ type overview struct {
 
 	mu       sync.Mutex
 	observer *inspect.Observer
-	last     inspect.Work
-	at       time.Time
 }
 
 // show answers administrators only: the overview names machines, and counts all users' requests.
@@ -209,9 +207,6 @@ const introduction = 500 * time.Millisecond
 func (o *overview) fetch(ctx context.Context) (inspect.Work, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if time.Since(o.at) < overviewTTL {
-		return o.last, nil
-	}
 	if o.observer == nil {
 		observer, err := o.queue.Observe()
 		if err != nil {
@@ -223,11 +218,7 @@ func (o *overview) fetch(ctx context.Context) (inspect.Work, error) {
 		}
 		o.observer = observer
 	}
-	fetched, err := o.observer.Status(ctx)
-	if err == nil {
-		o.last, o.at = fetched.Work(), time.Now()
-	}
-	return o.last, err
+	return o.observer.Work(ctx, overviewTTL)
 }
 
 func (o *overview) stop() {

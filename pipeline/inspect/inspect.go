@@ -45,7 +45,7 @@ func (i *Inspector) Observe() (*Observer, error) {
 		observer.Stop()
 		return nil, err
 	}
-	return &Observer{observer, i, processes}, nil
+	return &Observer{Observer: observer, inspector: i, processes: processes}, nil
 }
 
 // ServerTime returns the clock of the NATS server that answers.

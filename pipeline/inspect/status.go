@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
@@ -113,12 +115,30 @@ type Observer struct {
 	*work.Observer
 	inspector *Inspector
 	processes *presence.Follower
+
+	mutex sync.Mutex
+	last  Work
+	read  time.Time
 }
 
 // Stop stops following.
 func (o *Observer) Stop() {
 	o.Observer.Stop()
 	o.processes.Stop()
+}
+
+// Work returns the status by partition, read no longer ago than maxAge: it takes some dozen requests to NATS.
+func (o *Observer) Work(ctx context.Context, maxAge time.Duration) (Work, error) {
+	o.mutex.Lock()
+	defer o.mutex.Unlock()
+	if time.Since(o.read) >= maxAge {
+		status, err := o.Status(ctx)
+		if err != nil {
+			return Work{}, err
+		}
+		o.last, o.read = status.Work(), time.Now()
+	}
+	return o.last, nil
 }
 
 // readsAtOnce is the number of concurrent requests to NATS.
