@@ -214,11 +214,10 @@ type Config struct {
 	// not decoded yet use up to 16 MiB more, and 12 MiB of the unused part of this.
 	MaxQueueBytes int64
 	// SpillDir is a folder for the events of a feed that exceed the memory while JetStream is
-	// unreachable, MaxSpillBytes their bound; 1 GiB. Without a folder, and beyond the bound, events are
+	// unreachable, at most 1 GiB. Without a folder, and beyond the bound, events are
 	// dropped, and replaced by comparing oned with the stored events.
-	SpillDir      string
-	MaxSpillBytes int64
-	Resync        ResyncConfig
+	SpillDir string
+	Resync   ResyncConfig
 	// Standby is the silence after which a bridge takes a feed over from its holder,
 	// which sends heartbeats five times as often; 1 s.
 	Standby time.Duration
@@ -237,19 +236,15 @@ type ResyncConfig struct {
 	// Settle is the time after which a comparison caused by a connect or an overflow is
 	// repeated, because a subscription may reach the publisher late; 2 s.
 	Settle time.Duration
-	// PageSize is the number of ids asked for at a time; 1000.
-	PageSize int
 }
 
 func (c Config) withDefaults() Config {
 	c.MaxQueueBytes = cmp.Or(max(c.MaxQueueBytes, 0), 48<<20)
-	c.MaxSpillBytes = cmp.Or(max(c.MaxSpillBytes, 0), 1<<30)
 	c.Standby = cmp.Or(max(c.Standby, 0), time.Second)
 	c.Keep = cmp.Or(max(c.Keep, 0), 30*time.Second)
 	c.Quiet = cmp.Or(max(c.Quiet, 0), 30*time.Second)
 	c.Resync.Every = cmp.Or(max(c.Resync.Every, 0), 5*time.Minute)
 	c.Resync.Settle = cmp.Or(max(c.Resync.Settle, 0), 2*time.Second)
-	c.Resync.PageSize = cmp.Or(max(c.Resync.PageSize, 0), 1000)
 	if c.Objects == nil {
 		c.Objects = knownObjects
 	}

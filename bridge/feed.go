@@ -49,8 +49,8 @@ func newFeed(b *Bridge, endpoint string) (*feed, error) {
 	}
 	c := &b.config
 	var room *spill
-	if c.SpillDir != "" && c.MaxSpillBytes > 0 {
-		room = &spill{folder: c.SpillDir, limit: c.MaxSpillBytes}
+	if c.SpillDir != "" {
+		room = &spill{folder: c.SpillDir, limit: maxSpill}
 	}
 	f := &feed{
 		Bridge: b, name: feedName(c.Zone, endpoint), epoch: nuid.Next(), requestResync: b.resyncer.request,

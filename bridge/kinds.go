@@ -39,12 +39,12 @@ func (r *resyncer) listVMs(ctx context.Context, hand func([]pipeline.Event) erro
 		}
 		return hand(events)
 	}
-	if err := pages(ctx, r.cloud, 0, newest, opennebula.StateNotDone, r.config.Resync.PageSize, pass); err != nil {
+	if err := pages(ctx, r.cloud, 0, newest, opennebula.StateNotDone, pageSize, pass); err != nil {
 		return err
 	}
 	next := uint64(newest + 1) //nolint:gosec // -1 or an id
 	if compared > 0 && compared < next {
-		if err := pages(ctx, r.cloud, int(compared), newest, int(one.VMDone), r.config.Resync.PageSize, pass); err != nil { //nolint:gosec // an id
+		if err := pages(ctx, r.cloud, int(compared), newest, int(one.VMDone), pageSize, pass); err != nil { //nolint:gosec // an id
 			return err
 		}
 	}
@@ -107,6 +107,9 @@ func foundNetwork(id int, state one.NetworkState) pipeline.Event {
 
 // lastID is the largest id that oned can give.
 const lastID = 1<<31 - 1
+
+// pageSize is how many VMs are asked for at a time.
+const pageSize = 1000
 
 // longestThrottle bounds the pause after a call, which is as long as the call, to take half of oned's time.
 const longestThrottle = 2 * time.Second

@@ -214,7 +214,7 @@ func (c *comparison) differs(ctx context.Context, event pipeline.Event, after ui
 	c.differences = append(c.differences, feeds.FoundEvent{
 		Event: feeds.Event{Subject: subject(event), MessageID: id, Event: event}, After: after,
 	})
-	if len(c.differences) >= c.config.Resync.PageSize {
+	if len(c.differences) >= pageSize {
 		return c.flush(ctx)
 	}
 	return nil

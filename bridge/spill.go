@@ -28,6 +28,9 @@ type spill struct {
 	count   int
 }
 
+// maxSpill bounds a feed's file, in bytes.
+const maxSpill = 1 << 30
+
 var errSpillFull = errors.New("memory and the spill file are full")
 
 func (s *spill) length() int {

@@ -244,7 +244,9 @@ func TestEventsOfADownTimeAreLost(t *testing.T) {
 }
 
 func TestDelaysAndSerialisedWrites(t *testing.T) {
-	s := start(t, sim.Config{SerialisedWrites: true, CallDelays: map[string]time.Duration{"one.document.rename": 10 * time.Millisecond}})
+	s := start(t, sim.Config{})
+	s.SetSerialisedWrites(true)
+	s.SetCallDelay("one.document.rename", 10*time.Millisecond)
 	newDocument(t, s)
 	begin := time.Now()
 	parallel(5, 10, func(i int) { must(t, s, "one.document.rename", oneadmin, 0, fmt.Sprintf("n%d", i)) })

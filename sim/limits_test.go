@@ -328,7 +328,8 @@ func TestDriversDieWithASingleOned(t *testing.T) {
 // TestWriteUnderWayAtTheLeadersEnd is refused without a reason where it makes
 // something, and else said to be done although it is lost.
 func TestWriteUnderWayAtTheLeadersEnd(t *testing.T) {
-	s := zoneOf(t, sim.Config{ElectionTime: 40 * time.Millisecond, CallDelay: 100 * time.Millisecond})
+	s := zoneOf(t, sim.Config{ElectionTime: 40 * time.Millisecond})
+	s.SetCallDelay("", 100*time.Millisecond)
 	id := at(t, s, 0, "one.document.allocate", oneadmin, "<TEMPLATE><BODY>old</BODY></TEMPLATE>", 100).id(t)
 	answered, updated := make(chan reply), make(chan reply)
 	go func() {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -24,14 +23,10 @@ type Config struct {
 	// XMLRPCListen, HooksListen and ControlListen are host:port; "" is a free port of 127.0.0.1.
 	XMLRPCListen, HooksListen, ControlListen string
 	// BootDelay is the time of each step of a VM or network; 0 is 2 ms and a negative one (NoDelay) is none.
-	BootDelay  time.Duration
-	CallDelay  time.Duration // added to every call, CallDelays to those of a method instead
-	CallDelays map[string]time.Duration
-	// SerialisedWrites makes writes wait for each other, delays included, as oned's database does.
-	SerialisedWrites bool
-	ServerPassword   string // the server user's, of a zone from a state file too; "" is a random one
-	HostMemory       int    // the memory of each of the four hosts, in MiB; 0 is 64 TiB
-	KeepDone         int    // how many ended VMs are kept; 0 is 10,000
+	BootDelay      time.Duration
+	ServerPassword string // the server user's, of a zone from a state file too; "" is a random one
+	HostMemory     int    // the memory of each of the four hosts, in MiB; 0 is 64 TiB
+	KeepDone       int    // how many ended VMs are kept; 0 is 10,000
 	// HooksHighWater is how many messages may wait for one subscriber before it loses them; 0 is 100,000. oned's own
 	// default is 1000.
 	HooksHighWater int
@@ -116,12 +111,10 @@ func New(config Config) (*Sim, error) {
 	s := &Sim{
 		config: config, hooks: &hooks{clock: clock.New(), published: config.Published},
 		delays: &delays{
-			bootStep: max(config.BootDelay, 0), calls: map[string]time.Duration{"": config.CallDelay},
-			serialised: config.SerialisedWrites, writing: make(chan struct{}, 1),
+			bootStep: max(config.BootDelay, 0), calls: map[string]time.Duration{}, writing: make(chan struct{}, 1),
 		},
 		callLog: &callLog{counts: map[string]int{}}, callFaults: &callFaults{},
 	}
-	maps.Copy(s.delays.calls, config.CallDelays)
 	leadership := &raft{}
 	s.db = newDatabase(config, leadership, s.delays, s.hooks)
 	s.faultInjector = &faultInjector{db: s.db}
