@@ -114,12 +114,6 @@ func (c *Client) Leadership() (term int, since time.Time) {
 	return returned + 1, since
 }
 
-// Endpoint returns the XML-RPC address of the next call.
-func (c *Client) Endpoint() string {
-	endpoint, _ := c.leader.endpoint()
-	return endpoint
-}
-
 // Servers returns the XML-RPC addresses that the zone lists for its servers, as far as known.
 func (c *Client) Servers() []string {
 	c.leader.servers.mutex.Lock()

@@ -7,5 +7,11 @@ func Call(ctx context.Context, s *Session, method string, arguments ...any) erro
 	return s.do(ctx, method, arguments...)
 }
 
+// Endpoint returns the XML-RPC address of the next call.
+func (c *Client) Endpoint() string {
+	endpoint, _ := c.leader.endpoint()
+	return endpoint
+}
+
 // Limit sets how large an answer may be, in bytes.
 func (c *Client) Limit(size int64) { c.limit = size }

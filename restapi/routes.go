@@ -145,8 +145,8 @@ func (d *dispatcher) identify(r *http.Request) (*request, error) {
 		return nil, badRequest("dry_run must be true or false") // a misspelled dry run must not make the change
 	}
 	asked := &request{Request: r, caller: who, oned: d.oned.as(who.target()), own: isOwn(r), dryRun: dryRun}
-	if dryRun {
-		asked.oned = readOnly(asked.oned)
+	if dryRun { // it changes nothing, whichever call it was requested for
+		asked.oned = guarded{asked.oned, func(*int, func() error) error { return errNoDryRun }}
 	}
 	return asked, nil
 }

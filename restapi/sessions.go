@@ -253,11 +253,6 @@ func (w *writes) as(user string) session {
 	}}
 }
 
-// readOnly returns a session in which a dry run cannot change anything, whichever call it was requested for.
-func readOnly(s session) session {
-	return guarded{s, func(*int, func() error) error { return errNoDryRun }}
-}
-
 var errNoDryRun = failure(http.StatusBadRequest, "this call has no dry_run; instantiate, scale, update, add_role, remove_role, release, recover and undeploy have")
 
 // guarded is a session whose changes go through write. The id is the document's, or nil where no document is changed.

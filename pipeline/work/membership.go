@@ -91,9 +91,6 @@ func (m *Membership) Owned() map[string]bool {
 // Changes returns a channel that is signalled when the result of Owned has changed. Pending signals merge into one.
 func (m *Membership) Changes() <-chan struct{} { return m.changes }
 
-// Workers lists the live workers, sorted, this one among them.
-func (m *Membership) Workers() []string { return slices.Sorted(maps.Keys(m.workers.Live())) }
-
 // SetOnedUnreachable announces whether this worker can reach oned: the others take over
 // from a worker that cannot, unless none can.
 func (m *Membership) SetOnedUnreachable(unreachable bool) {

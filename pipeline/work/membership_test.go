@@ -3,6 +3,7 @@ package work
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -22,6 +23,9 @@ func join(t testing.TB, p clients, worker string) *Membership {
 	t.Cleanup(func() { m.Leave(limited(t)) })
 	return m
 }
+
+// Workers lists the live workers, sorted, this one among them.
+func (m *Membership) Workers() []string { return slices.Sorted(maps.Keys(m.workers.Live())) }
 
 // shared reports whether all keys are owned, each by one of the members.
 func shared(members ...*Membership) bool {

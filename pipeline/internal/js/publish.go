@@ -104,7 +104,6 @@ const (
 	codeNotAvailable     jetstream.ErrorCode = 10008
 	codeNotLeader        jetstream.ErrorCode = 10009
 	codeBatchIncomplete  jetstream.ErrorCode = 10176
-	codeBatchDuplicate   jetstream.ErrorCode = 10201
 	codeBatchesInflight  jetstream.ErrorCode = 10210
 	codeDuplicateInAir   jetstream.ErrorCode = 10158
 	codeSequenceNotReady jetstream.ErrorCode = 10163

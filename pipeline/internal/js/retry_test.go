@@ -16,6 +16,9 @@ func refused(code jetstream.ErrorCode, description string) error {
 	return fmt.Errorf("stream S: %w", &serverError{&jetstream.APIError{Code: 400, ErrorCode: code, Description: description}})
 }
 
+// codeBatchDuplicate is JetStream's refusal of a batch with a message that is stored already.
+const codeBatchDuplicate jetstream.ErrorCode = 10201
+
 // Of front-ends that are switched on together one comes up last, and the
 // streams wait for it; for a larger disk they would wait in vain (both
 // descriptions are nats-server 2.15's).
