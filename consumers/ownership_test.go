@@ -269,3 +269,38 @@ func TestOwnershipMovesWithoutStoppingWhoStays(t *testing.T) {
 		t.Errorf("service %d stayed, and the command in whose turn that was is handled %d times", stay[0], begun)
 	}
 }
+
+// lines collects a log.
+type lines struct {
+	mutex sync.Mutex
+	text  strings.Builder
+}
+
+func (l *lines) Write(line []byte) (int, error) {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	return l.text.Write(line)
+}
+
+func (l *lines) has(text string) bool {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	return strings.Contains(l.text.String(), text)
+}
+
+// TestAVMOfAFormerOwner: a change of owner was cut off, and nobody has repeated it. The log says how to.
+func TestAVMOfAFormerOwner(t *testing.T) {
+	w := newWorld(t)
+	stop := w.startWorker("one", quick())
+	w.hear()
+	service := w.deployed(masterSlave, 1, 1)
+	vm := w.ids(service)[0]
+	stop()
+	must(t, w.oned.Server().ChownVM(t.Context(), vm, 0, -1))
+	log := &lines{}
+	worker := consumers.New(consumers.Config{ID: "two", Settings: quick(), Logger: slog.New(slog.NewTextHandler(log, nil))}, w.pipe.Pipeline, w.oned)
+	must(t, worker.Start(t.Context()))
+	t.Cleanup(func() { must(t, worker.Stop(context.Background())) })
+	want := fmt.Sprintf("flowjet service chown %[1]d oneadmin, then flowjet service chown %[1]d alice", service)
+	poll.Until(t, "the log to have "+want, func() bool { return log.has(want) })
+}
