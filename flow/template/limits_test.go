@@ -179,6 +179,21 @@ func TestCountsAndLengthsAreBounded(t *testing.T) {
 }
 
 // Merging appends what is new, in the order of before, and takes 1 and 1.0 for the same.
+// TestAllThatExceedsALimitIsReportedAtOnce: of the service as a whole and of its roles.
+func TestAllThatExceedsALimitIsReportedAtOnce(t *testing.T) {
+	many := func(element string, count int) string {
+		return strings.TrimSuffix(strings.Repeat(element+",", count), ",")
+	}
+	body := `{"name":"s","networks_values":[` + many("{}", spec.MaxNetworks+1) + `],"roles":[{"name":"` + strings.Repeat("a", spec.MaxName+1) +
+		`","type":"vm","template_id":0,"elasticity_policies":[` + many("{}", spec.MaxPolicies+1) + `]}]}`
+	_, err := Read([]byte(body), time.Now())
+	for _, want := range []string{"networks_values", "roles[0].name", "roles[0].elasticity_policies"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s is missing in: %v", want, err)
+		}
+	}
+}
+
 func TestMergedArrays(t *testing.T) {
 	for _, test := range [][3]string{
 		{`{"x":[1,{"a":1}]}`, `{"x":[1,{"a":1.0},{"b":2},{"b":2}]}`, `{"x":[1,{"a":1},1,{"b":2}]}`},
