@@ -269,6 +269,23 @@ func TestChownThatWasCutOffIsCompleted(t *testing.T) {
 	}
 }
 
+// A change of owner that was cut off and not repeated in time is completed from the owner whom the VMs still have, as the worker's log advises.
+func TestChownThatWasCutOffLongAgoIsCompleted(t *testing.T) {
+	w := newWorld(t, Config{})
+	w.whole()
+	service := w.running(alice)
+	_, body := w.document(w.expect(alice, "GET", service, "", 200, ""))
+	vm := body.Roles[0].Nodes[0].DeployID
+	w.must(w.oned.Server().ChownVM(t.Context(), vm, w.userID("oneadmin"), -1)) // whom the record does not know as the service's owner
+	for _, user := range []string{"oneadmin", "alice"} {
+		want := w.userID(user)
+		w.expect(admin, "POST", service+"/action", perform("chown", fmt.Sprintf(`{"owner_id":%d}`, want)), 204, "")
+		if uids := w.owners(service, vm, vm); uids != [3]int{want, want, want} {
+			t.Errorf("the owners are %v, want %d", uids, want)
+		}
+	}
+}
+
 // The networks that a service has made go to its new owner, as whom the worker deletes them. One that only stands in the
 // document stays.
 func TestChownMovesTheServicesOwnNetworks(t *testing.T) {
