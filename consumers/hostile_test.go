@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"strings"
 	"testing"
@@ -118,6 +119,38 @@ func TestHostileFiguresEndNoMeasuring(t *testing.T) {
 	w.load(busy, map[string]string{"CPU": "95", "LOAD": "2.5"})
 	w.awaitCardinality(busy, 2)
 	w.exactly(hostile, 1)
+}
+
+// Times and ids in a document that its owner has written at oned are any numbers: the service is still commanded and ended.
+func TestNumbersOutOfRangeInADocument(t *testing.T) {
+	for name, change := range map[string]func(*spec.Body){
+		"a start in the future": func(body *spec.Body) { body.StartTime = math.MaxUint32 },
+		"a start before 1970":   func(body *spec.Body) { body.StartTime = -1 },
+		"a line of the log in the future": func(body *spec.Body) {
+			body.Log = append(body.Log, spec.LogEntry{Timestamp: math.MaxUint32, Severity: "I", Message: "later"})
+		},
+		"a VM with an id that XML-RPC lacks": func(body *spec.Body) {
+			body.Roles[0].Nodes = append(body.Roles[0].Nodes, spec.NewNode(one.VM{ID: math.MaxUint32}))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.startWorker("w", quick())
+			w.hear()
+			service := w.service(`{"name":"svc","deployment":"none","state":0,"start_time":%d,"roles":[
+				{"name":"Master","type":"vm","cardinality":1,"template_id":0,"state":0}]}`, time.Now().Unix())
+			w.accepted(service, flow.VerbDeploy, nil)
+			w.await(service, spec.ServiceRunning)
+			body, _ := w.body(service)
+			change(&body)
+			must(t, w.oned.For("alice").UpdateDocument(t.Context(), service, encode(t, body)))
+			// A command that was sent before the document was found changed can be refused once.
+			poll.Until(t, "the service to be undeployed", func() bool {
+				return w.command(service, flow.VerbUndeploy, nil).Refused == ""
+			})
+			w.gone(service)
+		})
+	}
 }
 
 // Nodes in a document that are no VMs at all, or strangers' and far apart, have oned asked once

@@ -76,7 +76,7 @@ func (l *loader) load(ctx context.Context) error {
 			l.exists, l.loaded = false, true
 			return nil
 		}
-		l.forgetRecord("the service has ended according to its record, but has a document", found.body.Started().Add(-routing.ClockSkew))
+		l.forgetRecord("the service has ended according to its record, but has a document", orNow(found.body.Started().Add(-routing.ClockSkew)))
 	}
 	if err := l.refreshDocument(ctx); err != nil {
 		return err
@@ -245,17 +245,22 @@ func (l *loader) ofAnotherTime(found foundDocument) (reason string, since time.T
 	known, started, logged := l.record.State.Service.Body.StartTime, found.body.StartTime, found.body.LastLogged()
 	switch {
 	case known != 0 && started != 0 && known != started: // it cannot be changed
-		return "the document and the record belong to different services", found.body.Started().Add(-routing.ClockSkew)
+		return "the document and the record belong to different services", orNow(found.body.Started().Add(-routing.ClockSkew))
 	case l.predates(found.digest):
 		return "the record belongs to another database of oned", l.worker.database.restoredAt()
 	case logged.After(l.record.Written.Add(routing.ClockSkew)):
-		since = logged.Add(time.Second)
-		if now := time.Now(); since.After(now) {
-			since = now
-		}
-		return "the service has changed since the record was written", since
+		return "the service has changed since the record was written", orNow(logged.Add(time.Second))
 	}
 	return "", time.Time{}
+}
+
+// orNow returns a time from a document, or now if that is earlier: a service's owner can write any time into the document at oned, and one in the
+// future would have all commands refused until then.
+func orNow(written time.Time) time.Time {
+	if now := time.Now(); written.After(now) {
+		return now
+	}
+	return written
 }
 
 // predates reports whether the record is from another database than a document that differs from the decided one.
