@@ -184,6 +184,9 @@ func (c Config) check() []string {
 	if c.NATS.Replicas > 1 && c.NATS.URL == "" && len(c.NATS.Routes) == 0 {
 		add("nats.replicas", "nats.replicas is %d, but the embedded server is not part of a cluster: set nats.url to the servers of one, or nats.routes to its other servers", c.NATS.Replicas)
 	}
+	if c.DataDir == "" {
+		add("data_dir", "data_dir is empty: give a folder, such as %s", standardDataDir)
+	}
 	if len(c.One.XMLRPC) == 0 {
 		add("one.xmlrpc", "one.xmlrpc is empty: give at least one http://host:2633/RPC2")
 	}

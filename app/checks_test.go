@@ -73,6 +73,7 @@ func TestOptionsThatContradictEachOther(t *testing.T) {
 		"a certificate alone":             {[]string{"--api-certificate-file", "a.pem"}, "api.certificate_file and api.key_file belong together: set both or none"},
 		"a key alone":                     {[]string{"--api-key-file", "a.key"}, "--api-key-file: api.certificate_file and api.key_file belong together"},
 		"both":                            {[]string{"--api-certificate-file", "a.pem", "--api-key-file", "a.key"}, ""},
+		"no data folder":                  {[]string{"--data-dir="}, "--data-dir: data_dir is empty: give a folder"},
 		"no oned":                         {[]string{"--one-xmlrpc="}, "one.xmlrpc is empty: give at least one http://host:2633/RPC2"},
 		"an option of an earlier version": {[]string{}, ""},
 	} {

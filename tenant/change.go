@@ -251,6 +251,7 @@ func forEach(ctx context.Context, c *console, args []string, one func(args []str
 	}
 	c.several = true
 	var refused []string
+	var statuses []terminal.Exit
 	for _, id := range ids {
 		if ctx.Err() != nil { // interrupted after a change: the others are not made
 			return ctx.Err()
@@ -259,12 +260,18 @@ func forEach(ctx context.Context, c *console, args []string, one func(args []str
 			return err
 		} else if err != nil {
 			refused = append(refused, err.Error())
+			status, _ := terminal.ExitOf(coded(err))
+			statuses = append(statuses, status)
 		}
 	}
-	if len(refused) > 0 {
-		return fmt.Errorf("%d of %d changes failed: %s", len(refused), len(ids), shortened(strings.Join(refused, "; ")))
+	if len(refused) == 0 {
+		return nil
 	}
-	return nil
+	err = fmt.Errorf("%d of %d changes failed: %s", len(refused), len(ids), shortened(strings.Join(refused, "; ")))
+	if len(refused) == len(ids) && len(slices.Compact(statuses)) == 1 {
+		return statuses[0].Because(err) // as for one id
+	}
+	return err
 }
 
 func showPlan(c *console, text []byte) error {

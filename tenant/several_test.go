@@ -36,10 +36,14 @@ func TestAChangeOfSeveral(t *testing.T) {
 	done := answering(http.StatusNoContent, "")
 	c := newCloud(t, map[string]http.HandlerFunc{
 		"DELETE /service/3": done, "DELETE /service/4": refusing(http.StatusConflict, "service 4 is DEPLOYING"), "DELETE /service/5": done,
+		"DELETE /service/98": refusing(http.StatusNotFound, "there is no service 98"), "DELETE /service/99": refusing(http.StatusNotFound, "there is no service 99"),
 	})
 	out, _, err := c.types("service", "undeploy", "3..5", "--idempotency-key", "once")
 	if err == nil || !strings.Contains(err.Error(), "1 of 3 changes failed: service 4 is DEPLOYING") {
 		t.Errorf("it ends with %v", err)
+	}
+	if !exitsWith(err, terminal.ExitFailed) {
+		t.Error("one of three gives its status to all")
 	}
 	if out != "service 3: it is being undeployed\nservice 5: it is being undeployed\n" {
 		t.Errorf("it writes %q", out)
@@ -54,6 +58,17 @@ func TestAChangeOfSeveral(t *testing.T) {
 	if out := c.does("service", "undeploy", "3,5", "-o", "json"); strings.Count(out, "\n") != 2 || strings.Count(out, `"kind":"service"`) != 2 {
 		t.Errorf("for scripts it writes %q", out)
 	}
+	if _, _, err := c.types("service", "undeploy", "98,99"); !exitsWith(err, terminal.ExitNotFound) {
+		t.Errorf("of two that do not exist it ends with %v", err)
+	}
+	if _, _, err := c.types("service", "undeploy", "4,99"); !exitsWith(err, terminal.ExitFailed) {
+		t.Errorf("of two with different causes it ends with %v", err)
+	}
+}
+
+func exitsWith(err error, want terminal.Exit) bool {
+	status, _ := terminal.ExitOf(err)
+	return err != nil && status == want
 }
 
 // writer is called with what is written.

@@ -1,13 +1,17 @@
 package main
 
 import (
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/flowjet/flowjet/internal/terminal"
 )
 
 // TestWrongCommandLines are answered with one line that says what mends it, and
@@ -62,6 +66,12 @@ func TestWrongCommandLines(t *testing.T) {
 		out, failed, err := o.types(strings.Fields(line)...)
 		if err == nil || !strings.Contains(failed, want) || strings.Count(failed, "\n") != 1 || out != "" {
 			t.Errorf("flowjet %s: %v, want one line with %q:\n%s\n%s", line, err, want, failed, out)
+		}
+	}
+	for _, line := range []string{"replay " + nowhere, "migrate --one-auth-file " + nowhere} {
+		_, failed, err := o.types(strings.Fields(line)...)
+		if ended, is := errors.AsType[*exec.ExitError](err); !is || ended.ExitCode() != int(terminal.ExitUsage) {
+			t.Errorf("flowjet %s: %v, want the status %d:\n%s", line, err, terminal.ExitUsage, failed)
 		}
 	}
 }

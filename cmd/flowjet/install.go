@@ -143,7 +143,7 @@ func newMigrate() *cobra.Command {
 				return err
 			}
 			if m.oned, err = m.config.Oned(m.log.Logger); err != nil {
-				return err
+				return terminal.ExitUsage.Because(err)
 			}
 			defer m.oned.Close()
 			if m.back {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -135,7 +136,11 @@ func newReplay() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			options.File = args[0]
 			options.Out = cmd.OutOrStdout()
-			return bridge.Replay(cmd.Context(), options)
+			err := bridge.Replay(cmd.Context(), options)
+			if _, unreadable := errors.AsType[*fs.PathError](err); unreadable {
+				return terminal.ExitUsage.Because(err)
+			}
+			return err
 		},
 	}
 	cmd.Flags().StringVar(&options.Listen, "listen", "127.0.0.1:2101", "host:port to publish on")

@@ -196,7 +196,10 @@ func wholeRule(value json.RawMessage) (json.RawMessage, string) {
 		text = strings.TrimSpace(raw.Text(value))
 	}
 	n, err := strconv.ParseFloat(text, 64)
-	if err != nil || n != math.Trunc(n) || math.Abs(n) > math.MaxInt32 {
+	switch {
+	case err == nil && !math.IsInf(n, 0) && n == math.Trunc(n) && math.Abs(n) > math.MaxInt32:
+		return nil, fmt.Sprintf("is %s; it must be a whole number from -%d to %[2]d", raw.Short(value), math.MaxInt32)
+	case err != nil || n != math.Trunc(n) || math.Abs(n) > math.MaxInt32:
 		return nil, fmt.Sprintf("is %s; it must be a whole number", raw.Short(value))
 	}
 	return json.RawMessage(strconv.Itoa(int(n))), ""

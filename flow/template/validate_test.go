@@ -72,6 +72,7 @@ func TestReadTemplateRefuses(t *testing.T) {
 		"policy not an object":      {policy(`"elasticity_policies":[1]`), `element 0 is 1`},
 		"policy type":               {policy(`"elasticity_policies":[{"type":"X","adjust":1,"expression":"CPU>1"}]`), `elasticity_policies[0].type (role "a"): is "X"`},
 		"policy without adjust":     {policy(`"elasticity_policies":[{"type":"CHANGE","expression":"CPU>1"}]`), `.adjust (role "a"): is missing`},
+		"policy adjust huge":        {policy(`"elasticity_policies":[{"type":"CHANGE","adjust":1000000000000,"expression":"CPU>1"}]`), `is 1000000000000; it must be a whole number from -2147483647 to 2147483647`},
 		"policy adjust odd":         {policy(`"elasticity_policies":[{"type":"CHANGE","adjust":"x","expression":"CPU>1"}]`), `.adjust (role "a"): is "x"; it must be a whole number`},
 		"policy without expression": {policy(`"elasticity_policies":[{"type":"CHANGE","adjust":1}]`), `.expression (role "a"): is missing`},
 		"policy bad expression":     {policy(`"elasticity_policies":[{"type":"CHANGE","adjust":1,"expression":"CPU >> 10 )"}]`), `at character 6: a number or an attribute's name was expected`},
