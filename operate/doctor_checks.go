@@ -282,14 +282,24 @@ func (d *diagnosis) checkDisk(folder string) {
 	disk, known := pipeline.DiskOf(folder)
 	switch {
 	case !known:
-	case disk.Used > nearlyFull:
-		d.add("disk", problem, "free some space: on a full disk NATS stores nothing and Flowjet stops working", "%s", usedText(disk))
+	case disk.Full() > nearlyFull:
+		d.add("disk", problem, mendDisk(disk)+": on a full disk NATS stores nothing and Flowjet stops working", "%s", usedText(disk))
 	default:
 		d.add("disk", fine, "", "%s free for %s", bytesText(disk.Free), folder)
 	}
 }
 
+func mendDisk(disk pipeline.Disk) string {
+	if disk.Inodes > disk.Used {
+		return "remove files"
+	}
+	return "free some space"
+}
+
 func usedText(disk pipeline.Disk) string {
+	if disk.Inodes > disk.Used {
+		return fmt.Sprintf("%.0f %% of the inodes of the disk of %s are used, and each file needs one", disk.Inodes*100, disk.Folder)
+	}
 	return fmt.Sprintf("%.0f %% of the disk of %s are used, %s are free", disk.Used*100, disk.Folder, bytesText(disk.Free))
 }
 
@@ -303,12 +313,12 @@ func (d *diagnosis) checkDisks(overview inspect.Overview, local string) {
 	}
 	fullest := map[string]pipeline.Disk{}
 	for _, disk := range overview.Disks {
-		if disk.Host != ours && disk.Used > max(nearlyFull, fullest[disk.Host].Used) {
+		if disk.Host != ours && disk.Full() > max(nearlyFull, fullest[disk.Host].Full()) {
 			fullest[disk.Host] = disk.Disk
 		}
 	}
 	for _, host := range slices.Sorted(maps.Keys(fullest)) {
-		d.add("disk of "+host, problem, "free some space there: on a full disk its NATS server stores nothing, and is restarted when there is room again", "%s", usedText(fullest[host]))
+		d.add("disk of "+host, problem, mendDisk(fullest[host])+" there: on a full disk its NATS server stores nothing, and is restarted when there is room again", "%s", usedText(fullest[host]))
 	}
 }
 

@@ -84,6 +84,11 @@ func TestAFullDiskIsNamedFromAnywhere(t *testing.T) {
 			t.Errorf("with the data folder %q at hand it says\n%swant\n%s", folder, got, want)
 		}
 	}
+	var d diagnosis
+	d.checkDisks(inspect.Overview{Disks: []inspect.DiskStatus{{Host: "fe3", Disk: pipeline.Disk{Folder: "/data", Used: 0.3, Free: 5 << 20, Inodes: 1}}}}, "")
+	if got := d.said(); got != "problem disk of fe3: 100 % of the inodes of the disk of /data are used, and each file needs one\n" {
+		t.Errorf("without a free inode it says %s", got)
+	}
 	overview.Members = []presence.Member{{Name: "fe1 api"}, {Name: "fe2 worker"}}
 	var out strings.Builder
 	writeProcesses(terminal.New(&out, terminal.Table), overview)

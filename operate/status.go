@@ -126,8 +126,8 @@ func writeProcesses(c *terminal.Console, overview inspect.Overview) {
 		switch {
 		case member.Missing != nil:
 			state = "MISSING for " + c.Ago(*member.Missing)
-		case at >= 0 && overview.Disks[at].Used > nearlyFull:
-			state = fmt.Sprintf("ok, its disk is %.0f %% full", overview.Disks[at].Used*100)
+		case at >= 0 && overview.Disks[at].Full() > nearlyFull:
+			state = fmt.Sprintf("ok, its disk is %.0f %% full", overview.Disks[at].Full()*100)
 		}
 		members = append(members, []string{member.Name, strings.Join(member.Parts, ", "), cmp.Or(member.Release, "-"), state})
 	}

@@ -8,7 +8,13 @@ type Disk struct {
 	// Used is the share that is used, as df shows it; Free is how many bytes can still be written.
 	Used float64 `json:"used"`
 	Free uint64  `json:"free"`
+	// Inodes is the share of the inodes that is used: without a free one no file can be created, however much space there is. It is 0
+	// where their number is not fixed.
+	Inodes float64 `json:"inodes,omitempty"`
 }
+
+// Full returns the share that is used of what is scarcer, space or inodes.
+func (d Disk) Full() float64 { return max(d.Used, d.Inodes) }
 
 // DiskOf returns the usage of the disk of a folder, and false if that is not known.
 func DiskOf(folder string) (Disk, bool) {
@@ -18,5 +24,6 @@ func DiskOf(folder string) (Disk, bool) {
 	}
 	taken := disk.Blocks - disk.Bfree
 	used := float64(taken) / float64(max(1, taken+disk.Bavail)) // as df shows it: some blocks are for root alone
-	return Disk{Folder: folder, Used: used, Free: disk.Bavail * uint64(disk.Bsize)}, true
+	inodes := float64(disk.Files-disk.Ffree) / float64(max(1, disk.Files))
+	return Disk{Folder: folder, Used: used, Free: disk.Bavail * uint64(disk.Bsize), Inodes: inodes}, true
 }
