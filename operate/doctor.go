@@ -153,6 +153,8 @@ func unsettled(overview inspect.Overview) bool {
 func mendNATS(err error) string {
 	text := strings.ToLower(err.Error())
 	switch {
+	case strings.Contains(text, "permission denied"): // of the file with the key
+		return "run it as the owner of the data folder, or with an operator's key or credentials: --nats-nkey-file"
 	case strings.Contains(text, "authorization"), strings.Contains(text, "permissions"):
 		return "use the operator's key or credentials: --nats-nkey-file"
 	case strings.Contains(text, "certificate"), strings.Contains(text, "tls"):

@@ -229,6 +229,7 @@ func TestDoctorOfNATSThatIsAway(t *testing.T) {
 
 func TestDoctorSaysWhatMendsNATS(t *testing.T) {
 	for text, want := range map[string]string{
+		"open nats/operator.nk: permission denied":               "owner of the data folder",
 		"nats: Authorization Violation":                          "--nats-nkey-file",
 		"nats: Permissions Violation for Publish":                "--nats-nkey-file",
 		"tls: failed to verify certificate: x509: unknown":       "--nats-ca-file",
