@@ -178,7 +178,6 @@ func TestCountsAndLengthsAreBounded(t *testing.T) {
 	}
 }
 
-// Merging appends what is new, in the order of before, and takes 1 and 1.0 for the same.
 // TestAllThatExceedsALimitIsReportedAtOnce: of the service as a whole and of its roles.
 func TestAllThatExceedsALimitIsReportedAtOnce(t *testing.T) {
 	many := func(element string, count int) string {
@@ -194,6 +193,7 @@ func TestAllThatExceedsALimitIsReportedAtOnce(t *testing.T) {
 	}
 }
 
+// Merging appends what is new, in the order of before, and takes 1 and 1.0 for the same.
 func TestMergedArrays(t *testing.T) {
 	for _, test := range [][3]string{
 		{`{"x":[1,{"a":1}]}`, `{"x":[1,{"a":1.0},{"b":2},{"b":2}]}`, `{"x":[1,{"a":1},1,{"b":2}]}`},
