@@ -37,6 +37,7 @@ var (
 	networkText    = &difference{"a network whose description contains `|`", "accepted; its source is not found unless `networks_values` is given", "400"}
 	fraction       = &difference{"a fraction where a whole number belongs, such as an `adjust` of 1.5", "the fraction is cut off", "400"}
 	notOctal       = &difference{"`chmod` with the digits 8 and 9", "accepted: 999 is 111", "400, or 500 for a service"}
+	commas         = &difference{"commas between the attributes in a network's `extra`, as Sunstone's form writes them", "oned's error, and a service in FAILED_DEPLOYING", "the network is made"}
 	networkRefused = &difference{"instantiating with a network that oned does not make", "oned's error, and a service in FAILED_DEPLOYING", "201; the service becomes FAILED_DEPLOYING_NETS, and its log has the reason"}
 	ownNetworks    = &difference{"`chown` and `chgrp` of a service with networks that it has made", "the networks stay the former owner's", "they go along: the new owner's service deletes them in the end"}
 	namedNetwork   = &difference{"a reservation with a `NAME` in its `extra`", "has that name; two services cannot have it at once", "is called `<network>-<service id>`, as others are"}
@@ -52,7 +53,7 @@ var (
 // differences are in the order of the table.
 var differences = []*difference{
 	badJSON, unknownAction, hangs, immutable, noNumber, warning, wayBack, notThereYet, cloneMissing, noCardinality, noForce, deleteType, shortOctet, notOctal, chownGroup,
-	otherTarget, optionalInput, unknownNetwork, notReadable, fraction, networkText, networkRefused, ownNetworks, namedNetwork, joinedNetwork, unknownRole, startNumber, longName, emptyName, addedRole, oldDialog, brokenDocument,
+	otherTarget, optionalInput, unknownNetwork, notReadable, fraction, networkText, commas, networkRefused, ownNetworks, namedNetwork, joinedNetwork, unknownRole, startNumber, longName, emptyName, addedRole, oldDialog, brokenDocument,
 }
 
 // meant is a recorded call that is answered with another status on purpose.
