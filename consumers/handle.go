@@ -221,3 +221,13 @@ func (l *serviceLoop) precondition(ctx context.Context, command flow.Command) (*
 	return &flow.Refusal{Kind: flow.RefusedChanged, Message: fmt.Sprintf(
 		"service %d has changed since it was read (its ETag is now %s): read it again before you change it", l.service, document.ETag())}, nil
 }
+
+// givenAway reports whether the service is just being given to another owner: what another one has may follow it.
+func (l *serviceLoop) givenAway(ctx context.Context) (bool, error) {
+	document, err := l.worker.oned.Server().Confirmed().Document(ctx, l.service)
+	if err != nil {
+		return false, fmt.Errorf("check the owner of service %d: %w", l.service, err)
+	}
+	service := l.record.State.Service
+	return service.Former != nil && time.Now().Before(service.FormerUntil) || document.Owner.UID != service.Owner.UID, nil
+}

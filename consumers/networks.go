@@ -113,16 +113,6 @@ func (n *networks) strangersNetwork(ctx context.Context, action flow.Action, fou
 	return flow.Foreign{Action: action, Message: reason}, nil
 }
 
-// givenAway reports whether the service is just being given to another owner: what another one has may follow it.
-func (l *serviceLoop) givenAway(ctx context.Context) (bool, error) {
-	document, err := l.worker.oned.Server().Confirmed().Document(ctx, l.service)
-	if err != nil {
-		return false, fmt.Errorf("check the owner of service %d: %w", l.service, err)
-	}
-	service := l.record.State.Service
-	return service.Former != nil && time.Now().Before(service.FormerUntil) || document.Owner.UID != service.Owner.UID, nil
-}
-
 // adopt notes that a network is the service's, for the events about it, then reads it, so that no
 // event from before the note is missed, and commits that.
 func (n *networks) adopt(ctx context.Context, name string, id int) error {

@@ -50,7 +50,7 @@ func TestAdministratorsActOnNoStrangersNodes(t *testing.T) {
 func TestOwnersActOnNoStrangersNodes(t *testing.T) {
 	w := newWorld(t, Config{})
 	w.whole()
-	service := w.service(admin)
+	service := w.running(admin)
 	stranger, err := w.oned.For("alice").InstantiateTemplate(t.Context(), 0, "production", false, "")
 	w.must(err)
 	w.must(w.oned.Server().UpdateDocument(t.Context(), idOf(t, service), fmt.Appendf(nil,
