@@ -121,6 +121,8 @@ func TestSettingsFile(t *testing.T) {
 		"receiver: []": "field receiver not found",
 		"receivers: [{name: 'a b', url: 'https://h'}]":                          "must be letters",
 		"receivers: [{name: a, url: 'file:///etc'}]":                            "must look like https",
+		"receivers: [{name: a, url: 'https://h:0/'}]":                           "the port must be between 1 and 65535",
+		"receivers: [{name: a, url: 'https://h:70000/'}]":                       "the port must be between 1 and 65535",
 		"receivers: [{name: a, url: 'https://h'}, {name: a, url: 'https://h'}]": "another receiver",
 		"receivers: [{name: a, url: 'https://h', states: [HAPPY]}]":             "which is not a state",
 		"receivers: [{name: a, url: 'https://h', secret_file: " + short + "}]":  "must have 16 to",
