@@ -65,11 +65,14 @@ func readVM(r *onexml.Reader) one.VM {
 
 // lastHost returns the last host in a VM's history. The rest of the history is not read.
 func lastHost(history []byte) string {
-	at := bytes.LastIndex(history, []byte("<HOSTNAME>"))
-	if at < 0 {
+	tag, from := []byte("<HOSTNAME>"), -1
+	for next := bytes.Index(history, tag); next >= 0; next = bytes.Index(history[from+1:], tag) { // bytes.LastIndex takes far longer
+		from += 1 + next
+	}
+	if from < 0 {
 		return ""
 	}
-	r := onexml.New(history[at:])
+	r := onexml.New(history[from:])
 	r.Root()
 	return r.String()
 }
