@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -380,5 +381,16 @@ func TestPreflight(t *testing.T) {
 		if !migrate.Failed(checks) || !strings.Contains(fmt.Sprintf("%+v", checks), c.want) {
 			t.Errorf("%s: %+v", name, checks)
 		}
+	}
+	away := opennebula.NewClient(opennebula.Config{Endpoint: "http://127.0.0.1:1/RPC2", Credentials: wrong})
+	defer away.Close()
+	down := good
+	down.Oned, down.XMLRPC = away, "http://127.0.0.1:1/RPC2"
+	if checks := down.Run(t.Context()); !strings.Contains(checks[0].Mend, "start oned") || slices.ContainsFunc(checks[1:], func(c migrate.Check) bool { return c.Mend != "" }) {
+		t.Errorf("oned is down: %+v", checks)
+	}
+	must(t, z.sim.FailCall(sim.CallFailure{Method: "one.user.info", Count: 1 << 30, Code: opennebula.CodeInternal, Message: "Cannot process request, no leader found"}))
+	if text := fmt.Sprintf("%+v", good.Run(t.Context())); strings.Contains(text, "chauth") || !strings.Contains(text, "no leader found") {
+		t.Errorf("without a leader: %s", text)
 	}
 }

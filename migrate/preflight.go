@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -49,9 +50,14 @@ const (
 	Oldest = "6.0"
 )
 
-// Run makes all checks, one after the other.
+// Run makes all checks, one after the other. While oned does not answer, those that ask it are left out: its own names the cause.
 func (p Preflight) Run(ctx context.Context) []Check {
-	steps := []func(context.Context) Check{p.checkOned, p.checkActing, p.checkClock}
+	oned, answers := p.checkOned(ctx)
+	checks := []Check{oned}
+	var steps []func(context.Context) Check
+	if answers {
+		steps = append(steps, p.checkActing, p.checkClock)
+	}
 	for _, endpoint := range p.Hooks {
 		steps = append(steps, func(ctx context.Context) Check { return checkHooks(ctx, endpoint) })
 	}
@@ -59,7 +65,6 @@ func (p Preflight) Run(ctx context.Context) []Check {
 	if p.ConnectNATS != nil {
 		steps = append(steps, p.checkNATS)
 	}
-	var checks []Check
 	for _, check := range steps {
 		limited, cancel := context.WithTimeout(ctx, step)
 		checks = append(checks, check(limited))
@@ -73,14 +78,19 @@ func Failed(checks []Check) bool {
 	return slices.ContainsFunc(checks, func(c Check) bool { return c.Mend != "" && !c.Doubt })
 }
 
-func (p Preflight) checkOned(ctx context.Context) Check {
-	check := Check{What: "oned at " + p.XMLRPC}
+// checkOned also reports whether oned answers, be it by a refusal.
+func (p Preflight) checkOned(ctx context.Context) (check Check, answers bool) {
+	ctx, cancel := context.WithTimeout(ctx, step)
+	defer cancel()
+	check.What = "oned at " + p.XMLRPC
 	version, err := p.Oned.Server().Version(ctx)
 	switch {
 	case opennebula.IsCode(err, opennebula.CodeAuthentication):
 		check.Found, check.Mend = "refuses the server user", "put serveradmin's name and password into the file of --one-auth-file (OneFlow's is /var/lib/one/.one/oneflow_auth)"
 	case err != nil:
 		check.Found, check.Mend = err.Error(), "start oned, or set its endpoint with --one-xmlrpc"
+		_, refused := errors.AsType[*opennebula.Error](err)
+		return check, refused
 	default:
 		check.Found = "OpenNebula " + version
 		check.Mend, check.Doubt = judge(version)
@@ -89,7 +99,7 @@ func (p Preflight) checkOned(ctx context.Context) Check {
 			check.Mend, check.Doubt = fmt.Sprintf("set the zone's id: zone: %d in the configuration, or --zone %d", zone, zone), false
 		}
 	}
-	return check
+	return check, true
 }
 
 // judge returns what to do about a version of OpenNebula, and whether it can be used without that.
@@ -115,6 +125,8 @@ func (p Preflight) checkActing(ctx context.Context) Check {
 	const oneadmin = 0
 	user, err := p.Oned.For("oneadmin").User(ctx, -1)
 	switch {
+	case err != nil && !opennebula.IsCode(err, opennebula.CodeAuthentication) && !opennebula.IsCode(err, opennebula.CodeAuthorization):
+		check.Found, check.Mend = fmt.Sprintf("oned did not answer a call for oneadmin: %v", err), "remove this cause at oned, then run this again"
 	case err != nil:
 		check.Found, check.Mend = fmt.Sprintf("cannot act for oneadmin: %v", err), "give serveradmin the driver server_cipher (oneuser chauth) and its password in --one-auth-file"
 	case user.Identity.UID != oneadmin:
