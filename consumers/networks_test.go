@@ -138,7 +138,7 @@ func TestNetworkEventsReachTheService(t *testing.T) {
 	settings.CheckInterval = time.Hour
 	w.startWorker("one", settings)
 	w.hear()
-	w.sim.SetBootDelay(200 * time.Millisecond)
+	w.sim.SetBootDelay(2 * time.Second) // the worker reads each network once it is made, and must not find it READY
 	service := w.service(netsService)
 	w.command(service, flow.VerbDeploy, nil)
 	poll.Until(t, "both networks to be READY", func() bool {
@@ -150,6 +150,7 @@ func TestNetworkEventsReachTheService(t *testing.T) {
 		}
 		return ready == 2
 	})
+	w.sim.SetBootDelay(0)
 	w.await(service, spec.ServiceDeployingNets)
 	lease, err := w.pipe.acquire(t.Context(), "nets", "test")
 	must(t, err)

@@ -14,6 +14,7 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/internal/natstest"
+	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/deliveries"
 	"github.com/flowjet/flowjet/pipeline/feeds"
@@ -106,8 +107,12 @@ func TestTheOverviewOfALivingSystem(t *testing.T) {
 	must(t, waiting.SaveAttempts(ctx, pipeline.HookSubject("ops", 42), pipeline.Attempts{Count: 2}))
 	must(t, p.SaveCursor(ctx, pipeline.WebhooksCursor, 1))
 
-	overview, err := p.Overview(ctx, nil)
-	must(t, err)
+	var overview Overview
+	poll.Until(t, "the heartbeats to be heard", func() bool {
+		overview, err = p.Overview(ctx, nil)
+		must(t, err)
+		return overview.Feeds[0].Alive && len(overview.Disks) > 0
+	})
 	if len(overview.Workers) != 1 || !overview.Workers[0].Router || len(overview.Workers[0].Partitions) != pipeline.Partitions || len(overview.Unowned) != 0 {
 		t.Errorf("the workers are %+v", overview.Workers)
 	}
