@@ -139,6 +139,9 @@ func newMigrate() *cobra.Command {
 			if m.config, err = readConfig(m.path, cmd); err != nil {
 				return err
 			}
+			if !cmd.Flags().Changed("log-level") { // the file's level is for the parts, which run unattended: this output is read at once
+				m.config.Log.Level = "warn"
+			}
 			if m.log, err = app.NewLog(m.config, cmd.ErrOrStderr()); err != nil {
 				return err
 			}

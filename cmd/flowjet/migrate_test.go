@@ -38,10 +38,17 @@ func TestThereAndBack(t *testing.T) {
 		"--data-dir", c.data, "--nats-listen", c.nats, "--one-xmlrpc", "http://" + c.xmlrpc + "/RPC2",
 		"--one-hooks", "tcp://" + c.hooks, "--one-auth-file", auth,
 	}
+	imported := filepath.Join(zone, "flowjet.yaml") // as OneFlow's log level 2 is imported
+	if err := os.WriteFile(imported, []byte("log:\n  level: info\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	migrate := func(more ...string) *process {
 		t.Helper()
-		p := start(t, append(append([]string{"migrate", "--oneflow", "http://" + c.api}, flags...), more...)...)
+		p := start(t, append(append([]string{"migrate", "--config", imported, "--oneflow", "http://" + c.api}, flags...), more...)...)
 		p.wait()
+		if strings.Contains(p.output.String(), "level=INFO") {
+			t.Errorf("it logs what is no problem:\n%s", p.output.String())
+		}
 		return p
 	}
 	expect := func(p *process, fails bool, wanted ...string) {
