@@ -60,6 +60,23 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	}
 }
 
+// TestIndexOfDecisionsHasTheirTitles holds docs/adr/README.md against the pages.
+func TestIndexOfDecisionsHasTheirTitles(t *testing.T) {
+	all := pages(t)
+	folder := filepath.Join(root, "docs", "adr")
+	index := all[filepath.Join(folder, "README.md")]
+	for path, text := range all {
+		if filepath.Dir(path) != folder || filepath.Base(path) == "README.md" {
+			continue
+		}
+		heading, _, _ := strings.Cut(strings.TrimPrefix(text, "# "), "\n")
+		number, title, _ := strings.Cut(heading, ". ")
+		if line := "- [" + number + "](" + filepath.Base(path) + ") " + title + "\n"; !strings.Contains(index, line) {
+			t.Errorf("docs/adr/README.md does not have the line %q", line)
+		}
+	}
+}
+
 var (
 	makeMentioned = regexp.MustCompile("(?m)(?:^|`)make ([a-z-]+)")
 	makeTarget    = regexp.MustCompile(`(?m)^([a-z-]+):`)
