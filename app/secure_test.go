@@ -130,6 +130,40 @@ func TestPartsBeforeTheStreamsAreProvisioned(t *testing.T) {
 	}
 }
 
+// A part with another role's key says which key it needs, and not that time has passed.
+func TestAPartWithTheKeyOfAnotherRole(t *testing.T) {
+	s := newSecured(t)
+	s.provision()
+	for role, of := range map[pipeline.Role]struct {
+		part Part
+		key  pipeline.Role
+	}{
+		pipeline.RoleWorker: {PartWorker, pipeline.RoleBridge},
+		pipeline.RoleBridge: {PartBridge, pipeline.RoleAPI},
+		pipeline.RoleAPI:    {PartAPI, pipeline.RoleReader},
+	} {
+		t.Run(string(role), func(t *testing.T) {
+			t.Parallel()
+			config, err := ReadConfig("", flagsOf(t, s.as(of.key)...))
+			must(t, err)
+			opening, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+			defer cancel()
+			err = New(config, []Part{of.part}, "test", io.Discard, s.log.Logger()).openPipeline(opening)
+			if want := fmt.Sprintf("set the key of the role %s with --nats-nkey-file", role); err == nil || !strings.Contains(err.Error(), want) ||
+				strings.Contains(err.Error(), "deadline") || strings.Contains(err.Error(), "--nats-url") {
+				t.Errorf("with the key of %s: %v", of.key, err)
+			}
+		})
+	}
+	config, err := ReadConfig("", flagsOf(t, s.as(pipeline.RoleWorker)...))
+	must(t, err)
+	reading, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	defer cancel()
+	if _, _, err := config.Attach(reading, pipeline.Config{Role: pipeline.RoleOperator}); !errors.Is(err, pipeline.ErrOtherRole) {
+		t.Errorf("a command with a part's key: %v", err)
+	}
+}
+
 // That a key does not allow one thing is not taken for the reason why another fails.
 func TestWhatIsDeniedIsToldApart(t *testing.T) {
 	s := newSecured(t)

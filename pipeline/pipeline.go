@@ -81,10 +81,19 @@ func Open(ctx context.Context, config Config) (p *Pipeline, err error) {
 		err = p.CheckZone(ctx, config.Role)
 	}
 	if err != nil {
+		err = p.explain(err, config.Role)
 		p.Close()
 		return nil, err
 	}
 	return p, nil
+}
+
+// explain replaces the error of a call that got no answer because NATS refuses the inboxes of the role.
+func (p *Pipeline) explain(err error, role Role) error {
+	if role == "" || !p.NoAnswers() {
+		return err
+	}
+	return fmt.Errorf("NATS at %s %w: set the key of the role %s with --nats-nkey-file", p.Server(), ErrOtherRole, role)
 }
 
 func connect(ctx context.Context, config Config) (*Pipeline, error) {
@@ -106,7 +115,7 @@ func Attach(ctx context.Context, config Config) (p *Pipeline, missing []string, 
 		return nil, nil, err
 	}
 	if missing, err = (provisioner{p}).find(ctx, js.Retry, []string{}); err != nil {
-		err = fmt.Errorf("find the streams on %s: %w", p.Server(), js.Explain(err))
+		err = p.explain(fmt.Errorf("find the streams on %s: %w", p.Server(), js.Explain(err)), config.Role)
 		p.Close()
 		return nil, nil, err
 	}
@@ -130,6 +139,8 @@ var (
 	ErrSuperseded = errors.New("another bridge has taken over the feed")
 	// ErrNotProvisioned is returned when a stream is missing and this role may not make it.
 	ErrNotProvisioned = errors.New("it does not exist; an operator must create it: `flowjet nats provision`")
+	// ErrOtherRole is returned if the key with which the process connects is another role's.
+	ErrOtherRole = errors.New("refuses the permissions of this role: the key is another role's")
 	// ErrNewer is returned for data that a newer Flowjet wrote: it is left unchanged, for a worker of that version.
 	ErrNewer = errors.New("it was written by a newer Flowjet: only a worker of that version can process it")
 	// ErrFull is returned when too many deliveries wait for the same receiver.

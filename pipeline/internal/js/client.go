@@ -180,6 +180,12 @@ func (c *Client) Forbidden(call string) bool {
 	return errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), "."+call+`"`)
 }
 
+// NoAnswers reports whether the server last refused this process its inbox, without which no call gets an answer.
+func (c *Client) NoAnswers() bool {
+	err := c.conn.LastError()
+	return errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), `Subscription to "`+cmp.Or(c.conn.Opts.InboxPrefix, "_INBOX")+".")
+}
+
 // connected returns a transient error without a connection: nats.go would keep the message
 // until the next connect, when its sender may long have reported a failure.
 func (c *Client) connected() error {
