@@ -77,17 +77,25 @@ func (d *diagnosis) checkMembers(overview inspect.Overview) {
 				all = append(all, member.Name)
 			}
 			d.add("front-end "+host, problem, "start it, or check the network to it. If it was removed for good, run `flowjet status --forget NAME` for each of its processes",
-				"none of its processes has reported for %s: %s", terminal.Span(d.now.Sub(*last.Missing)), names(all))
+				"none of its processes has reported%s: %s", d.silence(last), names(all))
 			continue
 		}
 		for _, member := range members {
 			d.add("process "+member.Name, problem, fmt.Sprintf("start it on %s: `systemctl start 'flowjet*'`. If it was removed for good: `flowjet status --forget '%s'`", host, member.Name),
-				"it has not reported for %s", terminal.Span(d.now.Sub(*member.Missing)))
+				"it has not reported%s", d.silence(member))
 		}
 	}
 	if len(gone) == 0 && len(overview.Members) > 0 {
 		d.add("processes", fine, "", "all that are expected (%d) are running", len(overview.Members))
 	}
+}
+
+// silence returns for how long a missing process has not reported; empty if that is not known.
+func (d *diagnosis) silence(missing presence.Member) string {
+	if missing.SinceUnknown {
+		return ""
+	}
+	return " for " + terminal.Span(d.now.Sub(*missing.Missing))
 }
 
 func (d *diagnosis) checkWorkers(overview inspect.Overview) {

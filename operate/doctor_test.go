@@ -55,6 +55,13 @@ func TestEachCauseIsNamedOnce(t *testing.T) {
 	if !unsettled(overview) || unsettled(inspect.Overview{Status: inspect.Status{Members: overview.Members[:1], Servers: overview.Servers[:1], Workers: []inspect.WorkerShare{{}}}}) {
 		t.Error("what may mend itself is looked at again, and nothing else")
 	}
+	noticed := diagnosis{now: now}
+	unstored := member("fe3", "worker", &now)
+	unstored.SinceUnknown = true
+	noticed.checkMembers(inspect.Overview{Status: inspect.Status{Members: []presence.Member{unstored}}})
+	if got := noticed.said(); got != "problem process fe3 worker: it has not reported\n" {
+		t.Errorf("of a process of which nobody has stored since when it is missing it says %s", got)
+	}
 	well := diagnosis{now: now}
 	well.checkMembers(inspect.Overview{Status: inspect.Status{Members: overview.Members[:1]}})
 	if got := well.said(); got != "ok processes: all that are expected (1) are running\n" {

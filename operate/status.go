@@ -124,6 +124,8 @@ func writeProcesses(c *terminal.Console, overview inspect.Overview) {
 		state := "ok"
 		at := slices.IndexFunc(overview.Disks, func(d inspect.DiskStatus) bool { return d.Process == member.Name })
 		switch {
+		case member.SinceUnknown:
+			state = "MISSING"
 		case member.Missing != nil:
 			state = "MISSING for " + c.Ago(*member.Missing)
 		case at >= 0 && overview.Disks[at].Full() > nearlyFull:

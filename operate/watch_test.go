@@ -246,7 +246,13 @@ func TestForgettingAProcess(t *testing.T) {
 	if len(overview.Members) != 1 || overview.Members[0].Name != "fe1 up" || overview.Members[0].Missing == nil {
 		t.Errorf("the members are %+v", overview.Members)
 	}
-	d.shows("status", "fe1 up", "MISSING for ", "No worker is running: services make no progress.", "No bridge has ever published: no events are received.")
+	// Nothing has stored since when it is missing.
+	if out := d.shows("status", "fe1 up", "MISSING", "No worker is running: services make no progress.", "No bridge has ever published: no events are received."); strings.Contains(out, "MISSING for") {
+		t.Errorf("it claims to know since when a process is missing:\n%s", out)
+	}
+	since := time.Now().Add(-2 * time.Hour).UTC().Format(time.RFC3339)
+	d.must(d.pipe.Bucket(pipeline.BucketCheckpoint).Put(t.Context(), pipeline.MembersKey, []byte(`[{"name":"fe1 up","host":"fe1","parts":["worker"],"release":"1","missing":"`+since+`"}]`)))
+	d.shows("status", "fe1 up", "MISSING for 2h", "No worker is running: services make no progress.", "No bridge has ever published: no events are received.")
 }
 
 // Commands of the last day, by service and state.

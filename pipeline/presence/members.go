@@ -34,6 +34,8 @@ type Member struct {
 	Release string `json:"release"`
 	// Missing is since when it does not report; nil while it does.
 	Missing *time.Time `json:"missing,omitempty"`
+	// SinceUnknown reports whether Missing is only when this process noticed it: a worker stores it, and none may run.
+	SinceUnknown bool `json:"-"`
 }
 
 // ErrUnknownMember is returned for a name that is no member's.
@@ -153,13 +155,16 @@ func (f *Follower) Members(ctx context.Context) ([]Member, error) {
 		return nil, err
 	}
 	members, _ := merge(known, f.Live(), time.Now())
-	if !f.settled() {
-		for i := range members {
-			members[i].Missing = nil
-			if at := slices.IndexFunc(known, func(m Member) bool { return m.Name == members[i].Name }); at >= 0 {
-				members[i].Missing = known[at].Missing
-			}
+	settled := f.settled()
+	for i := range members {
+		var stored *time.Time
+		if at := slices.IndexFunc(known, func(m Member) bool { return m.Name == members[i].Name }); at >= 0 {
+			stored = known[at].Missing
 		}
+		if !settled {
+			members[i].Missing = stored
+		}
+		members[i].SinceUnknown = members[i].Missing != nil && stored == nil
 	}
 	return append([]Member{}, members...), nil
 }
