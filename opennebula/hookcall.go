@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
@@ -119,73 +120,11 @@ func readyIn(template string) *bool {
 			}
 		})
 	} else {
-		value, found = readyInText(template)
+		value, found = one.LastValue(template, "READY")
 	}
 	if !found {
 		return nil
 	}
 	ready := isYes(value)
 	return &ready
-}
-
-// readyInText reads OpenNebula's own syntax: NAME = value, one a line, where a
-// value is a word, a text in quotes that may span lines, or a vector in
-// brackets. The last READY counts.
-func readyInText(template string) (value string, found bool) {
-	rest := template
-	for {
-		rest = strings.TrimLeft(rest, " \t\r\n,")
-		if strings.HasPrefix(rest, "#") {
-			_, rest, _ = strings.Cut(rest, "\n")
-			continue
-		}
-		end := strings.IndexAny(rest, "=\n")
-		if end < 0 {
-			return value, found
-		}
-		name := strings.TrimSpace(rest[:end])
-		isLine := rest[end] == '\n'
-		rest = rest[end+1:]
-		if isLine {
-			continue
-		}
-		var text string
-		text, rest = cutValue(strings.TrimLeft(rest, " \t"))
-		if strings.EqualFold(name, "READY") {
-			value, found = text, true
-		}
-	}
-}
-
-func cutValue(text string) (value, rest string) {
-	switch {
-	case strings.HasPrefix(text, `"`):
-		return cutQuoted(text[1:])
-	case strings.HasPrefix(text, "["):
-		for rest = text[1:]; rest != ""; {
-			c := rest[0]
-			rest = rest[1:]
-			switch c {
-			case ']':
-				return "", rest
-			case '"':
-				_, rest = cutQuoted(rest)
-			}
-		}
-		return "", ""
-	}
-	value, rest, _ = strings.Cut(text, "\n")
-	return value, rest
-}
-
-func cutQuoted(text string) (value, rest string) {
-	for i := 0; i < len(text); i++ {
-		switch text[i] {
-		case '\\':
-			i++
-		case '"':
-			return text[:i], text[i+1:]
-		}
-	}
-	return text, ""
 }

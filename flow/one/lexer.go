@@ -23,16 +23,27 @@ func WithoutCommas(text string) string {
 	changed := []byte(text)
 	_ = walk(text, func(l *lexer) {
 		if l.token == tokenComma {
-			changed[strings.LastIndexByte(l.text[:l.position], ',')] = '\n'
+			changed[l.position-1] = '\n'
 		}
 	})
 	return string(changed)
 }
 
 // HasAttribute reports whether oned finds an attribute of the name in a template's text, in any case of letters.
-func HasAttribute(text, name string) (has bool) {
-	_ = walk(text, func(l *lexer) { has = has || l.token == tokenName && strings.EqualFold(l.name, name) })
+func HasAttribute(text, name string) bool {
+	_, has := LastValue(text, name)
 	return has
+}
+
+// LastValue returns the value that oned reads for the last attribute of the name in a template's text, in any case of letters: empty for a
+// vector. Of a text that oned refuses the attributes before the error count.
+func LastValue(text, name string) (value string, found bool) {
+	_ = walk(text, func(l *lexer) {
+		if l.token != tokenComma && strings.EqualFold(l.name, name) {
+			value, found = strings.ReplaceAll(l.value, `\"`, `"`), true
+		}
+	})
+	return value, found
 }
 
 type token int
@@ -48,31 +59,26 @@ const (
 	tokenValue
 )
 
-// lexer reads a template's text token by token, as oned does. It skips characters that fit nowhere.
+// lexer reads a template's text token by token, as oned does. It skips blanks and characters that fit nowhere.
 type lexer struct {
 	text     string
 	position int
 	token    token
-	name     string // if the token is one
+	word     string // if the token is a name or a value
+	name     string // of the attribute
+	value    string // of the attribute, as it is written; empty for a vector
 }
 
-const (
-	blanks        = " \t"
-	blanksOrLines = blanks + "\n"
-)
-
-// walk reads a text's attributes, and calls visit at the name of each and at commas between them. The text is read as a line or several: the
-// network's name is appended to a reservation, and a comment ends with its line.
+// walk reads a text's attributes, and calls visit behind each and behind commas between them.
 func walk(text string, visit func(l *lexer)) error {
-	l := &lexer{text: text + "\n"}
+	l := &lexer{text: text}
 	for l.next(); l.token != tokenEnd; l.next() {
+		if l.token != tokenComma {
+			if err := l.attribute(); err != nil {
+				return err
+			}
+		}
 		visit(l)
-		if l.token == tokenComma {
-			continue
-		}
-		if err := l.attribute(); err != nil {
-			return err
-		}
 	}
 	return nil
 }
@@ -82,6 +88,7 @@ func (l *lexer) attribute() error {
 	if l.token != tokenName {
 		return l.wrong("NAME = value")
 	}
+	l.name, l.value = l.word, ""
 	switch l.next(); l.token {
 	case tokenEqualEmpty:
 		return nil
@@ -91,6 +98,7 @@ func (l *lexer) attribute() error {
 	}
 	switch l.nextValue(); l.token {
 	case tokenValue:
+		l.value = l.word
 		return nil
 	case tokenOpen:
 		return l.vector()
@@ -124,35 +132,32 @@ func (l *lexer) vector() error {
 	}
 }
 
-// next reads a token other than a value.
+// next reads a token other than a value. The text's end ends a line.
 func (l *lexer) next() {
 	for l.position < len(l.text) {
-		rest := l.text[l.position:]
-		onLine, onLines := strings.TrimLeft(rest, blanks), strings.TrimLeft(rest, blanksOrLines)
-		name := strings.TrimLeftFunc(rest, isNameRune)
-		switch {
-		case strings.HasPrefix(onLine, "#"):
-			l.skipTo(onLine[strings.Index(onLine, "\n")+1:])
-		case strings.HasPrefix(onLine, "="):
-			behind := strings.TrimLeft(onLine[1:], blanks)
-			if line, ends := strings.CutPrefix(behind, "\n"); ends {
-				l.found(tokenEqualEmpty, line)
-				return
+		switch c := l.text[l.position]; {
+		case isNameByte(c):
+			end := l.position + 1
+			for end < len(l.text) && isNameByte(l.text[end]) {
+				end++
 			}
-			l.found(tokenEqual, behind)
+			l.found(tokenName, end)
 			return
-		case strings.HasPrefix(onLines, ","):
-			l.found(tokenComma, strings.TrimLeft(onLines[1:], blanksOrLines))
+		case c == '=':
+			end := len(l.text) - len(strings.TrimLeft(l.text[l.position+1:], " \t"))
+			if l.found(tokenEqual, end); end == len(l.text) || l.text[end] == '\n' {
+				l.token = tokenEqualEmpty
+			}
 			return
-		case strings.HasPrefix(onLines, "]"):
-			l.found(tokenClose, strings.TrimLeft(onLines[1:], blanksOrLines))
+		case c == ',':
+			l.found(tokenComma, l.position+1)
 			return
-		case len(onLines) < len(rest):
-			l.skipTo(onLines)
-		case len(name) < len(rest):
-			l.found(tokenName, name)
-			l.name = rest[:len(rest)-len(name)]
+		case c == ']':
+			l.found(tokenClose, l.position+1)
 			return
+		case c == '#':
+			comment, _, _ := strings.Cut(l.text[l.position:], "\n")
+			l.position += len(comment)
 		default:
 			l.position++
 		}
@@ -162,23 +167,34 @@ func (l *lexer) next() {
 
 // nextValue reads a value, or the bracket that opens a vector.
 func (l *lexer) nextValue() {
-	for l.position < len(l.text) {
-		rest := strings.TrimLeft(l.text[l.position:], blanks)
-		if inside, opens := strings.CutPrefix(rest, "["); opens {
-			l.found(tokenOpen, strings.TrimLeft(inside, blanksOrLines))
-			return
-		}
-		size := strings.IndexAny(rest, "=#,[]"+blanksOrLines)
-		if size < 0 {
-			size = len(rest)
-		}
-		if size = max(size, quoted(rest)); size > 0 {
-			l.found(tokenValue, rest[size:])
-			return
-		}
-		l.skipTo(rest[min(1, len(rest)):])
+	for l.position < len(l.text) && l.text[l.position] != '[' && endsBare(l.text[l.position]) {
+		l.position++
 	}
-	l.token = tokenEnd
+	switch rest := l.text[l.position:]; {
+	case rest == "":
+		l.token = tokenEnd
+	case rest[0] == '[':
+		l.found(tokenOpen, l.position+1)
+	default:
+		size, bare := quoted(rest), 0
+		if size == 0 || size < len(rest) && !endsBare(rest[size]) {
+			for bare < len(rest) && !endsBare(rest[bare]) {
+				bare++
+			}
+		}
+		l.found(tokenValue, l.position+max(size, bare)) // the longer one counts
+		if size > bare {
+			l.word = l.word[1 : size-1]
+		}
+	}
+}
+
+func endsBare(c byte) bool {
+	switch c {
+	case '=', '#', ',', '[', ']', ' ', '\t', '\n':
+		return true
+	}
+	return false
 }
 
 // quoted returns the length of the quoted value that a text begins with, 0 if there is none: a \" belongs to it unless no further "
@@ -198,18 +214,15 @@ func quoted(text string) (size int) {
 	return size
 }
 
-func isNameRune(r rune) bool {
-	return r == '_' || '0' <= r && r <= '9' || 'A' <= r && r <= 'Z' || 'a' <= r && r <= 'z'
+func isNameByte(c byte) bool {
+	return c == '_' || '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z'
 }
 
-func (l *lexer) found(found token, rest string) {
-	l.token = found
-	l.skipTo(rest)
+func (l *lexer) found(found token, end int) {
+	l.token, l.word, l.position = found, l.text[l.position:end], end
 }
-
-func (l *lexer) skipTo(rest string) { l.position = len(l.text) - len(rest) }
 
 func (l *lexer) wrong(expected string) error {
-	line := 1 + strings.Count(strings.TrimRight(l.text[:l.position], blanksOrLines), "\n")
+	line := 1 + strings.Count(strings.TrimRight(l.text[:l.position], " \t\n"), "\n")
 	return fmt.Errorf("cannot be read: line %d: %s was expected", line, expected)
 }

@@ -82,6 +82,22 @@ func TestNamesOfAttributesAreThoseThatOnedReads(t *testing.T) {
 	}
 }
 
+func TestLastValueIsOneds(t *testing.T) {
+	for text, want := range map[string]string{
+		"A=1\na = 2\nB=3": "2", `A="x \"y\" \z\" # " B=3`: `x "y" \z" # `, "A=[B=1]": "", "A=": "", "A=x#y": "x", "A='x'": "'x'", `A=b"c"`: `b"c"`,
+		"A=1\nA=2 x\nA=3": "2", "A=\"\"": "", "B=[A=1]\n-A=2": "2", "A=1\n#": "1", "A=1\n  # A=2": "1",
+	} {
+		if got, found := LastValue(text, "A"); !found || got != want {
+			t.Errorf("%q: A is %q, %t, want %q", text, got, found, want)
+		}
+	}
+	for _, text := range []string{"", "A", "A\n", "A=[", "A=[B=1", "A==", "#", "# A=1", "#\n#A=1", "B=A"} {
+		if got, found := LastValue(text, "A"); found {
+			t.Errorf("%q: A is %q", text, got)
+		}
+	}
+}
+
 func TestCheckTemplateTakesLinearTime(t *testing.T) {
 	const size = 1 << 20
 	for _, text := range []string{
