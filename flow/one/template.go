@@ -152,7 +152,12 @@ func (p *templateParser) attribute(end string) (string, any, error) {
 		return "", nil, p.wrong(start, "NAME = value")
 	}
 	p.position++
+	p.skip(" \t\r")
+	lineEnd := p.position
 	p.skip(" \t\r\n")
+	if p.done() || strings.IndexByte("\"'[", p.text[p.position]) < 0 {
+		p.position = lineEnd // a bare value is on the line of its name: behind an empty one the next attribute follows
+	}
 	value, err := p.value(end)
 	return strings.ToUpper(name), value, err
 }

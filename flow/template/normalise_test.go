@@ -74,6 +74,9 @@ func TestParseTemplateText(t *testing.T) {
 		"NIC=[NETWORK_ID=0]\nNIC=[NETWORK_ID=1]\nNIC = [ ]": `{"NIC":[{"NETWORK_ID":"0"},{"NETWORK_ID":"1"},{}]}`,
 		"A=1\nA=2\nA=3":                                     `{"A":["1","2","3"]}`,
 		"A=":                                                `{"A":""}`,
+		"A=\nB = # none\n\nC=1":                             `{"A":"","B":"","C":"1"}`,
+		"A=[B=\nC=1,D=,E=\n\n]":                             `{"A":{"B":"","C":"1","D":"","E":""}}`,
+		"A=\n # a value's own line\n \"x\"\nNIC =\n [ B=1 ]": `{"A":"x","NIC":[{"B":"1"}]}`,
 	} {
 		got, err := one.ParseTemplate(text)
 		if err != nil {
