@@ -60,7 +60,7 @@ func (l *loader) load(ctx context.Context) error {
 	l.restored = l.worker.database.restoredAt()
 	record, revision, err := l.worker.pipe.LoadRecord(ctx, l.service)
 	if err != nil {
-		return fmt.Errorf("load the record of service %d: %w", l.service, err)
+		return err
 	}
 	l.record, l.revision, l.facts = record, revision, flow.Facts{}
 	l.saver.openRecord()

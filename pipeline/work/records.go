@@ -41,7 +41,8 @@ func (r *Records) LoadRecord(ctx context.Context, service int) (record pipeline.
 		return pipeline.Record{}, 0, err
 	}
 	if err := pipeline.Decode(text, &record); err != nil {
-		return pipeline.Record{}, 0, fmt.Errorf("it cannot be read: %w", err)
+		return pipeline.Record{}, 0, fmt.Errorf("it cannot be read: %w; `nats kv del %s %d` removes it, and the service continues from its document at oned",
+			err, pipeline.BucketState, service)
 	}
 	if record.Version > r.schema {
 		return pipeline.Record{}, 0, fmt.Errorf("%w (version %d, this one knows %d)", pipeline.ErrNewer, record.Version, r.schema)
