@@ -222,7 +222,6 @@ func (l *lexer) found(found token, end int) {
 	l.token, l.word, l.position = found, l.text[l.position:end], end
 }
 
-func (l *lexer) wrong(expected string) error {
-	line := 1 + strings.Count(strings.TrimRight(l.text[:l.position], " \t\n"), "\n")
-	return fmt.Errorf("cannot be read: line %d: %s was expected", line, expected)
+func (l *lexer) wrong(what string) error {
+	return expected(what, strings.TrimRight(l.text[:l.position], " \t\n"))
 }

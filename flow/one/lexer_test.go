@@ -24,6 +24,7 @@ func TestCheckTemplateIsOneds(t *testing.T) {
 		"1A=x":                             "",
 		"A=[]":                             "",
 		"A=\nB=1":                          "",
+		"A=\nB=[\nC=1 ]\nD=":               "",
 		"# a comment, with = and [\nA=1\n": "",
 		`A="1" B="2"`:                      "",
 		`A=[B="1"] C=2`:                    "",

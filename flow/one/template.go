@@ -110,6 +110,8 @@ func ParseTemplate(text string) (map[string]any, error) {
 	return attributes, nil
 }
 
+// templateParser is more lenient than lexer, and has no token in common with it: names, separators, quotation marks, escapes, and where a bare
+// value ends all differ.
 type templateParser struct {
 	text     string
 	position int
@@ -125,19 +127,21 @@ func (p *templateParser) skip(characters string) {
 		case strings.IndexByte(characters, c) >= 0:
 			p.position++
 		case c == '#':
-			p.position += len(p.until("\n"))
+			p.until("\n")
 		default:
 			return
 		}
 	}
 }
 
+// until reads the text before the first of the characters given.
 func (p *templateParser) until(characters string) string {
-	rest := p.text[p.position:]
-	if end := strings.IndexAny(rest, characters); end >= 0 {
-		return rest[:end]
+	read := p.text[p.position:]
+	if end := strings.IndexAny(read, characters); end >= 0 {
+		read = read[:end]
 	}
-	return rest
+	p.position += len(read)
+	return read
 }
 
 // attribute reads NAME = value; a bare value ends at any of the characters in end.
@@ -147,9 +151,8 @@ func (p *templateParser) attribute(end string) (string, any, error) {
 	}
 	start := p.position
 	name := strings.TrimRight(p.until("=\n"), " \t\r")
-	p.position += len(p.until("=\n"))
 	if p.done() || p.text[p.position] != '=' || name == "" || strings.ContainsAny(name, " \t\"[],") {
-		return "", nil, p.wrong(start, "NAME = value")
+		return "", nil, expected("NAME = value", p.text[:start])
 	}
 	p.position++
 	p.skip(" \t\r")
@@ -183,7 +186,7 @@ func (p *templateParser) value(end string) (any, error) {
 			}
 			value.WriteByte(c)
 		}
-		return nil, p.wrong(start, "a closing quote")
+		return nil, expected("a closing quote", p.text[:start])
 	case first == '[' && end == "\n":
 		p.position++
 		vector := map[string]any{}
@@ -195,19 +198,17 @@ func (p *templateParser) value(end string) (any, error) {
 			vector[key] = value
 		}
 		if p.done() {
-			return nil, p.wrong(start, "a closing ]")
+			return nil, expected("a closing ]", p.text[:start])
 		}
 		p.position++
 		return vector, nil
 	}
-	value := p.until(end)
-	p.position += len(value)
-	return strings.TrimSpace(value), nil
+	return strings.TrimSpace(p.until(end)), nil
 }
 
-func (p *templateParser) wrong(position int, expected string) error {
-	line := 1 + strings.Count(p.text[:position], "\n")
-	return fmt.Errorf("cannot be read: line %d: %s was expected", line, expected)
+// expected returns the error for a text in which something was expected behind the part that was read.
+func expected(what, read string) error {
+	return fmt.Errorf("cannot be read: line %d: %s was expected", 1+strings.Count(read, "\n"), what)
 }
 
 // MaxAttributes limits a text in OpenNebula's template language, attributes in vectors included: one takes 4 bytes.
