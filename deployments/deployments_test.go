@@ -95,6 +95,9 @@ func TestUnits(t *testing.T) {
 		if strings.Contains(start[1], "${CREDENTIALS_DIRECTORY}") != strings.Contains(text, "LoadCredential=oneflow_auth:") {
 			t.Errorf("%s: the credentials are not those that it loads", unit)
 		}
+		if !strings.Contains(text, "\nLimitCORE=0\n") {
+			t.Errorf("%s: a core file would hold passwords and keys", unit)
+		}
 	}
 }
 

@@ -254,10 +254,10 @@ func lockStore(dir string) (*flock.Flock, error) {
 	if dir == "" {
 		return nil, errors.New("start the embedded NATS server: no data folder is set")
 	}
-	if err := os.MkdirAll(dir, 0o750); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("start the embedded NATS server: cannot create the data folder %s: %w", dir, err)
 	}
-	lock := flock.New(filepath.Join(dir, lockFile), flock.SetPermissions(0o640))
+	lock := flock.New(filepath.Join(dir, lockFile), flock.SetPermissions(0o600))
 	locked, err := lock.TryLock()
 	if err != nil {
 		return nil, fmt.Errorf("start the embedded NATS server: cannot write to the data folder %s: %w", dir, err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -154,6 +155,22 @@ func TestTwoServersDoNotShareAFolder(t *testing.T) {
 	refused(t, config, config.StoreDir, "in use by another Flowjet")
 	must(t, first.Stop(limited(t)))
 	startServer(t, config)
+}
+
+// TestAFolderIsItsOwnersAlone: its parent may be one that others can enter.
+func TestAFolderIsItsOwnersAlone(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "jetstream")
+	startServer(t, Config{StoreDir: folder})
+	must(t, filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err == nil && info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s can be used by others: %s", path, info.Mode())
+		}
+		return err
+	}))
 }
 
 func TestATakenPortIsNamed(t *testing.T) {
