@@ -69,6 +69,19 @@ type lexer struct {
 	value    string // of the attribute, as it is written; empty for a vector
 }
 
+// The scanner's character classes. Arrays halve the time that long values take.
+var (
+	inName   = class("_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+	endsBare = class("=#,[] \t\n")
+)
+
+func class(characters string) (in [256]bool) {
+	for _, c := range []byte(characters) {
+		in[c] = true
+	}
+	return in
+}
+
 // walk reads a text's attributes, and calls visit behind each and behind commas between them.
 func walk(text string, visit func(l *lexer)) error {
 	l := &lexer{text: text}
@@ -136,9 +149,9 @@ func (l *lexer) vector() error {
 func (l *lexer) next() {
 	for l.position < len(l.text) {
 		switch c := l.text[l.position]; {
-		case isNameByte(c):
+		case inName[c]:
 			end := l.position + 1
-			for end < len(l.text) && isNameByte(l.text[end]) {
+			for end < len(l.text) && inName[l.text[end]] {
 				end++
 			}
 			l.found(tokenName, end)
@@ -167,7 +180,7 @@ func (l *lexer) next() {
 
 // nextValue reads a value, or the bracket that opens a vector.
 func (l *lexer) nextValue() {
-	for l.position < len(l.text) && l.text[l.position] != '[' && endsBare(l.text[l.position]) {
+	for l.position < len(l.text) && l.text[l.position] != '[' && endsBare[l.text[l.position]] {
 		l.position++
 	}
 	switch rest := l.text[l.position:]; {
@@ -177,8 +190,8 @@ func (l *lexer) nextValue() {
 		l.found(tokenOpen, l.position+1)
 	default:
 		size, bare := quoted(rest), 0
-		if size == 0 || size < len(rest) && !endsBare(rest[size]) {
-			for bare < len(rest) && !endsBare(rest[bare]) {
+		if size == 0 || size < len(rest) && !endsBare[rest[size]] {
+			for bare < len(rest) && !endsBare[rest[bare]] {
 				bare++
 			}
 		}
@@ -187,14 +200,6 @@ func (l *lexer) nextValue() {
 			l.word = l.word[1 : size-1]
 		}
 	}
-}
-
-func endsBare(c byte) bool {
-	switch c {
-	case '=', '#', ',', '[', ']', ' ', '\t', '\n':
-		return true
-	}
-	return false
 }
 
 // quoted returns the length of the quoted value that a text begins with, 0 if there is none: a \" belongs to it unless no further "
@@ -212,10 +217,6 @@ func quoted(text string) (size int) {
 		}
 	}
 	return size
-}
-
-func isNameByte(c byte) bool {
-	return c == '_' || '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z'
 }
 
 func (l *lexer) found(found token, end int) {
