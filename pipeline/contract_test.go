@@ -193,6 +193,10 @@ func TestCursorsAreKept(t *testing.T) {
 			t.Errorf("the furthest cursor of %s is %d (%v), want %d", stream, got, err, want)
 		}
 	}
+	must(t, p.SaveCursor(ctx, WebhooksCursor, 400))
+	if got, err := p.FurthestCursor(ctx, StreamFlow); got != 400 || err != nil {
+		t.Errorf("the furthest cursor of %s is %d (%v) with webhooks", StreamFlow, got, err)
+	}
 }
 
 // Who may make no streams finds them, or learns which one an operator has to make.

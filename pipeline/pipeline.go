@@ -202,6 +202,8 @@ func (p *Pipeline) FurthestCursor(ctx context.Context, stream string) (uint64, e
 		names = []string{RouterKey}
 	case StreamWork:
 		names = Keys()[:Partitions]
+	case StreamFlow:
+		names = []string{WebhooksCursor}
 	}
 	var furthest uint64
 	for _, name := range names {

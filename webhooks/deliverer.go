@@ -108,7 +108,8 @@ func (d *Deliverer) current() Settings { return *d.settings.Load() }
 // Start begins to deliver new transitions, or goes on where the last deliverer ended. Start it before the worker, so that
 // the worker's transitions are delivered. Starting a running deliverer does nothing.
 func (d *Deliverer) Start(ctx context.Context) error {
-	if _, err := d.begin(ctx); err != nil {
+	damage := &cutOff{}
+	if _, err := d.begin(ctx, damage); err != nil {
 		return err
 	}
 	d.mutex.Lock()
@@ -123,7 +124,8 @@ func (d *Deliverer) Start(ctx context.Context) error {
 	for partition := range pipeline.Partitions {
 		partitions = append(partitions, pipeline.PartitionKey(partition))
 	}
-	tasks.Go(func() { d.whileOwned(life, []string{pipeline.RouterKey}, d.find) })
+	find := func(ctx context.Context) error { return d.find(ctx, damage) }
+	tasks.Go(func() { d.whileOwned(life, []string{pipeline.RouterKey}, find) })
 	tasks.Go(func() { d.whileOwned(life, partitions, d.deliver) })
 	go func(done chan<- struct{}) { tasks.Wait(); close(done) }(d.done)
 	return nil

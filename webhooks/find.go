@@ -20,21 +20,65 @@ const (
 	saveWhenIdle = time.Second
 	// countEvery is how often the waiting deliveries are counted.
 	countEvery = 5 * time.Second
+	// confirmCutOff is how long the history must end before the position of the search to count as damaged.
+	confirmCutOff = 5 * time.Second
 )
 
 // begin returns the position of the search for receivers; the first time, the end of the history.
-func (d *Deliverer) begin(ctx context.Context) (uint64, error) {
+func (d *Deliverer) begin(ctx context.Context, damage *cutOff) (uint64, error) {
 	last, err := d.pipe.LastTransitionSequence(ctx)
 	if err != nil {
 		return 0, err
 	}
-	return d.pipe.BeginCursor(ctx, pipeline.WebhooksCursor, last)
+	position, err := d.pipe.BeginCursor(ctx, pipeline.WebhooksCursor, last)
+	if err == nil {
+		damage.observe(last, position)
+	}
+	return position, err
 }
 
-// find queues a delivery for each receiver of each transition.
-func (d *Deliverer) find(ctx context.Context) (err error) {
+// cutOff remembers that the history ends before the position of the search, as it does when damage has cut it off, and where it ended
+// when that was noticed: what follows is new, though its sequences have been read before.
+type cutOff struct {
+	since time.Time // zero as long as the end is not before the position
+	end   uint64
+}
+
+func (c *cutOff) observe(last, position uint64) {
+	if last < position && c.since.IsZero() {
+		c.since, c.end = time.Now(), last
+	}
+}
+
+// resume returns to the end of a history that was cut off, and reports whether it did. It also does so when the history has grown beyond the
+// position meanwhile; then its end was perhaps only reported too early, by a server that had just become the stream's leader, and some
+// deliveries are repeated.
+func (d *Deliverer) resume(ctx context.Context, damage *cutOff, position uint64) (bool, error) {
+	last, err := d.pipe.LastTransitionSequence(ctx)
+	if err != nil {
+		return false, err
+	}
+	damage.observe(last, position)
+	if damage.since.IsZero() || last < position && time.Since(damage.since) < confirmCutOff {
+		return false, nil
+	}
+	if last < position {
+		d.logger.Error("stream FLOW was damaged: it ends before transitions that have been read; reading continues at its end", "ends_at", damage.end, "read_up_to", position)
+		if err := d.pipe.NoteMismatch(ctx, "stream FLOW was damaged: the end of the history was lost"); err != nil {
+			return false, err
+		}
+	}
+	if err := d.pipe.SaveCursor(ctx, pipeline.WebhooksCursor, damage.end); err != nil {
+		return false, err
+	}
+	*damage = cutOff{}
+	return true, nil
+}
+
+// find queues a delivery for each receiver of each transition. It returns without an error where it has to begin again.
+func (d *Deliverer) find(ctx context.Context, damage *cutOff) (err error) {
 	defer func() { d.logUnlessOver(ctx, "finding the receivers of webhooks", err) }()
-	saved, err := d.begin(ctx)
+	saved, err := d.begin(ctx, damage)
 	if err != nil {
 		return err
 	}
@@ -69,6 +113,11 @@ func (d *Deliverer) find(ctx context.Context) (err error) {
 				return err
 			}
 			saved = at
+		}
+		if idle {
+			if resumed, err := d.resume(ctx, damage, saved); resumed || err != nil {
+				return err
+			}
 		}
 	}
 }

@@ -126,6 +126,60 @@ func TestWhatIsNoDelivery(t *testing.T) {
 	}
 }
 
+// A history that damage has cut off ends before transitions that have been read: those that take their numbers are delivered nevertheless, whether it is
+// found while running or at the start.
+func TestAHistoryThatWasCutOff(t *testing.T) {
+	w, r := newWorld(t), newReceiver(t, nil)
+	w.begin()
+	var log testlog.Log
+	start := func() *Deliverer {
+		d := New(Config{Settings: settings(Receiver{Name: "ops", URL: r.URL}), Owns: always, Logger: log.Logger()}, w.pipe.Pipeline)
+		w.must(d.Start(t.Context()))
+		t.Cleanup(func() { w.stop(d) })
+		return d
+	}
+	cut := func() {
+		stream, err := w.pipe.JetStream().Stream(t.Context(), pipeline.StreamFlow)
+		w.must(err)
+		w.must(w.pipe.JetStream().DeleteStream(t.Context(), pipeline.StreamFlow))
+		_, err = w.pipe.JetStream().CreateStream(t.Context(), stream.CachedInfo().Config)
+		w.must(err)
+	}
+	read := func(upTo uint64) {
+		poll.Until(t, "the position to be stored", func() bool {
+			at, err := w.pipe.LoadCursor(t.Context(), pipeline.WebhooksCursor)
+			return err == nil && at == upTo
+		})
+	}
+	d := start()
+	for range 4 {
+		w.tell(7, "RUNNING")
+	}
+	r.inOrder(t, 7, 4)
+	read(4)
+	cut()
+	poll.Until(t, "the damage to be found", func() bool { return log.Count("stream FLOW was damaged") == 1 })
+	w.tell(7, "WARNING")
+	if came := r.next(t); came.id != "7-5" {
+		t.Errorf("after the damage comes %s", came.id)
+	}
+	for range 2 {
+		w.tell(7, "RUNNING")
+		r.next(t)
+	}
+	read(3)
+	w.stop(d)
+	cut()
+	start()
+	w.tell(7, "WARNING")
+	if came := r.next(t); came.id != "7-8" {
+		t.Errorf("after the start comes %s", came.id)
+	}
+	if mismatch, _, err := w.pipe.LastMismatch(t.Context()); err != nil || !strings.Contains(mismatch.Reason, "stream FLOW was damaged") {
+		t.Errorf("operators are told %+v, %v", mismatch, err)
+	}
+}
+
 // While NATS is away nothing is posted twice for it, and deliveries go on when it is back; what happened shows in the metrics and in the log.
 func TestDeliveriesThroughARestartOfNATS(t *testing.T) {
 	w := newWorld(t)
