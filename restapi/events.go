@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 	"time"
@@ -103,16 +104,14 @@ func (f *follower) from(ctx context.Context) (service int, after uint64, err err
 			}
 		}
 	}
-	text := cmp.Or(f.Header.Get("Last-Event-ID"), query.Get("since"))
-	if text == "" {
-		after, err = f.queue.LastTransitionSequence(ctx)
-		return service, after, asQueueError(err)
+	after = math.MaxUint64
+	if text := cmp.Or(f.Header.Get("Last-Event-ID"), query.Get("since")); text != "" {
+		if after, err = strconv.ParseUint(text, 10, 63); err != nil {
+			return 0, 0, badRequest("since, and Last-Event-ID, must be the id of an event, or 0")
+		}
 	}
-	after, err = strconv.ParseUint(text, 10, 63)
-	if err != nil {
-		return 0, 0, badRequest("since, and Last-Event-ID, must be the id of an event, or 0")
-	}
-	return service, after, nil
+	last, err := f.queue.LastTransitionSequence(ctx)
+	return service, min(after, last), asQueueError(err) // a history that damage has cut off ends before what the client has seen
 }
 
 func (f *follower) send(ctx context.Context, reader *history.Reader) {

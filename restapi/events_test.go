@@ -118,6 +118,20 @@ func TestEventsAreResumable(t *testing.T) {
 	}
 }
 
+// TestEventsContinueBehindTheEnd: when damage has cut the history off, clients ask for what follows an event that is lost.
+func TestEventsContinueBehindTheEnd(t *testing.T) {
+	w := newWorld(t, Config{})
+	service := idOf(t, w.service(alice))
+	w.happened(service, "DEPLOYING")
+	behind, resumed := w.follow(alice, "?since=1000"), w.follow(alice, "", "Last-Event-ID", "1000")
+	w.happened(service, "RUNNING")
+	for _, stream := range []*following{behind, resumed} {
+		if got := stream.next(); got != fmt.Sprintf("2 service %d RUNNING", service) {
+			t.Errorf("got %q", got)
+		}
+	}
+}
+
 func TestEventsRefuse(t *testing.T) {
 	w := newWorld(t, Config{Limits: Limits{Streams: 1}})
 	service := w.service(admin)
