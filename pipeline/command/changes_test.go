@@ -55,10 +55,9 @@ func TestChangesOfCommandsAreRead(t *testing.T) {
 		}
 		submit(t, p, "c3")
 		finish(t, p, "c2", "")
-		must(t, p.bucket.Purge(ctx, "c3")) // it was withdrawn
-		read(3)
-		if waiting["c2"] || waiting["c3"] || len(waiting) != 3 {
-			t.Errorf("waiting are %v", waiting)
+		must(t, p.bucket.Purge(ctx, "c3"))                        // it was withdrawn
+		for waiting["c2"] || waiting["c3"] || len(waiting) != 3 { // only the last change of a command is kept: that c3 waited may not be seen
+			read(1)
 		}
 		reader.Stop()
 		if _, err := reader.Next(ctx); !errors.Is(err, pipeline.ErrClosed) {
