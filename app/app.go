@@ -203,7 +203,7 @@ func (a *App) startServer(context.Context) error {
 	if len(a.config.NATS.Routes) > 0 {
 		cluster = &embedded.Cluster{Listen: a.config.NATS.ClusterListen, Routes: a.config.NATS.Routes}
 	}
-	server, err := startServer(embedded.Config{
+	server, err := startEmbedded(embedded.Config{
 		StoreDir: a.config.streamsFolder(),
 		Listen:   a.config.NATS.Listen,
 		Name:     a.config.NATS.Name,
@@ -219,8 +219,8 @@ func (a *App) startServer(context.Context) error {
 	return nil
 }
 
-// startServer starts an embedded server. Of a disk without free inodes nats-server says only that the folder is not writable.
-func startServer(config embedded.Config) (*embedded.Server, error) {
+// startEmbedded starts an embedded server. Of a disk without free inodes nats-server says only that the folder is not writable.
+func startEmbedded(config embedded.Config) (*embedded.Server, error) {
 	server, err := embedded.Start(config)
 	if disk, known := pipeline.DiskOf(config.StoreDir); err != nil && known && disk.Inodes >= 1 {
 		return nil, fmt.Errorf("%w: no free inodes on its disk, and each file needs one: remove files there", err)

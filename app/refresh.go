@@ -245,7 +245,7 @@ func (c Config) Store(ctx context.Context, logger *slog.Logger) (pipe *pipeline.
 	if err != nil {
 		return nil, nil, err
 	}
-	server, err := startServer(embedded.Config{StoreDir: c.streamsFolder(), File: file, Name: c.NATS.Name, Logger: logger})
+	server, err := startEmbedded(embedded.Config{StoreDir: c.streamsFolder(), File: file, Name: c.NATS.Name, Logger: logger})
 	stop := func() {}
 	switch {
 	case errors.Is(err, embedded.ErrInUse):

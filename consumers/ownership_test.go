@@ -17,6 +17,7 @@ import (
 	"github.com/flowjet/flowjet/consumers"
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/internal/testlog"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -270,24 +271,6 @@ func TestOwnershipMovesWithoutStoppingWhoStays(t *testing.T) {
 	}
 }
 
-// lines collects a log.
-type lines struct {
-	mutex sync.Mutex
-	text  strings.Builder
-}
-
-func (l *lines) Write(line []byte) (int, error) {
-	l.mutex.Lock()
-	defer l.mutex.Unlock()
-	return l.text.Write(line)
-}
-
-func (l *lines) has(text string) bool {
-	l.mutex.Lock()
-	defer l.mutex.Unlock()
-	return strings.Contains(l.text.String(), text)
-}
-
 // TestAVMOfAFormerOwner: a change of owner was cut off, and nobody has repeated it. The log says how to.
 func TestAVMOfAFormerOwner(t *testing.T) {
 	w := newWorld(t)
@@ -297,10 +280,9 @@ func TestAVMOfAFormerOwner(t *testing.T) {
 	vm := w.ids(service)[0]
 	stop()
 	must(t, w.oned.Server().ChownVM(t.Context(), vm, 0, -1))
-	log := &lines{}
-	worker := consumers.New(consumers.Config{ID: "two", Settings: quick(), Logger: slog.New(slog.NewTextHandler(log, nil))}, w.pipe.Pipeline, w.oned)
+	log := &testlog.Log{}
+	worker := consumers.New(consumers.Config{ID: "two", Settings: quick(), Logger: log.Logger()}, w.pipe.Pipeline, w.oned)
 	must(t, worker.Start(t.Context()))
 	t.Cleanup(func() { must(t, worker.Stop(context.Background())) })
-	want := fmt.Sprintf("flowjet service chown %[1]d oneadmin, then flowjet service chown %[1]d alice", service)
-	poll.Until(t, "the log to have "+want, func() bool { return log.has(want) })
+	log.Await(t, fmt.Sprintf("flowjet service chown %[1]d oneadmin, then flowjet service chown %[1]d alice", service))
 }
