@@ -22,7 +22,7 @@ const (
 	slowAfter        = 30 * time.Second // how long a message may wait before it counts as stuck
 	resyncsRead      = 5000             // how many of the last events are searched for lost ones
 	resyncsTolerated = 100              // how many of these a comparison may have found: a bridge's start finds some
-	nearlyFull       = 0.9              // which part of a disk may be used
+	nearlyFull       = 0.9              // which part of JetStream's storage may be used
 )
 
 func (d *diagnosis) checkStreams(overview inspect.Overview) {
@@ -290,7 +290,7 @@ func (d *diagnosis) checkDisk(folder string) {
 	disk, known := pipeline.DiskOf(folder)
 	switch {
 	case !known:
-	case disk.Full() > nearlyFull:
+	case disk.NearlyFull():
 		d.add("disk", problem, mendDisk(disk)+": on a full disk NATS stores nothing and Flowjet stops working", "%s", usedText(disk))
 	default:
 		d.add("disk", fine, "", "%s free for %s", bytesText(disk.Free), folder)
@@ -321,7 +321,7 @@ func (d *diagnosis) checkDisks(overview inspect.Overview, local string) {
 	}
 	fullest := map[string]pipeline.Disk{}
 	for _, disk := range overview.Disks {
-		if disk.Host != ours && disk.Full() > max(nearlyFull, fullest[disk.Host].Full()) {
+		if disk.Host != ours && disk.NearlyFull() && disk.Full() > fullest[disk.Host].Full() {
 			fullest[disk.Host] = disk.Disk
 		}
 	}

@@ -128,7 +128,7 @@ func writeProcesses(c *terminal.Console, overview inspect.Overview) {
 			state = "MISSING"
 		case member.Missing != nil:
 			state = "MISSING for " + c.Ago(*member.Missing)
-		case at >= 0 && overview.Disks[at].Full() > nearlyFull:
+		case at >= 0 && overview.Disks[at].NearlyFull():
 			state = fmt.Sprintf("ok, its disk is %.0f %% full", overview.Disks[at].Full()*100)
 		}
 		members = append(members, []string{member.Name, strings.Join(member.Parts, ", "), cmp.Or(member.Release, "-"), state})

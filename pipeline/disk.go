@@ -13,8 +13,20 @@ type Disk struct {
 	Inodes float64 `json:"inodes,omitempty"`
 }
 
+// What NearlyFull compares with. A tenth of a large disk is room enough for the streams.
+const (
+	nearlyFull     = 0.9
+	roomForStreams = eventBytes + historyBytes + hookBytes + deadBytes
+)
+
 // Full returns the share that is used of what is scarcer, space or inodes.
 func (d Disk) Full() float64 { return max(d.Used, d.Inodes) }
+
+// NearlyFull reports whether more than nine tenths of the space are used and less is free than the streams may take, or
+// whether more than nine tenths of the inodes are used.
+func (d Disk) NearlyFull() bool {
+	return d.Used > nearlyFull && d.Free < roomForStreams || d.Inodes > nearlyFull
+}
 
 // DiskOf returns the usage of the disk of a folder, and false if that is not known.
 func DiskOf(folder string) (Disk, bool) {

@@ -17,3 +17,18 @@ func TestTheDiskOfAFolder(t *testing.T) {
 		}
 	}
 }
+
+// TestADiskIsNearlyFull where the streams may not find room: a tenth of a large disk is enough.
+func TestADiskIsNearlyFull(t *testing.T) {
+	for disk, want := range map[Disk]bool{
+		{Used: 0.95, Free: 180 << 30}:              false,
+		{Used: 0.92, Free: 7 << 30}:                false,
+		{Used: 0.91, Free: 1800 << 20}:             true,
+		{Used: 0.5, Free: 1 << 30}:                 false,
+		{Used: 0.2, Free: 180 << 30, Inodes: 0.95}: true,
+	} {
+		if got := disk.NearlyFull(); got != want {
+			t.Errorf("%+v is nearly full: %t", disk, got)
+		}
+	}
+}

@@ -30,10 +30,14 @@ func (c *chaos) doctor() (found []checked, said string) {
 }
 
 // checkDoctor: what was broken works again, and soon doctor tells of nothing that
-// does not. Warnings of what has been, as of events that were lost, may remain.
+// does not. Warnings of what has been, as of events that were lost, may remain, and
+// what it says of this machine's own disk.
 func (c *chaos) checkDoctor() {
 	c.t.Helper()
 	wrong := func(one checked) bool {
+		if strings.HasPrefix(one.Check, "disk") {
+			return false
+		}
 		return one.Weight == "problem" || one.Weight == "warning" && !slices.Contains([]string{"events", "oned", "dead letters"}, one.Check)
 	}
 	var found []checked
