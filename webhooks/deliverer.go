@@ -44,6 +44,9 @@ const (
 	maxPosts           = 256
 	maxPostsOfReceiver = 8
 	maxPostsOfOwner    = 64
+	// maxPostsToHost bounds the concurrent attempts to one host for the services of one user. A bound of the connections to a host would be shared
+	// by all users with receivers there.
+	maxPostsToHost = 32
 	// maxLoops bounds the pairs of receiver and service with waiting deliveries in this process; more wait in the stream.
 	maxLoops = 20_000
 )
@@ -70,8 +73,8 @@ type Deliverer struct {
 	client   *http.Client
 	settings atomic.Pointer[Settings]
 	posts    *semaphore.Weighted
-	// toReceiver and forOwner bound the posts to each receiver, and for each owner.
-	toReceiver, forOwner *keyedSlots
+	// toReceiver bounds the posts to each receiver, toHost those to each host for an owner, forOwner those for an owner.
+	toReceiver, toHost, forOwner *keyedSlots
 
 	mutex sync.Mutex
 	loops map[string]*loop // by subject
@@ -90,6 +93,7 @@ func New(config Config, pipe *pipeline.Pipeline) *Deliverer {
 		config: config, pipe: newClients(pipe), logger: config.Logger,
 		metrics: newMetrics(config.Registerer), posts: semaphore.NewWeighted(maxPosts), room: semaphore.NewWeighted(maxLoops), loops: map[string]*loop{},
 		toReceiver: &keyedSlots{most: maxPostsOfReceiver, byKey: map[string]*usedSlots{}},
+		toHost:     &keyedSlots{most: maxPostsToHost, byKey: map[string]*usedSlots{}},
 		forOwner:   &keyedSlots{most: maxPostsOfOwner, byKey: map[string]*usedSlots{}},
 	}
 	d.Reload(config.Settings)

@@ -41,6 +41,11 @@ func (l *loop) attempt(ctx context.Context, delivery pipeline.Delivery, count in
 	}
 	defer leave()
 	if delivery.Receiver == "" {
+		leaveHost, err := l.toHost.acquire(ctx, delivery.Owner+" "+hostOf(delivery.URL))
+		if err != nil {
+			return nil, err
+		}
+		defer leaveHost()
 		leave, err := l.forOwner.acquire(ctx, delivery.Owner)
 		if err != nil {
 			return nil, err
@@ -148,11 +153,20 @@ func title(delivery pipeline.Delivery) string {
 	if delivery.Receiver != "" {
 		return "receiver " + delivery.Receiver
 	}
-	parsed, err := url.Parse(delivery.URL)
-	if err != nil {
+	host := hostOf(delivery.URL)
+	if host == "" {
 		return fmt.Sprintf("a receiver of service %d", delivery.Service)
 	}
-	return fmt.Sprintf("the receiver at %s of service %d", parsed.Host, delivery.Service)
+	return fmt.Sprintf("the receiver at %s of service %d", host, delivery.Service)
+}
+
+// hostOf returns the host of a URL with its port; empty for a text that is no URL.
+func hostOf(text string) string {
+	parsed, err := url.Parse(text)
+	if err != nil {
+		return ""
+	}
+	return parsed.Host
 }
 
 // The headers of a delivery are those of Standard Webhooks (https://www.standardwebhooks.com), for which there are libraries in
@@ -274,9 +288,6 @@ func within(networks []netip.Prefix, address netip.Addr) bool {
 	return slices.ContainsFunc(networks, func(network netip.Prefix) bool { return network.Contains(address) })
 }
 
-// maxConnsPerHost bounds the connections to one host, which can have many receivers.
-const maxConnsPerHost = 32
-
 // newClient returns a client that uses no proxy, follows no redirect, and checks each address when it connects: a name may
 // resolve to another one than before.
 func newClient(settings func() Settings) *http.Client {
@@ -293,7 +304,7 @@ func newClient(settings func() Settings) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
 			Proxy: nil, DialContext: dialer.DialContext, TLSHandshakeTimeout: 5 * time.Second,
-			MaxIdleConns: 100, MaxIdleConnsPerHost: 4, MaxConnsPerHost: maxConnsPerHost, IdleConnTimeout: 30 * time.Second,
+			MaxIdleConns: 100, MaxIdleConnsPerHost: 4, IdleConnTimeout: 30 * time.Second,
 			MaxResponseHeaderBytes: 16 << 10, ForceAttemptHTTP2: true,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
