@@ -3,9 +3,11 @@
 package deadletters
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/nats-io/nats.go"
@@ -72,15 +74,43 @@ func (s *Store) Unreadable(ctx context.Context, where string, message js.Message
 
 // DeadLetters returns the last dead letters, at most so many, oldest first.
 func (s *Store) DeadLetters(ctx context.Context, most int) (found []pipeline.DeadLetter, err error) {
-	defer errs.Wrap(&err, "read the dead letters")
-	found = []pipeline.DeadLetter{}
-	err = s.core.Stream(pipeline.StreamDead).Each(ctx, pipeline.SubjectsDead, 0, func(message js.Message) {
-		found = append(found, pipeline.ReadDeadLetter(message))
-		if len(found) > 2*most {
-			found = append(found[:0], found[len(found)-most:]...)
+	return s.last(ctx, pipeline.SubjectsDead, most)
+}
+
+// DeadLettersOfService returns those of a service among the last dead letters of each part, at most so many of a part, oldest first.
+// So the deliveries to webhooks, which users can make any number of, do not hide what else could not be processed.
+func (s *Store) DeadLettersOfService(ctx context.Context, service, most int) (found []pipeline.DeadLetter, err error) {
+	info, err := s.core.Stream(pipeline.StreamDead).Info(ctx, jetstream.WithSubjectFilter(pipeline.SubjectsDead))
+	if err != nil {
+		return nil, fmt.Errorf("count the dead letters: %w", err)
+	}
+	for subject := range info.State.Subjects {
+		last, err := s.last(ctx, subject, most)
+		if err != nil {
+			return nil, err
 		}
-	})
-	return found[max(0, len(found)-most):], err
+		found = append(found, slices.DeleteFunc(last, func(dead pipeline.DeadLetter) bool { return dead.Service() != service })...)
+	}
+	slices.SortFunc(found, func(a, b pipeline.DeadLetter) int { return cmp.Compare(a.Sequence, b.Sequence) })
+	return found, nil
+}
+
+// last returns the last dead letters on a subject. It reads backwards in growing steps, since the stream can be large and lack numbers.
+func (s *Store) last(ctx context.Context, subject string, most int) (found []pipeline.DeadLetter, err error) {
+	defer errs.Wrap(&err, "read the dead letters")
+	stream := s.core.Stream(pipeline.StreamDead)
+	end, err := stream.End(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for step := uint64(most); ; step *= 4 { //nolint:gosec // a positive bound
+		found = []pipeline.DeadLetter{}
+		after := end - min(end, step)
+		err := stream.Each(ctx, subject, after, func(message js.Message) { found = append(found, pipeline.ReadDeadLetter(message)) })
+		if err != nil || after == 0 || len(found) >= most {
+			return found[max(0, len(found)-most):], err
+		}
+	}
 }
 
 // DeadLetterAt returns the dead letter of a number; pipeline.ErrNotFound if there is none.

@@ -3,6 +3,7 @@ package deadletters
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -78,6 +79,43 @@ func TestADeadLetterIsSentAgain(t *testing.T) {
 	must(t, p.Retry(ctx, one)) // as after a crash in between
 	if info, err := p.Client.Stream(pipeline.StreamWork).Info(ctx); err != nil || info.State.Msgs != 1 {
 		t.Errorf("it was stored twice: %+v (%v)", info, err)
+	}
+}
+
+// The last ones are found without reading the whole stream, also where numbers are missing.
+func TestTheLastDeadLettersBehindMissingNumbers(t *testing.T) {
+	p, ctx := single(t), limited(t)
+	for number := range 20 {
+		must(t, p.DeadLetter(ctx, pipeline.DeadLetter{Where: "worker", Reason: fmt.Sprint("reason ", number+1), Data: []byte(`{"service":42}`)}))
+	}
+	for number := uint64(5); number <= 19; number++ {
+		must(t, p.Drop(ctx, number))
+	}
+	all, err := p.DeadLetters(ctx, 3)
+	must(t, err)
+	if len(all) != 3 || all[0].Reason != "reason 3" || all[1].Reason != "reason 4" || all[2].Reason != "reason 20" {
+		t.Errorf("the last three are %+v", all)
+	}
+}
+
+// One user's failing webhooks hide no other dead letter of a service.
+func TestAServicesDeadLettersAreFoundAmongMany(t *testing.T) {
+	p, ctx := single(t), limited(t)
+	must(t, p.DeadLetter(ctx, pipeline.DeadLetter{Where: "webhook", Reason: "a delivery", Data: []byte(`{"service":42}`)}))
+	must(t, p.DeadLetter(ctx, pipeline.DeadLetter{Where: "worker", Reason: "an input", Data: []byte(`{"service":42}`)}))
+	for range 5 {
+		must(t, p.DeadLetter(ctx, pipeline.DeadLetter{Where: "webhook", Data: []byte(`{"service":7}`)}))
+	}
+	for most, want := range map[int][]string{5: {"an input"}, 6: {"a delivery", "an input"}} {
+		found, err := p.DeadLettersOfService(ctx, 42, most)
+		must(t, err)
+		var reasons []string
+		for _, dead := range found {
+			reasons = append(reasons, dead.Reason)
+		}
+		if !slices.Equal(reasons, want) {
+			t.Errorf("among %d: %q, want %q", most, reasons, want)
+		}
 	}
 }
 

@@ -69,6 +69,23 @@ func TestOverviewAndWhyShowWhatWaits(t *testing.T) {
 	}
 }
 
+// Users see explanations: what failed at the operators' receivers of webhooks is not among it, at the service's own it is.
+func TestWhatWhySaysOfFailedDeliveries(t *testing.T) {
+	p, ctx := single(t), limited(t)
+	_, err := p.SaveRecord(ctx, 42, pipeline.Record{State: flow.State{Service: spec.Service{ID: 42}}}, 0)
+	must(t, err)
+	for reason, delivery := range map[string]pipeline.Delivery{
+		"dial tcp 10.0.0.7:443: connection refused": {Service: 42, Receiver: "ops"}, "410 Gone": {Service: 42, URL: "https://example.com"},
+	} {
+		must(t, p.DeadLetter(ctx, pipeline.DeadLetter{Where: "webhook", Reason: reason, Data: pipeline.Encode(delivery)}))
+	}
+	why, err := p.Why(ctx, 42, nil)
+	must(t, err)
+	if why.DeadLetters != 1 || len(why.Notes) != 1 || why.Notes[0].Said != "410 Gone" {
+		t.Errorf("why says %+v", why)
+	}
+}
+
 // TestTheOverviewOfALivingSystem has a worker, two feeds of which one has a live bridge,
 // and a process.
 func TestTheOverviewOfALivingSystem(t *testing.T) {

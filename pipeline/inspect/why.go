@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -22,7 +23,7 @@ const (
 	// the last messages of all services.
 	keptPath    = 10
 	searchedFor = 5000
-	// maxDeadLetters is how many dead letters are searched for the service's.
+	// maxDeadLetters is how many dead letters of each part are searched for the service's.
 	maxDeadLetters = 500
 )
 
@@ -149,17 +150,24 @@ func (i *Inspector) addInputs(ctx context.Context, why *Why, applied uint64) (er
 		}
 		why.Next = append(why.Next, "`flowjet doctor` shows why the worker is blocked")
 	}
-	deadLetters, err := i.deadLetters.DeadLetters(ctx, maxDeadLetters)
+	deadLetters, err := i.deadLetters.DeadLettersOfService(ctx, why.Service, maxDeadLetters)
 	if err != nil {
 		return fmt.Errorf("look for dead letters of service %d: %w", why.Service, err)
 	}
-	deadLetters = slices.DeleteFunc(deadLetters, func(deadLetter pipeline.DeadLetter) bool { return deadLetter.Service() != why.Service })
+	deadLetters = slices.DeleteFunc(deadLetters, toConfiguredReceiver)
 	if why.DeadLetters = len(deadLetters); len(deadLetters) > 0 {
 		last := deadLetters[len(deadLetters)-1]
 		why.Notes = append(why.Notes, flow.Finding{Kind: flow.FoundDead, Count: len(deadLetters), Said: last.Reason, Since: &last.Time}.Written(now))
 		why.Next = append(why.Next, fmt.Sprintf("`flowjet dlq ls --service %d` lists inputs that could not be processed", why.Service))
 	}
 	return nil
+}
+
+// toConfiguredReceiver reports whether a dead letter is a delivery to a receiver of the configuration. Its reason names hosts and files
+// that are the operators' alone, and users see explanations, too.
+func toConfiguredReceiver(dead pipeline.DeadLetter) bool {
+	var delivery pipeline.Delivery
+	return dead.Where == "webhook" && json.Unmarshal(dead.Data, &delivery) == nil && delivery.Receiver != ""
 }
 
 // Unreadable adds that the service's document cannot be read.
