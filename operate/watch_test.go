@@ -1,12 +1,10 @@
 package operate
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -14,32 +12,15 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/internal/terminal"
+	"github.com/flowjet/flowjet/internal/testlog"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/inspect"
 )
 
-// written is what a command that goes on has written so far.
-type written struct {
-	mutex sync.Mutex
-	text  bytes.Buffer
-}
-
-func (w *written) Write(text []byte) (int, error) {
-	w.mutex.Lock()
-	defer w.mutex.Unlock()
-	return w.text.Write(text)
-}
-
-func (w *written) String() string {
-	w.mutex.Lock()
-	defer w.mutex.Unlock()
-	return w.text.String()
-}
-
 // running is a command that goes on until it is stopped.
 type running struct {
 	*desk
-	out   *written
+	out   *testlog.Log
 	stop  context.CancelFunc
 	ended chan error
 }
@@ -47,7 +28,7 @@ type running struct {
 // begins types a command that goes on.
 func (d *desk) begins(line string) running {
 	d.t.Helper()
-	r := running{d, &written{}, nil, make(chan error, 1)}
+	r := running{d, &testlog.Log{}, nil, make(chan error, 1)}
 	root := d.root(r.out, strings.Fields(line)...)
 	var ctx context.Context
 	ctx, r.stop = context.WithCancel(patient(d.t))

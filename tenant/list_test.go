@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/flowjet/flowjet/client"
 	"github.com/flowjet/flowjet/client/schema"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/internal/terminal"
+	"github.com/flowjet/flowjet/internal/testlog"
 )
 
 // Services in each form that -o has.
@@ -77,24 +77,6 @@ func TestServicesAreFiltered(t *testing.T) {
 	}
 }
 
-// watched is what a command has written so far.
-type watched struct {
-	mutex sync.Mutex
-	text  bytes.Buffer
-}
-
-func (w *watched) Write(text []byte) (int, error) {
-	w.mutex.Lock()
-	defer w.mutex.Unlock()
-	return w.text.Write(text)
-}
-
-func (w *watched) String() string {
-	w.mutex.Lock()
-	defer w.mutex.Unlock()
-	return w.text.String()
-}
-
 // watching runs a lister until what it writes is as wanted, and returns how it ends.
 func (c *cloud) watching(format terminal.Format, owner, want string) error {
 	c.t.Helper()
@@ -103,12 +85,12 @@ func (c *cloud) watching(format terminal.Format, owner, want string) error {
 		c.t.Fatal(err)
 	}
 	c.t.Cleanup(api.Close)
-	out := &watched{}
+	var out testlog.Log
 	ctx, stop := context.WithCancel(c.t.Context())
 	defer stop()
 	ended := make(chan error, 1)
 	go func() {
-		ended <- lister{&console{Console: terminal.New(out, format), notes: &bytes.Buffer{}}, api, nil, owner}.watch(ctx)
+		ended <- lister{&console{Console: terminal.New(&out, format), notes: &bytes.Buffer{}}, api, nil, owner}.watch(ctx)
 	}()
 	poll.Until(c.t, "the list to have\n"+want, func() bool { return out.String() == want || len(ended) > 0 })
 	stop()

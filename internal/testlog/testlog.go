@@ -1,4 +1,4 @@
-// Package testlog collects the log of the parts under a test, from any goroutine.
+// Package testlog collects what the parts under a test write, such as their log, from any goroutine.
 package testlog
 
 import (
