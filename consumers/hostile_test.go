@@ -153,6 +153,27 @@ func TestNumbersOutOfRangeInADocument(t *testing.T) {
 	}
 }
 
+// A record that an earlier version wrote for a start in the future refused all commands until then.
+func TestARecordOfAServiceThatBeginsInTheFuture(t *testing.T) {
+	w := newWorld(t)
+	w.hear()
+	stop := w.startWorker("first", quick())
+	service := w.deployed(masterSlave, 1, 1)
+	stop()
+	record, revision, err := w.pipe.LoadRecord(t.Context(), service)
+	must(t, err)
+	record.Since = time.Unix(math.MaxUint32, 0)
+	_, err = w.pipe.SaveRecord(t.Context(), service, record, revision)
+	must(t, err)
+	w.startWorker("second", quick())
+	w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 2})
+	w.await(service, spec.ServiceRunning)
+	w.exactly(service, 3)
+	if record, _, err = w.pipe.LoadRecord(t.Context(), service); err != nil || record.Since.After(time.Now()) {
+		t.Errorf("the record has commands refused until %s, %v", record.Since, err)
+	}
+}
+
 // Nodes in a document that are no VMs at all, or strangers' and far apart, have oned asked once
 // and not again and again.
 func TestHostileNodesHaveOnedAskedOnce(t *testing.T) {

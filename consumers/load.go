@@ -62,6 +62,10 @@ func (l *loader) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if record.Since.After(record.Written.Add(routing.ClockSkew)) {
+		// No service began after its record was written: an earlier version took any time from a document, and refused all commands until then.
+		record.Since = record.Written
+	}
 	l.record, l.revision, l.facts = record, revision, flow.Facts{}
 	l.saver.openRecord()
 	l.saver.published = l.record.State
