@@ -325,11 +325,8 @@ func (a *App) openPipeline(ctx context.Context) error {
 		Name:    "flowjet " + string(a.role()),
 		Logger:  a.logger.With("part", "nats"),
 	})
-	if errors.Is(err, pipeline.ErrOtherRole) { // it has its own advice
-		return err
-	}
 	if err != nil {
-		return fmt.Errorf("%w (%s)", err, advice)
+		return withAdvice(err, advice)
 	}
 	a.pipe = pipe
 	a.onStop(func(context.Context) error { pipe.Close(); return nil })

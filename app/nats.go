@@ -31,6 +31,14 @@ func (c Config) Open(ctx context.Context, config pipeline.Config) (*pipeline.Pip
 	return pipeline.Open(ctx, config)
 }
 
+// withAdvice adds advice to an error of Open, unless it has its own.
+func withAdvice(err error, advice string) error {
+	if errors.Is(err, pipeline.ErrOtherRole) {
+		return err
+	}
+	return fmt.Errorf("%w (%s)", err, advice)
+}
+
 // roleMark is replaced by the role in the names of key and credentials files, so that one configuration serves every part
 // and the operator.
 const roleMark = "{role}"

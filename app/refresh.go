@@ -233,11 +233,8 @@ func (c Config) Store(ctx context.Context, logger *slog.Logger) (pipe *pipeline.
 	asked := pipeline.Config{Role: pipeline.RoleOperator, Name: "flowjet", Bound: !c.NATS.Provision, Logger: logger}
 	if c.NATS.URL != "" {
 		pipe, err = c.Open(ctx, asked)
-		if errors.Is(err, pipeline.ErrOtherRole) {
-			return nil, nil, err
-		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("%w (check --nats-url)", err)
+			return nil, nil, withAdvice(err, "check --nats-url")
 		}
 		return pipe, pipe.Close, nil
 	}

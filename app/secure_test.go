@@ -162,6 +162,11 @@ func TestAPartWithTheKeyOfAnotherRole(t *testing.T) {
 	if _, _, err := config.Attach(reading, pipeline.Config{Role: pipeline.RoleOperator}); !errors.Is(err, pipeline.ErrOtherRole) {
 		t.Errorf("a command with a part's key: %v", err)
 	}
+	storing, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	defer cancel()
+	if _, _, err := config.Store(storing, s.log.Logger()); !errors.Is(err, pipeline.ErrOtherRole) || strings.Contains(err.Error(), "--nats-url") {
+		t.Errorf("a command that stores, with a part's key: %v", err)
+	}
 }
 
 // That a key does not allow one thing is not taken for the reason why another fails.

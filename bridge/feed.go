@@ -33,6 +33,9 @@ type feed struct {
 	// holding reports whether this bridge publishes the feed.
 	holding atomic.Bool
 
+	// unparsed logs dead letters.
+	unparsed *unparsedLog
+
 	mu     sync.Mutex
 	status FeedStatus // as counted by the feed and its listener
 	meter  meter
@@ -57,6 +60,7 @@ func newFeed(b *Bridge, endpoint string) (*feed, error) {
 		buffer: newReplayBuffer(c.MaxQueueBytes, c.Keep, room),
 	}
 	f.log = b.log.With("feed", f.name)
+	f.unparsed = &unparsedLog{log: f.log}
 	f.queue = newQueue(rawBytes, f.buffer.spare)
 	f.listener = &listener{feed: f, endpoint: endpoint, address: address, decoder: newDecoder(c.Zone, b.filter, endpoint)}
 	return f, nil
@@ -76,6 +80,7 @@ func (f *feed) run(hearing, publishing context.Context) {
 	producing.Wait()
 	all()
 	holding.Wait()
+	f.unparsed.end()
 	f.buffer.standBy()
 }
 
@@ -302,8 +307,7 @@ func (f *feed) published(ctx context.Context, b *batch) {
 	f.status.DeadLetters += uint64(len(b.deadLetters))
 	f.mu.Unlock()
 	for i, dead := range b.deadLetters {
-		f.log.Warn("a hook event could not be parsed; see the dead letters",
-			"reason", dead.subject, "subject", pipeline.DeadSubject(deadLetterSource))
+		f.unparsed.note(dead.subject)
 		err := f.store.DeadLetter(ctx, pipeline.DeadLetter{Where: deadLetterSource, Reason: dead.subject, Data: dead.data})
 		if err != nil {
 			f.log.Error("dead letters could not be stored", "letters", len(b.deadLetters)-i, "error", err)

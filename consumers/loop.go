@@ -211,17 +211,22 @@ func (l *serviceLoop) awaitNext(ctx context.Context) {
 func (l *serviceLoop) retry(ctx context.Context, input pipeline.Input, mayLeave bool, step func() error) outcome {
 	wait := idle.NewBackoff()
 	var refused time.Time
+	logged := false
 	for ctx.Err() == nil {
 		err := l.guarded(input, step)
 		if ctx.Err() != nil && err != nil {
 			return retry
 		}
 		end := l.outcomeOf(ctx, err)
-		reason := ""
-		if end == retry && !errors.Is(err, pipeline.ErrNewer) { // a problem of one service alone does not count
+		reason, unreadable := "", errors.Is(err, pipeline.ErrUnreadableRecord)
+		if end == retry && !unreadable && !errors.Is(err, pipeline.ErrNewer) { // a problem of one service alone does not count
 			reason = err.Error()
 		}
 		l.worker.health.note(l.service, reason)
+		if unreadable && !logged {
+			logged = true
+			l.worker.config.Logger.Error("a service waits until its record can be read or is removed; the others go on", "service", l.service, "error", err)
+		}
 		switch {
 		case end != again:
 			refused = time.Time{}

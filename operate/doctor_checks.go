@@ -219,7 +219,7 @@ func (d *diagnosis) checkTimers(overview inspect.Overview) {
 func (d *diagnosis) checkServices(ctx context.Context, pipe clients) {
 	var failed, stuck []string
 	count := 0
-	err := pipe.EachRecord(ctx, func(id int, record pipeline.Record) {
+	unreadable, err := pipe.CheckRecords(ctx, func(id int, record pipeline.Record) {
 		if record.Deleted {
 			return
 		}
@@ -237,13 +237,17 @@ func (d *diagnosis) checkServices(ctx context.Context, pipe clients) {
 		d.add("services", warning, "", "they cannot be read: %v", err)
 		return
 	}
+	if len(unreadable) > 0 {
+		d.add("services", problem, fmt.Sprintf("`nats kv del %s ID` removes a record; its service continues from its document at oned", pipeline.BucketState),
+			"%d wait because their records in %s cannot be read: %s", len(unreadable), pipeline.BucketState, names(unreadable))
+	}
 	if len(failed) > 0 {
 		d.add("services", warning, "`flowjet service why ID` shows what failed and what to do", "%d of %d need attention: %s", len(failed), count, names(failed))
 	}
 	if len(stuck) > 0 {
 		d.add("services", warning, "`flowjet service why ID` shows what each waits for", "%d make no progress: %s", len(stuck), names(stuck))
 	}
-	if len(failed)+len(stuck) == 0 {
+	if len(failed)+len(stuck)+len(unreadable) == 0 {
 		d.add("services", fine, "", "%d, none failed or stuck", count)
 	}
 }

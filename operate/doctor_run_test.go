@@ -384,6 +384,13 @@ func TestDoctorOfWhatNATSHolds(t *testing.T) {
 			},
 			(*diagnosis).checkServices, "warning services", []string{"they cannot be read"},
 		},
+		"a record whose text is damaged": {
+			func(d *desk) {
+				d.keep(1, "a", "alice", spec.ServiceRunning)
+				d.must(d.pipe.Bucket(pipeline.BucketState).Put(d.t.Context(), "42", []byte(`{"v":`)))
+			},
+			(*diagnosis).checkServices, "problem services", []string{"1 wait", "cannot be read: 42"},
+		},
 		"services in a failover": {
 			func(d *desk) { d.keep(1, "a", "alice", spec.ServiceCooldown) }, // for an hour, as its policy has it
 			(*diagnosis).checkServices, "", nil,

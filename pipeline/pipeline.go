@@ -154,6 +154,8 @@ var (
 	// ErrUnreadable is returned for a message that is in the dead letters because it
 	// cannot be parsed: nothing else can be done for it.
 	ErrUnreadable = errors.New("the message cannot be read and is a dead letter")
+	// ErrUnreadableRecord is returned for a service's record that cannot be parsed: only this service waits, until an operator removes it.
+	ErrUnreadableRecord = errors.New("it cannot be read")
 	// ErrRewritten is returned if a stream has lost messages that were read, and has other messages in their place.
 	ErrRewritten = errors.New("the stream has lost messages that were read, and has others in their place")
 	// ErrClosed is returned when the reader was stopped or the pipeline closed.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -164,6 +165,23 @@ func (w *world) letter() pipeline.DeadLetter {
 		return err == nil && len(letters) > 0
 	})
 	return letters[len(letters)-1]
+}
+
+// A service's record that cannot be read holds up neither its own deliveries nor those of others.
+func TestDeliveriesOfAServiceWhoseRecordCannotBeRead(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.must(w.pipe.Bucket(pipeline.BucketState).Put(t.Context(), "7", []byte(`{"v":`)))
+	r := newReceiver(t, nil)
+	w.start(settings())
+	for _, service := range []int{7, 8} {
+		w.tell(service, "RUNNING", spec.Webhook{URL: r.URL})
+	}
+	came := []string{r.next(t).id, r.next(t).id}
+	slices.Sort(came)
+	if want := []string{"7-1", "8-1"}; !slices.Equal(came, want) {
+		t.Errorf("the receiver got %v, want %v", came, want)
+	}
 }
 
 func TestWhatIsTooOldBecomesADeadLetterAndCanBeRetried(t *testing.T) {

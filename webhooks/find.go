@@ -152,7 +152,8 @@ func (d *Deliverer) queue(ctx context.Context, sequence uint64, transition pipel
 			continue
 		}
 		if owner == "" {
-			if owner, err = d.pipe.OwnerOf(ctx, transition.Service); err != nil {
+			// One service's unreadable record must not hold up all deliveries.
+			if owner, err = d.pipe.OwnerOf(ctx, transition.Service); err != nil && !errors.Is(err, pipeline.ErrUnreadableRecord) {
 				return err
 			}
 		}

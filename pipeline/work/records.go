@@ -41,8 +41,8 @@ func (r *Records) LoadRecord(ctx context.Context, service int) (record pipeline.
 		return pipeline.Record{}, 0, err
 	}
 	if err := pipeline.Decode(text, &record); err != nil {
-		return pipeline.Record{}, 0, fmt.Errorf("it cannot be read: %w; `nats kv del %s %d` removes it, and the service continues from its document at oned",
-			err, pipeline.BucketState, service)
+		return pipeline.Record{}, 0, fmt.Errorf("%w: %w; `nats kv del %s %d` removes it, and the service continues from its document at oned",
+			pipeline.ErrUnreadableRecord, err, pipeline.BucketState, service)
 	}
 	if record.Version > r.schema {
 		return pipeline.Record{}, 0, fmt.Errorf("%w (version %d, this one knows %d)", pipeline.ErrNewer, record.Version, r.schema)
@@ -65,15 +65,27 @@ func (r *Records) OwnerOf(ctx context.Context, service int) (string, error) {
 }
 
 // EachRecord visits every service's record, those of ended services too. Unreadable ones are skipped.
-func (r *Records) EachRecord(ctx context.Context, visit func(service int, record pipeline.Record)) (err error) {
+func (r *Records) EachRecord(ctx context.Context, visit func(service int, record pipeline.Record)) error {
+	_, err := r.CheckRecords(ctx, visit)
+	return err
+}
+
+// CheckRecords is EachRecord, and returns the ids of the services whose records are unreadable.
+func (r *Records) CheckRecords(ctx context.Context, visit func(service int, record pipeline.Record)) (unreadable []string, err error) {
 	defer errs.Wrap(&err, "read the services' records")
-	return r.bucket.Each(ctx, func(key string, value []byte) {
+	err = r.bucket.Each(ctx, func(key string, value []byte) {
 		service, err := strconv.Atoi(key)
-		var record pipeline.Record
-		if err == nil && pipeline.Decode(value, &record) == nil {
-			visit(service, record)
+		if err != nil {
+			return
 		}
+		var record pipeline.Record
+		if pipeline.Decode(value, &record) != nil {
+			unreadable = append(unreadable, key)
+			return
+		}
+		visit(service, record)
 	})
+	return unreadable, err
 }
 
 // SaveRecord writes a service's record if its revision is still the one given (0: if there is
