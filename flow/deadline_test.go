@@ -212,6 +212,53 @@ func TestVMRefusesForGood(t *testing.T) {
 	}
 }
 
+// refuseFirst has oned refuse the first action; the requests behind it are not made, as by a worker.
+func (s *stage) refuseFirst(message string) {
+	s.t.Helper()
+	for _, other := range s.actions[1:] {
+		asked := s.state.Asked[other.VM]
+		asked.Refused = true
+		s.state.Asked[other.VM] = asked
+	}
+	s.take(flow.Decide(s.in(), refusal(s.actions[0], message)))
+}
+
+// A VM that oned does not end, as a locked one, leaves no others running; unless oned seems to refuse all of them.
+func TestTheOthersEndBesideARefusedVM(t *testing.T) {
+	const vms, mayRefuse = 40, 17
+	for name, act := range map[string]func(s *stage){
+		"undeploy": func(s *stage) { s.command(flow.VerbUndeploy, nil) },
+		"scale":    func(s *stage) { s.scale("a", 1) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := runningStage(t, oneRole(vms))
+			act(s)
+			refused := 0
+			for ; !s.state.Service.State().Failed(); refused++ {
+				if scaling := name == "scale"; s.actions[0].Scaling != scaling {
+					t.Fatalf("%+v: scaling should be %t", s.actions[0], scaling)
+				}
+				s.refuseFirst("locked")
+			}
+			if refused != mayRefuse || len(s.actions) > 0 {
+				t.Fatalf("it failed after %d refusals, and %d more are asked to end", refused, len(s.actions))
+			}
+			s.recover()
+			for range 3 {
+				s.refuseFirst("locked")
+			}
+			for _, action := range s.actions {
+				s.set(one.VMActive, one.LCMShutdown, action.VM)
+			}
+			s.plan()
+			if s.wantActions(); !s.state.Service.State().Failed() {
+				t.Fatalf("the service is %s", s.state.Service.State())
+			}
+			s.wantLog("E Role a : VM 100 does not end: locked", "I New state: "+s.state.Service.State().String())
+		})
+	}
+}
+
 func TestRefusalOfAVMThatHasEndedIsNone(t *testing.T) {
 	s := runningStage(t, oneRole(1))
 	s.command(flow.VerbUndeploy, nil)

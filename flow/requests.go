@@ -25,7 +25,13 @@ type Asked struct {
 	Doubt bool `json:"doubt,omitempty"`
 	// Refused is whether the request was not carried out, and is to be made again.
 	Refused bool `json:"refused,omitempty"`
+	// Denied is oned's message if it has refused the request for good, and other VMs are asked first.
+	Denied string `json:"denied,omitempty"`
 }
+
+// maxDenied is after how many refused VMs the others are not asked to end either: oned then refuses probably all of them, as if the
+// service's owner no longer exists.
+const maxDenied = 16
 
 func (a Asked) moved(vm one.VM) bool { return vm.State != a.State || vm.LCMState != a.LCMState }
 
@@ -94,6 +100,11 @@ func (r requester) refuseVM(vm one.VM, message string) {
 	if helps && asked.Action != callRelease || !helps && (vm.Ending() || r.between(vm)) {
 		return
 	}
+	if !helps && pending && r.askOthersToEnd() {
+		asked.Denied = message
+		r.Asked[vm.ID] = asked
+		return
+	}
 	for role := range r.Service.Body.EachRole() {
 		if !role.Has(vm.ID) {
 			continue
@@ -110,6 +121,33 @@ func (r requester) refuseVM(vm one.VM, message string) {
 		r.log("E", "VM %d, which no role needs, does not end: %s", vm.ID, message)
 		r.to(spec.ServiceFailedUndeploying)
 	}
+}
+
+// askOthersToEnd makes the requests again that were left out because of a refusal before them, and reports whether there are any: one VM
+// that does not end, as a locked one, leaves no others running. Its role fails when all have been asked.
+func (r requester) askOthersToEnd() bool {
+	denied, before := 0, len(r.actions)
+	for _, asked := range r.Asked {
+		if asked.Denied != "" {
+			denied++
+		}
+	}
+	if denied >= maxDenied {
+		return false
+	}
+	for role := range r.Service.Body.EachRole() {
+		first := len(r.actions)
+		for _, node := range role.Nodes {
+			asked := r.Asked[node.DeployID]
+			if vm, known := r.facts[node.DeployID]; known && asked.Refused && !asked.helps() && !vm.Ending() {
+				r.ask(vm, asked.Action, role.Name)
+			}
+		}
+		for i := range r.actions[first:] {
+			r.actions[first+i].Scaling = role.CurrentState() == spec.RoleScaling
+		}
+	}
+	return len(r.actions) > before
 }
 
 // between reports whether oned is working on the VM.

@@ -143,20 +143,31 @@ func (u undeployer) endRole(role *spec.Role) {
 	}
 }
 
-// endVMs asks VMs of a role to end. It reports whether the role has failed, because a VM failed on its way to the end.
+// endVMs asks VMs of a role to end. It reports whether the role has failed, because a VM failed on its way to the end, or because oned refused
+// to end one and the others have been asked.
 func (u undeployer) endVMs(role *spec.Role, nodes []spec.Node) bool {
+	denied := ""
 	for _, node := range nodes {
 		vm, known := u.facts[node.DeployID]
 		if !known || vm.Ending() || u.Stays[vm.ID].Failing {
 			continue
 		}
-		if u.AskedToEnd(vm.ID) && vm.Failed() && u.Asked[vm.ID].moved(vm) {
+		asked := u.Asked[vm.ID]
+		if asked.Denied != "" && !asked.moved(vm) {
+			denied = cmp.Or(denied, fmt.Sprintf("VM %d does not end: %s", vm.ID, asked.Denied))
+			continue
+		}
+		if u.AskedToEnd(vm.ID) && vm.Failed() && asked.moved(vm) {
 			u.failRole(role, fmt.Sprintf("VM %d does not end: it is in %s", vm.ID, vm.StateText()))
 			return true
 		}
 		u.requester.ask(vm, u.tracker.endCall(vm, u.shutdownAction(role)), role.Name)
 	}
-	return false
+	if denied == "" || len(u.actions) > 0 {
+		return false
+	}
+	u.failRole(role, denied)
+	return true
 }
 
 // shutdownAction returns the role's action, the service's or the configuration's. OneFlow's old names mean terminate.
