@@ -75,6 +75,7 @@ type Deliverer struct {
 	posts    *semaphore.Weighted
 	// toReceiver bounds the posts to each receiver, toHost those to each host for an owner, forOwner those for an owner.
 	toReceiver, toHost, forOwner *keyedSlots
+	shares                       *shares
 
 	mutex sync.Mutex
 	loops map[string]*loop // by subject
@@ -95,6 +96,7 @@ func New(config Config, pipe *pipeline.Pipeline) *Deliverer {
 		toReceiver: &keyedSlots{most: maxPostsOfReceiver, byKey: map[string]*usedSlots{}},
 		toHost:     &keyedSlots{most: maxPostsToHost, byKey: map[string]*usedSlots{}},
 		forOwner:   &keyedSlots{most: maxPostsOfOwner, byKey: map[string]*usedSlots{}},
+		shares:     newShares(),
 	}
 	d.Reload(config.Settings)
 	d.client = newClient(d.current)

@@ -97,6 +97,9 @@ func (d *Deliverer) find(ctx context.Context, damage *cutOff) (err error) {
 			counted = time.Now()
 			if waiting, err := d.pipe.PendingDeliveries(ctx); err == nil {
 				d.metrics.pending.Set(float64(waiting))
+				if err := d.shares.recount(ctx, d.pipe, waiting); err != nil {
+					return err
+				}
 			}
 		}
 		if err != nil && !idle {
@@ -158,24 +161,41 @@ func (d *Deliverer) queue(ctx context.Context, sequence uint64, transition pipel
 			}
 		}
 		delivery := pipeline.Delivery{ID: id, Service: transition.Service, URL: webhook.URL, Secret: webhook.Secret, Owner: owner, Body: body}
-		// A prefix that no configured receiver can have separates the two kinds.
 		sum := sha256.Sum256([]byte(webhook.URL + "\x00" + webhook.Secret))
-		if err := d.queueOne(ctx, pipeline.HookSubject("="+hex.EncodeToString(sum[:8]), transition.Service), delivery); err != nil {
+		if err := d.queueOne(ctx, pipeline.HookSubject(ofService+hex.EncodeToString(sum[:8]), transition.Service), delivery); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// ofService begins the names of receivers that services name in subjects: no configured receiver can have it. hooksOfServices begins their subjects.
+const (
+	ofService       = "="
+	hooksOfServices = "flow.hook." + ofService
+)
+
 // queueOne queues a delivery; without room for it, it becomes a dead letter, so that one receiver's backlog holds up no other.
 func (d *Deliverer) queueOne(ctx context.Context, subject string, delivery pipeline.Delivery) error {
-	err := d.pipe.QueueDelivery(ctx, subject, delivery)
-	if !errors.Is(err, pipeline.ErrFull) {
-		return err
+	ofUser := delivery.Receiver == ""
+	reason := fmt.Sprintf("too many deliveries are pending for receivers of services of %s; make sure that they answer, then retry", delivery.Owner)
+	if !ofUser || d.shares.add(delivery.Service, delivery.Owner) {
+		if err := d.pipe.QueueDelivery(ctx, subject, delivery); !errors.Is(err, pipeline.ErrFull) {
+			return err
+		}
+		reason = "too many deliveries are pending for the receiver; make sure that it answers, then retry"
 	}
 	d.metrics.outcome(delivery, "dead")
-	reason := fmt.Sprintf("%s for %s: too many deliveries are pending for the receiver; make sure that it answers, then retry", delivery.ID, title(delivery))
-	return d.pipe.DeadLetterDelivery(ctx, subject, reason, delivery)
+	if ofUser {
+		switch count := d.shares.addOverflow(delivery.Owner, time.Now()); {
+		case count == maxOverflow+1:
+			d.logger.Warn("too many webhook deliveries of a user find no room: further ones are dropped for up to an hour", "owner", delivery.Owner, "id", delivery.ID)
+			return nil
+		case count > maxOverflow:
+			return nil
+		}
+	}
+	return d.pipe.DeadLetterDelivery(ctx, subject, fmt.Sprintf("%s for %s: %s", delivery.ID, title(delivery), reason), delivery)
 }
 
 // event is the posted body, in the form of Standard Webhooks.

@@ -110,6 +110,16 @@ func (d *Deliveries) PendingDeliveries(ctx context.Context) (count uint64, err e
 	return count, err
 }
 
+// PendingBySubject returns the number of waiting deliveries on each subject.
+func (d *Deliveries) PendingBySubject(ctx context.Context) (count map[string]uint64, err error) {
+	defer errs.Wrap(&err, "count the pending webhook deliveries by receiver")
+	info, err := d.core.Stream(pipeline.StreamHook).Info(ctx, jetstream.WithSubjectFilter(pipeline.SubjectsHook))
+	if err == nil {
+		count = info.State.Subjects
+	}
+	return count, err
+}
+
 // LoadAttempts returns the attempts of the delivery that waits on a subject; the zero value for none.
 func (d *Deliveries) LoadAttempts(ctx context.Context, subject string) (attempts pipeline.Attempts, err error) {
 	defer errs.Wrap(&err, "load the delivery attempts of %s", subject)

@@ -1,0 +1,86 @@
+package webhooks
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	// maxPendingOfOwner bounds how many deliveries wait for the receivers that the services of one user name. The stream has room for some 200,000.
+	maxPendingOfOwner = 10_000
+	// maxOverflow is how many of one user's deliveries that find no room become dead letters in overflowPeriod; the others are dropped. Otherwise he
+	// could push all other dead letters out of their stream.
+	maxOverflow    = 1000
+	overflowPeriod = time.Hour
+)
+
+// shares count what each user has in the streams by the receivers that his services name. They are used by the search for receivers alone.
+type shares struct {
+	pending map[string]int
+	// owners are the owners of services with waiting deliveries.
+	owners   map[int]string
+	overflow map[string]overflow
+}
+
+type overflow struct {
+	since      time.Time
+	deliveries int
+}
+
+func newShares() *shares {
+	return &shares{pending: map[string]int{}, owners: map[int]string{}, overflow: map[string]overflow{}}
+}
+
+// recount counts the waiting deliveries by owner. As long as all together are fewer than one user may have there is nothing to count.
+func (s *shares) recount(ctx context.Context, pipe clients, total uint64) error {
+	if total < maxPendingOfOwner {
+		clear(s.pending)
+		clear(s.owners)
+		return nil
+	}
+	waiting, err := pipe.PendingBySubject(ctx)
+	if err != nil {
+		return err
+	}
+	pending, owners := map[string]int{}, map[int]string{}
+	for subject, count := range waiting {
+		tokens := strings.Split(subject, ".")
+		service, err := strconv.Atoi(tokens[len(tokens)-1])
+		if err != nil || !strings.HasPrefix(subject, hooksOfServices) {
+			continue
+		}
+		owner, known := s.owners[service]
+		if !known {
+			if owner, err = pipe.OwnerOf(ctx, service); err != nil {
+				return err
+			}
+		}
+		owners[service] = owner
+		pending[owner] += int(min(count, 1<<31)) //nolint:gosec // a bound
+	}
+	s.pending, s.owners = pending, owners
+	return nil
+}
+
+// add counts a delivery that is queued, and reports whether there is room for it.
+func (s *shares) add(service int, owner string) bool {
+	if s.pending[owner] >= maxPendingOfOwner {
+		return false
+	}
+	s.pending[owner]++
+	s.owners[service] = owner
+	return true
+}
+
+// addOverflow counts a user's delivery without room, and returns how many there have been in the period.
+func (s *shares) addOverflow(owner string, now time.Time) int {
+	used := s.overflow[owner]
+	if now.Sub(used.since) >= overflowPeriod {
+		used = overflow{since: now}
+	}
+	used.deliveries++
+	s.overflow[owner] = used
+	return used.deliveries
+}
