@@ -129,6 +129,9 @@ func (l *loader) refreshDocument(ctx context.Context) error {
 		if !l.isOurs(found.digest) {
 			found, err = l.readDocument(ctx, l.worker.oned.Server().Confirmed())
 		}
+		if err == nil && !l.isOurs(found.digest) {
+			err = l.saver.stillOurs(ctx) // a worker that was suspended sees what its successor has saved
+		}
 	}
 	if err != nil {
 		return err
