@@ -53,7 +53,7 @@ func (e *executor) act(ctx context.Context, actions []flow.Action) (flow.Decisio
 		var outcome flow.Outcome
 		err := e.slot.whileOthersWork(ctx, func() (err error) {
 			if outcome, err = e.call(ctx, action); err == nil {
-				outcome = e.explained(ctx, outcome)
+				outcome, err = e.explained(ctx, outcome)
 			}
 			return err
 		})
@@ -88,18 +88,21 @@ func (e *executor) postpone(action flow.Action, err error) flow.Outcome {
 	return flow.Postponed{Action: action, Message: refusalText(err)}
 }
 
-// explained adds the remedy to a refusal if the service's owner, as whom calls are made, no longer exists.
-func (e *executor) explained(ctx context.Context, outcome flow.Outcome) flow.Outcome {
+// explained adds the remedy to a refusal if the service's owner, as whom calls are made, no longer exists. A refusal does not count while
+// oned refuses the server user, too, or does not answer: it says nothing about the service then.
+func (e *executor) explained(ctx context.Context, outcome flow.Outcome) (flow.Outcome, error) {
 	refused, is := outcome.(flow.Refused)
 	if !is {
-		return outcome
+		return outcome, nil
 	}
-	owner := e.record.State.Service.Owner
-	if _, err := e.worker.oned.Server().User(ctx, owner.UID); !opennebula.IsCode(err, opennebula.CodeNoExists) {
-		return outcome
+	_, err := e.worker.oned.Server().User(ctx, e.record.State.Service.Owner.UID)
+	switch {
+	case opennebula.IsCode(err, opennebula.CodeAuthentication), opennebula.Temporary(err):
+		return nil, fmt.Errorf("check the owner of service %d, because oned refused a call (%s): %w", e.service, refused.Message, err)
+	case opennebula.IsCode(err, opennebula.CodeNoExists):
+		refused.Message += "; " + flow.OwnerGone(e.record.State.Service)
 	}
-	refused.Message += "; " + flow.OwnerGone(e.record.State.Service)
-	return refused
+	return refused, nil
 }
 
 // refusal returns the outcome of an action that oned refuses.

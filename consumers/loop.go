@@ -120,6 +120,8 @@ func (l *serviceLoop) outcomeOf(ctx context.Context, err error) outcome {
 		return again
 	case opennebula.NotBegun(err):
 		return retry
+	case opennebula.IsCode(err, opennebula.CodeAuthentication) && !l.worker.isAccepted(ctx):
+		return retry
 	case errors.As(err, &refusal), errors.As(err, &silence) && l.worker.onedAnswers(ctx, onedCheck):
 		return again
 	}

@@ -253,3 +253,33 @@ func TestOneServiceDoesNotMakeTheWorkerNotReady(t *testing.T) {
 		}
 	}
 }
+
+// A refusal of the server user, whose password was changed at oned alone, says nothing about a service: none fails, and no command is lost,
+// however long it lasts.
+func TestServicesWaitWhileTheServerUserIsRefused(t *testing.T) {
+	const refused = "User couldn't be authenticated, aborting call."
+	w := newWorld(t)
+	w.hear()
+	w.startWorker("one", retrying(time.Second))
+	service := w.deployed(masterSlave, 1, 1)
+	w.failing("one.user.info", 2, opennebula.CodeAuthentication, refused)
+	w.failing("one.template.instantiate", 1, opennebula.CodeAuthentication, refused)
+	w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 2})
+	w.await(service, spec.ServiceRunning)
+	w.exactly(service, 3)
+	right, err := opennebula.ParseCredentials(w.sim.ServerCredentials())
+	must(t, err)
+	_, err = w.oned.Renew(opennebula.Credentials{User: right.User, Password: "changed"})
+	must(t, err)
+	w.later(service, 3)
+	changed := time.Now()
+	poll.Until(t, "the refusals to last", func() bool { return time.Since(changed) > 4*time.Second })
+	_, err = w.oned.Renew(right)
+	must(t, err)
+	poll.Until(t, "the waiting command to be carried out", func() bool { return len(w.vms(service)) == 4 })
+	w.await(service, spec.ServiceRunning)
+	w.exactly(service, 4)
+	if log := w.logged(service); strings.Contains(log, refused) {
+		t.Errorf("the log is %q", log)
+	}
+}
