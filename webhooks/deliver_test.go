@@ -18,6 +18,7 @@ import (
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/deadletters"
+	"github.com/flowjet/flowjet/pipeline/deliveries"
 )
 
 func TestDeliveriesComeSignedAndInOrder(t *testing.T) {
@@ -281,7 +282,7 @@ func TestABacklogIsBounded(t *testing.T) {
 	subject := pipeline.HookSubject("ops", 7)
 	for number := range 1001 {
 		delivery := pipeline.Delivery{ID: fmt.Sprintf("7-%d", number), Service: 7, Receiver: "ops", Body: []byte(`{}`)}
-		w.must(d.queueOne(t.Context(), subject, delivery))
+		w.must(d.queueAll(t.Context(), []deliveries.Queued{{Subject: subject, Delivery: delivery}}))
 	}
 	if letter := w.letter(); !strings.Contains(letter.Reason, "7-1000 for receiver ops: too many deliveries are pending") {
 		t.Errorf("the letter says %q", letter.Reason)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/deliveries"
 )
 
 const (
@@ -136,22 +137,18 @@ func (d *Deliverer) queue(ctx context.Context, sequence uint64, transition pipel
 	if err != nil {
 		return fmt.Errorf("write transition %s: %w", id, err)
 	}
+	var queued []deliveries.Queued
 	for _, receiver := range settings.Receivers {
 		named := spec.Webhook{URL: receiver.URL, Kinds: receiver.Kinds}
 		if !named.Wants(transition.Kind) || len(receiver.States) > 0 && !slices.Contains(receiver.States, transition.New) {
 			continue
 		}
 		delivery := pipeline.Delivery{ID: id, Service: transition.Service, Receiver: receiver.Name, Body: body}
-		if err := d.queueOne(ctx, pipeline.HookSubject(receiver.Name, transition.Service), delivery); err != nil {
-			return err
-		}
-	}
-	if !settings.Services {
-		return nil
+		queued = append(queued, deliveries.Queued{Subject: pipeline.HookSubject(receiver.Name, transition.Service), Delivery: delivery})
 	}
 	owner := ""
 	for _, webhook := range transition.Webhooks {
-		if !webhook.Wants(transition.Kind) || webhook.Check() != nil {
+		if !settings.Services || !webhook.Wants(transition.Kind) || webhook.Check() != nil {
 			continue
 		}
 		if owner == "" {
@@ -162,11 +159,9 @@ func (d *Deliverer) queue(ctx context.Context, sequence uint64, transition pipel
 		}
 		delivery := pipeline.Delivery{ID: id, Service: transition.Service, URL: webhook.URL, Secret: webhook.Secret, Owner: owner, Body: body}
 		sum := sha256.Sum256([]byte(webhook.URL + "\x00" + webhook.Secret))
-		if err := d.queueOne(ctx, pipeline.HookSubject(ofService+hex.EncodeToString(sum[:8]), transition.Service), delivery); err != nil {
-			return err
-		}
+		queued = append(queued, deliveries.Queued{Subject: pipeline.HookSubject(ofService+hex.EncodeToString(sum[:8]), transition.Service), Delivery: delivery})
 	}
-	return nil
+	return d.queueAll(ctx, queued)
 }
 
 // ofService begins the names of receivers that services name in subjects: no configured receiver can have it. hooksOfServices begins their subjects.
@@ -175,27 +170,43 @@ const (
 	hooksOfServices = "flow.hook." + ofService
 )
 
-// queueOne queues a delivery; without room for it, it becomes a dead letter, so that one receiver's backlog holds up no other.
-func (d *Deliverer) queueOne(ctx context.Context, subject string, delivery pipeline.Delivery) error {
-	ofUser := delivery.Receiver == ""
-	reason := fmt.Sprintf("too many deliveries are pending for receivers of services of %s; make sure that they answer, then retry", delivery.Owner)
-	if !ofUser || d.shares.add(delivery.Service, delivery.Owner) {
-		if err := d.pipe.QueueDelivery(ctx, subject, delivery); !errors.Is(err, pipeline.ErrFull) {
+// queueAll queues deliveries to different receivers; one without room for it becomes a dead letter, so that one receiver's backlog holds up no other.
+func (d *Deliverer) queueAll(ctx context.Context, queued []deliveries.Queued) error {
+	var admitted []deliveries.Queued
+	for _, each := range queued {
+		if each.Receiver == "" && !d.shares.add(each.Service, each.Owner) {
+			reason := fmt.Sprintf("too many deliveries are pending for receivers of services of %s; make sure that they answer, then retry", each.Owner)
+			if err := d.overflow(ctx, each, reason); err != nil {
+				return err
+			}
+			continue
+		}
+		admitted = append(admitted, each)
+	}
+	for i, err := range d.pipe.QueueDeliveries(ctx, admitted) {
+		if errors.Is(err, pipeline.ErrFull) {
+			err = d.overflow(ctx, admitted[i], "too many deliveries are pending for the receiver; make sure that it answers, then retry")
+		}
+		if err != nil {
 			return err
 		}
-		reason = "too many deliveries are pending for the receiver; make sure that it answers, then retry"
 	}
-	d.metrics.outcome(delivery, "dead")
-	if ofUser {
-		switch count := d.shares.addOverflow(delivery.Owner, time.Now()); {
+	return nil
+}
+
+// overflow makes a dead letter of a delivery without room, unless its user has had too many of them.
+func (d *Deliverer) overflow(ctx context.Context, queued deliveries.Queued, reason string) error {
+	d.metrics.outcome(queued.Delivery, "dead")
+	if queued.Receiver == "" {
+		switch count := d.shares.addOverflow(queued.Owner, time.Now()); {
 		case count == maxOverflow+1:
-			d.logger.Warn("too many webhook deliveries of a user find no room: further ones are dropped for up to an hour", "owner", delivery.Owner, "id", delivery.ID)
+			d.logger.Warn("too many webhook deliveries of a user find no room: further ones are dropped for up to an hour", "owner", queued.Owner, "id", queued.ID)
 			return nil
 		case count > maxOverflow:
 			return nil
 		}
 	}
-	return d.pipe.DeadLetterDelivery(ctx, subject, fmt.Sprintf("%s for %s: %s", delivery.ID, title(delivery), reason), delivery)
+	return d.pipe.DeadLetterDelivery(ctx, queued.Subject, fmt.Sprintf("%s for %s: %s", queued.ID, title(queued.Delivery), reason), queued.Delivery)
 }
 
 // event is the posted body, in the form of Standard Webhooks.

@@ -11,6 +11,7 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/deadletters"
+	"github.com/flowjet/flowjet/pipeline/deliveries"
 )
 
 // A user whose receivers do not answer takes neither the others' room nor that of the configuration's receivers.
@@ -20,7 +21,7 @@ func TestAUsersBacklogIsBounded(t *testing.T) {
 	queue := func(id, owner, receiver string) {
 		t.Helper()
 		delivery := pipeline.Delivery{ID: id, Service: 7, Owner: owner, Receiver: receiver, URL: "https://example.com/hook", Body: []byte(`{}`)}
-		w.must(d.queueOne(t.Context(), pipeline.HookSubject(ofService+"1", 7), delivery))
+		w.must(d.queueAll(t.Context(), []deliveries.Queued{{Subject: pipeline.HookSubject(ofService+"1", 7), Delivery: delivery}}))
 	}
 	waiting := func(want uint64) {
 		t.Helper()

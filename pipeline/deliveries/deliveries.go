@@ -32,18 +32,35 @@ func New(p *pipeline.Pipeline) *Deliveries {
 	return &Deliveries{p.Client, p.Bucket(pipeline.BucketHooks), deadletters.New(p)}
 }
 
+// Queued is a delivery with the subject on which it waits.
+type Queued struct {
+	Subject string
+	pipeline.Delivery
+}
+
 // QueueDelivery stores a delivery on its subject. The same transition for the same receiver within
 // ten minutes is stored once. pipeline.ErrFull is returned if too many wait on the subject.
-func (d *Deliveries) QueueDelivery(ctx context.Context, subject string, delivery pipeline.Delivery) (err error) {
-	defer errs.Wrap(&err, "queue %s for a webhook of service %d", delivery.ID, delivery.Service)
-	delivery.Version = pipeline.Version
-	message := nats.NewMsg(subject)
-	message.Data = pipeline.Encode(delivery)
-	message.Header.Set(jetstream.MsgIDHeader, subject+" "+delivery.ID)
-	if _, err = d.core.Publish(ctx, message); js.Code(err) == codeStoreFailed && strings.Contains(err.Error(), "maximum") {
-		return pipeline.ErrFull
+func (d *Deliveries) QueueDelivery(ctx context.Context, subject string, delivery pipeline.Delivery) error {
+	return d.QueueDeliveries(ctx, []Queued{{subject, delivery}})[0]
+}
+
+// QueueDeliveries stores deliveries on different subjects, without waiting for one before the next, and returns the error of each as QueueDelivery does.
+func (d *Deliveries) QueueDeliveries(ctx context.Context, queued []Queued) []error {
+	messages, failed := make([]*nats.Msg, len(queued)), make([]error, len(queued))
+	for i, each := range queued {
+		each.Version = pipeline.Version
+		messages[i] = nats.NewMsg(each.Subject)
+		messages[i].Data = pipeline.Encode(each.Delivery)
+		messages[i].Header.Set(jetstream.MsgIDHeader, each.Subject+" "+each.ID)
 	}
-	return err
+	for i, result := range d.core.Stream(pipeline.StreamHook).AppendEach(ctx, messages) {
+		failed[i] = result.Err
+		if js.Code(result.Err) == codeStoreFailed && strings.Contains(result.Err.Error(), "maximum") {
+			failed[i] = pipeline.ErrFull
+		}
+		errs.Wrap(&failed[i], "queue %s for a webhook of service %d", queued[i].ID, queued[i].Service)
+	}
+	return failed
 }
 
 // Reader reads the subjects on which deliveries wait.

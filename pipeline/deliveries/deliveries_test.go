@@ -55,7 +55,14 @@ func TestOneReceiverIsFullForItself(t *testing.T) {
 	if err := p.QueueDelivery(ctx, subject, delivery(3)); !errors.Is(err, pipeline.ErrFull) {
 		t.Errorf("a third one: %v", err)
 	}
-	must(t, p.QueueDelivery(ctx, pipeline.HookSubject("other", 42), delivery(3)))
+	other := pipeline.HookSubject("other", 42)
+	results := p.QueueDeliveries(ctx, []Queued{{subject, delivery(3)}, {other, delivery(3)}, {subject, delivery(4)}})
+	if !errors.Is(results[0], pipeline.ErrFull) || results[1] != nil || !errors.Is(results[2], pipeline.ErrFull) {
+		t.Errorf("together: %v", results)
+	}
+	if next, found, err := p.NextDelivery(ctx, other); !found || next.ID != "42-3" || err != nil {
+		t.Errorf("for the other receiver %+v waits (%v)", next, err)
+	}
 }
 
 func TestAReaderReadsWhatWaitsAndWhatComes(t *testing.T) {
