@@ -73,19 +73,6 @@ func (s vmCalls) eachVM(ctx context.Context, span []int, visit func(id int, elem
 	})
 }
 
-// inParts asks for ascending ids. If the answer is too large, which other users' objects in between can
-// cause, it asks for fewer at a time.
-func inParts(ids []int, ask func(ids []int) error) error {
-	err, half := ask(ids), len(ids)/2
-	if half == 0 || !errors.Is(err, ErrTooLarge) {
-		return err
-	}
-	if err := inParts(ids[:half], ask); err != nil {
-		return err
-	}
-	return inParts(ids[half:], ask)
-}
-
 // sampleOf reads one VM's element; nil if the VM does not run, or no attribute of it is wanted.
 func sampleOf(id int, element []byte, wanted Wanted, monitoring one.Template) policy.Sample {
 	tree, err := readTree(element)
@@ -187,13 +174,8 @@ func (v *VMDetails) read(r *onexml.Reader) {
 	})
 }
 
-const (
-	// rangeGap is the number of other VMs between two wanted ones from which one call for both
-	// costs more than two calls.
-	rangeGap = 16
-	// maxFetched bounds how many VMs of a service are fetched for an explanation.
-	maxFetched = 1000
-)
+// maxFetched bounds how many VMs of a service are fetched for an explanation.
+const maxFetched = 1000
 
 // Refresh fetches the state with the networks, and the facts with the VMs, that decide what
 // the service waits for, as the zone's leader shows them now.
@@ -230,17 +212,4 @@ func (s *Session) Refresh(ctx context.Context, state flow.State) (flow.State, fl
 		state = flow.IngestNetwork(state, network.Name, network.ID, found.State)
 	}
 	return state, facts, nil
-}
-
-// Spans splits ascending VM ids at every gap that is so wide that two calls
-// cost less than one.
-func Spans(ids []int) [][]int {
-	var out [][]int
-	for i, id := range ids {
-		if i == 0 || id-ids[i-1] > rangeGap {
-			out = append(out, nil)
-		}
-		out[len(out)-1] = append(out[len(out)-1], id)
-	}
-	return out
 }

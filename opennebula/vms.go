@@ -3,6 +3,7 @@ package opennebula
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -156,6 +157,36 @@ func (s vmCalls) VMsAt(ctx context.Context, ids []int, state int) (vms []one.VM,
 		return err
 	})
 	return vms, err
+}
+
+// rangeGap is the number of other VMs between two wanted ones from which one call for both
+// costs more than two calls.
+const rangeGap = 16
+
+// Spans splits ascending VM ids at every gap that is so wide that two calls
+// cost less than one.
+func Spans(ids []int) [][]int {
+	var out [][]int
+	for i, id := range ids {
+		if i == 0 || id-ids[i-1] > rangeGap {
+			out = append(out, nil)
+		}
+		out[len(out)-1] = append(out[len(out)-1], id)
+	}
+	return out
+}
+
+// inParts asks for ascending ids. If the answer is too large, which other users' objects in between can
+// cause, it asks for fewer at a time.
+func inParts(ids []int, ask func(ids []int) error) error {
+	err, half := ask(ids), len(ids)/2
+	if half == 0 || !errors.Is(err, ErrTooLarge) {
+		return err
+	}
+	if err := inParts(ids[:half], ask); err != nil {
+		return err
+	}
+	return inParts(ids[half:], ask)
 }
 
 // newestTwo is an end that asks for a page of the newest two: to oned an end below -1 is a page's size.
