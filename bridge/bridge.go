@@ -117,6 +117,27 @@ func (b *Bridge) all() []*feed {
 	return slices.Clone(b.feeds)
 }
 
+// remove forgets a feed.
+func (b *Bridge) remove(f *feed) {
+	b.feedsMutex.Lock()
+	defer b.feedsMutex.Unlock()
+	b.feeds = slices.DeleteFunc(b.feeds, func(other *feed) bool { return other == f })
+}
+
+// sameHostBefore counts the feeds of the same host that come before the feed.
+func (b *Bridge) sameHostBefore(f *feed) (count int) {
+	host, _ := hostOf(f.listener.endpoint)
+	for _, other := range b.all() {
+		if other == f {
+			break
+		}
+		if its, _ := hostOf(other.listener.endpoint); its == host {
+			count++
+		}
+	}
+	return count
+}
+
 // drainTime bounds how long Stop waits for JetStream to store the received events.
 const drainTime = time.Second
 
@@ -146,15 +167,20 @@ func (b *Bridge) Stop(ctx context.Context) error {
 func (b *Bridge) run() {
 	defer close(b.ended)
 	var group sync.WaitGroup
-	ofHost := map[string]int{}
 	hear := func(feeds []*feed) {
 		for _, f := range feeds {
-			group.Go(func() { f.run(b.hearing, b.publishing) })
+			hearing, stop := context.WithCancel(b.hearing)
+			f.stop = stop
+			group.Go(func() {
+				defer stop()
+				f.run(hearing, b.publishing)
+				if f.retired.Load() {
+					b.remove(f)
+				}
+			})
 			if b.zone != nil {
-				host, _ := hostOf(f.listener.endpoint)
-				m := &monitor{feed: f, before: ofHost[host]}
-				ofHost[host]++
-				group.Go(func() { m.run(b.hearing) })
+				m := &monitor{feed: f, before: b.sameHostBefore(f)}
+				group.Go(func() { m.run(hearing) })
 			}
 		}
 	}
@@ -171,9 +197,13 @@ func (b *Bridge) run() {
 // zoneEvery is how often the zone is asked for its servers. Tests shorten it.
 var zoneEvery = time.Minute
 
-// followZone connects to the servers that the zone gets while the bridge runs. Those that it loses stay, and are shown as not connected: the list of
-// a server that is behind may lack one.
+// retireAfter is how many times in a row the zone has to lack a server that is not connected, until its feed ends: the list of a server that
+// is behind may lack one.
+const retireAfter = 5
+
+// followZone connects to the servers that the zone gets while the bridge runs, and ends the feeds of those that it loses.
 func (b *Bridge) followZone(hear func([]*feed)) {
+	lacked := map[*feed]int{}
 	for idle.For(b.hearing, zoneEvery) == nil {
 		endpoints, err := b.zone.hookEndpoints(b.hearing, b.config.Zone)
 		if err != nil {
@@ -188,6 +218,18 @@ func (b *Bridge) followZone(hear func([]*feed)) {
 			b.log.Info("the zone has a new server, whose events are received from now on", "endpoint", f.listener.endpoint)
 		}
 		hear(added)
+		before := lacked
+		lacked = map[*feed]int{}
+		for _, f := range b.all() {
+			if slices.Contains(endpoints, f.listener.endpoint) || !f.isIdle() {
+				continue
+			}
+			if lacked[f] = before[f] + 1; lacked[f] == retireAfter {
+				b.log.Info("the zone no longer has a server, whose feed ends", "endpoint", f.listener.endpoint)
+				f.retired.Store(true)
+				f.stop()
+			}
+		}
 	}
 }
 
@@ -315,6 +357,7 @@ type lease interface {
 	Tail(ctx context.Context, most int) ([]feeds.StoredEvent, error)
 	Beat(leaving, connected bool) error
 	Release(ctx context.Context) error
+	Retire(ctx context.Context) error
 	Sequence() uint64
 	Token() string
 }

@@ -31,6 +31,7 @@ type fakeStore struct {
 	acquired int
 	attempts int
 	released int
+	retired  int
 	// block holds Publish up until it is closed.
 	block chan struct{}
 	last  map[int]pipeline.Event
@@ -102,6 +103,11 @@ func (fakeLease) Sequence() uint64      { return 1 }
 func (fakeLease) Token() string         { return "" }
 func (l fakeLease) Release(context.Context) error {
 	l.set(func(f *fakeStore) { f.released++ })
+	return nil
+}
+
+func (l fakeLease) Retire(context.Context) error {
+	l.set(func(f *fakeStore) { f.retired++ })
 	return nil
 }
 

@@ -32,6 +32,9 @@ type feed struct {
 	requestResync func(cause string)
 	// holding reports whether this bridge publishes the feed.
 	holding atomic.Bool
+	// stop ends hearing it; what was heard is still stored. retired is set before if the zone no longer has its server.
+	stop    context.CancelFunc
+	retired atomic.Bool
 
 	// unparsed logs dead letters.
 	unparsed *unparsedLog
@@ -141,7 +144,11 @@ func (f *feed) serve(heardAll, publishing context.Context, watch watch, l lease)
 	}
 	cancel(nil)
 	heartbeats.Wait()
-	if err := l.Release(publishing); err != nil {
+	release := l.Release
+	if f.retired.Load() {
+		release = l.Retire
+	}
+	if err := release(publishing); err != nil {
 		f.log.Debug("the lease of the feed was not released; another bridge takes over when it expires", "error", err)
 	} else if err := l.Beat(true, true); err != nil {
 		f.log.Debug("the other bridges could not be told that this bridge stops", "error", err)
@@ -173,6 +180,13 @@ func (f *feed) retry(ctx context.Context, try func() error) error {
 			return err
 		}
 	}
+}
+
+// isIdle reports whether nothing is received and JetStream, as far as known, stores what was.
+func (f *feed) isIdle() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return !f.status.Connected && f.status.StoreError == ""
 }
 
 // setRole sets the role of the endpoint's oned in its zone.

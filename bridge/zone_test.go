@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -57,6 +58,48 @@ func TestAServerThatTheZoneGetsLaterIsHeard(t *testing.T) {
 	if all := b.Status(); len(all) != 2 {
 		t.Errorf("the feeds are %+v", all)
 	}
+}
+
+// The feed of a server that has left the zone and is down ends, with all of its events stored and its lease released; if it comes back, it is heard again.
+func TestAServerThatTheZoneLoses(t *testing.T) {
+	before := zoneEvery
+	zoneEvery = time.Millisecond
+	t.Cleanup(func() { zoneEvery = before })
+	first, second := newTestPublisher(t, "127.0.0.1:0"), newTestPublisher(t, "127.0.0.1:0")
+	both := []string{"tcp://" + first.address(), "tcp://" + second.address()}
+	store, z := newFakeStore(), &fakeZone{endpoints: both, tell: func() {}}
+	b := newBridge(quietly(), store, nil, z)
+	startBridge(t, b)
+	must(t, first.waitForSubscriber(limited(t), b.config.topics()))
+	must(t, second.waitForSubscriber(limited(t), b.config.topics()))
+	away := errors.New("JetStream is away")
+	store.set(func(f *fakeStore) { f.fail = away })
+	second.send(vmFrames(booting(1)))
+	poll.Until(t, "JetStream to be found away", func() bool { return b.Status()[1].StoreError != "" })
+	list := func(endpoints []string) {
+		z.mu.Lock()
+		z.endpoints = endpoints
+		z.mu.Unlock()
+	}
+	list(both[:1])
+	second.close()
+	poll.Until(t, "it to be down", func() bool { return !b.Status()[1].Connected })
+	store.set(func(f *fakeStore) { f.fail = nil })
+	poll.Until(t, "its feed to end", func() bool { return len(b.Status()) == 1 })
+	storesSoon(t, store, "1 BOOT")
+	store.set(func(f *fakeStore) {
+		if f.retired != 1 || f.released != 0 {
+			t.Errorf("%d leases are retired and %d released, want that of the server that has left", f.retired, f.released)
+		}
+	})
+	if left := b.Status()[0]; left.Endpoint != both[0] || !left.Connected {
+		t.Errorf("what is left is %+v", left)
+	}
+	list(both)
+	again := newTestPublisher(t, second.address())
+	must(t, again.waitForSubscriber(limited(t), b.config.topics()))
+	again.send(vmFrames(running(1)))
+	storesSoon(t, store, "1 BOOT", "1 RUNNING")
 }
 
 func (z *fakeZone) beside(context.Context, int, string, int) (server, func(), error) {

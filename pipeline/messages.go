@@ -212,6 +212,8 @@ type Lease struct {
 	Time    time.Time `json:"time"`
 	// Released means that the holder has released the feed.
 	Released bool `json:"released,omitempty"`
+	// Retired means that it was released because the zone no longer has the server.
+	Retired bool `json:"retired,omitempty"`
 }
 
 // FeedBeat is the heartbeat of the bridge that publishes a feed, a few times a second

@@ -50,6 +50,7 @@ type Lease struct {
 	sequence uint64
 	renewed  time.Time
 	released bool
+	retired  bool
 	// shown is sequence for callers that must not wait for a Publish.
 	shown atomic.Uint64
 }
@@ -106,6 +107,14 @@ func (l *Lease) Release(ctx context.Context) error {
 	defer l.mu.Unlock()
 	l.released = true
 	return l.failed(l.write(ctx, l.sequence))
+}
+
+// Retire releases the feed of a server that the zone no longer has: it is not expected to be published any more.
+func (l *Lease) Retire(ctx context.Context) error {
+	l.mu.Lock()
+	l.retired = true
+	l.mu.Unlock()
+	return l.Release(ctx)
 }
 
 // Sequence returns the lease's own sequence in StreamONE.
@@ -233,7 +242,8 @@ func (l *Lease) write(ctx context.Context, expected uint64) error {
 	subject := pipeline.LeaseSubject(l.feed)
 	message := nats.NewMsg(subject)
 	message.Data = pipeline.Encode(pipeline.Lease{
-		Version: pipeline.Version, Feed: l.feed, Holder: l.holder, Token: l.token, Time: time.Now().UTC(), Released: l.released,
+		Version: pipeline.Version, Feed: l.feed, Holder: l.holder, Token: l.token, Time: time.Now().UTC(),
+		Released: l.released, Retired: l.retired,
 	})
 	js.Expect(message, subject, expected)
 	sequence, err := l.feeds.core.Publish(ctx, message)

@@ -176,7 +176,7 @@ func (c *collector) feeds(ctx context.Context, beats map[string]pipeline.FeedBea
 	feeds := map[string]FeedStatus{}
 	err := c.core.Stream(pipeline.StreamONE).EachNewest(ctx, pipeline.SubjectsLeases, func(message js.Message) {
 		var lease pipeline.Lease
-		if json.Unmarshal(message.Data, &lease) != nil {
+		if json.Unmarshal(message.Data, &lease) != nil || lease.Retired {
 			return
 		}
 		alive := !lease.Released && lease.Token != "" && beats[lease.Feed].Token == lease.Token

@@ -153,6 +153,30 @@ func TestTheOverviewOfALivingSystem(t *testing.T) {
 	}
 }
 
+// The feed of a server that has left the zone is shown again only when a bridge publishes it again.
+func TestARetiredFeedIsNotShown(t *testing.T) {
+	p, ctx := single(t), limited(t)
+	all := feeds.New(p.Pipeline)
+	lease, err := all.Acquire(ctx, "fe1", "bridge-1", 0)
+	must(t, err)
+	must(t, lease.Retire(ctx))
+	shown := func(want int) {
+		t.Helper()
+		if overview, err := p.Overview(ctx, nil); err != nil || len(overview.Feeds) != want {
+			t.Errorf("the feeds are %+v, %v", overview.Feeds, err)
+		}
+	}
+	shown(0)
+	last, sequence, err := all.LastLease(ctx, "fe1")
+	must(t, err)
+	if !last.Released || !last.Retired {
+		t.Errorf("the lease is %+v", last)
+	}
+	_, err = all.Acquire(ctx, "fe1", "bridge-2", sequence)
+	must(t, err)
+	shown(1)
+}
+
 // What needs a stream that is missing is left out, and the rest is shown.
 func TestTheOverviewOfHalfASystem(t *testing.T) {
 	p, ctx := single(t), limited(t)
