@@ -2,9 +2,12 @@ package webhooks
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/flowjet/flowjet/pipeline"
 )
 
 const (
@@ -53,7 +56,8 @@ func (s *shares) recount(ctx context.Context, pipe clients, total uint64) error 
 		}
 		owner, known := s.owners[service]
 		if !known {
-			if owner, err = pipe.OwnerOf(ctx, service); err != nil {
+			// One service's unreadable record must not hold up all deliveries.
+			if owner, err = pipe.OwnerOf(ctx, service); err != nil && !errors.Is(err, pipeline.ErrUnreadableRecord) {
 				return err
 			}
 		}

@@ -57,19 +57,25 @@ func TestAUsersBacklogIsBounded(t *testing.T) {
 	letters(2)
 }
 
+// TestWaitingDeliveriesAreCountedByOwner, those of a service whose record cannot be read apart: it holds up no others.
 func TestWaitingDeliveriesAreCountedByOwner(t *testing.T) {
 	w := newWorld(t)
-	for service, owner := range map[int]string{1: "alice", 2: "alice", 3: "bob"} {
-		record := pipeline.Record{State: flow.State{Service: spec.Service{ID: service, Owner: one.Identity{UName: owner}}}}
-		_, err := w.pipe.SaveRecord(t.Context(), service, record, 0)
-		w.must(err)
-		for _, receiver := range []string{"ops", ofService + "1", ofService + "2"} {
+	queue := func(service int, receivers ...string) {
+		for _, receiver := range receivers {
 			delivery := pipeline.Delivery{ID: "1", Service: service, Body: []byte(`{}`)}
 			w.must(w.pipe.QueueDelivery(t.Context(), pipeline.HookSubject(receiver, service), delivery))
 		}
 	}
+	w.must(w.pipe.Bucket(pipeline.BucketState).Put(t.Context(), "4", []byte(`{"v":`)))
+	queue(4, ofService+"1")
+	for service, owner := range map[int]string{1: "alice", 2: "alice", 3: "bob"} {
+		record := pipeline.Record{State: flow.State{Service: spec.Service{ID: service, Owner: one.Identity{UName: owner}}}}
+		_, err := w.pipe.SaveRecord(t.Context(), service, record, 0)
+		w.must(err)
+		queue(service, "ops", ofService+"1", ofService+"2")
+	}
 	s := newShares()
-	for total, want := range map[uint64]map[string]int{maxPendingOfOwner: {"alice": 4, "bob": 2}, maxPendingOfOwner - 1: {}} {
+	for total, want := range map[uint64]map[string]int{maxPendingOfOwner: {"alice": 4, "bob": 2, "": 1}, maxPendingOfOwner - 1: {}} {
 		w.must(s.recount(t.Context(), w.pipe, total))
 		if !maps.Equal(s.pending, want) {
 			t.Errorf("with %d in all: %v, want %v", total, s.pending, want)
