@@ -75,10 +75,12 @@ func (d deployer) deployRole(role *spec.Role) {
 	case spec.RoleHold:
 		d.hold(role)
 	case spec.RoleDeploying:
-		if !d.scaler.reduce(role) {
+		if role.Shrinking() && !d.scaler.reduce(role) {
 			return
 		}
-		d.watcher.healRole(role)
+		if len(role.Heal) > 0 || len(d.Heals) > 0 {
+			d.watcher.healRole(role)
+		}
 		if !d.tracker.unstickRole(role, role.Nodes, false) {
 			return
 		}
@@ -240,7 +242,7 @@ func (d deployer) holds(role *spec.Role) bool {
 
 // hold waits for a role's release: by a command, in the order of the parents, or by hand, VM by VM.
 func (d deployer) hold(role *spec.Role) {
-	if !d.scaler.reduce(role) {
+	if role.Shrinking() && !d.scaler.reduce(role) {
 		return
 	}
 	d.inventory.fill(role)

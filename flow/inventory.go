@@ -70,7 +70,9 @@ func (v inventory) applyFacts() {
 		case intended[vm.Key]: // the record may be older than the document
 			v.Intents = slices.DeleteFunc(v.Intents, func(i Intent) bool { return i.Key == vm.Key })
 		}
-		v.requester.settleAsked(vm)
+		if asked, pending := v.Asked[vm.ID]; pending {
+			v.requester.settleAsked(vm, asked)
+		}
 	}
 	for i, count := range lost {
 		role := &v.Service.Body.Roles[i]

@@ -181,27 +181,44 @@ func (p *planner) made() spec.VMs {
 func (p *planner) settle() {
 	p.inventory.applyFacts()
 	p.tracker.followStays()
-	p.limiter.followWaits()
+	limited := p.hasDeadlines()
+	if limited {
+		p.limiter.followWaits()
+	} else {
+		p.Waits = nil
+	}
 	p.tracker.recoverStays()
-	p.networker.syncNetworks()
+	if len(p.Service.Body.NetworksValues) > 0 {
+		p.networker.syncNetworks()
+	}
+	isLate := func(role spec.Role) bool { return p.limiter.overdueOf(&role) != nil }
 	for range maxSteps {
 		before := p.Service.State()
 		delete(p.Deadlines, DeadlineHeal)
 		p.wanted, p.waiting = nil, nil
-		if p.limiter.enforce(); p.Service.State() == before {
+		if limited {
+			p.limiter.enforce()
+		}
+		if p.Service.State() == before {
 			p.step()
 		}
-		if p.Service.State() != before {
+		if p.Service.State() != before || limited && slices.ContainsFunc(p.Service.Body.Roles, isLate) {
 			continue
 		}
-		if isLate := func(role spec.Role) bool { return p.limiter.overdueOf(&role) != nil }; !slices.ContainsFunc(p.Service.Body.Roles, isLate) {
-			p.tracker.followStays() // roles have changed their states
+		p.tracker.followStays() // roles have changed their states
+		if limited {
 			p.limiter.followWaits()
-			p.setDeadlines()
-			return
 		}
+		p.setDeadlines()
+		return
 	}
 	panic(fmt.Sprintf("flow: service %d does not settle in %s", p.Service.ID, p.Service.State()))
+}
+
+// hasDeadlines reports whether anything of the service can be late: most services, and their roles, have no deadline.
+func (p *planner) hasDeadlines() bool {
+	return p.settings.Deadlines != (policy.Deadlines{}) || len(p.Service.Body.Deadlines) > 0 ||
+		slices.ContainsFunc(p.Service.Body.Roles, func(role spec.Role) bool { return len(role.Deadlines) > 0 })
 }
 
 func (p *planner) step() {
@@ -320,11 +337,10 @@ func (p *planner) setDeadlines() {
 		set(&p.Deadlines, DeadlineCooldown, p.CooldownUntil)
 	}
 	runs := state == spec.ServiceRunning || state == spec.ServiceWarning
+	delete(p.Deadlines, DeadlineSchedule)
 	if !runs { // policies are for running services
 		delete(p.Deadlines, DeadlineRefill)
-	}
-	delete(p.Deadlines, DeadlineSchedule)
-	if due, has := policy.NextSchedule(p.Service, p.now); has && runs {
+	} else if due, has := policy.NextSchedule(p.Service, p.now); has {
 		set(&p.Deadlines, DeadlineSchedule, due)
 	}
 	// While waiting or in trouble, and once after coming to rest, in case the last event had older news.

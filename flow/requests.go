@@ -64,11 +64,7 @@ func (r requester) ask(vm one.VM, call, role string) {
 // settleAsked drops a request whose effect is seen, and after its time one that was only meant to help: the user may ask again. A request
 // to help that may not have been made is repeated while the VM is in the same state. Otherwise a user whose recover was accepted would wait
 // for nothing.
-func (r requester) settleAsked(vm one.VM) {
-	asked, pending := r.Asked[vm.ID]
-	if !pending {
-		return
-	}
+func (r requester) settleAsked(vm one.VM, asked Asked) {
 	if unmade := asked.Doubt || asked.Refused && asked.helps(); unmade && !asked.moved(vm) {
 		if !r.held(requestName(asked.Action, vm.ID)) {
 			delete(r.Asked, vm.ID)

@@ -34,7 +34,9 @@ func (s scaler) scaleRole(role *spec.Role) {
 			s.roleTo(role, spec.RoleCooldown, "")
 		}
 	default:
-		s.watcher.healRole(role)
+		if len(role.Heal) > 0 || len(s.Heals) > 0 {
+			s.watcher.healRole(role)
+		}
 		if s.tracker.unstickRole(role, role.Nodes, false) {
 			s.inventory.fill(role)
 			s.deployer.arrive(role, spec.RoleCooldown)
@@ -217,9 +219,6 @@ func (s scaler) scaleBack(role *spec.Role, wanted int) {
 // reduce ends the surplus VMs of a role that shrinks. It reports whether none is left; the role may have failed at it. A scaling down ends
 // when only protected VMs are left to end: the role keeps them.
 func (s scaler) reduce(role *spec.Role) bool {
-	if !role.Shrinking() {
-		return true
-	}
 	s.undeployer.dropIntents(role.Name)
 	leaving := s.victims(role)
 	if least := len(role.Nodes) - len(leaving); least > role.Cardinality {

@@ -74,8 +74,11 @@ type Uninspected struct {
 func Inspections(state State, facts Facts, now time.Time, settings Settings) []Uninspected {
 	p := newPlanner(Input{State: state, Facts: facts, Now: now, Settings: settings})
 	p.tracker.followStays()
-	p.limiter.followWaits()
-	late := p.limiter.uninspected()
+	late := map[int]bool{}
+	if p.hasDeadlines() {
+		p.limiter.followWaits()
+		late = p.limiter.uninspected()
+	}
 	pending := map[string]bool{}
 	var found []Uninspected
 	awaited := p.tracker.awaitedVMs()
