@@ -291,6 +291,7 @@ func (e *executor) request(ctx context.Context, action flow.Action, err error) (
 func (e *executor) extraTemplate(ctx context.Context, action flow.Action, instance render.Instance) (string, flow.Outcome, error) {
 	service := e.record.State.Service
 	var base one.Template
+	var values map[string]string
 	if id, needed := render.NeedsTemplate(service, instance.Role); needed {
 		template, err := e.session().VMTemplate(ctx, id)
 		if err == nil {
@@ -300,10 +301,9 @@ func (e *executor) extraTemplate(ctx context.Context, action flow.Action, instan
 			refused, err := failed(action, err, "read VM template %d for role %s of service %d", id, instance.Role, e.service)
 			return "", refused, err
 		}
-	}
-	values, err := e.referenceValues(ctx, instance.Role)
-	if err != nil {
-		return "", nil, err
+		if values, err = e.referenceValues(ctx, instance.Role); err != nil {
+			return "", nil, err
+		}
 	}
 	text, err := render.ExtraTemplate(service, instance, base, values)
 	if err != nil {
