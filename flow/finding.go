@@ -45,7 +45,7 @@ const (
 	FoundIgnored         FindingKind = "attribute_unread"   // an attribute of the document that is ignored: Name is its path
 	FoundInputs          FindingKind = "inputs_waiting"     // inputs that are not handled yet
 	FoundNoWorker        FindingKind = "no_worker"          // no worker runs that could handle them
-	FoundDead            FindingKind = "dead_letter"        // an input of the service that could not be handled and is kept
+	FoundDead            FindingKind = "dead_letter"        // a message of the service that could not be processed and is kept
 	FoundUnreadable      FindingKind = "document_unreadable"
 	FoundMore            FindingKind = "more" // findings beyond those shown
 )
@@ -109,7 +109,7 @@ var plainTexts = map[FindingKind]string{
 	FoundMore:            "and $COUNT more",
 	FoundInputs:          "$INPUTS $ARE not processed yet, the oldest from $SINCE",
 	FoundNoWorker:        "no worker is running: the service makes no progress until one is started",
-	FoundDead:            "$INPUTS could not be processed: $SAID",
+	FoundDead:            "$MESSAGES could not be processed: $SAID",
 	FoundUnreadable:      "the service's document cannot be read: $SAID",
 	FoundDocument:        "the service's document is to be deleted",
 	FoundCooldown:        "the cooldown after scaling, until $DUE",
@@ -205,7 +205,7 @@ func (f Finding) text(now time.Time) string {
 	}
 	return strings.NewReplacer(
 		"$ROLE", f.Role, "$ID", id, "$NAME", f.Name, "$STATE", f.State, "$STAY", f.stayText(now), "$PARENT", f.Parent, "$WANTED", strconv.Itoa(f.Wanted),
-		"$COUNT", strconv.Itoa(f.Count), "$VMS", plural(f.Count, "VM"), "$INPUTS", plural(f.Count, "input"), "$ARE", are,
+		"$COUNT", strconv.Itoa(f.Count), "$VMS", plural(f.Count, "VM"), "$INPUTS", plural(f.Count, "input"), "$MESSAGES", plural(f.Count, "message"), "$ARE", are,
 		"$ACTION", f.Action, "$ASKED", at(f.AskedAt), "$ATTEMPTS", strconv.Itoa(f.Attempts), "$SINCE", at(f.Since), "$DUE", at(f.Due), "$SAID", f.Said,
 	).Replace(text)
 }

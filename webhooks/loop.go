@@ -125,7 +125,11 @@ func (l *loop) failed(ctx context.Context, delivery pipeline.Delivery, attempts 
 		attempts.First = now
 	}
 	if failure.final || now.Sub(delivery.Queued) > settings.GiveUpAfter {
-		return l.giveUp(ctx, delivery, fmt.Sprintf("after %d attempts: %s", attempts.Count, failure.text))
+		after := fmt.Sprintf("after %d attempts", attempts.Count)
+		if attempts.Count == 1 {
+			after = "after one attempt"
+		}
+		return l.giveUp(ctx, delivery, after+": "+failure.text)
 	}
 	pause := settings.LongestPause
 	if doublings := attempts.Count - 1; settings.FirstPause <= pause>>doublings { // one with each failure

@@ -158,7 +158,7 @@ func (i *Inspector) addInputs(ctx context.Context, why *Why, applied uint64) (er
 	if why.DeadLetters = len(deadLetters); len(deadLetters) > 0 {
 		last := deadLetters[len(deadLetters)-1]
 		why.Notes = append(why.Notes, flow.Finding{Kind: flow.FoundDead, Count: len(deadLetters), Said: last.Reason, Since: &last.Time}.Written(now))
-		why.Next = append(why.Next, fmt.Sprintf("`flowjet dlq ls --service %d` lists inputs that could not be processed", why.Service))
+		why.Next = append(why.Next, fmt.Sprintf("`flowjet dlq ls --service %d` lists messages that could not be processed", why.Service))
 	}
 	return nil
 }
