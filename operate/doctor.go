@@ -199,6 +199,9 @@ func (d *diagnosis) checkOned(ctx context.Context, around Surroundings) {
 	defer cancel()
 	if err := around.Oned(asking); err != nil {
 		mend := "start oned, or set its endpoint with --one-xmlrpc"
+		if errors.Is(err, context.DeadlineExceeded) {
+			mend = "start oned; if it runs, other clients may hold all its connections: `ss -tan 'sport = :2633'` on its host lists them"
+		}
 		if strings.Contains(err.Error(), "--zone") {
 			mend = "set --zone here and for all of Flowjet; data that were stored for another zone need a folder or NATS account of their own"
 		}

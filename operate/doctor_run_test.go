@@ -156,7 +156,12 @@ func TestDoctorOfTheSurroundings(t *testing.T) {
 		change           func(*Surroundings)
 		check, say, mend string
 	}{
-		"oned is away":       {func(s *Surroundings) { s.Oned = fails("connection refused") }, "oned", "connection refused", "start oned"},
+		"oned is away": {func(s *Surroundings) { s.Oned = fails("connection refused") }, "oned", "connection refused", "start oned"},
+		"oned hangs": {
+			func(s *Surroundings) {
+				s.Oned = func(context.Context) error { return fmt.Errorf("oned does not answer: %w", context.DeadlineExceeded) }
+			}, "oned", "does not answer", "hold all its connections",
+		},
 		"oned refuses us":    {func(s *Surroundings) { s.Oned = fails("oned refuses the server user") }, "oned", "refuses", "--one-auth-file"},
 		"oned's clock":       {func(s *Surroundings) { s.OnedTime = clockAhead(time.Hour) }, "oned's clock", "off this host's", "NTP"},
 		"oned's zone":        {func(s *Surroundings) { s.Oned = fails("oned at X serves zone 100, but --zone is 0") }, "oned", "zone 100", "set --zone here"},
