@@ -152,8 +152,7 @@ func (d *Deliverer) queue(ctx context.Context, sequence uint64, transition pipel
 			continue
 		}
 		if owner == "" {
-			// One service's unreadable record must not hold up all deliveries.
-			if owner, err = d.pipe.OwnerOf(ctx, transition.Service); err != nil && !errors.Is(err, pipeline.ErrUnreadableRecord) {
+			if owner, err = d.pipe.OwnerOf(ctx, transition.Service); err != nil {
 				return err
 			}
 		}

@@ -2,12 +2,9 @@ package webhooks
 
 import (
 	"context"
-	"errors"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/flowjet/flowjet/pipeline"
 )
 
 const (
@@ -56,8 +53,7 @@ func (s *shares) recount(ctx context.Context, pipe clients, total uint64) error 
 		}
 		owner, known := s.owners[service]
 		if !known {
-			// One service's unreadable record must not hold up all deliveries.
-			if owner, err = pipe.OwnerOf(ctx, service); err != nil && !errors.Is(err, pipeline.ErrUnreadableRecord) {
+			if owner, err = pipe.OwnerOf(ctx, service); err != nil {
 				return err
 			}
 		}
