@@ -193,9 +193,6 @@ func (i *ingester) refreshFacts(ctx context.Context) error {
 		return err
 	}
 	i.read = began
-	if len(i.record.State.Networks) == 0 {
-		return nil
-	}
 	return i.networks.refresh(ctx)
 }
 

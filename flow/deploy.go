@@ -78,9 +78,7 @@ func (d deployer) deployRole(role *spec.Role) {
 		if role.Shrinking() && !d.scaler.reduce(role) {
 			return
 		}
-		if len(role.Heal) > 0 || len(d.Heals) > 0 {
-			d.watcher.healRole(role)
-		}
+		d.watcher.healRole(role)
 		if !d.tracker.unstickRole(role, role.Nodes, false) {
 			return
 		}

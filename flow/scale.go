@@ -34,9 +34,7 @@ func (s scaler) scaleRole(role *spec.Role) {
 			s.roleTo(role, spec.RoleCooldown, "")
 		}
 	default:
-		if len(role.Heal) > 0 || len(s.Heals) > 0 {
-			s.watcher.healRole(role)
-		}
+		s.watcher.healRole(role)
 		if s.tracker.unstickRole(role, role.Nodes, false) {
 			s.inventory.fill(role)
 			s.deployer.arrive(role, spec.RoleCooldown)
