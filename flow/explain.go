@@ -2,6 +2,7 @@ package flow
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -59,6 +60,7 @@ func Explain(state State, facts Facts, now time.Time) Explanation {
 	for _, attribute := range template.Ignored(e.Service.Body) {
 		e.note(Finding{Kind: FoundIgnored, Role: attribute.Role, Name: attribute.Path, Said: attribute.Meant})
 	}
+	e.explainPolicies()
 	out := Explanation{State: state.Service.State(), Failed: e.written(e.failed), Waits: e.written(e.waits), Notes: e.written(e.notes)}
 	out.Next = e.advice()
 	return out
@@ -368,6 +370,27 @@ func (e *explainer) failVM(found Finding) {
 		}
 	}
 	e.fail(found)
+}
+
+// explainPolicies lists the policies that never change their role.
+func (e *explainer) explainPolicies() {
+	note := func(role, list string, index int, fault string) {
+		if fault != "" {
+			path := fmt.Sprintf("roles[%s].%s[%d]", role, list, index)
+			e.note(Finding{Kind: FoundPolicy, Role: role, Name: path, Said: fmt.Sprintf("%s; `oneflow update %d` corrects it", fault, e.Service.ID)})
+		}
+	}
+	left := spec.MaxSchedules // no more than are ever read
+	for role := range e.Service.Body.EachRole() {
+		for i, each := range policy.Adjustments(role.ElasticityPolicies) {
+			note(role.Name, "elasticity_policies", i, each.ElasticityFault())
+		}
+		for i, each := range policy.Adjustments(role.ScheduledPolicies) {
+			if left--; left >= 0 {
+				note(role.Name, "scheduled_policies", i, each.ScheduleFault(e.now.Location()))
+			}
+		}
+	}
 }
 
 func (e *explainer) explainLack(role *spec.Role) {

@@ -120,6 +120,34 @@ func TestExplanationNamesWhatFailedAndWhatIsWaitedFor(t *testing.T) {
 	}
 }
 
+// A policy that another program has written and that can never act is named with its fault and the remedy; one that can is not.
+func TestExplanationNamesPoliciesWithoutEffect(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	for _, test := range []struct{ list, policy, want string }{
+		{"scheduled_policies", `{"type":"CHANGE","adjust":1,"start_time":"tomorrow"}`, `its start_time is "tomorrow", which is not a time`},
+		{"scheduled_policies", `{"type":"CHANGE","adjust":1,"start_time":null}`, "it has no start_time, and no recurrence"},
+		{"scheduled_policies", `{"type":"CHANGE","adjust":1,"recurrence":5}`, "it has no start_time, and no recurrence"},
+		{"scheduled_policies", `{"type":"CHANGE","adjust":1,"recurrence":"at noon"}`, `its recurrence "at noon" cannot be read, or never occurs`},
+		{"scheduled_policies", `{"type":"CHANGE","adjust":1,"recurrence":"0 0 30 2 *"}`, `its recurrence "0 0 30 2 *" cannot be read, or never occurs`},
+		{"scheduled_policies", `{"type":"SET","adjust":1,"recurrence":"0 9 * * *"}`, `its type "SET" is not CHANGE`},
+		{"scheduled_policies", `{"type":"CHANGE","adjust":"many","recurrence":"0 9 * * *"}`, "its adjust is 0 or not a whole number"},
+		{"scheduled_policies", `5`, "it has no start_time, and no recurrence"},
+		{"scheduled_policies", `{"type":"CHANGE","adjust":"1","recurrence":"0 9 * * *"}`, ""},
+		{"scheduled_policies", `{"type":"CARDINALITY","adjust":0,"start_time":"2020-01-31 09:00"}`, ""}, // it has been applied
+		{"elasticity_policies", `{"type":"CHANGE","adjust":1,"expression":"CPU >"}`, `its expression "CPU >" cannot be read`},
+		{"elasticity_policies", `{"type":"CHANGE","adjust":1,"expression":"CPU > 5"}`, ""},
+	} {
+		state := stateOf(t, `{"name":"a","state":2,"roles":[{"name":"web","cardinality":0,"state":2,"`+test.list+`":[`+test.policy+`]}]}`)
+		notes := flow.Explain(state, nil, now).Notes
+		switch {
+		case test.want == "" && len(notes) == 0:
+		case len(notes) != 1 || notes[0].Kind != flow.FoundPolicy || notes[0].Role != "web" ||
+			!strings.HasPrefix(notes[0].Message, "roles[web]."+test.list+"[0] has no effect: "+test.want) || !strings.HasSuffix(notes[0].Message, "; `oneflow update 42` corrects it"):
+			t.Errorf("of %s it says %+v, want %q", test.policy, notes, test.want)
+		}
+	}
+}
+
 func TestWhatIsLoggedTwiceIsExplainedOnce(t *testing.T) {
 	state := stateOf(t, `{"name": "s", "state": 7, "roles": [], "log": [
 		{"timestamp": 1, "severity": "I", "message": "New state: DEPLOYING"}, {"timestamp": 2, "severity": "E", "message": "a fault"},

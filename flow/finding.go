@@ -43,6 +43,7 @@ const (
 	FoundDeadline        FindingKind = "deadline"           // a running deadline: for State, after which Action happens
 	FoundDocument        FindingKind = "document_to_delete" // the last step of an end
 	FoundIgnored         FindingKind = "attribute_unread"   // an attribute of the document that is ignored: Name is its path
+	FoundPolicy          FindingKind = "policy_unusable"    // a policy that never changes its role, for the reason Said: Name is its path
 	FoundInputs          FindingKind = "inputs_waiting"     // inputs that are not handled yet
 	FoundNoWorker        FindingKind = "no_worker"          // no worker runs that could handle them
 	FoundDead            FindingKind = "dead_letter"        // a message of the service that could not be processed and is kept
@@ -73,7 +74,8 @@ type Finding struct {
 	// Since is when it began, Due when it ends or is acted on.
 	Since *time.Time `json:"since,omitempty"`
 	Due   *time.Time `json:"due,omitempty"`
-	// Said is the message of oned, its scheduler or the service's log; for an ignored attribute, the name that was perhaps intended.
+	// Said is the message of oned, its scheduler or the service's log; for an ignored attribute, the name that was perhaps intended; for a policy, its
+	// fault and the remedy.
 	Said string `json:"said,omitempty"`
 	// Message is for people: "VM 7 is in BOOT_FAILURE". Times in it are in UTC.
 	Message string `json:"message"`
@@ -111,6 +113,7 @@ var plainTexts = map[FindingKind]string{
 	FoundNoWorker:        "no worker is running: the service makes no progress until one is started",
 	FoundDead:            "$MESSAGES could not be processed: $SAID",
 	FoundUnreadable:      "the service's document cannot be read: $SAID",
+	FoundPolicy:          "$NAME has no effect: $SAID",
 	FoundDocument:        "the service's document is to be deleted",
 	FoundCooldown:        "the cooldown after scaling, until $DUE",
 	FoundNetworkToMake:   "network $NAME is to be created",

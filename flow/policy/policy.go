@@ -250,6 +250,41 @@ func (by Adjustment) NextStart(now time.Time) (time.Time, bool) {
 	return next, err == nil
 }
 
+// ElasticityFault returns why an elasticity policy never changes its role; empty if it can. The API refuses most such policies, but other
+// programs can write them.
+func (by Adjustment) ElasticityFault() string {
+	if _, err := expression.Parse(by.Expression); err != nil {
+		return fmt.Sprintf("its expression %q cannot be read: %v", raw.Shown(by.Expression), err)
+	}
+	return by.changeFault()
+}
+
+// ScheduleFault is ElasticityFault for a scheduled policy, whose times without a zone are in the given one.
+func (by Adjustment) ScheduleFault(zone *time.Location) string {
+	reference := time.Date(2024, 1, 1, 0, 0, 0, 0, zone)
+	_, comes := Adjustment{Recurrence: by.Recurrence, LastEval: reference.Unix()}.NextStart(reference)
+	_, err := ParseStartTime(by.StartTime, zone)
+	switch {
+	case by.Recurrence != "" && !comes:
+		return fmt.Sprintf("its recurrence %q cannot be read, or never occurs", raw.Shown(by.Recurrence))
+	case by.Recurrence == "" && raw.KindOf(by.StartTime) == raw.KindNull:
+		return "it has no start_time, and no recurrence that is a string"
+	case by.Recurrence == "" && err != nil:
+		return "its start_time " + err.Error()
+	}
+	return by.changeFault()
+}
+
+func (by Adjustment) changeFault() string {
+	switch {
+	case !slices.Contains([]string{changeBy, changeTo, changeByPercent}, by.Type):
+		return fmt.Sprintf("its type %q is not %s, %s or %s", raw.Shown(by.Type), changeBy, changeTo, changeByPercent)
+	case by.Adjust == 0 && by.Type != changeTo:
+		return "its adjust is 0 or not a whole number"
+	}
+	return ""
+}
+
 // NextSchedule returns when the next scheduled policy of the service is due.
 func NextSchedule(service spec.Service, now time.Time) (next time.Time, has bool) {
 	left := spec.MaxSchedules
