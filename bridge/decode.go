@@ -133,7 +133,7 @@ func (d *decoder) translate(i item) translation {
 		VM: hook.VM, Host: hook.Host, Call: hook.Call, OK: hook.OK, Ready: hook.Ready, Heard: i.heard,
 	}
 	return translation{passes: true, entry: entry{
-		subject: subject(event), hash: hashOf(d.digest, i.frames), objectID: objectID{event.Object, event.ID}, data: pipeline.Encode(&event), heard: i.heard,
+		subject: subject(event), hash: hashOf(d.digest, i.frames), objectID: objectID{event.Object, event.ID}, data: pipeline.EncodeEvent(&event), heard: i.heard,
 	}}
 }
 

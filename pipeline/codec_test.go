@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/one"
 )
@@ -70,16 +72,46 @@ func TestMessagesAreWrittenAsBefore(t *testing.T) {
 	}
 }
 
+// EncodeEvent writes what Encode writes, in the same order, but escapes only what JSON requires.
+func TestEncodeEventWritesAsEncodeDoes(t *testing.T) {
+	ready := false
+	for _, event := range []Event{
+		{}, filledEvent(), usualEvent(), {VM: &one.VM{}}, {Object: "api", Call: "one.vm.update", OK: true, Ready: &ready, Resync: true},
+		{Host: "\u2028 \x01 \"\\ \t <&> \U0001f600", State: "\xff", Heard: time.Date(2030, 1, 2, 3, 4, 5, 6, time.FixedZone("", 3600))},
+	} {
+		got, want := jsontext.Value(EncodeEvent(&event)), jsontext.Value(Encode(&event))
+		must(t, got.Format())
+		must(t, want.Format())
+		if string(got) != string(want) {
+			t.Errorf("got\n%s\nwant\n%s", got, want)
+		}
+	}
+}
+
+func usualEvent() Event {
+	return Event{
+		Version: 1, Object: "vm", ID: 42, State: "ACTIVE", LCMState: "RUNNING", Host: "host-12", Heard: time.Date(2030, 1, 2, 3, 4, 5, 678900000, time.UTC),
+		VM: &one.VM{
+			ID: 42, Name: "web_0_(service_42)", Owner: one.Identity{UID: 5, GID: 100, UName: "tenant", GName: "users"},
+			State: one.VMActive, LCMState: one.LCMRunning, Service: 42, Role: "web", Key: "42-web-0-abcdef0123456789",
+		},
+	}
+}
+
 func BenchmarkEncodeEvent(b *testing.B) {
-	event := filledEvent()
-	b.ReportAllocs()
-	for b.Loop() {
-		Encode(&event)
+	event := usualEvent()
+	for name, encode := range map[string]func(*Event) []byte{"library": func(e *Event) []byte { return Encode(e) }, "bridge": EncodeEvent} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				encode(&event)
+			}
+		})
 	}
 }
 
 func BenchmarkDecodeEvent(b *testing.B) {
-	text := Encode(filledEvent())
+	text := EncodeEvent(new(usualEvent()))
 	b.ReportAllocs()
 	for b.Loop() {
 		_, err := DecodeEvent(text)

@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	jsonv1 "github.com/go-json-experiment/json/v1"
 	"go.opentelemetry.io/otel/propagation"
 
@@ -345,9 +347,13 @@ type KeptAnswer struct {
 	Body        []byte `json:"body,omitempty"`
 }
 
+// asBefore writes and reads messages as encoding/json does, like older versions on the same NATS, but reads each only once: whether
+// the rest of a text can be read does not matter once a part cannot.
+var asBefore = jsonv2.JoinOptions(jsonv1.DefaultOptionsV1(), jsonv1.ReportErrorsWithLegacySemantics(false))
+
 // Encode writes any message of this package.
 func Encode(message any) []byte {
-	text, err := jsonv2.Marshal(message, jsonv1.DefaultOptionsV1())
+	text, err := jsonv2.Marshal(message, asBefore)
 	if err != nil {
 		// Only our own plain structs come here; failing means a programming error.
 		panic("pipeline: encode " + err.Error())
@@ -355,9 +361,69 @@ func Encode(message any) []byte {
 	return text
 }
 
+// EncodeEvent is Encode for an event in a third of the time: nothing else takes the bridge as long for each (ADR 115).
+func EncodeEvent(e *Event) []byte {
+	to := object{make([]byte, 0, 384)}
+	to.number(`{"v":`, e.Version)
+	to.number(`,"zone":`, e.Zone)
+	to.text(`,"object":`, e.Object)
+	to.number(`,"id":`, e.ID)
+	to.textIfSet(`,"state":`, e.State)
+	to.textIfSet(`,"lcm_state":`, e.LCMState)
+	if vm := e.VM; vm != nil {
+		to.number(`,"vm":{"id":`, vm.ID)
+		to.textIfSet(`,"name":`, vm.Name)
+		to.number(`,"owner":{"uid":`, vm.Owner.UID)
+		to.number(`,"gid":`, vm.Owner.GID)
+		to.text(`,"uname":`, vm.Owner.UName)
+		to.text(`,"gname":`, vm.Owner.GName)
+		to.number(`},"state":`, int(vm.State))
+		to.number(`,"lcm_state":`, int(vm.LCMState))
+		to.trueIf(`,"ready":`, vm.Ready)
+		to.trueIf(`,"protected":`, vm.Protected)
+		to.number(`,"service":`, vm.Service)
+		to.textIfSet(`,"role":`, vm.Role)
+		to.textIfSet(`,"key":`, vm.Key)
+		to.json = append(to.json, '}')
+	}
+	to.textIfSet(`,"host":`, e.Host)
+	to.textIfSet(`,"call":`, e.Call)
+	to.trueIf(`,"ok":`, e.OK)
+	if e.Ready != nil {
+		to.json = strconv.AppendBool(append(to.json, `,"ready":`...), *e.Ready)
+	}
+	to.trueIf(`,"resync":`, e.Resync)
+	to.json = e.Heard.AppendFormat(append(to.json, `,"heard":"`...), time.RFC3339Nano)
+	return append(to.json, `"}`...)
+}
+
+// object is the text of a JSON object that is being written.
+type object struct{ json []byte }
+
+func (o *object) number(name string, value int) {
+	o.json = strconv.AppendInt(append(o.json, name...), int64(value), 10)
+}
+
+// text writes a character that is not UTF-8 as the replacement character, as Encode does.
+func (o *object) text(name, value string) {
+	o.json, _ = jsontext.AppendQuote(append(o.json, name...), value)
+}
+
+func (o *object) textIfSet(name, value string) {
+	if value != "" {
+		o.text(name, value)
+	}
+}
+
+func (o *object) trueIf(name string, value bool) {
+	if value {
+		o.json = append(append(o.json, name...), "true"...)
+	}
+}
+
 // Decode reads any message of this package. Unknown fields are ignored.
 func Decode(text []byte, message any) error {
-	return jsonv2.Unmarshal(text, message, jsonv1.DefaultOptionsV1())
+	return jsonv2.Unmarshal(text, message, asBefore)
 }
 
 // DecodeEvent reads an event of a known schema version.

@@ -19,7 +19,7 @@ import (
 
 var (
 	// asBefore writes bodies as encoding/json does: records hold digests of them.
-	asBefore = jsonv1.DefaultOptionsV1()
+	asBefore = json.JoinOptions(jsonv1.DefaultOptionsV1(), jsonv1.ReportErrorsWithLegacySemantics(false))
 	// exactly distinguishes attributes whose names differ in case only, and ignores null.
 	exactly = json.JoinOptions(json.MatchCaseInsensitiveNames(false), jsonv1.MergeWithLegacySemantics(false))
 )

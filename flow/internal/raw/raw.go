@@ -221,7 +221,7 @@ func Choices(values []string) string {
 
 // EscapeBeyondBMP returns a JSON text with its characters above U+FFFF as \uD83D\uDE00 and the like.
 func EscapeBeyondBMP(text []byte) []byte {
-	if !bytes.ContainsFunc(text, func(r rune) bool { return r > 0xFFFF }) {
+	if !slices.ContainsFunc(text, func(b byte) bool { return b >= 0xF0 }) { // with it such a character begins in UTF-8
 		return text
 	}
 	var escaped bytes.Buffer

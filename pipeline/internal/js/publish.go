@@ -64,7 +64,7 @@ func CheckSubject(subject string) error {
 	switch {
 	case len(subject) > maxSubject:
 		return fmt.Errorf("%w: its subject has %d bytes, at most %d are possible", ErrUnpublishable, len(subject), maxSubject)
-	case subject == "", strings.ContainsFunc(subject, func(r rune) bool { return r <= ' ' || r == 0x7f }), !utf8.ValidString(subject):
+	case subject == "", strings.ContainsFunc(subject, func(r rune) bool { return r <= ' ' || r == 0x7f || r == utf8.RuneError }):
 		return fmt.Errorf("%w: %q is not a subject", ErrUnpublishable, subject)
 	}
 	return nil
