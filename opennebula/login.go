@@ -99,7 +99,7 @@ func (c *Client) authenticateServer(ctx context.Context, secret string) (User, t
 		return User{}, time.Time{}, refused
 	}
 	user, err := c.For(target).User(ctx, -1)
-	if err == nil && user.Scoped && !slices.Contains(user.Groups, user.EffectiveGID) {
+	if err == nil && !user.inGroup() {
 		err = errForeignGroup
 	}
 	return user, expires, err

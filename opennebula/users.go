@@ -47,16 +47,24 @@ func (u User) Proof(secret string) string {
 }
 
 // Holds reports whether a digest of Proof still matches the user's password, or a
-// login token that has not ended. oned keeps no passwords of users of other
-// authentication drivers, such as LDAP: theirs match until the user is disabled.
+// login token that has not ended, and the user is still in the session's group. oned
+// keeps no passwords of users of other authentication drivers, such as LDAP: theirs
+// match until the user is disabled.
 func (u User) Holds(digest string, now time.Time) bool {
+	if !u.Enabled || !u.inGroup() {
+		return false
+	}
 	for _, token := range u.tokens {
 		if digest == proof("token", token.Token) {
-			return u.Enabled && (token.Ends < 0 || now.Unix() < int64(token.Ends))
+			return token.Ends < 0 || now.Unix() < int64(token.Ends)
 		}
 	}
-	return u.Enabled && digest == proof("password", u.password)
+	return digest == proof("password", u.password)
 }
+
+// inGroup reports whether the user is in the group of the session: oned takes a
+// server user's word for any.
+func (u User) inGroup() bool { return !u.Scoped || slices.Contains(u.Groups, u.EffectiveGID) }
 
 func proof(kind, secret string) string {
 	digest := sha256.Sum256([]byte(kind + " " + secret))

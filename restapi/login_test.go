@@ -111,6 +111,37 @@ func TestASessionEndsWithItsToken(t *testing.T) {
 	})
 }
 
+// TestASessionEndsWithTheMembershipOrTheUser: oned does not check the group for which a server user acts, nor that the user is enabled.
+func TestASessionEndsWithTheMembershipOrTheUser(t *testing.T) {
+	for _, ending := range [][]any{{"one.user.delgroup", 2, 0}, {"one.user.enable", 2, false}, {"one.user.delete", 2}} {
+		t.Run(ending[0].(string), func(t *testing.T) {
+			w := newWorld(t, Config{CredentialTTL: time.Millisecond})
+			w.asAdmin("one.user.addgroup", 2, 0)
+			w.asAdmin("one.user.login", "alice", "scoped-to-oneadmin", 600, 0)
+			cookie := w.logIn("alice:scoped-to-oneadmin")
+			work := func() int { return w.call("", "GET", "/flowjet/v1/work", "", "Cookie", cookie).status }
+			if got := work(); got != 200 {
+				t.Fatalf("a member of oneadmin's group got %d", got)
+			}
+			w.asAdmin(ending[0].(string), ending[1:]...)
+			poll.Until(t, "the session to end", func() bool { return work() == 401 })
+		})
+	}
+}
+
+// asAdmin makes a call to oned as its administrator.
+func (w *world) asAdmin(method string, arguments ...any) {
+	w.t.Helper()
+	client, err := xmlrpc.NewClient(w.sim.Endpoint(), nil)
+	w.must(err)
+	defer client.Close()
+	var result []any
+	w.must(client.Call(method, append([]any{admin}, arguments...), &result))
+	if len(result) == 0 || result[0] != true {
+		w.t.Fatalf("%s: %v", method, result)
+	}
+}
+
 // Server users act for others with tokens of minutes: no session outlives those.
 func TestServerUsersHaveNoSessions(t *testing.T) {
 	w := newWorld(t, Config{})

@@ -265,6 +265,9 @@ var methods = map[string]method{
 	"one.user.login":     writes("ssi|i", userLogin, 2),
 	"one.user.chgrp":     writes("ii", groupChange(changeGroup)),
 	"one.user.addgroup":  writes("ii", groupChange(addGroup)),
+	"one.user.delgroup":  writes("ii", groupChange(removeGroup)),
+	"one.user.enable":    writes("ib", userEnable),
+	"one.user.delete":    writes("i", userDelete),
 	"one.group.allocate": writes("s", groupAllocate),
 
 	"one.template.allocate":    writes("s", allocateTemplate(&templates, "template-")),

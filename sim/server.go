@@ -178,7 +178,7 @@ func (c *cloud) claim(session string) claim {
 		return claim{}
 	}
 	u := c.userNamed(name)
-	if u == nil {
+	if u == nil || u.Disabled {
 		return claim{}
 	}
 	if u.Driver == driverServer {
@@ -201,8 +201,8 @@ func (c *cloud) claim(session string) claim {
 }
 
 // serverClaim reads "<target>:<token>" or "<target>:<group>:<token>"; the token's plain text is "<server
-// user>:<target>:<expiry>". As in oned, the session's target and group are not checked: the driver compares the server
-// user's name and the expiry, nothing else.
+// user>:<target>:<expiry>". As in oned, the session's target and group are not checked, nor whether the target is
+// enabled: the driver compares the server user's name and the expiry, nothing else.
 func (c *cloud) serverClaim(server *user, rest string) claim {
 	target, token, found := strings.Cut(rest, ":")
 	if !found {

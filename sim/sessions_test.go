@@ -89,6 +89,49 @@ func TestPasswordChange(t *testing.T) {
 	}
 }
 
+// TestUsersWhoLeave: a server user may act for a user who is disabled, and for a group that the user has left, but not for a user who was deleted. What
+// the user has stays, also where another user gets the name.
+func TestUsersWhoLeave(t *testing.T) {
+	s := start(t, sim.Config{})
+	serverSession := serverSessionOf(t, s)
+	must(t, s, "one.user.enable", oneadmin, 2, false)
+	if whoIs(t, s, alice) != "" || whoIs(t, s, serverSession) != "alice" {
+		t.Error("a disabled user is let in, or the server user is not for her")
+	}
+	must(t, s, "one.user.enable", oneadmin, 2, true)
+	if whoIs(t, s, alice) != "alice" {
+		t.Error("an enabled user is not let in")
+	}
+	must(t, s, "one.user.addgroup", oneadmin, 2, 0)
+	if r := call(t, s, "one.user.delgroup", oneadmin, 2, 1); r.code != 0x0800 {
+		t.Errorf("the primary group was left: %s", r.raw)
+	}
+	must(t, s, "one.user.delgroup", oneadmin, 2, 0)
+	if r := call(t, s, "one.user.delgroup", oneadmin, 2, 0); r.code != 0x0800 {
+		t.Errorf("a group was left twice: %s", r.raw)
+	}
+	if whoIs(t, s, strings.Replace(serverSession, ":alice:", ":alice:0:", 1)) != "alice" {
+		t.Error("the server user cannot act for the group that was left")
+	}
+	for _, one := range [][]any{{"one.user.enable", alice, 2, false}, {"one.user.delete", alice, 2}, {"one.user.delgroup", alice, 2, 0}} {
+		if r := call(t, s, one[0].(string), one[1:]...); r.code != 0x0200 {
+			t.Errorf("alice did %s: %s", one[0], r.raw)
+		}
+	}
+	id := must(t, s, "one.document.allocate", alice, "<TEMPLATE><NAME>d</NAME></TEMPLATE>", 100).id(t)
+	must(t, s, "one.user.delete", oneadmin, 2)
+	if whoIs(t, s, alice) != "" || whoIs(t, s, serverSession) != "" {
+		t.Error("a deleted user is let in")
+	}
+	must(t, s, "one.user.allocate", oneadmin, "alice", "alice", "core")
+	if r := call(t, s, "one.document.info", serverSession, id); r.code != 0x0200 {
+		t.Errorf("another alice may use the first one's document: %s", r.raw)
+	}
+	if shown := must(t, s, "one.document.info", oneadmin, id).text; !strings.Contains(shown, "<UID>2</UID>") || !strings.Contains(shown, "<UNAME>alice</UNAME>") {
+		t.Errorf("the document lost its owner: %s", shown)
+	}
+}
+
 func TestLoginTokens(t *testing.T) {
 	s := start(t, sim.Config{})
 	must(t, s, "one.user.addgroup", oneadmin, 2, must(t, s, "one.group.allocate", oneadmin, "devs").id(t))

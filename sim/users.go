@@ -29,6 +29,7 @@ type user struct {
 	Name         string            `json:"name"`
 	PasswordHash string            `json:"password_hash"`
 	Driver       string            `json:"driver"`
+	Disabled     bool              `json:"disabled,omitempty"`
 	Tokens       []loginToken      `json:"tokens,omitempty"`
 	Template     template.Template `json:"template"`
 }
@@ -74,7 +75,7 @@ func (u *user) unshare() { u.Groups, u.Tokens = slices.Clone(u.Groups), slices.C
 
 func (u *user) write(w *xmlrpc.Writer, c *cloud) {
 	w.Fields("ID", u.ID, "GID", u.GID, "GROUPS", u.Groups, "GNAME", c.groupName(u.GID), "NAME", u.Name,
-		"PASSWORD", cdata(u.PasswordHash), "AUTH_DRIVER", cdata(u.Driver), "ENABLED", true)
+		"PASSWORD", cdata(u.PasswordHash), "AUTH_DRIVER", cdata(u.Driver), "ENABLED", !u.Disabled)
 	for _, t := range u.Tokens {
 		w.Group("LOGIN_TOKEN", "TOKEN", t.Token, "EXPIRATION_TIME", t.Expires, "EGID", t.GID)
 	}
@@ -165,13 +166,39 @@ func userPassword(r *request) any {
 	found := userFor(r)
 	refuseIf(r.text(2) == "", opennebula.CodeInternal, "Invalid password, it cannot be empty")
 	found.PasswordHash = hashPassword(r.text(2))
-	for _, one := range r.server.zone.servers {
-		one.sessions.cached.Delete(found.ID)
-	}
+	r.endSessions(found)
 	return r.keepUser(found)
 }
 
-// groupChange returns chgrp and addgroup, for oneadmin only.
+// endSessions has every server forget the session of a user that it remembers.
+func (r *request) endSessions(u *user) {
+	for _, one := range r.server.zone.servers {
+		one.sessions.cached.Delete(u.ID)
+	}
+}
+
+// userDelete is one.user.delete(id), for oneadmin only. What the user has stays, with the user's id and name.
+func userDelete(r *request) any {
+	found := r.cloud.user(r.int(1))
+	r.who.adminOnly(fmt.Sprintf("MANAGE USER [%d]", found.ID))
+	refuseIf(found.ID == 0, opennebula.CodeAction, "Cannot delete user. oneadmin cannot be deleted.")
+	r.extra = xmlrpc.Text("USER", func(w *xmlrpc.Writer) { found.write(w, r.cloud) })
+	r.endSessions(found)
+	delete(r.cloud.users, found.ID)
+	r.tx.save(kindUser, found.ID, nil)
+	return found.ID
+}
+
+// userEnable is one.user.enable(id, enabled), for oneadmin only. A server user may still act for a user who is disabled.
+func userEnable(r *request) any {
+	found := r.cloud.user(r.int(1))
+	r.who.adminOnly(fmt.Sprintf("MANAGE USER [%d]", found.ID))
+	refuseIf(found.ID == 0, opennebula.CodeAction, "Cannot enable/disable oneadmin user")
+	found.Disabled = r.int(2) == 0
+	return r.keepUser(found)
+}
+
+// groupChange returns chgrp, addgroup and delgroup, for oneadmin only.
 func groupChange(change func(u *user, gid int)) func(r *request) any {
 	return func(r *request) any {
 		r.who.adminOnly(fmt.Sprintf("MANAGE USER [%d]", r.int(1)))
@@ -197,6 +224,12 @@ func addGroup(u *user, gid int) {
 		u.Groups = append(u.Groups, gid)
 		slices.Sort(u.Groups)
 	}
+}
+
+func removeGroup(u *user, gid int) {
+	refuseIf(!slices.Contains(u.Groups, gid), opennebula.CodeAction, "User is not part of this group")
+	refuseIf(u.GID == gid, opennebula.CodeAction, "Cannot remove user from the primary group")
+	u.Groups = slices.DeleteFunc(u.Groups, func(one int) bool { return one == gid })
 }
 
 // maxTokens bounds the login tokens of a user.
