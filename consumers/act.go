@@ -97,7 +97,7 @@ func (e *executor) explained(ctx context.Context, outcome flow.Outcome) (flow.Ou
 	}
 	_, err := e.worker.oned.Server().User(ctx, e.record.State.Service.Owner.UID)
 	switch {
-	case opennebula.IsCode(err, opennebula.CodeAuthentication), opennebula.Temporary(err):
+	case opennebula.Temporary(err):
 		return nil, fmt.Errorf("check the owner of service %d, because oned refused a call (%s): %w", e.service, refused.Message, err)
 	case opennebula.IsCode(err, opennebula.CodeNoExists):
 		refused.Message += "; " + flow.OwnerGone(e.record.State.Service)

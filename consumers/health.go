@@ -46,8 +46,6 @@ func (h *health) note(service int, reason string) {
 const (
 	// onedCheck is how often oned is checked, and how long its answer may take.
 	onedCheck = 500 * time.Millisecond
-	// acceptCheck is how long oned may take to check the server user, for which it runs an auth driver.
-	acceptCheck = 10 * time.Second
 	// longestCheck is how long the answer may take at most after oned was lost repeatedly: over a network that loses packets an answer
 	// takes seconds, and services that move between workers all the time make no progress.
 	longestCheck = 4 * time.Second
@@ -86,19 +84,12 @@ func (w *Worker) watchOned(ctx context.Context, members *work.Membership) {
 	}
 }
 
-// onedAnswers reports whether oned answers within the time, and leads the zone as far as known.
+// onedAnswers reports whether oned answers within the time, and leads the zone as far as known. A refusal of the server user is an answer,
+// too: other workers are refused as well.
 func (w *Worker) onedAnswers(ctx context.Context, within time.Duration) bool {
 	asking, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	return w.oned.Ping(asking) && w.oned.Doubt() < w.config.DoubtOned
-}
-
-// isAccepted reports whether oned accepts the server user, whose password may have been changed at oned alone.
-func (w *Worker) isAccepted(ctx context.Context) bool {
-	asking, cancel := context.WithTimeout(ctx, acceptCheck)
-	defer cancel()
-	_, err := w.oned.Server().User(asking, -1)
-	return err == nil
 }
 
 // reach is whether a worker reaches oned.

@@ -118,9 +118,7 @@ func (l *serviceLoop) outcomeOf(ctx context.Context, err error) outcome {
 		return reject
 	case errors.Is(err, errNoDocument):
 		return again
-	case opennebula.NotBegun(err):
-		return retry
-	case opennebula.IsCode(err, opennebula.CodeAuthentication) && !l.worker.isAccepted(ctx):
+	case opennebula.NotBegun(err): // oned is unreachable, or refuses the server user
 		return retry
 	case errors.As(err, &refusal), errors.As(err, &silence) && l.worker.onedAnswers(ctx, onedCheck):
 		return again

@@ -14,6 +14,7 @@
 //	Session       makes calls as one user, by kind of object
 //	encodeCall    writes the call
 //	exchange      sends it to the leader, and returns its answer
+//	  acceptance  fails it while oned refuses the server user
 //	  slots       bounds the concurrent calls
 //	  warmups     lets one call of a new session go ahead
 //	  leader      finds which oned leads, and confirms it
@@ -69,16 +70,17 @@ func NewClient(config Config) *Client {
 		config.Observe = func(string, time.Duration) {}
 	}
 	e := &exchange{
-		pulse:     &pulse{},
-		restarts:  &restarts{},
-		warmups:   newWarmups(),
-		slots:     newSlots(config.MaxConnections),
-		observe:   config.Observe,
-		timeout:   config.Timeout,
-		limit:     maxAnswerSize,
-		tokens:    newServerTokens(config.Credentials, time.Now),
-		transport: newTransport(config.MaxConnections),
-		logger:    config.Logger,
+		pulse:      &pulse{},
+		acceptance: &acceptance{logger: config.Logger},
+		restarts:   &restarts{},
+		warmups:    newWarmups(),
+		slots:      newSlots(config.MaxConnections),
+		observe:    config.Observe,
+		timeout:    config.Timeout,
+		limit:      maxAnswerSize,
+		tokens:     newServerTokens(config.Credentials, time.Now),
+		transport:  newTransport(config.MaxConnections),
+		logger:     config.Logger,
 	}
 	single := newTransport(config.MaxConnections)
 	single.DisableKeepAlives = true
@@ -138,6 +140,9 @@ func (c *Client) Busy() bool { return c.slots.busy() }
 
 // Ping reports whether the called oned answers, bypassing the calls that wait.
 func (c *Client) Ping(ctx context.Context) bool {
+	if c.acceptance != nil && c.acceptance.refusal() != nil {
+		return true // which costs oned an auth driver
+	}
 	endpoint, _ := c.leader.endpoint()
 	_, err := c.raftStatus(ctx, endpoint)
 	_, refused := errors.AsType[*Error](err)
@@ -161,6 +166,9 @@ func (c *Client) Renew(credentials Credentials) (changed bool, err error) {
 	if changed = !bytes.Equal(key, t.key); changed {
 		t.key, t.before = key, t.key
 		clear(t.made)
+		if c.acceptance != nil {
+			c.acceptance.forget()
+		}
 	}
 	return changed, nil
 }
@@ -250,6 +258,8 @@ type caller struct {
 	group int
 	// target is the user for whom the server user acts; empty in a user's own session.
 	target string
+	// guess is whether the target may be a user who does not exist: then a refusal is not examined.
+	guess bool
 	// confirmed requires that reads are answered by a server that certainly led the zone.
 	confirmed bool
 }

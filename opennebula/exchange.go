@@ -29,17 +29,19 @@ const (
 
 // exchange sends a call to the right oned, and returns its answer.
 type exchange struct {
-	leader    *leader
-	slots     *slots
-	restarts  *restarts
-	warmups   *warmups
-	observe   func(method string, took time.Duration)
-	pulse     *pulse
-	timeout   time.Duration
-	limit     int64
-	tokens    *serverTokens
-	transport *http.Transport
-	http      *http.Client
+	leader   *leader
+	slots    *slots
+	restarts *restarts
+	warmups  *warmups
+	observe  func(method string, took time.Duration)
+	pulse    *pulse
+	// acceptance is whether the zone accepts the server user; nil for a client that makes every call.
+	acceptance *acceptance
+	timeout    time.Duration
+	limit      int64
+	tokens     *serverTokens
+	transport  *http.Transport
+	http       *http.Client
 	// probes asks who leads, on connections that are not kept.
 	probes *http.Client
 	logger *slog.Logger
@@ -111,14 +113,19 @@ func (e *exchange) call(ctx context.Context, s *caller, method string, arguments
 	started := time.Now()
 	ctx, span := otel.Tracer("github.com/flowjet/flowjet/opennebula").Start(ctx, "oned "+method, trace.WithSpanKind(trace.SpanKindClient))
 	defer span.End()
-	e.pulse.begin()
-	session := s.current()
-	received, err := e.exchange(ctx, session, s, method, arguments)
-	if renewed := s.current(); IsCode(err, CodeAuthentication) && renewed != session { // the answer has shown that oned has another time
-		received, err = e.exchange(ctx, renewed, s, method, arguments)
+	guarded := s.target != "" && e.acceptance != nil
+	if guarded {
+		if err := e.admit(ctx); err != nil {
+			return nil, err
+		}
 	}
+	e.pulse.begin()
+	received, err := e.send(ctx, s, method, arguments)
 	refusal, refused := errors.AsType[*Error](err)
 	e.pulse.end(err == nil || refused)
+	if guarded && !s.guess && IsCode(err, CodeAuthentication) {
+		err = e.blame(ctx, s, method, err)
+	}
 	logged := err
 	if refused && takesTemplate.MatchString(method) {
 		// oned's message about a template repeats parts of it, which may be secrets. Only
@@ -129,6 +136,16 @@ func (e *exchange) call(ctx context.Context, s *caller, method string, arguments
 		span.SetStatus(codes.Error, logged.Error())
 	}
 	e.logger.Debug("oned call", "method", method, "took", time.Since(started), "error", logged)
+	return received, err
+}
+
+// send makes the call, and repeats it if oned has refused a session that is outdated.
+func (e *exchange) send(ctx context.Context, s *caller, method string, arguments []any) (*answer, error) {
+	session := s.current()
+	received, err := e.exchange(ctx, session, s, method, arguments)
+	if renewed := s.current(); IsCode(err, CodeAuthentication) && renewed != session { // the answer has shown that oned has another time
+		received, err = e.exchange(ctx, renewed, s, method, arguments)
+	}
 	return received, err
 }
 

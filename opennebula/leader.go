@@ -17,6 +17,8 @@ const (
 	// election is calls to the same servers.
 	firstPause = 50 * time.Millisecond
 	longPause  = time.Second
+	// refusedPause is longPause while the servers refuse the server user, for which each runs an auth driver.
+	refusedPause = 5 * time.Second
 	// slowCall is the wait for a call after which the leader is asked for: a oned
 	// that hangs keeps its connections open and is silent.
 	slowCall = 2 * time.Second
@@ -197,7 +199,11 @@ func (l *leader) choose(found []raftAnswer) {
 		l.doubted = time.Now()
 	}
 	if outdated {
-		l.pause = min(2*l.pause, longPause)
+		longest := longPause
+		if l.poll.refused {
+			longest = refusedPause
+		}
+		l.pause = min(2*l.pause, longest)
 		return
 	}
 	l.pause = firstPause
@@ -256,6 +262,8 @@ type raftPoll struct {
 	heard  map[string]bool
 	silent map[string]int
 	called time.Time // when each was waited for last
+	// refused is whether the last round had no answer but refusals of the server user.
+	refused bool
 }
 
 func newRaftPoll(ask asker, logger *slog.Logger) *raftPoll {
@@ -282,6 +290,8 @@ func (p *raftPoll) round(servers []string, all bool) (found []raftAnswer) {
 	for _, endpoint := range servers {
 		missing[endpoint] = true
 	}
+	refusals := 0
+	defer func() { p.refused = refusals > 0 && len(found) == 0 }()
 	rollCall := time.Since(p.called) >= rollCallEvery
 	if rollCall {
 		p.called = time.Now()
@@ -304,6 +314,9 @@ func (p *raftPoll) round(servers []string, all bool) (found []raftAnswer) {
 			delete(missing, answer.endpoint)
 			if answer.err == nil {
 				found = append(found, answer)
+			}
+			if IsCode(answer.err, CodeAuthentication) {
+				refusals++
 			}
 			p.note(answer, len(servers))
 		case <-grace.C:

@@ -66,6 +66,7 @@ func (c *Client) matchesHash(ctx context.Context, name, secret string) (User, bo
 	if session.group >= 0 {
 		return User{}, false
 	}
+	session.guess = true
 	found, err := object(ctx, session.caller, readUser, methodUserInfo, -1, false)
 	if err != nil {
 		return User{}, false

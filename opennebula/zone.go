@@ -92,7 +92,7 @@ func (c *caller) RaftStatus(ctx context.Context) (RaftStatus, error) {
 // the client's slots, and keep no connection. It is closed separately.
 func (c *Client) At(endpoint string) *Client {
 	other := *c.exchange
-	other.pulse = &pulse{}
+	other.pulse, other.acceptance = &pulse{}, nil // one of another zone refuses the server user
 	other.leader = newLeader(c.exchange, []string{endpoint}, c.logger)
 	other.http = c.probes
 	return &Client{&other}

@@ -179,7 +179,7 @@ func (a *authenticator) judge(print fingerprint, user opennebula.User, ends time
 		made.expires = ends
 	}
 	switch {
-	case opennebula.IsCode(err, opennebula.CodeAuthentication):
+	case opennebula.IsCode(err, opennebula.CodeAuthentication) && !opennebula.Temporary(err):
 		made = verdict{refused: true, expires: a.now().Add(min(refusedTTL, a.ttl))}
 		a.metrics.checks.WithLabelValues("refused").Inc()
 	case err != nil:

@@ -315,3 +315,30 @@ func TestAZoneWithoutALeaderIsToBeAskedAgain(t *testing.T) {
 		}
 	}
 }
+
+// While oned refuses the server user, whose password was changed at oned alone, requests can be repeated later; a user whom oned refuses while
+// it accepts the server user gets OneFlow's answer.
+func TestARefusedServerUserIsNoRefusalOfTheUser(t *testing.T) {
+	w := newWorld(t, Config{})
+	service, cookie := w.service(alice), w.logIn(alice)
+	w.must(w.sim.FailCall(sim.CallFailure{Method: "one.document.info", Count: 1, Code: opennebula.CodeAuthentication, Message: "User couldn't be authenticated, aborting call."}))
+	w.expect(alice, "GET", service, "", 403, "User couldn't be authenticated")
+	right, err := opennebula.ParseCredentials(w.sim.ServerCredentials())
+	w.must(err)
+	_, err = w.oned.Renew(opennebula.Credentials{User: right.User, Password: "changed"})
+	w.must(err)
+	for _, got := range []reply{
+		w.call(alice, "GET", service, ""),
+		w.call(alice, "POST", service+"/action", perform("rename", `{"name":"x"}`)),
+		w.call(admin, "POST", "/service_template", twoRoles),
+		w.call("", "GET", ownPrefix+service, "", "Cookie", cookie),
+	} {
+		if got.status != 503 || got.header.Get("Retry-After") == "" || !strings.Contains(got.body, "oned refuses the server user serveradmin") || !strings.Contains(got.body, "one.auth_file") {
+			t.Errorf("%d %q, Retry-After %q", got.status, got.body, got.header.Get("Retry-After"))
+		}
+	}
+	w.expect("alice:wrong", "GET", service, "", 401, "Invalid credentials")
+	_, err = w.oned.Renew(right)
+	w.must(err)
+	w.expect(alice, "GET", service, "", 200, "")
+}

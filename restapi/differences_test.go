@@ -31,6 +31,7 @@ var (
 	shortOctet     = &difference{"`chmod` with less than three digits: `\"44\"`", "read from the left: 440", "leading zeros are added: 044"}
 	chownGroup     = &difference{"`chown` of a template without `group_id`", "the group becomes oneadmin", "the group stays"}
 	otherTarget    = &difference{"a server user's token for one user in a session for another, or for a group that the user is not in", "accepted", "401"}
+	refusedServer  = &difference{"any call while oned refuses the server user (serveradmin)", "403", "503 with `Retry-After` and the reason"}
 	optionalInput  = &difference{"an optional user input without a value", "400", "its default, or none"}
 	unknownNetwork = &difference{"a NIC on a `$NETWORK` that nobody declares", "accepted; the service fails to deploy", "400, naming role and network (`networks` can come with `merge_template` where the template is OneFlow 6's)"}
 	notReadable    = &difference{"contents, inputs and networks' `extra` that oned cannot read, a reservation without `SIZE`", "accepted; the service fails to deploy", "400, naming the attribute"}
@@ -53,7 +54,7 @@ var (
 // differences are in the order of the table.
 var differences = []*difference{
 	badJSON, unknownAction, hangs, immutable, noNumber, warning, wayBack, notThereYet, cloneMissing, noCardinality, noForce, deleteType, shortOctet, notOctal, chownGroup,
-	otherTarget, optionalInput, unknownNetwork, notReadable, fraction, networkText, commas, networkRefused, ownNetworks, namedNetwork, joinedNetwork, unknownRole, startNumber, longName, emptyName, addedRole, oldDialog, brokenDocument,
+	otherTarget, refusedServer, optionalInput, unknownNetwork, notReadable, fraction, networkText, commas, networkRefused, ownNetworks, namedNetwork, joinedNetwork, unknownRole, startNumber, longName, emptyName, addedRole, oldDialog, brokenDocument,
 }
 
 // meant is a recorded call that is answered with another status on purpose.

@@ -33,9 +33,12 @@ type Backoff struct{ next time.Duration }
 // NewBackoff returns a Backoff whose first wait is 25 to 50 ms.
 func NewBackoff() *Backoff { return &Backoff{next: firstWait} }
 
-// Wait returns early when ctx ends.
-func (b *Backoff) Wait(ctx context.Context) {
+// Next returns how long to wait.
+func (b *Backoff) Next() time.Duration {
 	length := b.next/2 + rand.N(b.next/2)
 	b.next = min(2*b.next, longWait)
-	_ = For(ctx, length)
+	return length
 }
+
+// Wait waits; it returns early when ctx ends.
+func (b *Backoff) Wait(ctx context.Context) { _ = For(ctx, b.Next()) }

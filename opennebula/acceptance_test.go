@@ -1,0 +1,91 @@
+package opennebula_test
+
+import (
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/internal/idle"
+	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/sim"
+)
+
+// counted is a client of the same oned with another password of the server user, which counts its calls.
+func counted(t *testing.T, endpoint, password string) (*opennebula.Client, *atomic.Int64) {
+	t.Helper()
+	var calls atomic.Int64
+	client := opennebula.NewClient(opennebula.Config{
+		Endpoint: endpoint, Credentials: opennebula.Credentials{User: "serveradmin", Password: password},
+		Observe: func(string, time.Duration) { calls.Add(1) },
+	})
+	t.Cleanup(client.Close)
+	return client, &calls
+}
+
+// While oned refuses the server user, calls for all users fail as calls that were not made, and few are made: oned runs an auth driver for each.
+// They are made again when oned accepts it.
+func TestARefusedServerUserIsAskedForRarely(t *testing.T) {
+	t.Parallel()
+	oned, _ := simulated(t)
+	client, calls := counted(t, oned.Endpoint(), "outdated")
+	_, err := client.For("alice").User(t.Context(), -1)
+	if _, is := errors.AsType[*opennebula.ServerUserError](err); !is || !opennebula.NotBegun(err) || opennebula.Ambiguous(err) ||
+		!opennebula.IsCode(err, opennebula.CodeAuthentication) || !strings.Contains(err.Error(), "oned refuses the server user serveradmin") ||
+		!strings.Contains(err.Error(), "one.auth_file") {
+		t.Fatalf("the error is %v", err)
+	}
+	tried, began := 0, time.Now()
+	for ; time.Since(began) < 2*time.Second; tried++ {
+		if _, err := client.Server().Version(t.Context()); !opennebula.NotBegun(err) {
+			t.Fatalf("the error is %v", err)
+		}
+		must(t, idle.For(t.Context(), time.Millisecond))
+	}
+	if most := int64(12); calls.Load() > most {
+		t.Errorf("of %d calls %d are made, want at most %d", tried, calls.Load(), most)
+	}
+	right, err := opennebula.ParseCredentials(oned.ServerCredentials())
+	must(t, err)
+	changed, err := client.Renew(right)
+	must(t, err)
+	if _, err := client.For("alice").User(t.Context(), -1); err != nil || !changed {
+		t.Errorf("with the right password: %v", err)
+	}
+}
+
+// Where oned accepts the server user again by itself, calls are made again within seconds.
+func TestAServerUserThatIsAcceptedAgain(t *testing.T) {
+	t.Parallel()
+	oned, client := simulated(t)
+	refuseCalls(t, oned, "one.user.info", 5)
+	if _, err := client.Server().User(t.Context(), -1); !opennebula.NotBegun(err) {
+		t.Fatalf("the error is %v", err)
+	}
+	poll.Until(t, "oned to be asked again", func() bool {
+		_, err := client.For("alice").User(t.Context(), -1)
+		return err == nil
+	})
+}
+
+// A user whom oned refuses although it accepts the server user, as one that is disabled, is refused alone.
+func TestARefusedUserIsNotTheServerUser(t *testing.T) {
+	t.Parallel()
+	oned, client := simulated(t)
+	refuseCalls(t, oned, "one.vm.info", 1)
+	_, err := client.For("alice").VM(t.Context(), 0)
+	if !opennebula.IsCode(err, opennebula.CodeAuthentication) || opennebula.Temporary(err) {
+		t.Errorf("the error is %v", err)
+	}
+	if _, err := client.For("bob").User(t.Context(), -1); err != nil && opennebula.NotBegun(err) {
+		t.Errorf("the error for another user is %v", err)
+	}
+}
+
+// refuseCalls has oned refuse the credentials of so many calls of a method.
+func refuseCalls(t *testing.T, oned *sim.Sim, method string, count int) {
+	t.Helper()
+	must(t, oned.FailCall(sim.CallFailure{Method: method, Count: count, Code: opennebula.CodeAuthentication, Message: "User couldn't be authenticated, aborting call."}))
+}
