@@ -202,6 +202,16 @@ func HookSubject(receiver string, service int) string {
 	return fmt.Sprintf("flow.hook.%s.%d", Token(receiver), service)
 }
 
+// ReadHookSubject returns the receiver's token and the service of a HookSubject, and reports whether it is one.
+func ReadHookSubject(subject string) (receiver string, service int, ok bool) {
+	tokens := strings.Split(subject, ".")
+	if len(tokens) != 4 || tokens[0] != "flow" || tokens[1] != "hook" {
+		return "", 0, false
+	}
+	service, err := strconv.Atoi(tokens[3])
+	return tokens[2], service, err == nil
+}
+
 // TransitionSubjects returns the filter for the transitions of one service, or with a negative id of all.
 func TransitionSubjects(service int) string {
 	if service < 0 {

@@ -35,3 +35,16 @@ func TestLongNamesBecomeShortTokens(t *testing.T) {
 }
 
 func structuralInToken(r rune) bool { return r != '.' && structural(r) }
+
+func TestHookSubjectsAreReadAsTheyAreWritten(t *testing.T) {
+	for _, receiver := range []string{"ops", "=0123456789abcdef"} {
+		if got, service, ok := ReadHookSubject(HookSubject(receiver, 42)); got != receiver || service != 42 || !ok {
+			t.Errorf("%s of service 42 is read as %q of %d, %t", receiver, got, service, ok)
+		}
+	}
+	for _, subject := range []string{"", "flow.hook.ops", "flow.hook.ops.x", "flow.hook.ops.1.2", "flow.work.ops.1", "x.hook.ops.1"} {
+		if receiver, service, ok := ReadHookSubject(subject); ok {
+			t.Errorf("%s is read as %q of %d", subject, receiver, service)
+		}
+	}
+}

@@ -95,7 +95,7 @@ func streams(replicas int) []jetstream.StreamConfig {
 			Name: StreamHook, Description: "what is to be delivered to webhooks",
 			Subjects: []string{SubjectsHook}, MaxAge: keepHooks, MaxBytes: hookBytes, Duplicates: hookWindow,
 			MaxMsgsPerSubject: hooksOfService, Discard: jetstream.DiscardNew, DiscardNewPerSubject: true,
-			Replicas: replicas,
+			Replicas: replicas, AllowAtomicPublish: true,
 		},
 		{
 			Name: StreamDead, Description: "what could not be understood or done",

@@ -1,6 +1,7 @@
 package webhooks
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -11,11 +12,18 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/internal/batch"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/deliveries"
+	"github.com/flowjet/flowjet/pipeline/history"
 )
 
 const (
+	// maxTransitions bounds how many transitions are read ahead, and how many of these are handled at once; maxQueued and maxQueuedBytes how many
+	// of their deliveries are stored at once, but for those of the last of the transitions.
+	maxTransitions = 256
+	maxQueued      = 1000
+	maxQueuedBytes = 4 << 20
 	// saveEvery is the number of transitions, or the silence, after which the position of the search for receivers is stored.
 	saveEvery    = 200
 	saveWhenIdle = time.Second
@@ -88,12 +96,12 @@ func (d *Deliverer) find(ctx context.Context, damage *cutOff) (err error) {
 		return err
 	}
 	defer reader.Stop()
+	incoming, ended := make(chan found, maxTransitions), make(chan error, 1)
+	life, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() { ended <- read(life, reader, incoming) }()
 	var counted time.Time
 	for at := saved; ; {
-		waiting, cancel := context.WithTimeout(ctx, saveWhenIdle)
-		sequence, transition, err := reader.Next(waiting)
-		idle := err != nil && waiting.Err() != nil && ctx.Err() == nil
-		cancel()
 		if time.Since(counted) >= countEvery {
 			counted = time.Now()
 			if waiting, err := d.pipe.PendingDeliveries(ctx); err == nil {
@@ -103,14 +111,18 @@ func (d *Deliverer) find(ctx context.Context, damage *cutOff) (err error) {
 				}
 			}
 		}
-		if err != nil && !idle {
-			return err
-		}
-		if !idle {
-			if err := d.queue(ctx, sequence, transition); err != nil {
+		idle := false
+		select {
+		case first := <-incoming:
+			transitions := batch.Available(first, incoming, maxTransitions)
+			if err := d.queue(ctx, transitions); err != nil {
 				return err
 			}
-			at = sequence
+			at = transitions[len(transitions)-1].sequence
+		case <-time.After(saveWhenIdle):
+			idle = true
+		case err := <-ended:
+			return err
 		}
 		if at-saved >= saveEvery || idle && at > saved {
 			if err := d.pipe.SaveCursor(ctx, pipeline.WebhooksCursor, at); err != nil {
@@ -126,65 +138,130 @@ func (d *Deliverer) find(ctx context.Context, damage *cutOff) (err error) {
 	}
 }
 
-// queue queues a transition for all its receivers: those of the configuration, and those of its service.
-func (d *Deliverer) queue(ctx context.Context, sequence uint64, transition pipeline.Transition) error {
-	settings := d.current()
-	id := transition.MessageID
-	if id == "" {
-		id = fmt.Sprintf("flow-%d", sequence)
+// found is a transition with its sequence in the history.
+type found struct {
+	sequence   uint64
+	transition pipeline.Transition
+}
+
+func read(ctx context.Context, reader *history.Reader, into chan<- found) error {
+	for {
+		sequence, transition, err := reader.Next(ctx)
+		if err != nil {
+			return err
+		}
+		select {
+		case into <- found{sequence, transition}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	body, err := json.Marshal(event{Type: transition.Kind + "." + transition.New, Timestamp: transition.Time, ID: id, Data: transition})
-	if err != nil {
-		return fmt.Errorf("write transition %s: %w", id, err)
+}
+
+// queue queues transitions for all their receivers, as many deliveries at once as may be.
+func (d *Deliverer) queue(ctx context.Context, transitions []found) error {
+	settings, owners := d.current(), map[int]string{}
+	var queued []deliveries.Queued
+	size := 0
+	for _, one := range transitions {
+		added, err := d.deliveriesOf(ctx, settings, one, owners)
+		if err != nil {
+			return err
+		}
+		for _, each := range added {
+			size += len(each.Body)
+		}
+		if queued = append(queued, added...); len(queued) >= maxQueued || size >= maxQueuedBytes {
+			if err := d.queueAll(ctx, queued); err != nil {
+				return err
+			}
+			queued, size = nil, 0
+		}
 	}
+	return d.queueAll(ctx, queued)
+}
+
+// deliveriesOf returns the deliveries of a transition to its receivers: those of the configuration, and those of its service. owners are the owners of
+// services that have been read.
+func (d *Deliverer) deliveriesOf(ctx context.Context, settings Settings, one found, owners map[int]string) ([]deliveries.Queued, error) {
+	transition := one.transition
+	id := cmp.Or(transition.MessageID, fmt.Sprintf("flow-%d", one.sequence))
 	var queued []deliveries.Queued
 	for _, receiver := range settings.Receivers {
 		named := spec.Webhook{URL: receiver.URL, Kinds: receiver.Kinds}
 		if !named.Wants(transition.Kind) || len(receiver.States) > 0 && !slices.Contains(receiver.States, transition.New) {
 			continue
 		}
-		delivery := pipeline.Delivery{ID: id, Service: transition.Service, Receiver: receiver.Name, Body: body}
+		delivery := pipeline.Delivery{ID: id, Service: transition.Service, Receiver: receiver.Name}
 		queued = append(queued, deliveries.Queued{Subject: pipeline.HookSubject(receiver.Name, transition.Service), Delivery: delivery})
 	}
-	owner := ""
 	for _, webhook := range transition.Webhooks {
 		if !settings.Services || !webhook.Wants(transition.Kind) || webhook.Check() != nil {
 			continue
 		}
-		if owner == "" {
+		owner, known := owners[transition.Service]
+		if !known {
+			var err error
 			if owner, err = d.pipe.OwnerOf(ctx, transition.Service); err != nil {
-				return err
+				return nil, err
 			}
+			owners[transition.Service] = owner
 		}
-		delivery := pipeline.Delivery{ID: id, Service: transition.Service, URL: webhook.URL, Secret: webhook.Secret, Owner: owner, Body: body}
+		delivery := pipeline.Delivery{ID: id, Service: transition.Service, URL: webhook.URL, Secret: webhook.Secret, Owner: owner}
 		sum := sha256.Sum256([]byte(webhook.URL + "\x00" + webhook.Secret))
 		queued = append(queued, deliveries.Queued{Subject: pipeline.HookSubject(ofService+hex.EncodeToString(sum[:8]), transition.Service), Delivery: delivery})
 	}
-	return d.queueAll(ctx, queued)
+	if len(queued) == 0 {
+		return nil, nil
+	}
+	body, err := json.Marshal(event{Type: transition.Kind + "." + transition.New, Timestamp: transition.Time, ID: id, Data: transition})
+	if err != nil {
+		return nil, fmt.Errorf("write transition %s: %w", id, err)
+	}
+	for i := range queued {
+		queued[i].Body = body
+	}
+	return queued, nil
 }
 
-// ofService begins the names of receivers that services name in subjects: no configured receiver can have it. hooksOfServices begins their subjects.
-const (
-	ofService       = "="
-	hooksOfServices = "flow.hook." + ofService
-)
+// ofService begins the names of receivers that services name in subjects: no configured receiver can have it.
+const ofService = "="
 
-// queueAll queues deliveries to different receivers; one without room for it becomes a dead letter, so that one receiver's backlog holds up no other.
+// queueAll queues deliveries, those to each receiver of a service in their order. One without room becomes a dead letter, so that one receiver's
+// backlog holds up no other.
 func (d *Deliverer) queueAll(ctx context.Context, queued []deliveries.Queued) error {
-	var admitted []deliveries.Queued
+	var admitted, crowded []deliveries.Queued
 	for _, each := range queued {
-		if each.Receiver == "" && !d.shares.add(each.Service, each.Owner) {
+		switch {
+		case each.Receiver == "" && !d.shares.add(each.Service, each.Owner):
 			reason := fmt.Sprintf("too many deliveries are pending for receivers of services of %s; make sure that they answer, then retry", each.Owner)
 			if err := d.overflow(ctx, each, reason); err != nil {
 				return err
 			}
-			continue
+		case d.shares.full[each.Subject]:
+			crowded = append(crowded, each)
+		default:
+			admitted = append(admitted, each)
 		}
-		admitted = append(admitted, each)
 	}
-	for i, err := range d.pipe.QueueDeliveries(ctx, admitted) {
-		if errors.Is(err, pipeline.ErrFull) {
-			err = d.overflow(ctx, admitted[i], "too many deliveries are pending for the receiver; make sure that it answers, then retry")
+	if err := d.store(ctx, admitted); err != nil {
+		return err
+	}
+	// Apart from the others: where one is refused, the server refuses all of a batch, and then each is stored alone.
+	return d.store(ctx, crowded)
+}
+
+// store stores deliveries in the stream.
+func (d *Deliverer) store(ctx context.Context, queued []deliveries.Queued) error {
+	for i, err := range d.pipe.QueueDeliveries(ctx, queued) {
+		each := queued[i]
+		full := errors.Is(err, pipeline.ErrFull)
+		d.shares.stored(each, full)
+		switch {
+		case full:
+			err = d.overflow(ctx, each, "too many deliveries are pending for the receiver; make sure that it answers, then retry")
+		case errors.Is(err, pipeline.ErrUnpublishable):
+			err = d.overflow(ctx, each, err.Error())
 		}
 		if err != nil {
 			return err

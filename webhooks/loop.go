@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"time"
 
@@ -35,7 +34,8 @@ func (d *Deliverer) wake(ctx context.Context, loops *sync.WaitGroup, subject str
 	if err := d.room.Acquire(ctx, 1); err != nil {
 		return err
 	}
-	l := &loop{Deliverer: d, subject: subject, service: service, receiver: strings.Split(subject, ".")[2]}
+	receiver, _, _ := pipeline.ReadHookSubject(subject)
+	l := &loop{Deliverer: d, subject: subject, service: service, receiver: receiver}
 	d.mutex.Lock()
 	d.loops[subject] = l
 	d.mutex.Unlock()

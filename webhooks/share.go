@@ -2,9 +2,11 @@ package webhooks
 
 import (
 	"context"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/deliveries"
 )
 
 const (
@@ -14,6 +16,8 @@ const (
 	// could push all other dead letters out of their stream.
 	maxOverflow    = 1000
 	overflowPeriod = time.Hour
+	// maxFull bounds how many full subjects are remembered. The stream has room for fewer; others have become empty.
+	maxFull = 1000
 )
 
 // shares count what each user has in the streams by the receivers that his services name. They are used by the search for receivers alone.
@@ -22,6 +26,8 @@ type shares struct {
 	// owners are the owners of services with waiting deliveries.
 	owners   map[int]string
 	overflow map[string]overflow
+	// full are the subjects whose last delivery found no room.
+	full map[string]bool
 }
 
 type overflow struct {
@@ -30,11 +36,14 @@ type overflow struct {
 }
 
 func newShares() *shares {
-	return &shares{pending: map[string]int{}, owners: map[int]string{}, overflow: map[string]overflow{}}
+	return &shares{pending: map[string]int{}, owners: map[int]string{}, overflow: map[string]overflow{}, full: map[string]bool{}}
 }
 
 // recount counts the waiting deliveries by owner. As long as all together are fewer than one user may have there is nothing to count.
 func (s *shares) recount(ctx context.Context, pipe clients, total uint64) error {
+	if len(s.full) > maxFull {
+		clear(s.full)
+	}
 	if total < maxPendingOfOwner {
 		clear(s.pending)
 		clear(s.owners)
@@ -46,9 +55,8 @@ func (s *shares) recount(ctx context.Context, pipe clients, total uint64) error 
 	}
 	pending, owners := map[string]int{}, map[int]string{}
 	for subject, count := range waiting {
-		tokens := strings.Split(subject, ".")
-		service, err := strconv.Atoi(tokens[len(tokens)-1])
-		if err != nil || !strings.HasPrefix(subject, hooksOfServices) {
+		receiver, service, ok := pipeline.ReadHookSubject(subject)
+		if !ok || !strings.HasPrefix(receiver, ofService) {
 			continue
 		}
 		owner, known := s.owners[service]
@@ -72,6 +80,18 @@ func (s *shares) add(service int, owner string) bool {
 	s.pending[owner]++
 	s.owners[service] = owner
 	return true
+}
+
+// stored notes how a delivery that was added, or is to a receiver of the configuration, was stored: it was, or its subject was full.
+func (s *shares) stored(queued deliveries.Queued, full bool) {
+	if !full {
+		delete(s.full, queued.Subject)
+		return
+	}
+	s.full[queued.Subject] = true
+	if queued.Receiver == "" {
+		s.pending[queued.Owner]--
+	}
 }
 
 // addOverflow counts a user's delivery without room, and returns how many there have been in the period.

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/natstest"
 	"github.com/flowjet/flowjet/internal/poll"
@@ -29,7 +30,7 @@ const secretText = "a secret of the tests, long enough"
 
 // world is a NATS server to which transitions are told.
 type world struct {
-	t    *testing.T
+	t    testing.TB
 	nats *natstest.Node
 	pipe clients
 	told map[int]uint64
@@ -65,6 +66,14 @@ func (w *world) tell(service int, state string, named ...spec.Webhook) {
 		Service: service, Change: flow.Change{Kind: "service", New: state}, Webhooks: named,
 		Cause: pipeline.Cause{Kind: "wake"}, Time: time.Now(),
 	}}, w.told[service]))
+}
+
+// own gives a service an owner.
+func (w *world) own(service int, owner string) {
+	w.t.Helper()
+	record := pipeline.Record{State: flow.State{Service: spec.Service{ID: service, Owner: one.Identity{UName: owner}}}}
+	_, err := w.pipe.SaveRecord(w.t.Context(), service, record, 0)
+	w.must(err)
 }
 
 // settings are such that tests need not wait, and post to this host.

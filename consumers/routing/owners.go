@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/internal/batch"
 	"github.com/flowjet/flowjet/pipeline/work"
 )
 
@@ -144,7 +145,7 @@ func (o *owners) run(ctx context.Context) {
 		case first = <-o.notes:
 		}
 		newest := map[int]ownerNote{} // of each VM
-		for _, note := range available(first, o.notes, maxNotes) {
+		for _, note := range batch.Available(first, o.notes, maxNotes) {
 			newest[note.vm] = note
 		}
 		var owned []work.Owner

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/flowjet/flowjet/internal/batch"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/command"
@@ -120,9 +121,9 @@ func (r *Router) run(ctx context.Context, reader *work.EventReader, saved uint64
 	for {
 		select {
 		case first := <-incoming:
-			batch := available(first, incoming, routerBatch)
-			last := batch[len(batch)-1]
-			if err := r.passAll(ctx, slices.DeleteFunc(batch, func(one heard) bool { return one.unreadable })); err != nil {
+			events := batch.Available(first, incoming, routerBatch)
+			last := events[len(events)-1]
+			if err := r.passAll(ctx, slices.DeleteFunc(events, func(one heard) bool { return one.unreadable })); err != nil {
 				return err
 			}
 			position = pipeline.EventMark{Sequence: last.sequence, Stored: last.stored}
@@ -168,20 +169,6 @@ func read(ctx context.Context, reader *work.EventReader, into chan<- heard) erro
 			return ctx.Err()
 		}
 	}
-}
-
-// available returns the first element and those that can be had without waiting, at most so many.
-func available[T any](first T, more <-chan T, most int) []T {
-	batch := []T{first}
-	for len(batch) < most {
-		select {
-		case next := <-more:
-			batch = append(batch, next)
-		default:
-			return batch
-		}
-	}
-	return batch
 }
 
 // passAll forwards a batch: only the last state change of each VM.

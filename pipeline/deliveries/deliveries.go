@@ -5,7 +5,6 @@ package deliveries
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"strings"
 
 	"github.com/nats-io/nats.go"
@@ -44,20 +43,37 @@ func (d *Deliveries) QueueDelivery(ctx context.Context, subject string, delivery
 	return d.QueueDeliveries(ctx, []Queued{{subject, delivery}})[0]
 }
 
-// QueueDeliveries stores deliveries on different subjects, without waiting for one before the next, and returns the error of each as QueueDelivery does.
+// QueueDeliveries stores deliveries at once, those on each subject in their order, and returns the error of each as QueueDelivery does. Behind a
+// delivery for which there is no room there is none on its subject.
 func (d *Deliveries) QueueDeliveries(ctx context.Context, queued []Queued) []error {
-	messages, failed := make([]*nats.Msg, len(queued)), make([]error, len(queued))
+	failed := make([]error, len(queued))
+	var groups [][]*nats.Msg // by subject
+	var members [][]int      // of each group, as indices of queued
+	known := map[string]int{}
 	for i, each := range queued {
 		each.Version = pipeline.Version
-		messages[i] = nats.NewMsg(each.Subject)
-		messages[i].Data = pipeline.Encode(each.Delivery)
-		messages[i].Header.Set(jetstream.MsgIDHeader, each.Subject+" "+each.ID)
-	}
-	for i, result := range d.core.Stream(pipeline.StreamHook).AppendEach(ctx, messages) {
-		failed[i] = result.Err
-		if js.Code(result.Err) == codeStoreFailed && strings.Contains(result.Err.Error(), "maximum") {
-			failed[i] = pipeline.ErrFull
+		message := nats.NewMsg(each.Subject)
+		message.Data = pipeline.Encode(each.Delivery)
+		message.Header.Set(jetstream.MsgIDHeader, each.Subject+" "+each.ID)
+		if failed[i] = d.core.Publishable(message); failed[i] != nil { // it must not keep those behind it out
+			continue
 		}
+		at, is := known[each.Subject]
+		if !is {
+			at = len(groups)
+			known[each.Subject], groups, members = at, append(groups, nil), append(members, nil)
+		}
+		groups[at], members[at] = append(groups[at], message), append(members[at], i)
+	}
+	for at, result := range d.core.Stream(pipeline.StreamHook).AppendGroups(ctx, groups) {
+		if js.Code(result.Err) == codeStoreFailed && strings.Contains(result.Err.Error(), "maximum") {
+			result.Err = pipeline.ErrFull
+		}
+		for _, i := range members[at][result.Stored:] {
+			failed[i] = result.Err
+		}
+	}
+	for i := range failed {
 		errs.Wrap(&failed[i], "queue %s for a webhook of service %d", queued[i].ID, queued[i].Service)
 	}
 	return failed
@@ -83,10 +99,8 @@ func (r *Reader) Next(ctx context.Context) (subject string, service int, err err
 		if err != nil {
 			return "", 0, err
 		}
-		if tokens := strings.Split(message.Subject, "."); len(tokens) == 4 {
-			if _, err := fmt.Sscanf(tokens[3], "%d", &service); err == nil {
-				return message.Subject, service, nil
-			}
+		if _, service, ok := pipeline.ReadHookSubject(message.Subject); ok {
+			return message.Subject, service, nil
 		}
 	}
 }

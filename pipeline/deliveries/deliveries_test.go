@@ -3,6 +3,8 @@ package deliveries
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,6 +65,41 @@ func TestOneReceiverIsFullForItself(t *testing.T) {
 	if next, found, err := p.NextDelivery(ctx, other); !found || next.ID != "42-3" || err != nil {
 		t.Errorf("for the other receiver %+v waits (%v)", next, err)
 	}
+}
+
+// However many are queued at once, and queued again as after a crash, each waits once, in the order of its subject. What NATS never takes
+// keeps none of the others out.
+func TestManyDeliveriesAtOnce(t *testing.T) {
+	onOneAndThree(t, func(t *testing.T, p clients) {
+		ctx := limited(t)
+		const receivers, each = 7, 30
+		subject := func(i int) string { return pipeline.HookSubject(fmt.Sprint("r", i%receivers), 42) }
+		var all []Queued
+		for i := range receivers * each {
+			all = append(all, Queued{subject(i), delivery(i)})
+		}
+		large := delivery(1000)
+		large.Body = fmt.Appendf(nil, "%q", strings.Repeat("x", int(p.Conn().MaxPayload())))
+		for _, end := range []int{3, each, receivers * each} {
+			queued := slices.Concat(all[:end], all[1:3])
+			queued[1].Delivery = large
+			for i, err := range p.QueueDeliveries(ctx, queued) {
+				if errors.Is(err, pipeline.ErrUnpublishable) != (i == 1) || i != 1 && err != nil {
+					t.Fatalf("of %d, number %d: %v", end, i, err)
+				}
+			}
+		}
+		if waiting, err := p.PendingDeliveries(ctx); waiting != receivers*each || err != nil {
+			t.Errorf("%d wait (%v)", waiting, err)
+		}
+		for i, one := range all {
+			next, found, err := p.NextDelivery(ctx, subject(i))
+			if must(t, err); !found || next.ID != one.ID {
+				t.Fatalf("number %d: %+v waits, want %s", i, next, one.ID)
+			}
+			must(t, p.DropDelivery(ctx, next.Sequence))
+		}
+	})
 }
 
 func TestAReaderReadsWhatWaitsAndWhatComes(t *testing.T) {

@@ -66,6 +66,12 @@ type Result struct {
 	Err      error
 }
 
+// GroupResult is the result of storing the messages of a group: the first ones are stored, and all without an error.
+type GroupResult struct {
+	Stored int
+	Err    error
+}
+
 // Append stores messages in their order and returns when all are stored. Each has a
 // message id. On an error a first part of them may be stored.
 func (s *Stream) Append(ctx context.Context, messages []*nats.Msg, rules Rules) error {
@@ -90,11 +96,31 @@ func (s *Stream) AppendEach(ctx context.Context, messages []*nats.Msg) []Result 
 	return results
 }
 
+// AppendGroups stores groups of messages that do not depend on each other, those of a group in their order and, behind one that was
+// refused, none. It returns the result of each group.
+func (s *Stream) AppendGroups(ctx context.Context, groups [][]*nats.Msg) []GroupResult {
+	entries, space := make([]*entry, len(groups)), make([]entry, len(groups))
+	for i := range groups {
+		entries[i] = &space[i]
+		entries[i].messages = groups[i]
+	}
+	s.append(ctx, entries, Rules{})
+	results := make([]GroupResult, len(groups))
+	for i, one := range entries {
+		results[i] = GroupResult{one.stored, one.result.Err}
+		if one.result.Err == nil {
+			results[i].Stored = len(one.messages)
+		}
+	}
+	return results
+}
+
 // entry is messages that are stored in their order: after a refused one none is
 // stored. Entries do not depend on each other.
 type entry struct {
 	messages []*nats.Msg
 	result   Result // of the last message, or of the failed one
+	stored   int    // those in front of the failed one, counted where an entry has several messages
 }
 
 type item struct {
@@ -183,6 +209,7 @@ func (a *appender) stepBatch(ctx context.Context, replicated bool) error {
 	case err == nil:
 		for i, one := range items {
 			one.entry.result.Sequence = last - uint64(count-1-i) //nolint:gosec // as many are stored, next to each other
+			one.entry.stored++
 		}
 		a.items, a.order.newest = a.items[count:], last
 		return nil
@@ -208,6 +235,9 @@ func (a *appender) stepSingly(ctx context.Context, count int) error {
 			}
 			// A refused message counts as stored last once it is stored: until then, those in front of it may stay where they are.
 			next.entry.result, a.order.newest = Result{sequence, err}, sequence
+			if err == nil {
+				next.entry.stored++
+			}
 			a.failed = a.failed || err != nil
 		}
 		a.items = a.items[1:]

@@ -101,6 +101,40 @@ func TestAppendEachRefusesSingleMessages(t *testing.T) {
 	})
 }
 
+// The messages of a group are stored once and in their order, however many there are in all. Where one is refused none behind it in its group is
+// stored, and all of the other groups.
+func TestAppendGroupsKeepsTheOrderOfEach(t *testing.T) {
+	onOneAndThree(t, func(t *testing.T, c *Client) {
+		ctx := limited(t)
+		config := c.Stream("S").Config()
+		config.MaxMsgsPerSubject, config.Discard, config.DiscardNewPerSubject = 50, jetstream.DiscardNew, true
+		must(t, Retry(ctx, func(ctx context.Context) error {
+			_, err := c.js.UpdateStream(ctx, config)
+			return err
+		}))
+		for _, size := range []int{1, 2, 3, 50} {
+			subject := func(group int) string { return fmt.Sprint(size, "group", group) }
+			for range 2 {
+				groups := make([][]*nats.Msg, 4)
+				for i := range groups {
+					groups[i] = messages(subject(i), 0, size)
+				}
+				groups[2] = append(messages(subject(2), 0, 50), messages(subject(2), 50, 50+size)...)
+				for i, result := range c.Stream("S").AppendGroups(ctx, groups) {
+					want := GroupResult{Stored: size}
+					if i == 2 {
+						want.Stored = 50
+					}
+					if result.Stored != want.Stored || (result.Err != nil) != (i == 2) || i == 2 && !strings.Contains(result.Err.Error(), "maximum") {
+						t.Errorf("%d messages: group %d: %+v", size, i, result)
+					}
+					inOrder(t, stored(t, c, subject(i)), want.Stored)
+				}
+			}
+		}
+	})
+}
+
 // What NATS would answer by closing the connection is not sent, in whatever way; and what
 // does not depend on it is stored.
 func TestWhatCannotBePublishedIsNotSent(t *testing.T) {

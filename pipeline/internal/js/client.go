@@ -3,8 +3,8 @@
 // It is independent of Flowjet's names and messages.
 //
 // The ways to store a message, each where it is fastest or safest: Publish for one;
-// Append for some in their order and AppendEach for some with conditions of their own, each time by the
-// fastest of an atomic batch, pipelining, or one after the other; Commit for the messages of
+// Append for some in their order, AppendEach for some with conditions of their own, and AppendGroups for several such orders, each time
+// by the fastest of an atomic batch, pipelining, or one after the other; Commit for the messages of
 // several concurrent callers, by one AppendEach; Stage for a batch that is sent before
 // it may be stored.
 //
