@@ -181,44 +181,28 @@ func (p *planner) made() spec.VMs {
 func (p *planner) settle() {
 	p.inventory.applyFacts()
 	p.tracker.followStays()
-	limited := p.hasDeadlines()
-	if limited {
-		p.limiter.followWaits()
-	} else {
-		p.Waits = nil
-	}
+	p.limiter.followWaits()
 	p.tracker.recoverStays()
 	if len(p.Service.Body.NetworksValues) > 0 {
 		p.networker.syncNetworks()
 	}
-	isLate := func(role spec.Role) bool { return p.limiter.overdueOf(&role) != nil }
 	for range maxSteps {
 		before := p.Service.State()
 		delete(p.Deadlines, DeadlineHeal)
 		p.wanted, p.waiting = nil, nil
-		if limited {
-			p.limiter.enforce()
-		}
+		p.limiter.enforce()
 		if p.Service.State() == before {
 			p.step()
 		}
-		if p.Service.State() != before || limited && slices.ContainsFunc(p.Service.Body.Roles, isLate) {
+		if p.Service.State() != before || p.limiter.anyOverdue() {
 			continue
 		}
 		p.tracker.followStays() // roles have changed their states
-		if limited {
-			p.limiter.followWaits()
-		}
+		p.limiter.followWaits()
 		p.setDeadlines()
 		return
 	}
 	panic(fmt.Sprintf("flow: service %d does not settle in %s", p.Service.ID, p.Service.State()))
-}
-
-// hasDeadlines reports whether anything of the service can be late: most services, and their roles, have no deadline.
-func (p *planner) hasDeadlines() bool {
-	return p.settings.Deadlines != (policy.Deadlines{}) || len(p.Service.Body.Deadlines) > 0 ||
-		slices.ContainsFunc(p.Service.Body.Roles, func(role spec.Role) bool { return len(role.Deadlines) > 0 })
 }
 
 func (p *planner) step() {

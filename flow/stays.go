@@ -74,11 +74,8 @@ type Uninspected struct {
 func Inspections(state State, facts Facts, now time.Time, settings Settings) []Uninspected {
 	p := newPlanner(Input{State: state, Facts: facts, Now: now, Settings: settings})
 	p.tracker.followStays()
-	late := map[int]bool{}
-	if p.hasDeadlines() {
-		p.limiter.followWaits()
-		late = p.limiter.uninspected()
-	}
+	p.limiter.followWaits()
+	late := p.limiter.uninspected()
 	pending := map[string]bool{}
 	var found []Uninspected
 	awaited := p.tracker.awaitedVMs()

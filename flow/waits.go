@@ -27,8 +27,18 @@ type Wait struct {
 // ofService is the service's own key in Waits.
 const ofService = ""
 
+// hasDeadlines reports whether anything of the service can be late: most services, and their roles, have no deadline.
+func (l limiter) hasDeadlines() bool {
+	return l.settings.Deadlines != (policy.Deadlines{}) || len(l.Service.Body.Deadlines) > 0 ||
+		slices.ContainsFunc(l.Service.Body.Roles, func(role spec.Role) bool { return len(role.Deadlines) > 0 })
+}
+
 // followWaits updates the waits to the states and to today's deadlines.
 func (l limiter) followWaits() {
+	if !l.hasDeadlines() {
+		l.Waits = nil
+		return
+	}
 	waits := map[string]Wait{}
 	note := func(key, waitsFor string, limit time.Duration, then string) {
 		if limit <= 0 {
@@ -136,6 +146,11 @@ func (l limiter) overdueOf(role *spec.Role) *overdue {
 	return late
 }
 
+// anyOverdue reports whether a role is late.
+func (l limiter) anyOverdue() bool {
+	return l.hasDeadlines() && slices.ContainsFunc(l.Service.Body.Roles, func(role spec.Role) bool { return l.overdueOf(&role) != nil })
+}
+
 // behind returns the VMs of the role that keep it in its state.
 func (l limiter) behind(role *spec.Role) []one.VM {
 	nodes, ends := role.Nodes, role.CurrentState() == spec.RoleUndeploying
@@ -165,7 +180,7 @@ func (l limiter) uninspected() map[int]bool {
 	wanted := map[int]bool{}
 	_, services := l.due(ofService)
 	for role := range l.Service.Body.EachRole() {
-		if _, own := l.due(role.Name); l.waitsFor(role) == "" || !own && !services {
+		if _, own := l.due(role.Name); !own && !services || l.waitsFor(role) == "" {
 			continue
 		}
 		for _, vm := range l.behind(role) {
@@ -179,6 +194,9 @@ func (l limiter) uninspected() map[int]bool {
 
 // enforce acts on the deadlines that have passed.
 func (l limiter) enforce() {
+	if !l.hasDeadlines() {
+		return
+	}
 	before := l.Service.State()
 	for role := range l.Service.Body.EachRole() {
 		late := l.overdueOf(role)
