@@ -103,6 +103,7 @@ func (d *diagnosis) checkNATS(ctx context.Context, cmd *cobra.Command, t tool, a
 		return
 	}
 	d.checkDamage(ctx, pipe)
+	d.checkLost(ctx, pipe)
 	d.checkServices(ctx, pipe)
 	d.checkDeadLetters(overview)
 	d.checkWebhooks(ctx, pipe)

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -38,7 +39,10 @@ func (d *diagnosis) checkStreams(overview inspect.Overview) {
 		}
 		troubled++
 		weight, mend := warning, "give JetStream more storage, then run `flowjet nats provision`"
-		if stream.Leaderless {
+		switch {
+		case stream.Lost > 0:
+			mend = "check the disk of its NATS server; Flowjet continues from oned's documents, and `flowjet service look ID` has a service compared with its own"
+		case stream.Leaderless:
 			weight, mend = problem, "start the NATS servers that are down: `nats server list`"
 		}
 		d.add("stream "+stream.Name, weight, mend, "%s", stream.Trouble)
@@ -364,4 +368,51 @@ func (d *diagnosis) checkDamage(ctx context.Context, pipe clients) {
 		d.add("damage", problem, "start a worker: it repairs the stream from oned within seconds and logs it",
 			"stream WORK ends at %d, but messages up to %d have been read: its end is lost", last, read)
 	}
+}
+
+// checkLost searches for services of which the records or the history lack something. What changes at the moment is not found again.
+func (d *diagnosis) checkLost(ctx context.Context, pipe clients) {
+	var lost inspect.Damage
+	var err error
+	checked := false
+	ended := lasting(ctx, func() bool {
+		var found inspect.Damage
+		if found, err = pipe.Damage(ctx); err != nil {
+			return false
+		}
+		if checked {
+			found.Records, found.Histories = common(lost.Records, found.Records), common(lost.Histories, found.Histories)
+		}
+		lost, checked = found, true
+		return len(lost.Records)+len(lost.Histories) > 0
+	})
+	if err = cmp.Or(err, ended); err != nil {
+		d.add("lost data", warning, "", "cannot compare the records with the history: %v", err)
+		return
+	}
+	if len(lost.Records) > 0 {
+		d.add("lost records", warning, "`flowjet service look ID` has a service continue from its document at oned; a service without a document has ended",
+			"no record in %s, although they have not ended according to stream %s: services %s", pipeline.BucketState, pipeline.StreamFlow, ids(lost.Records))
+	}
+	if len(lost.Histories) > 0 {
+		d.add("lost history", warning, "none is needed: the services continue, and `flowjet events` lacks what was lost",
+			"stream %s lacks the last transitions of services %s", pipeline.StreamFlow, ids(lost.Histories))
+	}
+}
+
+// common returns the ids that are in both lists.
+func common(one, other []int) []int {
+	return slices.DeleteFunc(slices.Clone(one), func(id int) bool { return !slices.Contains(other, id) })
+}
+
+// ids is names for services, which are in order.
+func ids(services []int) string {
+	var all []string
+	for _, id := range services[:min(len(services), 5)] {
+		all = append(all, strconv.Itoa(id))
+	}
+	if more := len(services) - len(all); more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(all, ", "), more)
+	}
+	return strings.Join(all, ", ")
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/internal/natstest"
@@ -360,6 +361,40 @@ func TestDoctorOfWhatNATSHolds(t *testing.T) {
 			func(d *desk) { d.must(d.pipe.NoteMismatch(d.t.Context(), "VM 21 is another")) },
 			(*diagnosis).checkDamage, "warning data", []string{"VM 21 is another"},
 		},
+		"a record that is lost": {
+			func(d *desk) {
+				d.keep(1, "a", "alice", spec.ServiceRunning)
+				d.keep(42, "b", "alice", spec.ServiceRunning)
+				d.must(d.pipe.Bucket(pipeline.BucketState).Purge(d.t.Context(), "42"))
+			},
+			(*diagnosis).checkLost, "warning lost records", []string{"no record in FLOW_STATE", "according to stream FLOW: services 42"},
+		},
+		"a history whose end is lost": {
+			func(d *desk) {
+				d.keep(42, "a", "alice", spec.ServiceRunning)
+				d.must(d.pipe.PublishTransitions(d.t.Context(), []pipeline.Transition{{Service: 42, Change: flow.Change{Kind: "service", New: "DEPLOYING"}}}, 2))
+			},
+			(*diagnosis).checkLost, "warning lost history", []string{"stream FLOW lacks the last transitions of services 42"},
+		},
+		"a history that is lost as a whole": {
+			func(d *desk) {
+				d.keep(1, "a", "alice", spec.ServiceRunning) // as one of OneFlow's, which has published nothing
+				d.keep(42, "b", "alice", spec.ServiceRunning)
+				record, revision, err := d.pipe.LoadRecord(d.t.Context(), 42)
+				d.must(err)
+				record.Outbox.First = 3
+				_, err = d.pipe.SaveRecord(d.t.Context(), 42, record, revision)
+				d.must(err)
+				d.must(d.pipe.Stream(pipeline.StreamFlow).Purge(d.t.Context()))
+			},
+			(*diagnosis).checkLost, "warning lost history", []string{"stream FLOW lacks the last transitions of services 42"},
+		},
+		"a service that ended, with its record gone": {
+			func(d *desk) {
+				d.must(d.pipe.PublishTransitions(d.t.Context(), []pipeline.Transition{{Service: 42, Change: flow.Change{Kind: "service", New: pipeline.Deleted}}}, 1))
+			},
+			(*diagnosis).checkLost, "", nil,
+		},
 		"a receiver that fails": {
 			func(d *desk) {
 				d.must(d.pipe.SaveAttempts(d.t.Context(), pipeline.HookSubject("ops", 42), pipeline.Attempts{Count: 3, Error: "502 Bad Gateway"}))
@@ -451,6 +486,11 @@ func TestDoctorOfJetStreamsStorage(t *testing.T) {
 	found.checkStreams(inspect.Overview{Streams: []inspect.StreamStatus{{Name: "DLQ", Trouble: "it is full to nine tenths"}}})
 	if got := strings.Join(wrongOf(found.findings), ", "); got != "warning stream DLQ" {
 		t.Errorf("a stream that is nearly full is %s", got)
+	}
+	damaged := diagnosis{}
+	damaged.checkStreams(inspect.Overview{Streams: []inspect.StreamStatus{{Name: "KV_FLOW_STATE", Lost: 2, Trouble: "2 are lost"}}})
+	if mend := damaged.findings[0].Mend; !strings.Contains(mend, "check the disk") {
+		t.Errorf("a damaged stream is mended by %q", mend)
 	}
 }
 

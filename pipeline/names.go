@@ -111,6 +111,9 @@ const (
 	SubjectsWork   = "flow.work.*"
 	SubjectsTimer  = "flow.timer.>"
 	SubjectsFlow   = "flow.event.>"
+	// SubjectsFlowStates are the transitions of services, without those of their roles and objects.
+	SubjectsFlowStates = "flow.event.*.service.*"
+
 	SubjectsHook   = "flow.hook.>"
 	SubjectsDead   = "flow.dlq.>"
 	SubjectsLeases = "one.lease.*"

@@ -225,6 +225,8 @@ type StreamStatus struct {
 	Last     *time.Time `json:"last,omitempty"`
 	// Trouble is its problem; empty for none.
 	Trouble string `json:"trouble,omitempty"`
+	// Lost is the number of messages that its server could not read, as far as the server has noticed.
+	Lost int `json:"lost,omitempty"`
 	// Leaderless reports whether most of its servers are away, Away names those.
 	Leaderless bool     `json:"leaderless,omitempty"`
 	Away       []string `json:"away,omitempty"`
@@ -280,6 +282,9 @@ func (c *collector) streams(ctx context.Context) error {
 			Name: wanted.Name, Messages: info.State.Msgs, Bytes: info.State.Bytes, MaxBytes: info.Config.MaxBytes,
 			Replicas: info.Config.Replicas, Trouble: troubleOf(info, wanted),
 		}
+		if info.State.Lost != nil {
+			status.Lost = len(info.State.Lost.Msgs)
+		}
 		if info.Cluster != nil && info.Config.Replicas > 1 {
 			status.Leaderless = info.Cluster.Leader == ""
 			for _, peer := range info.Cluster.Replicas {
@@ -297,7 +302,7 @@ func (c *collector) streams(ctx context.Context) error {
 }
 
 // troubleOf returns the problem of a stream: it has no leader, copies are
-// away, or it is smaller than configured.
+// away, messages are lost, or it is smaller than configured.
 func troubleOf(info *jetstream.StreamInfo, wanted jetstream.StreamConfig) string {
 	if cluster := info.Cluster; cluster != nil && info.Config.Replicas > 1 {
 		if cluster.Leader == "" {
@@ -310,7 +315,9 @@ func troubleOf(info *jetstream.StreamInfo, wanted jetstream.StreamConfig) string
 		}
 	}
 	has := info.Config
-	switch {
+	switch lost := info.State.Lost; {
+	case lost != nil && len(lost.Msgs) > 0:
+		return fmt.Sprintf("its files are damaged: %d of its messages are lost", len(lost.Msgs))
 	case wanted.MaxBytes > 0 && has.MaxBytes > 0 && has.MaxBytes < wanted.MaxBytes:
 		return fmt.Sprintf("its limit is %d MiB instead of %d: the disk was too small when it was created; when every server's disk has enough space: `nats stream edit %s --max-bytes %d`",
 			has.MaxBytes>>20, wanted.MaxBytes>>20, has.Name, wanted.MaxBytes)

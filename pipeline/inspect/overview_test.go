@@ -215,6 +215,7 @@ func TestTroubleOfStreams(t *testing.T) {
 		{jetstream.StreamInfo{Config: short}, "its max age is 1h0m0s instead of 72h0m0s"},
 		{jetstream.StreamInfo{Config: full, State: jetstream.StreamState{Bytes: 2 << 30}}, "more than 90 % full"},
 		{jetstream.StreamInfo{Config: wanted, State: jetstream.StreamState{Bytes: 2 << 30}}, ""},
+		{jetstream.StreamInfo{Config: wanted, State: jetstream.StreamState{Lost: &jetstream.LostStreamData{Msgs: []uint64{3, 4}}}}, "its files are damaged: 2 of its messages are lost"},
 	} {
 		if got := troubleOf(&test.info, wanted); !strings.Contains(got, test.want) || (got == "") != (test.want == "") {
 			t.Errorf("the trouble is %q, want %q", got, test.want)

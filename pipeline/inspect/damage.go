@@ -1,0 +1,57 @@
+package inspect
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/internal/js"
+)
+
+// Damage is what BucketState and StreamFlow lack of each other. NATS drops the messages that it cannot read, and what is left looks whole.
+type Damage struct {
+	// Records are the services that have not ended according to their history and that have no record.
+	Records []int
+	// Histories are the services whose history ends before the state in their record.
+	Histories []int
+}
+
+// Damage compares the records with the history. A service that changes meanwhile may be in it.
+func (i *Inspector) Damage(ctx context.Context) (Damage, error) {
+	history := i.core.Stream(pipeline.StreamFlow)
+	info, err := history.Info(ctx)
+	if err != nil {
+		return Damage{}, err
+	}
+	last := map[int]string{} // each service's last state in the history
+	err = history.EachNewest(ctx, pipeline.SubjectsFlowStates, func(message js.Message) {
+		if transition, err := pipeline.ReadTransition(message); err == nil {
+			last[transition.Service] = transition.New
+		}
+	})
+	if err != nil {
+		return Damage{}, fmt.Errorf("read the services' last transitions: %w", err)
+	}
+	var damage Damage
+	unreadable, err := i.records.CheckRecords(ctx, func(service int, record pipeline.Record) {
+		state, has := last[service]
+		since := spec.Since(record.State.Service)
+		// A service that was taken over from OneFlow has no history yet.
+		emptied := info.State.Msgs == 0 && record.Outbox.First > 0 && since != nil && time.Since(*since) < info.Config.MaxAge
+		if !record.Deleted && (has && state != record.State.Service.State().String() || emptied) {
+			damage.Histories = append(damage.Histories, service)
+		}
+		delete(last, service)
+	})
+	maps.DeleteFunc(last, func(service int, state string) bool {
+		return state == pipeline.Deleted || slices.Contains(unreadable, strconv.Itoa(service))
+	})
+	damage.Records = slices.Sorted(maps.Keys(last))
+	slices.Sort(damage.Histories)
+	return damage, err
+}
