@@ -100,7 +100,7 @@ func streams(replicas int) []jetstream.StreamConfig {
 		{
 			Name: StreamDead, Description: "what could not be understood or done",
 			Subjects: []string{SubjectsDead}, MaxAge: keepDead, MaxBytes: deadBytes, Duplicates: deadWindow,
-			Replicas: replicas, AllowDirect: true,
+			Replicas: replicas, AllowDirect: true, AllowAtomicPublish: true,
 		},
 	}
 }

@@ -3,7 +3,11 @@ package webhooks
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -75,4 +79,47 @@ func newDurableWorld(b *testing.B) *world {
 	b.Cleanup(pipe.Close)
 	w.pipe = newClients(pipe)
 	return w
+}
+
+// BenchmarkBesideATenant is the time from a user's transition to its post, while the 24 services of another user change as fast as they can and
+// have receivers that hang.
+func BenchmarkBesideATenant(b *testing.B) {
+	const services, bob = 24, 1000
+	w := newDurableWorld(b)
+	slow, release := hangingReceiver(b)
+	b.Cleanup(release)
+	quick := newReceiver(b, nil)
+	w.start(settings())
+	w.own(bob, "bob")
+	life, end := context.WithCancel(b.Context())
+	var tenant sync.WaitGroup
+	var changes atomic.Int64
+	for service := range services {
+		w.own(service, "alice")
+		var named []spec.Webhook
+		for i := range 4 {
+			named = append(named, spec.Webhook{URL: fmt.Sprintf("%s/%d", slow.URL, i)})
+		}
+		tenant.Go(func() {
+			for number := uint64(1); life.Err() == nil; number++ {
+				_ = w.pipe.PublishTransitions(life, []pipeline.Transition{transition(service, "RUNNING", named)}, number) // until life ends
+				changes.Add(1)
+			}
+		})
+	}
+	poll.Until(b, "the tenant's receivers to hang", func() bool { return slow.total() >= maxPostsToHost })
+	changes.Store(0)
+	var took []time.Duration
+	for b.Loop() {
+		begin := time.Now()
+		w.tell(bob, "RUNNING", spec.Webhook{URL: quick.URL})
+		quick.next(b)
+		took = append(took, time.Since(begin))
+	}
+	b.ReportMetric(float64(changes.Load())/b.Elapsed().Seconds(), "changes/s")
+	end()
+	tenant.Wait()
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Milliseconds()), "ms-p50")
+	b.ReportMetric(float64(took[len(took)*99/100].Milliseconds()), "ms-p99")
 }

@@ -69,7 +69,7 @@ func TestAFailingReceiverGetsEachInOrder(t *testing.T) {
 }
 
 // hangingReceiver answers nothing until its release.
-func hangingReceiver(t *testing.T) (slow *receiver, release func()) {
+func hangingReceiver(t testing.TB) (slow *receiver, release func()) {
 	t.Helper()
 	released := make(chan struct{})
 	slow = newReceiver(t, func(_ int, _ http.ResponseWriter, in *http.Request) {

@@ -231,58 +231,68 @@ const ofService = "="
 // backlog holds up no other.
 func (d *Deliverer) queueAll(ctx context.Context, queued []deliveries.Queued) error {
 	var admitted, crowded []deliveries.Queued
+	var dead []deliveries.Dead
 	for _, each := range queued {
 		switch {
 		case each.Receiver == "" && !d.shares.add(each.Service, each.Owner):
 			reason := fmt.Sprintf("too many deliveries are pending for receivers of services of %s; make sure that they answer, then retry", each.Owner)
-			if err := d.overflow(ctx, each, reason); err != nil {
-				return err
-			}
+			dead = append(dead, deliveries.Dead{Queued: each, Reason: reason})
 		case d.shares.full[each.Subject]:
 			crowded = append(crowded, each)
 		default:
 			admitted = append(admitted, each)
 		}
 	}
-	if err := d.store(ctx, admitted); err != nil {
-		return err
+	// The crowded ones apart from the others: where one is refused, the server refuses all of a batch, and then each is stored alone.
+	for _, some := range [][]deliveries.Queued{admitted, crowded} {
+		refused, err := d.store(ctx, some)
+		if err != nil {
+			return err
+		}
+		dead = append(dead, refused...)
 	}
-	// Apart from the others: where one is refused, the server refuses all of a batch, and then each is stored alone.
-	return d.store(ctx, crowded)
+	return d.overflow(ctx, dead)
 }
 
-// store stores deliveries in the stream.
-func (d *Deliverer) store(ctx context.Context, queued []deliveries.Queued) error {
+// store stores deliveries in the stream, and returns those that it refuses.
+func (d *Deliverer) store(ctx context.Context, queued []deliveries.Queued) (refused []deliveries.Dead, err error) {
 	for i, err := range d.pipe.QueueDeliveries(ctx, queued) {
 		each := queued[i]
 		full := errors.Is(err, pipeline.ErrFull)
 		d.shares.stored(each, full)
 		switch {
 		case full:
-			err = d.overflow(ctx, each, "too many deliveries are pending for the receiver; make sure that it answers, then retry")
+			refused = append(refused, deliveries.Dead{Queued: each, Reason: "too many deliveries are pending for the receiver; make sure that it answers, then retry"})
 		case errors.Is(err, pipeline.ErrUnpublishable):
-			err = d.overflow(ctx, each, err.Error())
-		}
-		if err != nil {
-			return err
+			refused = append(refused, deliveries.Dead{Queued: each, Reason: err.Error()})
+		case err != nil:
+			return nil, err
 		}
 	}
-	return nil
+	return refused, nil
 }
 
-// overflow makes a dead letter of a delivery without room, unless its user has had too many of them.
-func (d *Deliverer) overflow(ctx context.Context, queued deliveries.Queued, reason string) error {
-	d.metrics.outcome(queued.Delivery, "dead")
-	if queued.Receiver == "" {
-		switch count := d.shares.addOverflow(queued.Owner, time.Now()); {
+// overflow makes dead letters of deliveries without room, but for those of users who have had too many of them.
+func (d *Deliverer) overflow(ctx context.Context, all []deliveries.Dead) error {
+	var kept []deliveries.Dead
+	for _, dead := range all {
+		d.metrics.outcome(dead.Delivery, "dead")
+		owner := dead.Owner
+		if dead.Receiver != "" {
+			var err error
+			if owner, err = d.shares.ownerOf(ctx, d.pipe, dead.Service); err != nil {
+				return err
+			}
+		}
+		switch count := d.shares.addOverflow(owner, dead.Receiver, time.Now()); {
 		case count == maxOverflow+1:
-			d.logger.Warn("too many webhook deliveries of a user find no room: further ones are dropped for up to an hour", "owner", queued.Owner, "id", queued.ID)
-			return nil
-		case count > maxOverflow:
-			return nil
+			d.logger.Warn("too many webhook deliveries of a user find no room: further ones are dropped for up to an hour", "owner", owner, "receiver", title(dead.Delivery), "id", dead.ID)
+		case count <= maxOverflow:
+			dead.Reason = fmt.Sprintf("%s for %s: %s", dead.ID, title(dead.Delivery), dead.Reason)
+			kept = append(kept, dead)
 		}
 	}
-	return d.pipe.DeadLetterDelivery(ctx, queued.Subject, fmt.Sprintf("%s for %s: %s", queued.ID, title(queued.Delivery), reason), queued.Delivery)
+	return d.pipe.DeadLetterDeliveries(ctx, kept)
 }
 
 // event is the posted body, in the form of Standard Webhooks.

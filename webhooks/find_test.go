@@ -113,6 +113,32 @@ func TestAFullReceiverAmongOthers(t *testing.T) {
 	}
 }
 
+// A user cannot push all other dead letters out by services that change while a receiver of the configuration hangs.
+func TestDeadLettersOfConfiguredReceiversAreBounded(t *testing.T) {
+	w := newWorld(t)
+	w.own(7, "alice")
+	w.own(8, "bob")
+	d := New(Config{Settings: settings()}, w.pipe.Pipeline)
+	overflowing := func(receiver string, service, count int) (all []deliveries.Dead) {
+		for number := range count {
+			delivery := pipeline.Delivery{ID: fmt.Sprint(service, "-", number), Service: service, Receiver: receiver, Body: []byte(`{}`)}
+			all = append(all, deliveries.Dead{Queued: deliveries.Queued{Subject: pipeline.HookSubject(receiver, service), Delivery: delivery}, Reason: "no room"})
+		}
+		return all
+	}
+	want := 0
+	for _, test := range []struct {
+		receiver             string
+		service, count, kept int
+	}{{"ops", 7, maxOverflow - 1, maxOverflow - 1}, {"ops", 7, 20, 1}, {"ops", 7, 20, 0}, {"ops", 8, 20, 20}, {"other", 7, 20, 20}} {
+		w.must(d.overflow(t.Context(), overflowing(test.receiver, test.service, test.count)))
+		want += test.kept
+		if all, err := deadletters.New(w.pipe.Pipeline).DeadLetters(t.Context(), 2*maxOverflow); err != nil || len(all) != want {
+			t.Fatalf("%+v: there are %d dead letters, want %d (%v)", test, len(all), want, err)
+		}
+	}
+}
+
 // A transition that NATS has just taken may not fit into a delivery, which is a little longer: it becomes a dead letter, and holds up no other.
 func TestATransitionThatFitsIntoNoDelivery(t *testing.T) {
 	w, r := newWorld(t), newReceiver(t, nil)

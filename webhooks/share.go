@@ -12,8 +12,8 @@ import (
 const (
 	// maxPendingOfOwner bounds how many deliveries wait for the receivers that the services of one user name. The stream has room for some 200,000.
 	maxPendingOfOwner = 10_000
-	// maxOverflow is how many of one user's deliveries that find no room become dead letters in overflowPeriod; the others are dropped. Otherwise he
-	// could push all other dead letters out of their stream.
+	// maxOverflow is how many of one user's deliveries that find no room become dead letters in overflowPeriod, those to receivers of his services, and
+	// those to each of the configuration; the others are dropped. Otherwise he could push all other dead letters out of their stream.
 	maxOverflow    = 1000
 	overflowPeriod = time.Hour
 	// maxFull bounds how many full subjects are remembered. The stream has room for fewer; others have become empty.
@@ -59,11 +59,9 @@ func (s *shares) recount(ctx context.Context, pipe clients, total uint64) error 
 		if !ok || !strings.HasPrefix(receiver, ofService) {
 			continue
 		}
-		owner, known := s.owners[service]
-		if !known {
-			if owner, err = pipe.OwnerOf(ctx, service); err != nil {
-				return err
-			}
+		owner, err := s.ownerOf(ctx, pipe, service)
+		if err != nil {
+			return err
 		}
 		owners[service] = owner
 		pending[owner] += int(min(count, 1<<31)) //nolint:gosec // a bound
@@ -94,13 +92,30 @@ func (s *shares) stored(queued deliveries.Queued, full bool) {
 	}
 }
 
-// addOverflow counts a user's delivery without room, and returns how many there have been in the period.
-func (s *shares) addOverflow(owner string, now time.Time) int {
-	used := s.overflow[owner]
+// ownerOf returns a service's owner, from its record if it is not known.
+func (s *shares) ownerOf(ctx context.Context, pipe clients, service int) (string, error) {
+	if owner, known := s.owners[service]; known {
+		return owner, nil
+	}
+	owner, err := pipe.OwnerOf(ctx, service)
+	if err == nil {
+		s.owners[service] = owner
+	}
+	return owner, err
+}
+
+// addOverflow counts a delivery without room about a user's service, to a receiver of the configuration or with an empty name to one of the service, and
+// returns how many there have been in the period.
+func (s *shares) addOverflow(owner, receiver string, now time.Time) int {
+	key := owner
+	if receiver != "" {
+		key = receiver + "\x00" + owner
+	}
+	used := s.overflow[key]
 	if now.Sub(used.since) >= overflowPeriod {
 		used = overflow{since: now}
 	}
 	used.deliveries++
-	s.overflow[owner] = used
+	s.overflow[key] = used
 	return used.deliveries
 }

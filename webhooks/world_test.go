@@ -62,10 +62,13 @@ func (w *world) must(err error) {
 func (w *world) tell(service int, state string, named ...spec.Webhook) {
 	w.t.Helper()
 	w.told[service]++
-	w.must(w.pipe.PublishTransitions(w.t.Context(), []pipeline.Transition{{
-		Service: service, Change: flow.Change{Kind: "service", New: state}, Webhooks: named,
-		Cause: pipeline.Cause{Kind: "wake"}, Time: time.Now(),
-	}}, w.told[service]))
+	w.must(w.pipe.PublishTransitions(w.t.Context(), []pipeline.Transition{transition(service, state, named)}, w.told[service]))
+}
+
+func transition(service int, state string, named []spec.Webhook) pipeline.Transition {
+	return pipeline.Transition{
+		Service: service, Change: flow.Change{Kind: "service", New: state}, Webhooks: named, Cause: pipeline.Cause{Kind: "wake"}, Time: time.Now(),
+	}
 }
 
 // own gives a service an owner.
@@ -132,7 +135,7 @@ type receiver struct {
 	answer func(number int, out http.ResponseWriter, in *http.Request)
 }
 
-func newReceiver(t *testing.T, answer func(number int, out http.ResponseWriter, in *http.Request)) *receiver {
+func newReceiver(t testing.TB, answer func(number int, out http.ResponseWriter, in *http.Request)) *receiver {
 	t.Helper()
 	r := &receiver{came: make(chan post, 10_000), answer: answer}
 	r.Server = httptest.NewServer(http.HandlerFunc(r.serve))
@@ -163,7 +166,7 @@ func (r *receiver) total() int {
 }
 
 // next waits for the next post whose handling has ended.
-func (r *receiver) next(t *testing.T) post {
+func (r *receiver) next(t testing.TB) post {
 	t.Helper()
 	select {
 	case came := <-r.came:

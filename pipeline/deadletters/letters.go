@@ -37,6 +37,25 @@ func New(p *pipeline.Pipeline) *Store { return &Store{p.Client} }
 // DeadLetter stores a dead letter. One with an origin can be sent there again. Data beyond 256 KiB is cut off.
 func (s *Store) DeadLetter(ctx context.Context, dead pipeline.DeadLetter) (err error) {
 	defer errs.Wrap(&err, "store a dead letter of %s", dead.Where)
+	_, err = s.core.Publish(ctx, messageOf(dead))
+	return err
+}
+
+// DeadLetterAll is DeadLetter for several at once. After an error some of them may be stored.
+func (s *Store) DeadLetterAll(ctx context.Context, all []pipeline.DeadLetter) error {
+	messages := make([]*nats.Msg, len(all))
+	for i, dead := range all {
+		messages[i] = messageOf(dead)
+	}
+	for i, result := range s.core.Stream(pipeline.StreamDead).AppendEach(ctx, messages) {
+		if result.Err != nil {
+			return fmt.Errorf("store a dead letter of %s: %w", all[i].Where, result.Err)
+		}
+	}
+	return nil
+}
+
+func messageOf(dead pipeline.DeadLetter) *nats.Msg {
 	message := nats.NewMsg(pipeline.DeadSubject(dead.Where))
 	keepHeaders(message, dead)
 	message.Data = dead.Data[:min(len(dead.Data), maxData)]
@@ -45,8 +64,7 @@ func (s *Store) DeadLetter(ctx context.Context, dead pipeline.DeadLetter) (err e
 	if dead.Origin != "" && len(dead.Data) < maxData {
 		message.Header.Set(pipeline.HeaderOrigin, dead.Origin)
 	}
-	_, err = s.core.Publish(ctx, message)
-	return err
+	return message
 }
 
 // Unreadable makes a dead letter of a stored message that cannot be parsed. It waits for a

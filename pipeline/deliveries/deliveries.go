@@ -128,7 +128,22 @@ func (d *Deliveries) DropDelivery(ctx context.Context, sequence uint64) (err err
 
 // DeadLetterDelivery makes a dead letter of a delivery, from which it can be queued again.
 func (d *Deliveries) DeadLetterDelivery(ctx context.Context, subject, reason string, delivery pipeline.Delivery) error {
-	return d.deadLetters.DeadLetter(ctx, pipeline.DeadLetter{Where: "webhook", Reason: reason, Origin: subject, Data: pipeline.Encode(delivery)})
+	return d.DeadLetterDeliveries(ctx, []Dead{{Queued{subject, delivery}, reason}})
+}
+
+// Dead is a delivery that is to become a dead letter, with the reason.
+type Dead struct {
+	Queued
+	Reason string
+}
+
+// DeadLetterDeliveries is DeadLetterDelivery for several at once.
+func (d *Deliveries) DeadLetterDeliveries(ctx context.Context, all []Dead) error {
+	letters := make([]pipeline.DeadLetter, len(all))
+	for i, dead := range all {
+		letters[i] = pipeline.DeadLetter{Where: "webhook", Reason: dead.Reason, Origin: dead.Subject, Data: pipeline.Encode(dead.Delivery)}
+	}
+	return d.deadLetters.DeadLetterAll(ctx, letters)
 }
 
 // PendingDeliveries returns the number of waiting deliveries.
