@@ -12,6 +12,7 @@ import (
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/render"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -23,14 +24,24 @@ var endingKinds = []flow.ActionKind{
 	flow.ActionVM, flow.ActionRecoverVM, flow.ActionDeleteNetwork, flow.ActionDeleteRouter, flow.ActionDeleteDocument,
 }
 
+// ownersKinds are the actions that are done as the service's owner.
+var ownersKinds = []flow.ActionKind{
+	flow.ActionCreateVM, flow.ActionVM, flow.ActionCreateNetwork, flow.ActionDeleteNetwork, flow.ActionCreateRouter, flow.ActionDeleteRouter,
+}
+
+// ownerGoneError is the refusal of calls as an owner whom oned does not have any more. None is made: oned knows the user for whom a server
+// user acts by the name, which another user may have by now.
+type ownerGoneError struct{ service spec.Service }
+
+func (e *ownerGoneError) Error() string { return flow.OwnerGone(e.service) }
+
 // executor makes the planned calls, each once, as the service's owner and with the service's group: it may have been given to another
 // group, or made with a token for one. The group is used only if the owner is in it: oned accepts a server user's word for any, and the
 // rights of group 0 are an administrator's. If he is not in it, new objects are given to the group afterwards.
 type executor struct {
 	*serviceLoop
-	// acts is the user as whom calls are made for the owner actsFor; regroups is whether new objects are given to the group.
+	// acts is the user as whom the call is made; regroups is whether new objects are given to the group.
 	acts     string
-	actsFor  one.Identity
 	regroups bool
 	searched search // the last search for VMs that an earlier call may have made
 }
@@ -92,7 +103,8 @@ func (e *executor) postpone(action flow.Action, err error) flow.Outcome {
 // oned refuses the server user, too, or does not answer: it says nothing about the service then.
 func (e *executor) explained(ctx context.Context, outcome flow.Outcome) (flow.Outcome, error) {
 	refused, is := outcome.(flow.Refused)
-	if !is {
+	gone := flow.OwnerGone(e.record.State.Service)
+	if !is || refused.Message == gone {
 		return outcome, nil
 	}
 	_, err := e.worker.oned.Server().User(ctx, e.record.State.Service.Owner.UID)
@@ -100,7 +112,7 @@ func (e *executor) explained(ctx context.Context, outcome flow.Outcome) (flow.Ou
 	case opennebula.Temporary(err):
 		return nil, fmt.Errorf("check the owner of service %d, because oned refused a call (%s): %w", e.service, refused.Message, err)
 	case opennebula.IsCode(err, opennebula.CodeNoExists):
-		refused.Message += "; " + flow.OwnerGone(e.record.State.Service)
+		refused.Message += "; " + gone
 	}
 	return refused, nil
 }
@@ -143,6 +155,15 @@ func (e *executor) call(ctx context.Context, action flow.Action) (flow.Outcome, 
 			return nil, err
 		}
 		ctx = opennebula.Within(ctx, e.life)
+	}
+	if slices.Contains(ownersKinds, action.Kind) {
+		err := e.actAsOwner(ctx)
+		if _, gone := errors.AsType[*ownerGoneError](err); gone {
+			return refusal(action, err), nil
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	e.worker.metrics.actions.WithLabelValues(string(action.Kind)).Inc()
 	var found bool
@@ -340,19 +361,21 @@ func (e *executor) referenceValues(ctx context.Context, role string) (map[string
 	return values, nil
 }
 
-// actAs sets the user as whom calls are made: the owner, in the service's group alone if it is not his primary one.
-func (e *executor) actAs(ctx context.Context, owner one.Identity) error {
-	if e.acts != "" && e.actsFor == owner {
-		return nil
-	}
-	groups, err := e.worker.groups.of(ctx, owner.UID)
+// actAsOwner sets the user as whom the next call is made: the owner, in the service's group alone if it is not his primary one. An owner who
+// was deleted, or who has left the group, has its rights for Config.TrustOwner longer at most.
+func (e *executor) actAsOwner(ctx context.Context) error {
+	owner := e.record.State.Service.Owner
+	known, err := e.worker.owners.of(ctx, owner.UID)
 	if err != nil {
 		return err
 	}
-	e.acts, e.actsFor, e.regroups = owner.UName, owner, false
+	if known.Identity.UName == "" {
+		return &ownerGoneError{e.record.State.Service}
+	}
+	e.acts, e.regroups = known.Identity.UName, false
 	switch {
-	case groups.primary < 0 || groups.primary == owner.GID:
-	case slices.Contains(groups.all, owner.GID):
+	case known.Identity.GID == owner.GID:
+	case slices.Contains(known.Groups, owner.GID):
 		e.acts += ":" + strconv.Itoa(owner.GID)
 	default:
 		e.regroups = true
@@ -360,55 +383,49 @@ func (e *executor) actAs(ctx context.Context, owner one.Identity) error {
 	return nil
 }
 
-// session returns oned's session for the service's owner.
-func (e *executor) session() *opennebula.Session {
-	if owner := e.record.State.Service.Owner; e.acts == "" || e.actsFor != owner {
-		return e.worker.oned.For(owner.UName)
-	}
-	return e.worker.oned.For(e.acts)
-}
+// session returns oned's session for the service's owner, for calls after actAsOwner.
+func (e *executor) session() *opennebula.Session { return e.worker.oned.For(e.acts) }
 
-const (
-	// trustGroup is how long a user's primary group is cached.
-	trustGroup = 5 * time.Minute
-	maxGroups  = 10_000
-)
+// maxOwners bounds the users that are cached.
+const maxOwners = 10_000
 
-// usersGroups caches the groups of users.
-type usersGroups struct {
-	oned *opennebula.Client
+// owners caches the users who own services.
+type owners struct {
+	oned  *opennebula.Client
+	trust time.Duration
 
 	mutex sync.Mutex
-	known map[int]userGroups // by uid
+	known map[int]cachedOwner // by uid
 }
 
-// userGroups are a user's primary group and all of them; -1 and none for a user that oned does not have.
-type userGroups struct {
-	primary int
-	all     []int
-	until   time.Time
+type cachedOwner struct {
+	opennebula.User
+	until time.Time
 }
 
-func (g *usersGroups) of(ctx context.Context, uid int) (userGroups, error) {
-	g.mutex.Lock()
-	held, has := g.known[uid]
-	g.mutex.Unlock()
+// of returns a user, without a name if oned does not have the user any more.
+func (o *owners) of(ctx context.Context, uid int) (opennebula.User, error) {
+	o.mutex.Lock()
+	held, has := o.known[uid]
+	o.mutex.Unlock()
 	if has && time.Now().Before(held.until) {
-		return held, nil
+		return held.User, nil
 	}
-	user, err := g.oned.Server().User(ctx, uid)
-	held = userGroups{user.Identity.GID, user.Groups, time.Now().Add(trustGroup)}
-	switch {
-	case opennebula.IsCode(err, opennebula.CodeNoExists):
-		held.primary, held.all = -1, nil
-	case err != nil:
-		return userGroups{}, fmt.Errorf("ask for the groups of user %d: %w", uid, err)
+	user, err := o.oned.Server().User(ctx, uid)
+	if opennebula.IsCode(err, opennebula.CodeNoExists) {
+		user, err = o.oned.Server().Confirmed().User(ctx, uid)
 	}
-	g.mutex.Lock()
-	defer g.mutex.Unlock()
-	if g.known == nil || len(g.known) >= maxGroups {
-		g.known = map[int]userGroups{}
+	if opennebula.IsCode(err, opennebula.CodeNoExists) {
+		user, err = opennebula.User{}, nil
 	}
-	g.known[uid] = held
-	return held, nil
+	if err != nil {
+		return opennebula.User{}, fmt.Errorf("ask for the groups of user %d: %w", uid, err)
+	}
+	o.mutex.Lock()
+	defer o.mutex.Unlock()
+	if o.known == nil || len(o.known) >= maxOwners {
+		o.known = map[int]cachedOwner{}
+	}
+	o.known[uid] = cachedOwner{user, time.Now().Add(o.trust)}
+	return user, nil
 }

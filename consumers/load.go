@@ -142,9 +142,6 @@ func (l *loader) refreshDocument(ctx context.Context) error {
 	state := &l.record.State
 	state.Service.ID = l.service
 	state.Service = state.Service.OwnedBy(found.owner, time.Now())
-	if err := l.executor.actAs(ctx, found.owner); err != nil {
-		return err
-	}
 	if found.digest != l.record.Saved && len(found.repairs) > 0 {
 		l.worker.config.Logger.Warn("the service's document is inconsistent and is repaired", "service", l.service, "repairs", found.repairs)
 		found.body = found.body.Noted(found.repairs, time.Now())

@@ -78,7 +78,9 @@ func (l *serviceLoop) endOrphans(ctx context.Context, work pipeline.Work) error 
 			return err
 		}
 		l.worker.config.Logger.Warn("a VM was created after its service had ended and is terminated", "service", l.service, "vm", id)
-		err = l.executor.session().ActOnVM(within, "terminate-hard", id)
+		if err = l.executor.actAsOwner(ctx); err == nil {
+			err = l.executor.session().ActOnVM(within, "terminate-hard", id)
+		}
 		if opennebula.Temporary(err) {
 			return fmt.Errorf("act on VM %d of service %d: %w", id, l.service, err)
 		}

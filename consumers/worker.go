@@ -39,6 +39,8 @@ type Config struct {
 	ScanInterval time.Duration
 	// AwaitDocument is how long a command waits for its service's document, which the API has just made, default 15 s.
 	AwaitDocument time.Duration
+	// TrustOwner is how long it is cached that a service's owner exists, and in which groups, default 10 s.
+	TrustOwner time.Duration
 	// ConfirmDamage is how long a stream must end before the last message read from it until it counts as damaged and is repaired, default
 	// 10 s.
 	ConfirmDamage time.Duration
@@ -59,6 +61,7 @@ func (c Config) withDefaults() Config {
 	c.MaxCalls = cmp.Or(max(c.MaxCalls, 0), 10)
 	c.ScanInterval = cmp.Or(max(c.ScanInterval, 0), 2*time.Minute)
 	c.AwaitDocument = cmp.Or(max(c.AwaitDocument, 0), 15*time.Second)
+	c.TrustOwner = cmp.Or(max(c.TrustOwner, 0), 10*time.Second)
 	c.ConfirmDamage = cmp.Or(max(c.ConfirmDamage, 0), 10*time.Second)
 	c.DoubtOned = cmp.Or(max(c.DoubtOned, 0), 10*time.Second)
 	c.Settings = cmp.Or(c.Settings, defaults)
@@ -92,7 +95,7 @@ type Worker struct {
 	pipe      clients
 	oned      *opennebula.Client
 	box       *seal.Box
-	groups    usersGroups
+	owners    owners
 	calls     *semaphore.Weighted
 	scheduler *scheduler
 	outside   *semaphore.Weighted // service loops that publish their history, without a slot
@@ -128,7 +131,7 @@ func New(config Config, pipe *pipeline.Pipeline, oned *opennebula.Client) *Worke
 		},
 		oned:      oned,
 		box:       oned.Box(),
-		groups:    usersGroups{oned: oned},
+		owners:    owners{oned: oned, trust: config.TrustOwner},
 		calls:     semaphore.NewWeighted(config.MaxCalls),
 		scheduler: newScheduler(int(config.MaxCalls+1)/2, int(config.MaxCalls)),
 		outside:   semaphore.NewWeighted(maxOutside),

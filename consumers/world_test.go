@@ -61,11 +61,16 @@ func newWorldOf(t *testing.T, config sim.Config) *world {
 // startWorker starts a worker that stops with the test, or by the function.
 func (w *world) startWorker(id string, settings flow.Settings) (stop func()) {
 	w.t.Helper()
-	worker := consumers.New(consumers.Config{
+	return w.start(consumers.Config{
 		ConfirmDamage: time.Second,
 		Hearing:       func() bool { return w.hearing },
 		ID:            id, Settings: settings, AwaitDocument: 2 * time.Second, Logger: slog.New(slog.DiscardHandler),
-	}, w.pipe.Pipeline, w.oned)
+	})
+}
+
+func (w *world) start(config consumers.Config) (stop func()) {
+	w.t.Helper()
+	worker := consumers.New(config, w.pipe.Pipeline, w.oned)
 	must(w.t, worker.Start(w.t.Context()))
 	stop = func() {
 		ending, cancel := context.WithTimeout(context.Background(), poll.Limit)

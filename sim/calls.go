@@ -276,6 +276,7 @@ var methods = map[string]method{
 	"one.template.delete":      writes("i|b", templates.delete()),
 	"one.template.update":      writes("isi", templates.change(manage, templateUpdate)),
 	"one.template.chmod":       writes("iiiiiiiiii|b", templates.chmod()),
+	"one.template.chown":       writes("iii", templates.chown()),
 
 	"one.vm.action":      writes("si", vmAction),
 	"one.vm.recover":     writes("ii", vms.change(admin, vmRecover)),
