@@ -80,6 +80,14 @@ func (a *acceptance) note(user string, err error) *ServerUserError {
 	return nil
 }
 
+// giveUp leaves a check to the next call, and returns what is known.
+func (a *acceptance) giveUp() *ServerUserError {
+	a.mutex.Lock()
+	defer a.mutex.Unlock()
+	a.checking = false
+	return a.refused
+}
+
 // forget has the next call made: the server user has another password.
 func (a *acceptance) forget() {
 	a.mutex.Lock()
@@ -125,8 +133,11 @@ func (e *exchange) checkServerUser(ctx context.Context) (*ServerUserError, error
 	user := e.tokens.user
 	own := &caller{client: e, group: -1, target: user, current: func() string { return e.tokens.session(user) }}
 	received, err := e.send(ctx, own, methodUserInfo, []any{-1, false})
-	if err == nil {
+	switch {
+	case err == nil:
 		received.release()
+	case ctx.Err() != nil: // the caller has gone, which says nothing about oned
+		return e.acceptance.giveUp(), err
 	}
 	return e.acceptance.note(user, err), err
 }

@@ -1,6 +1,7 @@
 package opennebula_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"sync/atomic"
@@ -53,6 +54,24 @@ func TestARefusedServerUserIsAskedForRarely(t *testing.T) {
 	must(t, err)
 	if _, err := client.For("alice").User(t.Context(), -1); err != nil || !changed {
 		t.Errorf("with the right password: %v", err)
+	}
+}
+
+// A client that goes away while it has oned asked again does not have all calls made again.
+func TestAClientThatLeavesDoesNotEndARefusal(t *testing.T) {
+	t.Parallel()
+	oned, _ := simulated(t)
+	client, calls := counted(t, oned.Endpoint(), "outdated")
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	for began := time.Now(); time.Since(began) < time.Second; {
+		if _, err := client.Server().Version(t.Context()); !opennebula.NotBegun(err) {
+			t.Fatalf("the error is %v", err)
+		}
+		_, _ = client.Server().Version(gone)
+	}
+	if most := int64(9); calls.Load() > most {
+		t.Errorf("%d calls are made, want at most %d", calls.Load(), most)
 	}
 }
 
