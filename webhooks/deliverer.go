@@ -39,8 +39,8 @@ import (
 const (
 	// checkEvery is how often a deliverer checks its ownership.
 	checkEvery = 250 * time.Millisecond
-	// maxPosts bounds the concurrent attempts, maxPostsOfReceiver those to one receiver, and maxPostsOfOwner those for the
-	// services of one user, to receivers that they name: if these hang there is room for the others.
+	// maxPosts bounds the concurrent attempts to receivers of the configuration, and also those to receivers that services name. maxPostsOfReceiver
+	// bounds those to one receiver, and maxPostsOfOwner those for the services of one user: if these hang there is room for the others.
 	maxPosts           = 256
 	maxPostsOfReceiver = 8
 	maxPostsOfOwner    = 64
@@ -72,7 +72,9 @@ type Deliverer struct {
 	metrics  *metrics
 	client   *http.Client
 	settings atomic.Pointer[Settings]
-	posts    *semaphore.Weighted
+	// posts bounds the attempts to receivers of the configuration, postsOfServices those to receivers that services name: several users whose
+	// receivers hang hold up no receiver of the configuration.
+	posts, postsOfServices *semaphore.Weighted
 	// toReceiver bounds the posts to each receiver, toHost those to each host for an owner, forOwner those for an owner.
 	toReceiver, toHost, forOwner *keyedSlots
 	shares                       *shares
@@ -92,21 +94,22 @@ func New(config Config, pipe *pipeline.Pipeline) *Deliverer {
 	}
 	d := &Deliverer{
 		config: config, pipe: newClients(pipe), logger: config.Logger,
-		metrics: newMetrics(config.Registerer), posts: semaphore.NewWeighted(maxPosts), room: semaphore.NewWeighted(maxLoops), loops: map[string]*loop{},
+		metrics: newMetrics(config.Registerer), posts: semaphore.NewWeighted(maxPosts), postsOfServices: semaphore.NewWeighted(maxPosts), room: semaphore.NewWeighted(maxLoops), loops: map[string]*loop{},
 		toReceiver: &keyedSlots{most: maxPostsOfReceiver, byKey: map[string]*usedSlots{}},
 		toHost:     &keyedSlots{most: maxPostsToHost, byKey: map[string]*usedSlots{}},
 		forOwner:   &keyedSlots{most: maxPostsOfOwner, byKey: map[string]*usedSlots{}},
 		shares:     newShares(),
 	}
-	d.Reload(config.Settings)
 	d.client = newClient(d.current)
+	d.Reload(config.Settings)
 	return d
 }
 
-// Reload replaces the settings; attempts under way end with the old ones.
+// Reload replaces the settings; attempts under way end with the old ones. Connections to addresses that are now denied are not used again.
 func (d *Deliverer) Reload(settings Settings) {
 	settings = settings.withDefaults()
 	d.settings.Store(&settings)
+	d.client.CloseIdleConnections()
 }
 
 func (d *Deliverer) current() Settings { return *d.settings.Load() }

@@ -52,10 +52,14 @@ func (l *loop) attempt(ctx context.Context, delivery pipeline.Delivery, count in
 		}
 		defer leave()
 	}
-	if err := l.posts.Acquire(ctx, 1); err != nil {
+	posts := l.posts
+	if delivery.Receiver == "" {
+		posts = l.postsOfServices
+	}
+	if err := posts.Acquire(ctx, 1); err != nil {
 		return nil, err
 	}
-	defer l.posts.Release(1)
+	defer posts.Release(1)
 	settings := l.current()
 	address, secretFile, failed := settings.targetOf(delivery)
 	if failed != nil {
@@ -124,14 +128,8 @@ const maxAnswer = 4 << 10
 
 func (l *loop) post(request *http.Request) *failure {
 	response, err := l.client.Do(request)
-	var failed *url.Error
-	switch {
-	case errors.As(err, &failed) && failed.Timeout():
-		return &failure{text: "no answer before the timeout"}
-	case failed != nil:
-		return &failure{text: failed.Err.Error()} // without the URL, which may hold a secret
-	case err != nil:
-		return &failure{text: err.Error()}
+	if err != nil {
+		return &failure{text: textOf(err)}
 	}
 	defer response.Body.Close()
 	_, _ = io.CopyN(io.Discard, response.Body, maxAnswer)
@@ -139,11 +137,28 @@ func (l *loop) post(request *http.Request) *failure {
 	case response.StatusCode >= 200 && response.StatusCode <= 299:
 		return nil
 	case response.StatusCode >= 300 && response.StatusCode <= 399:
-		return &failure{text: response.Status + ": redirects are not followed"}
+		return &failure{text: abridged(response.Status) + ": redirects are not followed"}
 	}
 	seconds, _ := strconv.Atoi(response.Header.Get("Retry-After")) // too large a number gives the largest
-	return &failure{text: response.Status, after: time.Duration(min(max(seconds, 0), mostRetryAfter)) * time.Second}
+	return &failure{text: abridged(response.Status), after: time.Duration(min(max(seconds, 0), mostRetryAfter)) * time.Second}
 }
+
+// textOf returns an error of the client without the URL, which may hold a secret. A timeout of the connection or of its name's resolution is reported as such.
+func textOf(err error) string {
+	var failed *url.Error
+	if errors.As(err, &failed) {
+		err = failed.Err
+	}
+	if errors.Is(err, context.DeadlineExceeded) && !errors.As(err, new(*net.OpError)) {
+		return "no answer before the timeout"
+	}
+	return abridged(err.Error())
+}
+
+// maxText bounds in bytes what of a receiver's answer, or certificate, is kept in the text of a failure.
+const maxText = 500
+
+func abridged(text string) string { return strings.ToValidUTF8(text[:min(len(text), maxText)], "") }
 
 // mostRetryAfter is the most seconds that a receiver can ask for: more would not fit a time.Duration.
 const mostRetryAfter = int(math.MaxInt64 / time.Second)

@@ -1,8 +1,13 @@
 package webhooks
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"maps"
+	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -127,6 +132,44 @@ func TestWhatAnAnswerMeans(t *testing.T) {
 		case test.want != "" && (failed == nil || !strings.Contains(failed.text, test.want) || failed.final || strings.Contains(failed.text, "geheim") || strings.Contains(failed.text, "\n")):
 			t.Errorf("%s: %+v, want %q", name, failed, test.want)
 		}
+	}
+}
+
+// The text of a failure says what took too long, has no URL, and is bounded, whatever a receiver answers.
+func TestTheTextOfAFailure(t *testing.T) {
+	late := fmt.Errorf("read: %w", context.DeadlineExceeded)
+	for want, err := range map[string]error{
+		"no answer before the timeout":       late,
+		"dial tcp 10.1.2.3:443: i/o timeout": &net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(10, 1, 2, 3), Port: 443}, Err: os.ErrDeadlineExceeded},
+		"lookup ops.example: no such host":   &net.DNSError{Name: "ops.example", Err: "no such host", IsNotFound: true},
+		strings.Repeat("x", maxText):         errors.New(strings.Repeat("x", maxText+1)),
+		strings.Repeat("x", maxText-1):       errors.New(strings.Repeat("x", maxText-1) + "é"),
+	} {
+		if got := textOf(&url.Error{Op: "Post", URL: "https://ops.example/?token=geheim", Err: err}); got != want {
+			t.Errorf("%v is reported as %q, want %q", err, got, want)
+		}
+	}
+}
+
+// Users whose receivers hang, however many they are, hold up no receiver of the configuration.
+func TestReceiversOfTheConfigurationHaveTheirOwnRoom(t *testing.T) {
+	w, r := newWorld(t), newReceiver(t, nil)
+	d := New(Config{Settings: settings(Receiver{Name: "ops", URL: r.URL})}, w.pipe.Pipeline)
+	defer d.client.CloseIdleConnections()
+	w.must(d.postsOfServices.Acquire(t.Context(), maxPosts))
+	attempt := func(ctx context.Context, delivery pipeline.Delivery) error {
+		delivery.ID, delivery.Service, delivery.Body = "7-1", 7, []byte(`{}`)
+		failed, err := (&loop{Deliverer: d, receiver: delivery.Receiver, service: 7}).attempt(ctx, delivery, 1)
+		if failed != nil {
+			t.Errorf("it fails: %+v", failed)
+		}
+		return err
+	}
+	w.must(attempt(t.Context(), pipeline.Delivery{Receiver: "ops"}))
+	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := attempt(short, pipeline.Delivery{URL: r.URL, Owner: "bob"}); !errors.Is(err, context.DeadlineExceeded) || r.total() != 1 {
+		t.Errorf("%d posts came, and a service's ends with %v", r.total(), err)
 	}
 }
 
