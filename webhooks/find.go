@@ -101,9 +101,11 @@ func (d *Deliverer) find(ctx context.Context, damage *cutOff) (err error) {
 	defer cancel()
 	go func() { ended <- read(life, reader, incoming) }()
 	var counted time.Time
+	owners := map[int]string{}
 	for at := saved; ; {
 		if time.Since(counted) >= countEvery {
 			counted = time.Now()
+			clear(owners) // they may have changed
 			if waiting, err := d.pipe.PendingDeliveries(ctx); err == nil {
 				d.metrics.pending.Set(float64(waiting))
 				if err := d.shares.recount(ctx, d.pipe, waiting); err != nil {
@@ -115,7 +117,7 @@ func (d *Deliverer) find(ctx context.Context, damage *cutOff) (err error) {
 		select {
 		case first := <-incoming:
 			transitions := batch.Available(first, incoming, maxTransitions)
-			if err := d.queue(ctx, transitions); err != nil {
+			if err := d.queue(ctx, transitions, owners); err != nil {
 				return err
 			}
 			at = transitions[len(transitions)-1].sequence
@@ -158,9 +160,9 @@ func read(ctx context.Context, reader *history.Reader, into chan<- found) error 
 	}
 }
 
-// queue queues transitions for all their receivers, as many deliveries at once as may be.
-func (d *Deliverer) queue(ctx context.Context, transitions []found) error {
-	settings, owners := d.current(), map[int]string{}
+// queue queues transitions for all their receivers, as many deliveries at once as may be. owners are the owners of services that have been read.
+func (d *Deliverer) queue(ctx context.Context, transitions []found, owners map[int]string) error {
+	settings := d.current()
 	var queued []deliveries.Queued
 	size := 0
 	for _, one := range transitions {
@@ -181,8 +183,7 @@ func (d *Deliverer) queue(ctx context.Context, transitions []found) error {
 	return d.queueAll(ctx, queued)
 }
 
-// deliveriesOf returns the deliveries of a transition to its receivers: those of the configuration, and those of its service. owners are the owners of
-// services that have been read.
+// deliveriesOf returns the deliveries of a transition to its receivers: those of the configuration, and those of its service.
 func (d *Deliverer) deliveriesOf(ctx context.Context, settings Settings, one found, owners map[int]string) ([]deliveries.Queued, error) {
 	transition := one.transition
 	id := cmp.Or(transition.MessageID, fmt.Sprintf("flow-%d", one.sequence))
@@ -199,8 +200,8 @@ func (d *Deliverer) deliveriesOf(ctx context.Context, settings Settings, one fou
 		if !settings.Services || !webhook.Wants(transition.Kind) || webhook.Check() != nil {
 			continue
 		}
-		owner, known := owners[transition.Service]
-		if !known {
+		owner := owners[transition.Service]
+		if owner == "" {
 			var err error
 			if owner, err = d.pipe.OwnerOf(ctx, transition.Service); err != nil {
 				return nil, err
