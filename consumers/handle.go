@@ -127,7 +127,7 @@ func (l *serviceLoop) decide(ctx context.Context, input pipeline.Input) error {
 func (l *serviceLoop) apply(ctx context.Context, command flow.Command, early bool) (flow.Decision, *flow.Refusal, error) {
 	if early {
 		return flow.Decision{}, &flow.Refusal{Kind: flow.RefusedState, Message: fmt.Sprintf(
-			"the command is from before %s, when oned or Flowjet's data was restored from a backup: check service %d and send the command again if it is still needed",
+			"the command is from before %s, when oned or Flowjet's data was restored from a backup, or OneFlow took over: check service %d and send the command again if it is still needed",
 			l.record.Since.UTC().Format(time.RFC3339), l.service)}, nil
 	}
 	refusal, err := l.precondition(ctx, command)

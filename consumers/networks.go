@@ -60,11 +60,7 @@ func (n *networks) find(ctx context.Context, network flow.Network) (bool, error)
 		return false, fmt.Errorf("look for the network %s of service %d: %w", network.Called, n.service, err)
 	}
 	for _, found := range networks {
-		from := found.Template
-		if network.Source == spec.FromReservation {
-			from = found.Parent
-		}
-		if found.Name == network.Called && found.Owner.UID == owner && from == network.From {
+		if found.Owner.UID == owner && network.IsMade(found.Name, found.Parent, found.Template) {
 			return true, n.adopt(ctx, network.Name, found.ID)
 		}
 	}

@@ -57,6 +57,15 @@ func (n networker) networkOverdue(network *Network) bool {
 	return limits.Network > 0 && !n.now.Before(network.Since.Add(limits.Network))
 }
 
+// IsMade reports whether a network of the service's owner, as oned shows it, is this one.
+func (n Network) IsMade(name string, parent, template int) bool {
+	from := template
+	if n.Source == spec.FromReservation {
+		from = parent
+	}
+	return name == n.Called && from == n.From
+}
+
 func (n Network) stay() string {
 	return fmt.Sprintf("Network %s (%d) has been in %s since %s: `onevnet recover` resolves this", n.Name, n.ID, n.State, utc(n.Since))
 }

@@ -5,8 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
+	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
@@ -24,18 +28,25 @@ type Return struct {
 	What string
 	// found is the digest of the document from which the plan was made.
 	found string
+	// record is the service's, as stored with the revision; 0 without one, or if it has ended.
+	record   pipeline.Record
+	revision uint64
 }
 
-// PlanBack compares each service's document with Flowjet's last decision, and finds the VMs that were created and not yet
-// noted. Flowjet should have stopped: later decisions are not in the plan.
+// PlanBack compares each service's document with Flowjet's last decision, and finds the VMs and networks that were created and not
+// yet noted. Flowjet should have stopped: later decisions are not in the plan.
 func PlanBack(ctx context.Context, oned *opennebula.Client, pipe *pipeline.Pipeline) ([]Return, error) {
 	documents, err := oned.Server().Documents(ctx, spec.DocumentTypeService, opennebula.FilterAll, -1, -1)
 	if err != nil {
 		return nil, fmt.Errorf("list the services: %w", err)
 	}
-	vms, err := oned.Server().VMs(ctx, opennebula.FilterAll, -1, -1, opennebula.StateAny)
+	vms, err := allVMs(ctx, oned)
 	if err != nil {
-		return nil, fmt.Errorf("list the VMs: %w", err)
+		return nil, err
+	}
+	networks, err := oned.Server().Networks(ctx, opennebula.FilterAll)
+	if err != nil {
+		return nil, fmt.Errorf("list the networks: %w", err)
 	}
 	var returns []Return
 	for _, document := range documents {
@@ -43,12 +54,16 @@ func PlanBack(ctx context.Context, oned *opennebula.Client, pipe *pipeline.Pipel
 		if err != nil {
 			return nil, fmt.Errorf("give service %d back: %w", document.ID, err)
 		}
+		stored := record
 		if record.State.Service.Body, err = record.State.Service.Body.Opened(oned.Box().Open); err != nil {
 			return nil, fmt.Errorf("give service %d back: %w; this needs the previous password of the server user", document.ID, err)
 		}
-		one, err := giveBack(document, record, revision, vms)
+		one, err := giveBack(document, record, revision, created{vms, networks})
 		if err != nil {
 			return nil, err
+		}
+		if !record.Deleted {
+			one.record, one.revision = stored, revision
 		}
 		returns = append(returns, one)
 	}
@@ -56,44 +71,58 @@ func PlanBack(ctx context.Context, oned *opennebula.Client, pipe *pipeline.Pipel
 	return returns, nil
 }
 
-func giveBack(document opennebula.Document, record pipeline.Record, revision uint64, vms []one.VM) (Return, error) {
-	one := Return{ID: document.ID}
+// created are all VMs and networks of the zone.
+type created struct {
+	vms      []one.VM
+	networks []opennebula.Network
+}
+
+func giveBack(document opennebula.Document, record pipeline.Record, revision uint64, created created) (Return, error) {
+	given := Return{ID: document.ID}
 	body, repairs, err := spec.ReadService(document.Body)
 	if err != nil {
-		one.State, one.What = "unreadable", "unchanged: its document cannot be read"
-		return one, nil //nolint:nilerr // What reports it
+		given.State, given.What = "unreadable", "unchanged: its document cannot be read"
+		return given, nil //nolint:nilerr // What reports it
 	}
-	one.found = spec.FoundDigest(document.Body, body, repairs)
-	one.State = spec.Service{Body: body}.State().String()
-	decided := record.State.Service.Body
-	switch ours := record.Saved == one.found || slices.Contains(record.Digests, one.found) || decided.Digest() == one.found; {
+	given.found = spec.FoundDigest(document.Body, body, repairs)
+	decided := record.State
+	decided.Service.ID, decided.Service.Owner = document.ID, document.Owner
+	decided = noteNetworks(decided, created.networks)
+	digests := append(slices.Clone(record.Digests), record.Saved, record.State.Service.Body.Digest(), decided.Service.Body.Digest())
+	service := decided.Service
+	service.Body.Roles = slices.Clone(service.Body.Roles)
+	noted := noteVMs(&service.Body, document.ID, created.vms, func(vm one.VM, _ spec.Role) bool { return vm.Key != "" && service.Owns(vm) })
+	written := service.Body.Digest() // also by an earlier run
+	switch {
 	case revision == 0:
-		one.What = "unchanged: Flowjet has never processed it"
+		given.What = "unchanged: Flowjet has never processed it"
 	case record.Deleted:
-		one.What = "unchanged: it has ended"
-	case !ours:
-		one.What = "unchanged: another program has changed it since"
-	}
-	if one.What != "" {
-		return one, nil
-	}
-	decided.Roles = slices.Clone(decided.Roles)
-	noted := noteVMs(&decided, document.ID, vms)
-	state := spec.Service{Body: decided}.State()
-	one.State, one.What = state.String(), "as decided"
-	if decided.Digest() != one.found {
-		if one.Body, err = json.Marshal(decided); err != nil {
-			return one, fmt.Errorf("write the document of service %d: %w", document.ID, err)
-		}
-		one.What = "its document is updated with pending changes"
+		given.What = "unchanged: it has ended"
+	case given.found != written && !slices.Contains(digests, given.found):
+		given.What = "unchanged: another program has changed it since"
+	case given.found == written:
+		body, given.What = service.Body, "as decided"
+	default:
+		body, given.What = service.Body, "its document is updated with pending changes"
 		if noted > 0 {
-			one.What = fmt.Sprintf("%s, including %d created VMs that it does not list yet", one.What, noted)
+			given.What = fmt.Sprintf("%s, including %d created VMs that it does not list yet", given.What, noted)
+		}
+		if given.Body, err = json.Marshal(body); err != nil {
+			return given, fmt.Errorf("write the document of service %d: %w", document.ID, err)
 		}
 	}
-	if slices.Contains(transient, state) {
-		one.What += "; it is in transition: start Flowjet again and let it finish, or recover it when OneFlow runs"
+	state := spec.Service{Body: body}.State()
+	given.State = state.String()
+	missing := missingNetworks(body)
+	switch {
+	case record.Deleted:
+	case len(missing) > 0 && slices.Contains(beforeVMs, state):
+		given.What += fmt.Sprintf("; its networks (%s) are not created, and OneFlow would create its VMs without them: start Flowjet again and let it finish",
+			strings.Join(missing, ", "))
+	case slices.Contains(transient, state):
+		given.What += "; it is in transition: start Flowjet again and let it finish, or recover it when OneFlow runs"
 	}
-	return one, nil
+	return given, nil
 }
 
 // transient are the states in which OneFlow continues when it starts. Where something has failed it wants a recover.
@@ -102,9 +131,40 @@ var transient = []spec.ServiceState{
 	spec.ServiceScaling, spec.ServiceHold,
 }
 
-// noteVMs puts into the roles the VMs that carry a key of the service's and are in no role: their worker died between the
-// call and the note.
-func noteVMs(body *spec.Body, service int, vms []one.VM) (noted int) {
+// beforeVMs are the states in which a service may lack networks. OneFlow creates them only when it instantiates a service: at its start
+// and at a recover it goes on to the VMs.
+var beforeVMs = []spec.ServiceState{spec.ServicePending, spec.ServiceDeployingNets, spec.ServiceFailedDeployingNets}
+
+// missingNetworks returns the names of the networks that a service is to create for itself and that have no id.
+func missingNetworks(body spec.Body) (names []string) {
+	ids := spec.NetworkIDs(body.NetworksValues)
+	for name, choice := range spec.ChosenNetworks(body.NetworksValues) {
+		if _, made := ids[name]; !made && choice.HasOne(string(spec.FromTemplate), string(spec.FromReservation)) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// noteNetworks notes the networks that were created and are not in the document: their worker died between the call and the note.
+func noteNetworks(state flow.State, networks []opennebula.Network) flow.State {
+	for _, wanted := range state.Networks {
+		if wanted.ID >= 0 || !wanted.Attempted {
+			continue
+		}
+		made := slices.IndexFunc(networks, func(n opennebula.Network) bool {
+			return n.Owner.UID == state.Service.Owner.UID && wanted.IsMade(n.Name, n.Parent, n.Template)
+		})
+		if made >= 0 {
+			state = flow.IngestNetwork(state, wanted.Name, networks[made].ID, networks[made].State)
+		}
+	}
+	return state
+}
+
+// noteVMs puts into the roles with room the VMs that name the service, are in no role, and may be the role's: their creator ended between
+// the call and the note.
+func noteVMs(body *spec.Body, service int, vms []one.VM, may func(one.VM, spec.Role) bool) (noted int) {
 	known := map[int]bool{}
 	for _, role := range body.Roles {
 		for _, node := range role.Nodes {
@@ -112,12 +172,12 @@ func noteVMs(body *spec.Body, service int, vms []one.VM) (noted int) {
 		}
 	}
 	for _, vm := range vms {
-		if vm.Service != service || vm.Key == "" || vm.Gone() || vm.Ending() || known[vm.ID] {
+		if vm.Service != service || vm.Gone() || vm.Ending() || known[vm.ID] {
 			continue
 		}
 		for i := range body.Roles {
 			role := &body.Roles[i]
-			if role.Name != vm.Role || len(role.Nodes) >= role.Cardinality {
+			if role.Name != vm.Role || len(role.Nodes) >= role.Cardinality || !may(vm, *role) {
 				continue
 			}
 			role.Nodes = append(slices.Clone(role.Nodes), spec.NewNode(vm))
@@ -127,52 +187,80 @@ func noteVMs(body *spec.Body, service int, vms []one.VM) (noted int) {
 	return noted
 }
 
-// Flush writes the new documents, each only if it is still as it was found. It returns how many it wrote.
-func Flush(ctx context.Context, oned *opennebula.Client, returns []Return) (written int, err error) {
+// Flush writes the new documents, each only if it is still as it was found. It returns how many it wrote. Commands that still wait in NATS
+// for a service are refused from then on: what they were meant for may have been changed in OneFlow when Flowjet runs again.
+func Flush(ctx context.Context, oned *opennebula.Client, pipe *pipeline.Pipeline, returns []Return) (written int, err error) {
+	records := work.NewRecords(pipe)
 	for _, one := range returns {
+		if one.revision != 0 {
+			one.record.Since = time.Now()
+			if _, err := records.SaveRecord(ctx, one.ID, one.record, one.revision); err != nil {
+				return written, fmt.Errorf("give service %d back: %w", one.ID, err)
+			}
+		}
 		if one.Body == nil {
 			continue
 		}
-		document, err := oned.Server().Document(ctx, one.ID)
-		if opennebula.IsCode(err, opennebula.CodeNoExists) {
+		switch changed, err := rewrite(ctx, oned, one.ID, one.found, one.Body); {
+		case opennebula.IsCode(err, opennebula.CodeNoExists):
 			continue
-		}
-		if err != nil {
+		case err != nil:
 			return written, fmt.Errorf("give service %d back: %w", one.ID, err)
-		}
-		body, repairs, err := spec.ReadService(document.Body)
-		if err != nil || spec.FoundDigest(document.Body, body, repairs) != one.found {
+		case changed:
 			return written, fmt.Errorf("give service %d back: its document has changed since the plan was made: stop Flowjet on every front-end, and try again", one.ID)
-		}
-		if err := oned.Server().UpdateDocument(ctx, one.ID, one.Body); err != nil {
-			return written, fmt.Errorf("give service %d back: %w", one.ID, err)
 		}
 		written++
 	}
 	return written, nil
 }
 
-// StillRunning lists the live workers: each sends a heartbeat five times a second.
-func StillRunning(ctx context.Context, pipe *pipeline.Pipeline) ([]string, error) {
-	subscription, err := pipe.Conn().SubscribeSync(pipeline.SubjectsWorker)
+// rewrite writes a document, unless it has changed since it was found with the digest.
+func rewrite(ctx context.Context, oned *opennebula.Client, id int, found string, text []byte) (changed bool, err error) {
+	document, err := oned.Server().Document(ctx, id)
 	if err != nil {
-		return nil, fmt.Errorf("listen for workers: %w", err)
+		return false, err
 	}
-	defer subscription.Unsubscribe() //nolint:errcheck // the connection ends soon
+	body, repairs, err := spec.ReadService(document.Body)
+	if err != nil || spec.FoundDigest(document.Body, body, repairs) != found {
+		return true, nil //nolint:nilerr // an unreadable document has changed
+	}
+	return false, oned.Server().UpdateDocument(ctx, id, text)
+}
+
+// StillRunning lists the live workers and the processes with an API: each reports several times a second.
+func StillRunning(ctx context.Context, pipe *pipeline.Pipeline) (workers, apis []string, err error) {
+	heard := make(chan *nats.Msg, 1024)
+	for _, subjects := range []string{pipeline.SubjectsWorker, pipeline.SubjectsProcess} {
+		subscription, err := pipe.Conn().ChanSubscribe(subjects, heard)
+		if err != nil {
+			return nil, nil, fmt.Errorf("listen for workers and APIs: %w", err)
+		}
+		defer subscription.Unsubscribe() //nolint:errcheck // the connection ends soon
+	}
 	listening, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	var workers []string
 	for {
-		message, err := subscription.NextMsgWithContext(listening)
-		if err != nil {
-			return workers, ctx.Err()
+		var message *nats.Msg
+		select {
+		case message = <-heard:
+		case <-listening.Done():
+			return workers, apis, ctx.Err()
 		}
-		var heard struct {
-			Worker string `json:"worker"`
-			State  string `json:"state"`
+		var said struct {
+			Worker  string   `json:"worker"`
+			State   string   `json:"state"`
+			Name    string   `json:"name"`
+			Parts   []string `json:"parts"`
+			Leaving bool     `json:"leaving"`
 		}
-		if json.Unmarshal(message.Data, &heard) == nil && heard.State != "leaving" && !slices.Contains(workers, heard.Worker) {
-			workers = append(workers, heard.Worker)
+		if json.Unmarshal(message.Data, &said) != nil {
+			continue
+		}
+		if said.Worker != "" && said.State != "leaving" && !slices.Contains(workers, said.Worker) {
+			workers = append(workers, said.Worker)
+		}
+		if slices.Contains(said.Parts, "api") && !said.Leaving && !slices.Contains(apis, said.Name) {
+			apis = append(apis, said.Name)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package migrate_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -191,7 +192,7 @@ func TestEveryRecordedServiceIsGivenBack(t *testing.T) {
 	}
 	returns, err := migrate.PlanBack(t.Context(), z.oned, z.pipe)
 	must(t, err)
-	written, err := migrate.Flush(t.Context(), z.oned, returns)
+	written, err := migrate.Flush(t.Context(), z.oned, z.pipe, returns)
 	must(t, err)
 	if written == 0 || written == len(bodies) {
 		t.Errorf("%d of %d documents were written: some differ and some do not", written, len(bodies))
@@ -270,10 +271,16 @@ func TestAVMThatWasCreatedAndNotNotedIsGivenBack(t *testing.T) {
 	if !strings.Contains(returns[0].What, "including 1 created VMs") || !strings.Contains(returns[0].What, "in transition") {
 		t.Errorf("%+v", returns[0])
 	}
-	_, err = migrate.Flush(t.Context(), z.oned, returns)
+	_, err = migrate.Flush(t.Context(), z.oned, z.pipe, returns)
 	must(t, err)
 	if nodes := z.body(id).Roles[0].Nodes; len(nodes) != 1 || nodes[0].DeployID != vm {
 		t.Errorf("the role has the nodes %+v, want VM %d", nodes, vm)
+	}
+	// As if it had been interrupted: a second run recognises its own document.
+	returns, err = migrate.PlanBack(t.Context(), z.oned, z.pipe)
+	must(t, err)
+	if returns[0].Body != nil || !strings.HasPrefix(returns[0].What, "as decided; it is in transition") {
+		t.Errorf("%+v", returns[0])
 	}
 }
 
@@ -305,7 +312,7 @@ func TestWhatOthersHaveChangedIsLeftAlone(t *testing.T) {
 	returns, err = migrate.PlanBack(t.Context(), z.oned, z.pipe)
 	must(t, err)
 	must(t, z.oned.Server().UpdateDocument(t.Context(), foreign, []byte(strings.Replace(text, `"a"`, `"b"`, 1))))
-	if _, err := migrate.Flush(t.Context(), z.oned, returns); err == nil || !strings.Contains(err.Error(), "has changed since the plan was made") {
+	if _, err := migrate.Flush(t.Context(), z.oned, z.pipe, returns); err == nil || !strings.Contains(err.Error(), "has changed since the plan was made") {
 		t.Error(err)
 	}
 	if z.body(foreign).Description != nil {
@@ -331,7 +338,7 @@ func TestAnOddDocumentIsGivenBack(t *testing.T) {
 	if returns[1].ID != broken || returns[1].State != "unreadable" || returns[1].Body != nil {
 		t.Errorf("%+v", returns[1])
 	}
-	written, err := migrate.Flush(t.Context(), z.oned, returns)
+	written, err := migrate.Flush(t.Context(), z.oned, z.pipe, returns)
 	must(t, err)
 	if read := z.body(odd); written != 1 || len(read.Roles) != 1 || read.Digest() != body.Digest() {
 		t.Errorf("%d documents were written: %+v", written, read)
@@ -392,5 +399,153 @@ func TestPreflight(t *testing.T) {
 	must(t, z.sim.FailCall(sim.CallFailure{Method: "one.user.info", Count: 1 << 30, Code: opennebula.CodeInternal, Message: "Cannot process request, no leader found"}))
 	if text := fmt.Sprintf("%+v", good.Run(t.Context())); strings.Contains(text, "chauth") || !strings.Contains(text, "no leader found") {
 		t.Errorf("without a leader: %s", text)
+	}
+}
+
+// TestWhatOneFlowLeftUnfinishedIsCompleted: a OneFlow that is stopped while it deploys a role has not noted the VMs that it has created, and
+// those that it creates while it continues a service at its start are the server user's.
+func TestWhatOneFlowLeftUnfinishedIsCompleted(t *testing.T) {
+	z := newZone(t)
+	const text = `{"name": "a", "deployment": "none", "state": 1, "roles": [{"name": "r", "type": "vm", "cardinality": 2, "template_id": 0, "state": 1, "nodes": []}]}`
+	id := z.document(text)
+	create := func(owner, more string) int {
+		t.Helper()
+		vm, err := z.oned.For(owner).InstantiateTemplate(t.Context(), 0, fmt.Sprintf("r_0_(service_%d)", id), false, fmt.Sprintf("SERVICE_ID = \"%d\"\nROLE_NAME = \"r\"\n%s", id, more))
+		must(t, err)
+		return vm
+	}
+	ended := create("oneadmin", "")
+	must(t, z.oned.Server().ActOnVM(t.Context(), "terminate-hard", ended))
+	foreign, keyed := create("alice", ""), create("oneadmin", fmt.Sprintf("FLOWJET_KEY = \"%d-r-0-1\"\n", id))
+	first, second := create("oneadmin", ""), create("serveradmin", "")
+	beyond := create("oneadmin", "") // the role has no room for it
+	services, err := migrate.Plan(t.Context(), z.oned, flow.DefaultSettings(), time.Now())
+	must(t, err)
+	said := fmt.Sprint(services[0].Next)
+	if !strings.Contains(said, "2 VMs that OneFlow created and did not note") || !strings.Contains(said, "1 VMs that OneFlow created as serveradmin are given to oneadmin") ||
+		strings.Contains(said, "create vm") {
+		t.Errorf("the plan is %s", said)
+	}
+	must(t, migrate.Complete(t.Context(), z.oned, services))
+	nodes := z.body(id).Roles[0].Nodes
+	if len(nodes) != 2 || nodes[0].DeployID != first || nodes[1].DeployID != second {
+		t.Errorf("the role has the nodes %+v, want VMs %d and %d, none of %v", nodes, first, second, []int{ended, foreign, keyed, beyond})
+	}
+	vm, err := z.oned.Server().VM(t.Context(), second)
+	must(t, err)
+	if vm.Owner.UName != "oneadmin" {
+		t.Errorf("VM %d is %s's", second, vm.Owner.UName)
+	}
+	if document, err := z.oned.Server().Document(t.Context(), id); err != nil {
+		t.Fatal(err)
+	} else if _, repairs, err := spec.ReadService(document.Body); err != nil || len(repairs) > 0 {
+		t.Errorf("the document is to be repaired: %v, %v", repairs, err)
+	}
+	services, err = migrate.Plan(t.Context(), z.oned, flow.DefaultSettings(), time.Now())
+	must(t, err)
+	if said := fmt.Sprint(services[0].Next); strings.Contains(said, "OneFlow") {
+		t.Errorf("a second plan is %s", said)
+	}
+	// A document that OneFlow goes on with is not written over.
+	other := z.document(text)
+	_, err = z.oned.For("oneadmin").InstantiateTemplate(t.Context(), 0, "r_0", false, fmt.Sprintf("SERVICE_ID = \"%d\"\nROLE_NAME = \"r\"\n", other))
+	must(t, err)
+	services, err = migrate.Plan(t.Context(), z.oned, flow.DefaultSettings(), time.Now())
+	must(t, err)
+	must(t, z.oned.Server().UpdateDocument(t.Context(), other, []byte(strings.Replace(text, `"state": 1, "roles"`, `"state": 2, "roles"`, 1))))
+	if err := migrate.Complete(t.Context(), z.oned, services); err == nil || !strings.Contains(err.Error(), "stop OneFlow") || len(z.body(other).Roles[0].Nodes) != 0 {
+		t.Errorf("the document that has changed is %+v: %v", z.body(other), err)
+	}
+}
+
+// TestNetworksThatOneFlowDoesNotCreate: it creates them only when it instantiates a service.
+func TestNetworksThatOneFlowDoesNotCreate(t *testing.T) {
+	z := newZone(t)
+	const text = `{"name": "a", "deployment": "none", "state": 11, "roles": [{"name": "r", "type": "vm", "cardinality": 1, "template_id": 0, "state": 0, "nodes": []}],
+		"networks_values": [{"Own": {"reserve_from": "0", "extra": "SIZE=2"}}, {"Given": {"id": "0"}}]}`
+	made, missing, never := z.document(text), z.document(text), z.document(text)
+	for _, id := range []int{made, missing} {
+		body := z.body(id)
+		state := flow.State{Service: spec.Service{ID: id, Body: body}, Networks: []flow.Network{
+			{Name: "Own", Source: spec.FromReservation, From: 0, Called: fmt.Sprintf("Own-%d", id), ID: -1, Attempted: true},
+		}}
+		_, err := work.NewRecords(z.pipe).SaveRecord(t.Context(), id, pipeline.Record{Saved: body.Digest(), State: state}, 0)
+		must(t, err)
+	}
+	network, err := z.oned.For("oneadmin").ReserveNetwork(t.Context(), 0, fmt.Sprintf("SIZE=2\nNAME=\"Own-%d\"\n", made))
+	must(t, err)
+	returns, err := migrate.PlanBack(t.Context(), z.oned, z.pipe)
+	must(t, err)
+	if what := returns[0].What; !strings.Contains(what, "updated with pending changes; it is in transition") {
+		t.Errorf("with its network: %s", what)
+	}
+	for _, one := range returns[1:] {
+		if !strings.Contains(one.What, "its networks (Own) are not created, and OneFlow would create its VMs without them") {
+			t.Errorf("service %d of %v: %s", one.ID, []int{missing, never}, one.What)
+		}
+	}
+	written, err := migrate.Flush(t.Context(), z.oned, z.pipe, returns)
+	must(t, err)
+	if ids := spec.OwnNetworks(z.body(made)); written != 1 || len(ids) != 1 || ids[0] != network {
+		t.Errorf("%d documents were written, and the service has the networks %v, want %d", written, ids, network)
+	}
+}
+
+// TestCommandsFromBeforeAReturnAreNotForLater: a client was told that they are queued; OneFlow may have changed the service since.
+func TestCommandsFromBeforeAReturnAreNotForLater(t *testing.T) {
+	z := newZone(t)
+	const text = `{"name": "a", "deployment": "none", "state": 2, "roles": [{"name": "r", "type": "vm", "cardinality": 0, "template_id": 0, "state": 2, "nodes": []}]}`
+	service, ended := z.document(text), z.document(text)
+	records := work.NewRecords(z.pipe)
+	_, err := records.SaveRecord(t.Context(), service, pipeline.Record{Saved: z.body(service).Digest(), State: flow.State{Service: spec.Service{ID: service, Body: z.body(service)}}}, 0)
+	must(t, err)
+	before, err := records.SaveRecord(t.Context(), ended, pipeline.Record{Deleted: true}, 0)
+	must(t, err)
+	began := time.Now()
+	returns, err := migrate.PlanBack(t.Context(), z.oned, z.pipe)
+	must(t, err)
+	_, err = migrate.Flush(t.Context(), z.oned, z.pipe, returns)
+	must(t, err)
+	record, _, err := records.LoadRecord(t.Context(), service)
+	must(t, err)
+	if record.Since.Before(began) || record.State.Service.ID != service {
+		t.Errorf("commands are the service's from %v on: %+v", record.Since, record.State)
+	}
+	if after, err := records.RecordRevision(t.Context(), ended); err != nil || after != before {
+		t.Errorf("the record of an ended service was written: %v", err)
+	}
+	if _, err := migrate.Flush(t.Context(), z.oned, z.pipe, returns); !errors.Is(err, pipeline.ErrConflict) {
+		t.Errorf("a record that a worker has written since is written over: %v", err)
+	}
+}
+
+func TestAnAPIThatStillRunsIsFound(t *testing.T) {
+	z := newZone(t)
+	said := []pipeline.Process{
+		{ID: "a", Name: "one api", Parts: []string{"api"}}, {ID: "b", Name: "two bridge", Parts: []string{"bridge"}},
+		{ID: "c", Name: "three api", Parts: []string{"api"}, Leaving: true},
+	}
+	ended, stop := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for tick := time.NewTicker(20 * time.Millisecond); ; {
+			select {
+			case <-stop:
+				tick.Stop()
+				return
+			case <-tick.C:
+			}
+			for _, process := range said {
+				_ = z.pipe.Conn().Publish(pipeline.ProcessSubject(process.ID), pipeline.Encode(process))
+			}
+			_ = z.pipe.Conn().Publish(pipeline.WorkerSubject("w"), pipeline.Encode(pipeline.WorkerBeat{Worker: "w"}))
+		}
+	}()
+	workers, apis, err := migrate.StillRunning(t.Context(), z.pipe)
+	close(stop)
+	<-ended
+	must(t, err)
+	if fmt.Sprint(workers, apis) != "[w] [one api]" {
+		t.Errorf("the workers %v and the APIs of %v still run", workers, apis)
 	}
 }

@@ -1,7 +1,7 @@
 // Package migrate takes services over from a stopped OneFlow, and gives them back to it.
 //
-// Either way the services stay in oned's documents, which OneFlow and Flowjet read alike. Taking over means to wake each
-// service once; giving back means to write the decisions that Flowjet has not yet saved there.
+// Either way the services stay in oned's documents, which OneFlow and Flowjet read alike. Taking over means to complete what OneFlow left
+// unfinished, and to wake each service once; giving back means to write the decisions that Flowjet has not yet saved there.
 //
 // Safety: nothing is changed before the plan was shown; a document that somebody else has changed since is left alone.
 // Liveness: neither way waits for VMs.
@@ -9,6 +9,7 @@ package migrate
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -32,6 +33,14 @@ type Service struct {
 	Next []string
 	// Unreadable is why its document cannot be read; then it is left alone.
 	Unreadable string
+	// body is the document with the VMs that OneFlow created for it and did not note, as it does only after a role's last one; nil if it
+	// lists all. found is the digest of the document from which the plan was made.
+	body  []byte
+	found string
+	// own are its VMs that belong to the server user: OneFlow creates them so where it continues a service at its start. They are to be the
+	// service's owner's: nobody else may end them with it.
+	own   []int
+	owner one.Identity
 }
 
 // Plan reads every service and predicts its worker's actions: the same decision, from the same documents and VMs.
@@ -40,31 +49,64 @@ func Plan(ctx context.Context, oned *opennebula.Client, settings flow.Settings, 
 	if err != nil {
 		return nil, fmt.Errorf("list the services: %w", err)
 	}
-	known := map[int]one.VM{}
+	var vms []one.VM
+	var server opennebula.User
 	if len(documents) > 0 {
-		vms, err := oned.Server().VMs(ctx, opennebula.FilterAll, -1, -1, opennebula.StateAny)
-		if err != nil {
-			return nil, fmt.Errorf("list the VMs: %w", err)
+		if server, err = oned.Server().User(ctx, -1); err != nil {
+			return nil, fmt.Errorf("read the server user: %w", err)
 		}
-		for _, vm := range vms {
-			known[vm.ID] = vm
+		if vms, err = allVMs(ctx, oned); err != nil {
+			return nil, err
 		}
+	}
+	known := map[int]one.VM{}
+	named := map[int][]one.VM{} // by the service that they name
+	for _, vm := range vms {
+		known[vm.ID] = vm
+		named[vm.Service] = append(named[vm.Service], vm)
 	}
 	services := make([]Service, len(documents))
 	for i, document := range documents {
-		services[i] = predict(document, known, settings, now)
+		if services[i], err = predict(document, server.Identity, known, named[document.ID], settings, now); err != nil {
+			return nil, err
+		}
 	}
 	slices.SortFunc(services, func(a, b Service) int { return a.ID - b.ID })
 	return services, nil
 }
 
-// predict decides about a service. A VM that oned does not have is gone.
-func predict(document opennebula.Document, known map[int]one.VM, settings flow.Settings, now time.Time) Service {
-	service := Service{ID: document.ID, Name: document.Name, Owner: document.Owner.UName}
+// allVMs lists all VMs, oldest first.
+func allVMs(ctx context.Context, oned *opennebula.Client) ([]one.VM, error) {
+	vms, err := oned.Server().VMs(ctx, opennebula.FilterAll, -1, -1, opennebula.StateAny)
+	if err != nil {
+		return nil, fmt.Errorf("list the VMs: %w", err)
+	}
+	slices.SortFunc(vms, func(a, b one.VM) int { return a.ID - b.ID })
+	return vms, nil
+}
+
+// predict decides about a service. A VM that oned does not have is gone. named are the VMs that name the service.
+func predict(
+	document opennebula.Document, server one.Identity, known map[int]one.VM, named []one.VM, settings flow.Settings, now time.Time,
+) (Service, error) {
+	service := Service{ID: document.ID, Name: document.Name, Owner: document.Owner.UName, owner: document.Owner}
 	body, repairs, err := spec.ReadService(document.Body)
 	if err != nil {
 		service.State, service.Unreadable = "unreadable", err.Error()
-		return service
+		return service, nil //nolint:nilerr // Unreadable reports it
+	}
+	for _, repair := range repairs {
+		service.Next = append(service.Next, "its document is repaired: "+repair)
+	}
+	service.found = spec.FoundDigest(document.Body, body, repairs)
+	noted := noteVMs(&body, document.ID, named, func(vm one.VM, role spec.Role) bool {
+		return vm.Key == "" && !role.IsRouter() && (vm.Owner.UID == document.Owner.UID || vm.Owner.UID == server.UID)
+	})
+	if noted > 0 {
+		if service.body, body, err = fitted(body); err != nil {
+			return service, fmt.Errorf("write the document of service %d: %w", document.ID, err)
+		}
+		service.Next = append(service.Next, fmt.Sprintf("its document is updated with %d VMs that OneFlow created and did not note", noted))
 	}
 	state := flow.State{Service: spec.Service{ID: document.ID, Owner: document.Owner, Body: body}}
 	service.State = state.Service.State().String()
@@ -72,17 +114,34 @@ func predict(document opennebula.Document, known map[int]one.VM, settings flow.S
 	for _, role := range body.Roles {
 		for _, node := range role.Nodes {
 			vm, found := known[node.DeployID]
-			if !found {
+			switch {
+			case !found:
 				vm = one.VM{ID: node.DeployID, State: one.VMDone, Service: -1}
+			case vm.Service == document.ID && vm.Owner.UID == server.UID && vm.Owner.UID != document.Owner.UID && !vm.Gone():
+				service.own = append(service.own, vm.ID)
+				vm.Owner = document.Owner
 			}
 			facts[node.DeployID] = vm
 		}
 	}
-	for _, repair := range repairs {
-		service.Next = append(service.Next, "its document is repaired: "+repair)
+	if len(service.own) > 0 {
+		service.Next = append(service.Next, fmt.Sprintf("%d VMs that OneFlow created as %s are given to %s", len(service.own), server.UName, service.Owner))
 	}
 	service.Next = append(service.Next, inWords(flow.Decide(flow.Input{State: state, Facts: facts, Now: now, Settings: settings}, nil))...)
-	return service
+	return service, nil
+}
+
+// fitted returns a body that fits its new VMs, such as with the number of the next one, and its text.
+func fitted(body spec.Body) ([]byte, spec.Body, error) {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return nil, body, err
+	}
+	if body, _, err = spec.ReadService(text); err != nil {
+		return nil, body, err
+	}
+	text, err = json.Marshal(body)
+	return text, body, err
 }
 
 // inWords describes a decision's actions; calls of a kind are counted.
@@ -115,6 +174,28 @@ func inWords(decision flow.Decision) []string {
 		return []string{"no change, it continues"}
 	}
 	return said
+}
+
+// Complete does for each service what OneFlow left unfinished. It may be repeated with a new plan.
+func Complete(ctx context.Context, oned *opennebula.Client, services []Service) error {
+	for _, service := range services {
+		if service.body != nil {
+			changed, err := rewrite(ctx, oned, service.ID, service.found, service.body)
+			if err != nil && !opennebula.IsCode(err, opennebula.CodeNoExists) {
+				return fmt.Errorf("take service %d over: %w", service.ID, err)
+			}
+			if changed {
+				return fmt.Errorf("take service %d over: its document has changed since the plan was made: stop OneFlow on every front-end, and try again", service.ID)
+			}
+		}
+		for _, vm := range service.own {
+			err := oned.Server().ChownVM(ctx, vm, service.owner.UID, service.owner.GID)
+			if err != nil && !opennebula.IsCode(err, opennebula.CodeNoExists) {
+				return fmt.Errorf("take service %d over: give VM %d to %s: %w", service.ID, vm, service.Owner, err)
+			}
+		}
+	}
+	return nil
 }
 
 // Adopt wakes every service once, so that its worker takes it over. It may be repeated. The wake-ups wait in JetStream

@@ -191,6 +191,9 @@ func (m *migration) takeOver(ctx context.Context) error {
 		return err
 	}
 	defer release()
+	if err := migrate.Complete(ctx, m.oned, services); err != nil {
+		return err
+	}
 	count, err := migrate.Adopt(ctx, pipe, services)
 	if err != nil {
 		return err
@@ -237,7 +240,7 @@ func (m *migration) giveBack(ctx context.Context) error {
 		return err
 	}
 	defer release()
-	workers, err := migrate.StillRunning(ctx, pipe)
+	workers, apis, err := migrate.StillRunning(ctx, pipe)
 	if err != nil {
 		return err
 	}
@@ -258,11 +261,16 @@ func (m *migration) giveBack(ctx context.Context) error {
 	case len(workers) > 0:
 		fmt.Fprintf(m.out, "Workers still run (%s): stop Flowjet on every front-end before --yes.\n", strings.Join(workers, ", "))
 		return nil
+	case len(apis) > 0 && m.yes: // it would accept commands that nothing carries out
+		return fmt.Errorf("the API still runs (%s): stop Flowjet on every front-end first (systemctl disable --now flowjet); nothing was changed", strings.Join(apis, ", "))
+	case len(apis) > 0:
+		fmt.Fprintf(m.out, "The API still runs (%s): stop Flowjet on every front-end before --yes.\n", strings.Join(apis, ", "))
+		return nil
 	case !m.yes:
 		fmt.Fprintln(m.out, "Nothing was changed. With --yes the documents are written.")
 		return nil
 	}
-	written, err := migrate.Flush(ctx, m.oned, returns)
+	written, err := migrate.Flush(ctx, m.oned, pipe, returns)
 	if err != nil {
 		return err
 	}
