@@ -3,6 +3,7 @@ package consumers
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
@@ -50,8 +51,39 @@ func (l *serviceLoop) finalize(ctx context.Context) error {
 	if l.revision == 0 || l.record.Deleted {
 		return nil
 	}
+	if err := l.reportLeftVMs(ctx); err != nil {
+		return err
+	}
 	l.record.Deleted = true
 	return l.saver.tombstone(ctx)
+}
+
+// reportLeftVMs logs the service's VMs that still run: whoever deleted its document may have expected that they end, and no document names
+// them any more.
+func (l *serviceLoop) reportLeftVMs(ctx context.Context) error {
+	service, facts := l.record.State.Service, flow.Facts{}
+	var ids, left []int
+	for _, role := range service.Body.Roles {
+		for _, node := range role.Nodes {
+			ids = append(ids, node.DeployID)
+		}
+	}
+	slices.Sort(ids)
+	for _, span := range opennebula.Spans(ids) {
+		if err := l.ingester.fetchSpan(ctx, l.worker.oned.Server().Confirmed(), span, facts); err != nil {
+			return err
+		}
+	}
+	for _, id := range ids {
+		if vm := facts[id]; !vm.Gone() && !vm.Ending() && service.Owns(vm) {
+			left = append(left, id)
+		}
+	}
+	if len(left) > 0 {
+		l.worker.config.Logger.Warn("the service's document was deleted at oned, and its VMs run on: terminate those that are not needed",
+			"service", l.service, "vms", left)
+	}
+	return nil
 }
 
 // endOrphans ends the news' VMs if they are from calls that took effect after the service had ended.

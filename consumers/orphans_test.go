@@ -5,7 +5,10 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/flowjet/flowjet/consumers"
+	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/internal/testlog"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/sim"
 )
@@ -59,5 +62,26 @@ func TestRouterMadeTooLateIsDeleted(t *testing.T) {
 	})
 	if len(w.vms(service)) > 0 {
 		t.Error("VMs were made after the end")
+	}
+}
+
+// The VMs of a service whose document somebody deletes run on: the log names those that do.
+func TestVMsOfADeletedDocumentAreReported(t *testing.T) {
+	w := newWorld(t)
+	w.hear()
+	var log testlog.Log
+	worker := consumers.New(consumers.Config{ID: "one", Settings: quick(), Logger: log.Logger()}, w.pipe.Pipeline, w.oned)
+	must(t, worker.Start(t.Context()))
+	t.Cleanup(func() { must(t, worker.Stop(context.Background())) })
+	deleted, ended := w.deployed(masterSlave, 1, 1), w.deployed(masterSlave, 1, 1)
+	must(t, w.oned.Server().DeleteDocument(t.Context(), deleted))
+	vms := w.nodes(ended)
+	must(t, w.oned.Server().ActOnVM(t.Context(), "terminate-hard", w.vms(deleted)[0].ID))
+	poll.Until(t, "the VM that runs on to be reported", func() bool { return log.Count("its VMs run on") == 1 })
+	w.accepted(ended, flow.VerbUndeploy, nil)
+	w.gone(ended)
+	w.awaitGone(vms...)
+	if log.Count("its VMs run on") != 1 {
+		t.Errorf("VMs that a service has ended are reported:\n%s", log.String())
 	}
 }
