@@ -171,6 +171,7 @@ func TestStrangersNetworksAndRouters(t *testing.T) {
 	must(t, err)
 	router, err := w.oned.For("oneadmin").AllocateRouter(t.Context(), "NAME=\"production\"\n")
 	must(t, err)
+	ended := []int{}
 	for name, body := range map[string]string{
 		"a network": fmt.Sprintf(`{"name":"svc","deployment":"none","state":2,"roles":[],
 			"networks":{"N":"M|network|n| |template_id:0"},"networks_values":[{"N":{"template_id":"0","id":"%d"}}]}`, foreign),
@@ -178,6 +179,7 @@ func TestStrangersNetworksAndRouters(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			service := w.service("%s", body)
+			ended = append(ended, service)
 			_ = w.command(service, flow.VerbUndeploy, nil)
 			poll.Until(t, "the service to say that it cannot", func() bool {
 				body, exists := w.body(service)
@@ -190,6 +192,15 @@ func TestStrangersNetworksAndRouters(t *testing.T) {
 	_, err = w.pipe.PublishWork(t.Context(), pipeline.Work{Service: grows, Reason: "it was made past Flowjet"}, "")
 	must(t, err)
 	w.await(grows, spec.ServiceFailedDeploying)
+	// The owner may not see them, so nothing that he may read names them.
+	told := w.logged(grows)
+	for _, service := range ended {
+		transitions, _ := w.history(service)
+		told += fmt.Sprintf("\n%+v", transitions)
+	}
+	if !strings.Contains(told, "does not belong to the service") || strings.Contains(told, "production") {
+		t.Errorf("the owner is told %q", told)
+	}
 	if _, err := w.oned.Server().Network(t.Context(), foreign); err != nil {
 		t.Errorf("the network: %v", err)
 	}

@@ -93,14 +93,14 @@ func (n *networks) delete(ctx context.Context, action flow.Action) (flow.Outcome
 }
 
 // strangersNetwork has the service go on without a network that is not its own. One with another owner may be, where the service is
-// just being given away: it is fetched again.
+// just being given away: it is fetched again. As with notOwn the service's log does not have the network's name.
 func (n *networks) strangersNetwork(ctx context.Context, action flow.Action, found opennebula.Network) (flow.Outcome, error) {
 	service := n.record.State.Service
 	owned := found.Owner.UID == service.Owner.UID
 	if owned && found.Name == action.Network.Called {
 		return nil, nil
 	}
-	reason := fmt.Sprintf("network %d (%s of %s) does not belong to the service and is left unchanged", found.ID, found.Name, found.Owner.UName)
+	reason := fmt.Sprintf("network %d does not belong to the service and is left unchanged", found.ID)
 	if givenAway, err := n.givenAway(ctx); err != nil || !owned && givenAway {
 		return flow.Postponed{Action: action, Message: reason}, err
 	}
@@ -275,6 +275,7 @@ func (r *routers) stranger(ctx context.Context, id int) (*opennebula.Router, err
 	return &router, nil
 }
 
+// notOwn is for users, who may have written any id into the document: the names of what they may not see are in the worker's log alone.
 func notOwn(router opennebula.Router) string {
-	return fmt.Sprintf("virtual router %d (%s of %s) does not belong to the service and is left unchanged", router.ID, router.Name, router.Owner.UName)
+	return fmt.Sprintf("virtual router %d does not belong to the service and is left unchanged", router.ID)
 }
