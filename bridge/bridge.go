@@ -204,11 +204,20 @@ const retireAfter = 5
 // followZone connects to the servers that the zone gets while the bridge runs, and ends the feeds of those that it loses.
 func (b *Bridge) followZone(hear func([]*feed)) {
 	lacked := map[*feed]int{}
+	inherited := false
 	for idle.For(b.hearing, zoneEvery) == nil {
 		endpoints, err := b.zone.hookEndpoints(b.hearing, b.config.Zone)
 		if err != nil {
 			b.log.Debug("cannot get the zone's servers, retrying", "error", err)
 			continue
+		}
+		if !inherited {
+			feeds, err := b.inheritFeeds()
+			if err != nil {
+				b.log.Debug("cannot read which feeds there were, retrying", "error", err)
+			}
+			hear(feeds)
+			inherited = err == nil
 		}
 		added, err := b.addFeeds(endpoints)
 		if err != nil {
@@ -231,6 +240,23 @@ func (b *Bridge) followZone(hear func([]*feed)) {
 			}
 		}
 	}
+}
+
+// inheritFeeds adds the feeds that bridges published before: those of a server that left the zone while no bridge ran would have leases, and
+// be expected, until the stream drops these.
+func (b *Bridge) inheritFeeds() ([]*feed, error) {
+	names, err := b.store.Expected(b.hearing)
+	if err != nil {
+		return nil, err
+	}
+	var endpoints []string
+	for _, name := range names {
+		address, ours := strings.CutPrefix(name, feedName(b.config.Zone, ""))
+		if ours && !strings.Contains(address, "@") { // another host's loopback address leads to another server from here
+			endpoints = append(endpoints, "tcp://"+address)
+		}
+	}
+	return b.addFeeds(endpoints)
 }
 
 // Config sets what to receive and which events pass. Zero values mean the defaults named at each field.
@@ -334,6 +360,7 @@ func (c Config) topics() []string {
 type store interface {
 	watch(feed string) (watch, error)
 	LastLease(ctx context.Context, feed string) (pipeline.Lease, uint64, error)
+	Expected(ctx context.Context) ([]string, error)
 	take(ctx context.Context, feed, holder string, expected uint64) (lease, error)
 	index(object string) index
 	LoadCursor(ctx context.Context, name string) (uint64, error)

@@ -32,6 +32,8 @@ type fakeStore struct {
 	attempts int
 	released int
 	retired  int
+	// expected are the feeds with leases.
+	expected []string
 	// block holds Publish up until it is closed.
 	block chan struct{}
 	last  map[int]pipeline.Event
@@ -80,6 +82,12 @@ func (f *fakeStore) take(context.Context, string, string, uint64) (lease, error)
 
 func (f *fakeStore) LastLease(context.Context, string) (pipeline.Lease, uint64, error) {
 	return pipeline.Lease{}, 0, nil
+}
+
+func (f *fakeStore) Expected(context.Context) ([]string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.expected, f.fail
 }
 
 func (f *fakeStore) watch(string) (watch, error) { return fakeWatch{}, nil }

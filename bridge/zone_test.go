@@ -102,6 +102,31 @@ func TestAServerThatTheZoneLoses(t *testing.T) {
 	storesSoon(t, store, "1 BOOT", "1 RUNNING")
 }
 
+// The feed of a server that left the zone while no bridge ran ends too, and that of another host's own address is left alone.
+func TestAServerThatTheZoneLostBeforeTheStart(t *testing.T) {
+	before := zoneEvery
+	zoneEvery = time.Millisecond
+	t.Cleanup(func() { zoneEvery = before })
+	first := newTestPublisher(t, "127.0.0.1:0")
+	store, z := newFakeStore(), &fakeZone{endpoints: []string{"tcp://" + first.address()}, tell: func() {}}
+	store.expected = []string{feedName(0, "tcp://"+first.address()), "zone0-192.0.2.1:2101", "zone0-127.0.0.1:2101@fe2", "zone7-192.0.2.2:2101"}
+	b := newBridge(quietly(), store, nil, z)
+	startBridge(t, b)
+	must(t, first.waitForSubscriber(limited(t), b.config.topics()))
+	poll.Until(t, "the feed of the server to end", func() (ended bool) {
+		store.set(func(f *fakeStore) { ended = f.retired > 0 })
+		return ended
+	})
+	if left := b.Status(); len(left) != 1 || left[0].Endpoint != "tcp://"+first.address() {
+		t.Errorf("what is left is %+v", left)
+	}
+	store.set(func(f *fakeStore) {
+		if f.retired != 1 || f.acquired != 2 {
+			t.Errorf("%d leases are retired of %d acquired, want that of the server that has left, of two", f.retired, f.acquired)
+		}
+	})
+}
+
 func (z *fakeZone) beside(context.Context, int, string, int) (server, func(), error) {
 	return z, func() {}, nil
 }

@@ -101,6 +101,18 @@ func (f *Feeds) LastLease(ctx context.Context, feed string) (pipeline.Lease, uin
 	return lease, message.Sequence, nil
 }
 
+// Expected returns the names of the feeds with a lease that is not retired.
+func (f *Feeds) Expected(ctx context.Context) (names []string, err error) {
+	defer errs.Wrap(&err, "read the leases of all feeds")
+	err = f.core.Stream(pipeline.StreamONE).EachNewest(ctx, pipeline.SubjectsLeases, func(message js.Message) {
+		var lease pipeline.Lease
+		if json.Unmarshal(message.Data, &lease) == nil && !lease.Retired {
+			names = append(names, lease.Feed)
+		}
+	})
+	return names, err
+}
+
 // Release releases the feed, so that another bridge can take it at once.
 func (l *Lease) Release(ctx context.Context) error {
 	l.mu.Lock()
