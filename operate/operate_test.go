@@ -120,6 +120,16 @@ func (d *desk) keep(id int, name, owner string, state spec.ServiceState, nodes .
 	}}, 1))
 }
 
+// hasPublished has the record of a service know that so many of its transitions were published.
+func (d *desk) hasPublished(service int, count uint64) {
+	d.t.Helper()
+	record, revision, err := d.pipe.LoadRecord(d.t.Context(), service)
+	d.must(err)
+	record.Outbox.First = count + 1
+	_, err = d.pipe.SaveRecord(d.t.Context(), service, record, revision)
+	d.must(err)
+}
+
 func TestServicesAreListedAndShown(t *testing.T) {
 	d := newDesk(t)
 	d.keep(3, "shop", "alice", spec.ServiceRunning, 11, 12)

@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -17,7 +18,7 @@ import (
 type Damage struct {
 	// Records are the services that have not ended according to their history and that have no record.
 	Records []int
-	// Histories are the services whose history ends before the state in their record.
+	// Histories are the services whose history ends before what they have published.
 	Histories []int
 }
 
@@ -38,13 +39,18 @@ func (i *Inspector) Damage(ctx context.Context) (Damage, error) {
 		return Damage{}, fmt.Errorf("read the services' last transitions: %w", err)
 	}
 	var damage Damage
+	differ := map[int]pipeline.Record{} // services whose history ends with another state
 	unreadable, err := i.records.CheckRecords(ctx, func(service int, record pipeline.Record) {
 		state, has := last[service]
 		since := spec.Since(record.State.Service)
 		// A service that was taken over from OneFlow has no history yet.
 		emptied := info.State.Msgs == 0 && record.Outbox.First > 0 && since != nil && time.Since(*since) < info.Config.MaxAge
-		if !record.Deleted && (has && state != record.State.Service.State().String() || emptied) {
+		switch {
+		case record.Deleted:
+		case emptied:
 			damage.Histories = append(damage.Histories, service)
+		case has && state != record.State.Service.State().String():
+			differ[service] = record
 		}
 		delete(last, service)
 	})
@@ -52,6 +58,13 @@ func (i *Inspector) Damage(ctx context.Context) (Damage, error) {
 		return state == pipeline.Deleted || slices.Contains(unreadable, strconv.Itoa(service))
 	})
 	damage.Records = slices.Sorted(maps.Keys(last))
+	for service, record := range differ {
+		// OneFlow, or a restored database, may have set the state: then all that the service has published is there.
+		number, failed := i.history.LastTransition(ctx, service)
+		if err = cmp.Or(err, failed); number+1 < record.Outbox.First {
+			damage.Histories = append(damage.Histories, service)
+		}
+	}
 	slices.Sort(damage.Histories)
 	return damage, err
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/deadletters"
 	"github.com/flowjet/flowjet/pipeline/deliveries"
+	"github.com/flowjet/flowjet/pipeline/history"
 	"github.com/flowjet/flowjet/pipeline/internal/js"
 	"github.com/flowjet/flowjet/pipeline/presence"
 	"github.com/flowjet/flowjet/pipeline/work"
@@ -24,13 +25,14 @@ type Inspector struct {
 	pipe        *pipeline.Pipeline
 	core        *js.Client
 	records     *work.Records
+	history     *history.History
 	deadLetters *deadletters.Store
 	deliveries  *deliveries.Deliveries
 }
 
 // New returns an inspector of a pipeline.
 func New(p *pipeline.Pipeline) *Inspector {
-	return &Inspector{p, p.Client, work.NewRecords(p), deadletters.New(p), deliveries.New(p)}
+	return &Inspector{p, p.Client, work.NewRecords(p), history.New(p), deadletters.New(p), deliveries.New(p)}
 }
 
 // Observe begins to follow the workers and processes; all of them are known after a
