@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -108,6 +109,9 @@ func predict(
 		}
 		service.Next = append(service.Next, fmt.Sprintf("its document is updated with %d VMs that OneFlow created and did not note", noted))
 	}
+	if left := unlisted(body, named); left != "" {
+		service.Next = append(service.Next, left)
+	}
 	state := flow.State{Service: spec.Service{ID: document.ID, Owner: document.Owner, Body: body}}
 	service.State = state.Service.State().String()
 	facts := flow.Facts{}
@@ -129,6 +133,27 @@ func predict(
 	}
 	service.Next = append(service.Next, inWords(flow.Decide(flow.Input{State: state, Facts: facts, Now: now, Settings: settings}, nil))...)
 	return service, nil
+}
+
+// unlisted reports the VMs that name a service, are in none of its roles, and were not created by Flowjet, which looks for its own; empty
+// without any. A recover of OneFlow's leaves them where it creates VMs again that it had not noted.
+func unlisted(body spec.Body, named []one.VM) string {
+	listed := map[int]bool{}
+	for _, role := range body.Roles {
+		for _, node := range role.Nodes {
+			listed[node.DeployID] = true
+		}
+	}
+	var ids []string
+	for _, vm := range named {
+		if !listed[vm.ID] && vm.Key == "" && !vm.Gone() && !vm.Ending() {
+			ids = append(ids, strconv.Itoa(vm.ID))
+		}
+	}
+	if len(ids) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("VMs that name it and are in none of its roles run on (%s): terminate those that are not needed", strings.Join(ids, ", "))
 }
 
 // fitted returns a body that fits its new VMs, such as with the number of the next one, and its text.

@@ -32,7 +32,7 @@ type Preflight struct {
 	// XMLRPC is oned's endpoint, Hooks the endpoints of its hook events.
 	XMLRPC string
 	Hooks  []string
-	// OneFlow is the address of the old server while it runs, http://host:2474.
+	// OneFlow is the address of the old server while it runs, http://host:2474. The hosts of Hooks, the zone's front-ends, may have one too.
 	OneFlow string
 	// ConnectNATS tries the connection; nil leaves NATS out.
 	ConnectNATS func(context.Context) error
@@ -61,7 +61,9 @@ func (p Preflight) Run(ctx context.Context) []Check {
 	for _, endpoint := range p.Hooks {
 		steps = append(steps, func(ctx context.Context) Check { return checkHooks(ctx, endpoint) })
 	}
-	steps = append(steps, p.checkOneFlow)
+	for _, address := range p.oneFlows() {
+		steps = append(steps, func(ctx context.Context) Check { return checkOneFlow(ctx, address) })
+	}
 	if p.ConnectNATS != nil {
 		steps = append(steps, p.checkNATS)
 	}
@@ -186,10 +188,30 @@ func greeted(ctx context.Context, endpoint string) error {
 	return nil
 }
 
+// oneFlows are the addresses at which a OneFlow may run: OpenNebula's failover hook starts it on the front-end that leads the zone.
+func (p Preflight) oneFlows() []string {
+	addresses := []string{p.OneFlow}
+	configured, err := url.Parse(p.OneFlow)
+	if err != nil {
+		return addresses
+	}
+	for _, endpoint := range p.Hooks {
+		hooks, err := url.Parse(endpoint)
+		if err != nil {
+			continue
+		}
+		address := fmt.Sprintf("%s://%s", configured.Scheme, net.JoinHostPort(hooks.Hostname(), configured.Port()))
+		if !slices.Contains(addresses, address) {
+			addresses = append(addresses, address)
+		}
+	}
+	return addresses
+}
+
 // checkOneFlow checks that OneFlow is stopped: two servers must not drive the same services.
-func (p Preflight) checkOneFlow(ctx context.Context) Check {
-	check := Check{What: "OneFlow at " + p.OneFlow, Found: "is stopped"}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.OneFlow+"/flowjet/v1/version", http.NoBody)
+func checkOneFlow(ctx context.Context, address string) Check {
+	check := Check{What: "OneFlow at " + address, Found: "is stopped"}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address+"/flowjet/v1/version", http.NoBody)
 	if err != nil {
 		return check
 	}
@@ -200,7 +222,7 @@ func (p Preflight) checkOneFlow(ctx context.Context) Check {
 	answer.Body.Close()
 	check.Found, check.Mend = "still answers", "stop it on every front-end (systemctl disable --now opennebula-flow): two servers must not run the same services"
 	if answer.StatusCode == http.StatusOK {
-		check.What, check.Found, check.Mend = "the API at "+p.OneFlow, "is already Flowjet", ""
+		check.What, check.Found, check.Mend = "the API at "+address, "is already Flowjet", ""
 	}
 	return check
 }
