@@ -108,3 +108,24 @@ func TestAServiceThatNothingWakesIsReadByScans(t *testing.T) {
 		t.Errorf("the service was read after %s, want two scans", took)
 	}
 }
+
+// A service without VMs and timers, whose document was deleted while no worker ran, does not stay among the services.
+func TestARecordWithoutADocumentIsEnded(t *testing.T) {
+	w := newWorld(t)
+	w.hear()
+	stop := w.startWorker("one", patient())
+	failed, lives := w.service(`{"name":"failed","state":0,"roles":[{"name":"r","type":"vm","cardinality":1,"template_id":999,"state":0}]}`), w.deployed(masterSlave, 1, 1)
+	w.accepted(failed, flow.VerbDeploy, nil)
+	w.await(failed, spec.ServiceFailedDeploying)
+	stop()
+	must(t, w.oned.Server().DeleteDocument(t.Context(), failed))
+	w.startWorker("two", patient())
+	poll.Until(t, "the record to have ended", func() bool {
+		record, _, err := w.pipe.LoadRecord(t.Context(), failed)
+		must(t, err)
+		return record.Deleted
+	})
+	if record, _, err := w.pipe.LoadRecord(t.Context(), lives); err != nil || record.Deleted {
+		t.Errorf("the other service: %+v, %v", record, err)
+	}
+}

@@ -47,7 +47,8 @@ func (a *Autoscaler) Run(ctx context.Context) error {
 // measure makes one pass over all running services with elasticity policies.
 func (a *Autoscaler) measure(ctx context.Context, at, until time.Time) error {
 	services, asked := map[int]measuredService{}, map[int]bool{}
-	err := a.Services.Each(ctx, spec.Unscaled, func(document opennebula.Document, body spec.Body) error {
+	unscaled := func(document opennebula.Document) bool { return spec.Unscaled(document.Body) }
+	err := a.Services.Each(ctx, unscaled, func(document opennebula.Document, body spec.Body) error {
 		service := spec.Service{ID: document.ID, Owner: document.Owner, Body: body}
 		names := policy.MeasuredAttributes(service)
 		if names == nil {

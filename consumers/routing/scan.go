@@ -67,12 +67,16 @@ func scanPause(interval, took time.Duration) time.Duration {
 // scan makes one scan. A regular one asks no service to fetch data that it has just fetched. A scan of all services also completes
 // FLOW_OWNERS, before it wakes any: a service that goes on no longer shows that its data was older.
 func (r *Router) scan(ctx context.Context, regular, all bool) (err error) {
-	skip, found := spec.Unasked, (*claims)(nil)
+	var found *claims
 	if all {
-		skip = nil
 		if found, err = r.newClaims(ctx); err != nil {
 			return err
 		}
+	}
+	listed := map[int]bool{}
+	skip := func(document opennebula.Document) bool {
+		listed[document.ID] = true
+		return !all && spec.Unasked(document.Body)
 	}
 	var wakes []pipeline.Work
 	err = r.Services.Each(ctx, skip, func(document opennebula.Document, body spec.Body) error {
@@ -90,22 +94,31 @@ func (r *Router) scan(ctx context.Context, regular, all bool) (err error) {
 			err = fmt.Errorf("complete bucket FLOW_OWNERS: %w", err)
 		}
 	}
+	complete := err == nil
 	for _, wake := range wakes {
 		if wakeErr := r.Services.wake(ctx, wake); wakeErr != nil {
 			err = errors.Join(err, wakeErr)
 			break
 		}
 	}
-	var overdue []int // JetStream may have lost a timer, or may never send it
+	var overdue []int  // JetStream may have lost a timer, or may never send it
+	var unlisted []int // no event reports that the document of a service without VMs was deleted, as by OneFlow while Flowjet was stopped
 	recordsErr := r.pipe.EachRecord(ctx, func(service int, record pipeline.Record) {
 		late := func(timer pipeline.TimerState) bool { return time.Since(timer.Due) > lateTimer }
-		if !record.Deleted && slices.ContainsFunc(slices.Collect(maps.Values(record.Timers)), late) {
+		switch {
+		case record.Deleted:
+		case complete && !listed[service]:
+			unlisted = append(unlisted, service)
+		case slices.ContainsFunc(slices.Collect(maps.Values(record.Timers)), late):
 			overdue = append(overdue, service)
 		}
 	})
 	err = errors.Join(err, recordsErr)
 	for _, service := range overdue {
 		err = errors.Join(err, r.Services.Wake(ctx, service, "its timer is overdue"))
+	}
+	for _, service := range unlisted {
+		err = errors.Join(err, r.Services.Wake(ctx, service, "its document is not listed"))
 	}
 	return err
 }
@@ -189,10 +202,10 @@ const servicesPage = 500
 
 // Each visits all services, a page at a time and the newest first. A service that is made or deleted meanwhile may be visited twice or left
 // out. Unreadable ones, and those that skip recognises by their text, are left out.
-func (s *Services) Each(ctx context.Context, skip func(body []byte) bool, visit func(opennebula.Document, spec.Body) error) error {
+func (s *Services) Each(ctx context.Context, skip func(opennebula.Document) bool, visit func(opennebula.Document, spec.Body) error) error {
 	return s.Oned.Server().DocumentPages(ctx, spec.DocumentTypeService, opennebula.FilterAll, servicesPage, func(documents []opennebula.Document) error {
 		for _, document := range documents {
-			if skip != nil && skip(document.Body) {
+			if skip != nil && skip(document) {
 				continue
 			}
 			body, _, err := spec.ReadService(document.Body)
