@@ -132,7 +132,10 @@ func (c Config) Refresh(ctx context.Context, state flow.State) (flow.State, flow
 		return state, nil, err
 	}
 	document, err := client.Server().Document(ctx, state.Service.ID)
-	if err != nil {
+	switch {
+	case opennebula.Temporary(err):
+		return state, nil, err
+	case err != nil:
 		return current, facts, nil //nolint:nilerr // a service that has ended has no document
 	}
 	if _, _, unreadable := spec.ReadService(document.Body); unreadable != nil {

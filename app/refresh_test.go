@@ -260,6 +260,9 @@ func TestLookingAtAService(t *testing.T) {
 	if _, _, err := config.Refresh(ctx, state); err == nil {
 		t.Error("without oned there is an answer")
 	}
+	if _, _, err := config.Refresh(ctx, flow.State{Service: spec.Service{ID: 4711}}); err == nil {
+		t.Error("a service without VMs counts as seen at oned, which is down")
+	}
 	config.origins = map[string]string{}
 	config.One.AuthFile = "/nowhere/auth"
 	if _, _, err := config.Refresh(t.Context(), state); err == nil || !strings.Contains(err.Error(), "--one-auth-file") {

@@ -338,6 +338,7 @@ func TestARefusedServerUserIsNoRefusalOfTheUser(t *testing.T) {
 		}
 	}
 	w.expect("alice:wrong", "GET", service, "", 401, "Invalid credentials")
+	w.expect("", "GET", "/flowjet/v1/health", "", 503, `"oned refuses the server user serveradmin`)
 	_, err = w.oned.Renew(right)
 	w.must(err)
 	w.expect(alice, "GET", service, "", 200, "")

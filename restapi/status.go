@@ -78,7 +78,12 @@ func (h *health) show(w http.ResponseWriter, r *http.Request) error {
 	if state := h.queue.State(); !state.Connected {
 		reasons = append(reasons, fmt.Sprintf("NATS has been unreachable since %s: %s", state.Since.UTC().Format(time.RFC3339), cmp.Or(state.Error, "the connection was lost")))
 	}
-	if err := h.askOned(r.Context()); err != nil {
+	err := h.askOned(r.Context())
+	_, refused := errors.AsType[*opennebula.ServerUserError](err)
+	switch {
+	case refused:
+		reasons = append(reasons, err.Error())
+	case err != nil:
 		reasons = append(reasons, fmt.Sprintf("oned does not answer: %v", err))
 	}
 	view := healthView{Live: true, Reasons: append(reasons, h.notReady()...), Feeds: append([]FeedHealth{}, h.feeds()...)}
