@@ -89,6 +89,11 @@ func (l *loader) load(ctx context.Context) error {
 		l.loaded = true
 		return nil
 	}
+	if l.revision == 0 && l.made == nil {
+		if err := l.saver.continueHistory(ctx); err != nil {
+			return err
+		}
+	}
 	// The former owner may have made any call to which it had committed, or none. Each VM is looked up before it is created, and a VM that
 	// was to end is asked again.
 	for i := range l.record.State.Intents {

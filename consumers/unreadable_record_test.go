@@ -51,4 +51,6 @@ func TestARecordThatCannotBeRead(t *testing.T) {
 	poll.Until(t, "the waiting command to be carried out", func() bool { return len(w.vms(service)) == 3 })
 	w.await(service, spec.ServiceRunning)
 	w.exactly(service, 3)
+	w.accepted(service, flow.VerbUndeploy, nil)
+	w.historyHolds(service, " after its record was lost")
 }
