@@ -121,6 +121,9 @@ func (f *feed) acquire(ctx context.Context, watch watch) (lease, error) {
 			if errors.Is(err, pipeline.ErrConflict) {
 				err = nil // another bridge has it
 			}
+			if ctx.Err() != nil { // the call's error is that this bridge stops
+				return nil, ctx.Err()
+			}
 			f.storing(err)
 		}
 		if err := waitFor(ctx, watch.Changed(), interval); err != nil {

@@ -1,12 +1,15 @@
 package bridge
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
 
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/internal/testlog"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/feeds"
 )
@@ -146,5 +149,21 @@ func TestWindowOnStandbyKeepsWhatIsYoungAndFits(t *testing.T) {
 	w.standBy()
 	if w.awaits(objectID{objectVM, 98}) {
 		t.Error("a bridge on standby stores nothing")
+	}
+}
+
+// A bridge that stops while it takes a feed over does not report that as a problem of JetStream's.
+func TestStoppingIsNoProblemOfJetStreams(t *testing.T) {
+	var log testlog.Log
+	store := newFakeStore()
+	store.fail = context.Canceled
+	config := quietly("tcp://127.0.0.1:1")
+	config.Logger = log.Logger()
+	f, err := newFeed(newBridge(config, store, nil, nil), config.Endpoints[0])
+	must(t, err)
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	if _, err := f.acquire(stopped, fakeWatch{}); !errors.Is(err, context.Canceled) || log.Count("JetStream does not accept events") != 0 {
+		t.Errorf("it ends with %v and logs:\n%s", err, log.String())
 	}
 }
