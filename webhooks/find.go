@@ -24,7 +24,7 @@ const (
 	maxTransitions = 256
 	maxQueued      = 1000
 	maxQueuedBytes = 4 << 20
-	// saveEvery is the number of transitions, or the silence, after which the position of the search for receivers is stored.
+	// saveEvery is the number of transitions without receivers, or the silence, after which the position of the search for receivers is stored.
 	saveEvery    = 200
 	saveWhenIdle = time.Second
 	// countEvery is how often the waiting deliveries are counted.
@@ -113,11 +113,11 @@ func (d *Deliverer) find(ctx context.Context, damage *cutOff) (err error) {
 				}
 			}
 		}
-		idle := false
+		idle, queued := false, false
 		select {
 		case first := <-incoming:
 			transitions := batch.Available(first, incoming, maxTransitions)
-			if err := d.queue(ctx, transitions, owners); err != nil {
+			if queued, err = d.queue(ctx, transitions, owners); err != nil {
 				return err
 			}
 			at = transitions[len(transitions)-1].sequence
@@ -126,7 +126,8 @@ func (d *Deliverer) find(ctx context.Context, damage *cutOff) (err error) {
 		case err := <-ended:
 			return err
 		}
-		if at-saved >= saveEvery || idle && at > saved {
+		// At once where something was queued: a NATS server that is killed forgets the ids of deliveries that were made, and would store them again.
+		if queued || at-saved >= saveEvery || idle && at > saved {
 			if err := d.pipe.SaveCursor(ctx, pipeline.WebhooksCursor, at); err != nil {
 				return err
 			}
@@ -160,27 +161,29 @@ func read(ctx context.Context, reader *history.Reader, into chan<- found) error 
 	}
 }
 
-// queue queues transitions for all their receivers, as many deliveries at once as may be. owners are the owners of services that have been read.
-func (d *Deliverer) queue(ctx context.Context, transitions []found, owners map[int]string) error {
+// queue queues transitions for all their receivers, as many deliveries at once as may be, and reports whether there were any. owners are the owners of
+// services that have been read.
+func (d *Deliverer) queue(ctx context.Context, transitions []found, owners map[int]string) (some bool, err error) {
 	settings := d.current()
 	var queued []deliveries.Queued
 	size := 0
 	for _, one := range transitions {
 		added, err := d.deliveriesOf(ctx, settings, one, owners)
 		if err != nil {
-			return err
+			return some, err
 		}
 		for _, each := range added {
+			some = true
 			size += len(each.Body)
 		}
 		if queued = append(queued, added...); len(queued) >= maxQueued || size >= maxQueuedBytes {
 			if err := d.queueAll(ctx, queued); err != nil {
-				return err
+				return some, err
 			}
 			queued, size = nil, 0
 		}
 	}
-	return d.queueAll(ctx, queued)
+	return some, d.queueAll(ctx, queued)
 }
 
 // deliveriesOf returns the deliveries of a transition to its receivers: those of the configuration, and those of its service.

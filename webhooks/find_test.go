@@ -66,6 +66,20 @@ func TestASearchThatIsRepeated(t *testing.T) {
 	}
 }
 
+// A NATS server that starts again knows the ids of waiting deliveries only: what has been delivered must not be found again.
+func TestThePositionIsStoredBeforeTheNextIsFound(t *testing.T) {
+	w, r := newWorld(t), newReceiver(t, nil)
+	w.start(settings(Receiver{Name: "ops", URL: r.URL}))
+	const count = 20
+	for range count {
+		w.tell(7, "RUNNING")
+		r.next(t)
+	}
+	if at, err := w.pipe.LoadCursor(t.Context(), pipeline.WebhooksCursor); err != nil || at < count-1 {
+		t.Errorf("after %d deliveries the search would begin again at %d (%v)", count, at, err)
+	}
+}
+
 // A receiver that is full keeps no room of others, and has its place again when there is room. What has been refused does not count as its user's.
 func TestAFullReceiverAmongOthers(t *testing.T) {
 	w := newWorld(t)
