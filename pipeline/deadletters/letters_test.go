@@ -26,6 +26,42 @@ func TestADeadLettersReasonIsOneLine(t *testing.T) {
 	}
 }
 
+// Many dead letters are stored at once, in their order, also by a stream that allows no batches.
+func TestManyDeadLettersAtOnce(t *testing.T) {
+	onOneAndThree(t, func(t *testing.T, p clients) {
+		ctx := limited(t)
+		store := func(from, to int) {
+			t.Helper()
+			var all []pipeline.DeadLetter
+			for number := from; number < to; number++ {
+				all = append(all, pipeline.DeadLetter{Where: "webhook", Reason: fmt.Sprint("reason ", number), Origin: "flow.hook.a.1", Data: []byte("{}")})
+			}
+			must(t, p.DeadLetterAll(ctx, all))
+		}
+		must(t, p.DeadLetterAll(ctx, nil))
+		store(0, 100)
+		stream, err := p.JetStream().Stream(ctx, pipeline.StreamDead)
+		must(t, err)
+		info, err := stream.Info(ctx)
+		must(t, err)
+		without := info.Config
+		without.AllowAtomicPublish = false
+		_, err = p.JetStream().UpdateStream(ctx, without)
+		must(t, err)
+		store(100, 150)
+		found, err := p.DeadLetters(ctx, 1000)
+		must(t, err)
+		if len(found) != 150 {
+			t.Fatalf("%d dead letters are stored, want 150", len(found))
+		}
+		for number, one := range found {
+			if one.Reason != fmt.Sprint("reason ", number) || one.Origin != "flow.hook.a.1" {
+				t.Errorf("number %d is %+v", number, one)
+			}
+		}
+	})
+}
+
 func TestDeadLettersAreListedReadAndDropped(t *testing.T) {
 	onOneAndThree(t, func(t *testing.T, p clients) {
 		ctx := limited(t)

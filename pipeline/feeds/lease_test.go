@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -67,6 +68,31 @@ func eventCount(t testing.TB, p clients) uint64 {
 		count += messages
 	}
 	return count
+}
+
+// A feed is expected from its first lease on, also when it is released, until it ends with its server.
+func TestExpectedFeeds(t *testing.T) {
+	onOneAndThree(t, func(t *testing.T, p clients) {
+		ctx := limited(t)
+		expected := func(want ...string) {
+			t.Helper()
+			names, err := p.Expected(ctx)
+			must(t, err)
+			if slices.Sort(names); !slices.Equal(names, want) {
+				t.Errorf("the feeds %v are expected, want %v", names, want)
+			}
+		}
+		expected()
+		one, err := p.acquire(ctx, "fe1", "bridge-a")
+		must(t, err)
+		other, err := p.acquire(ctx, "fe2", "bridge-a")
+		must(t, err)
+		expected("fe1", "fe2")
+		must(t, one.Release(ctx))
+		expected("fe1", "fe2")
+		must(t, other.Retire(ctx))
+		expected("fe1")
+	})
 }
 
 func TestAFeedIsStoredInOrderAndOnce(t *testing.T) {
