@@ -296,10 +296,28 @@ func (e *explainer) advice() []string {
 			next = append(next, fmt.Sprintf("`onevnet recover --delete %d` deletes network %s", network.ID, network.Name))
 		}
 	}
+	if role := e.roleWithoutHost(); role != "" {
+		next = append(next, fmt.Sprintf("make room for the VMs that no host accepts; or end the scaling with `oneflow update %d`: \"deadlines\": {\"scaling\": 60, \"then\": \"shrink\"} in role %s keeps the VMs that run",
+			e.Service.ID, role))
+	}
 	if text := Advice(e.Service.State(), e.Service.ID); text != "" {
 		next = append(next, text)
 	}
 	return append(next, e.waysBack()...)
+}
+
+// roleWithoutHost returns a role that scales up, without a deadline, and has a VM that no host accepts; empty without any.
+func (e *explainer) roleWithoutHost() string {
+	for _, found := range e.waits {
+		role := e.Service.Role(found.Role)
+		if found.VM == nil || role == nil || role.CurrentState() != spec.RoleScaling || role.Shrinking() || e.Stays[*found.VM].Scheduler == "" {
+			continue
+		}
+		if _, limited := e.Waits[role.Name]; !limited {
+			return role.Name
+		}
+	}
+	return ""
 }
 
 // waysBack returns the commands that take a failed service back to its existing VMs, role by role.

@@ -227,6 +227,26 @@ func TestVMWithoutAHostWaits(t *testing.T) {
 	s.wantLog("E Role a : VM 100 has been in PENDING since 2026-05-04T10:00:00Z (no host has enough capacity), longer than the deadline of 7200 s", "I New state: FAILED_DEPLOYING")
 }
 
+// A scaling whose VMs fit on no host can be ended, so that the VMs that run stay: the explanation says how, as long as no deadline does it.
+func TestAScalingWithoutAHostCanBeEnded(t *testing.T) {
+	s := runningStage(t, `{"name":"web","roles":[{"name":"a","type":"vm","cardinality":1,"template_id":0}]}`)
+	s.scale("a", 2)
+	s.createPending(101)
+	advice := func() string { return strings.Join(flow.Explain(s.state, s.facts, s.now).Next, "\n") }
+	if said := advice(); strings.Contains(said, "deadlines") {
+		t.Errorf("while the scheduler has not refused the VM it advises %s", said)
+	}
+	s.lookFor("no host has enough capacity", time.Hour)
+	if said := advice(); !strings.Contains(said, "`oneflow update 27`: \"deadlines\": {\"scaling\": 60, \"then\": \"shrink\"} in role a keeps the VMs that run") {
+		t.Errorf("it advises %s", said)
+	}
+	s.state.Service.Body.Roles[0].Deadlines = []byte(`{"scaling": 7200, "then": "shrink"}`)
+	s.plan()
+	if said := advice(); strings.Contains(said, "deadlines") {
+		t.Errorf("with a deadline it advises %s", said)
+	}
+}
+
 // lookFor is a look after a while, at which oned's scheduler says something of each VM.
 func (s *stage) lookFor(scheduler string, wait time.Duration) {
 	s.now = s.now.Add(wait)
