@@ -10,6 +10,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -80,12 +81,34 @@ func ReadSettings(path string) (Settings, error) {
 	reader := yaml.NewDecoder(bytes.NewReader(text))
 	reader.KnownFields(true)
 	if err := reader.Decode(&settings); err != nil && !errors.Is(err, io.EOF) {
-		return Settings{}, fmt.Errorf("read the webhooks file %s: %w", path, err)
+		return Settings{}, fmt.Errorf("read the webhooks file %s: %w", path, inOneLine(err))
 	}
 	if err := settings.check(); err != nil {
 		return Settings{}, fmt.Errorf("the webhooks file %s: %w", path, err)
 	}
 	return settings.withDefaults(), nil
+}
+
+var (
+	unknownField = regexp.MustCompile(`field (\S+) not found in type \S+`)
+	wrongValue   = regexp.MustCompile("cannot unmarshal !!\\w+ (`.*`) into (\\S+)")
+	// fieldKinds are what Go's types are called in the docs.
+	fieldKinds = strings.NewReplacer("time.Duration", "a time, such as 30s", "bool", "true or false", "[]", "a list of ", "string", "strings",
+		"webhooks.Receiver", "receivers", "webhooks.Secret", "secrets")
+)
+
+// inOneLine returns the reader's errors without Go's types, in one line.
+func inOneLine(err error) error {
+	wrong, is := errors.AsType[*yaml.TypeError](err)
+	if !is {
+		return err
+	}
+	var said []string
+	for _, line := range wrong.Errors {
+		line = unknownField.ReplaceAllString(line, "$1 is unknown")
+		said = append(said, fieldKinds.Replace(wrongValue.ReplaceAllString(line, "$1 is not $2")))
+	}
+	return errors.New(strings.Join(said, "; "))
 }
 
 var receiverName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)

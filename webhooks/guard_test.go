@@ -118,7 +118,7 @@ func TestSettingsFile(t *testing.T) {
 	for text, want := range map[string]string{
 		"receivers: [{name: ops, url: 'https://host/', secret_file: " + secret + ", states: [WARNING, DELETED]}]\nallow_addresses: [10.0.0.0/8]\ntimeout: 3s\n": "",
 		"":             "",
-		"receiver: []": "field receiver not found",
+		"receiver: []": "line 1: receiver is unknown",
 		"receivers: [{name: 'a b', url: 'https://h'}]":                          "must be letters",
 		"receivers: [{name: a, url: 'file:///etc'}]":                            "must look like https",
 		"receivers: [{name: a, url: 'https://h:0/'}]":                           "the port must be between 1 and 65535",
@@ -133,8 +133,10 @@ func TestSettingsFile(t *testing.T) {
 		"secrets: [{name: 'a b', file: " + secret + "}]":                        "must be letters",
 		"secrets: [{name: a}]":                                                  "no file is set",
 		"secrets: [{name: a, file: " + open + "}]":                              "chmod 640",
-		"timeout: -1s":        "times must not be negative",
-		"longest_pause: soon": "soon",
+		"timeout: -1s":                  "times must not be negative",
+		"longest_pause: soon":           "line 1: `soon` is not a time, such as 30s",
+		"timeot: 5s\nservices: maybe\n": "webhooks.yaml: line 1: timeot is unknown; line 2: `maybe` is not true or false",
+		"receivers: 5\n":                "line 1: `5` is not a list of receivers",
 		"receivers: [{name: a, url: 'https://h', kinds: [weather]}]": "weather",
 		"receivers: [{name: a, url: 'https://user:geheim@h/'}]":      "must",
 	} {
