@@ -108,7 +108,7 @@ func (l *serviceLoop) decide(ctx context.Context, input pipeline.Input) error {
 		return l.proceed(ctx, input, flow.Decide(l.known(), outcome), nil)
 	}
 	reply := pipeline.Reply{Version: pipeline.Version, Command: command.ID, Time: time.Now().UTC()}
-	decision, refusal, err := l.apply(ctx, *command, early)
+	decision, refusal, err := l.apply(ctx, input, early)
 	if err != nil {
 		return err
 	}
@@ -124,13 +124,17 @@ func (l *serviceLoop) decide(ctx context.Context, input pipeline.Input) error {
 
 // apply decides on a command, or returns why it is refused: a command from before the service is meant for another one with its id, or was
 // carried out already.
-func (l *serviceLoop) apply(ctx context.Context, command flow.Command, early bool) (flow.Decision, *flow.Refusal, error) {
+func (l *serviceLoop) apply(ctx context.Context, input pipeline.Input, early bool) (flow.Decision, *flow.Refusal, error) {
+	command := *input.Work.Command
 	if early {
 		return flow.Decision{}, &flow.Refusal{Kind: flow.RefusedState, Message: fmt.Sprintf(
 			"the command is from before %s, when oned or Flowjet's data was restored from a backup, or OneFlow took over: check service %d and send the command again if it is still needed",
 			l.record.Since.UTC().Format(time.RFC3339), l.service)}, nil
 	}
-	refusal, err := l.precondition(ctx, command)
+	refusal, err := l.stillAllowed(ctx, command, input.Published)
+	if refusal == nil && err == nil {
+		refusal, err = l.precondition(ctx, command)
+	}
 	if refusal != nil || err != nil {
 		return flow.Decision{}, refusal, err
 	}
@@ -197,6 +201,28 @@ func (l *serviceLoop) proceed(ctx context.Context, input pipeline.Input, decisio
 		}
 		decision = next
 	}
+}
+
+// stillAllowed returns why a command that has waited for long is refused: its user may have lost the right to manage the service since the API
+// queued it. A deployment is done with the rights that its owner has then.
+func (l *serviceLoop) stillAllowed(ctx context.Context, command flow.Command, queued time.Time) (*flow.Refusal, error) {
+	if command.Verb == flow.VerbDeploy || time.Since(queued) < l.worker.config.RecheckAfter {
+		return nil, nil
+	}
+	user, err := l.worker.owners.of(ctx, command.User.UID)
+	reason := fmt.Sprintf("user %s does not exist any more", command.User.UName)
+	if err == nil && user.Identity.UName != "" {
+		err = l.worker.oned.For(user.Identity.UName).ChownDocument(ctx, l.service, -1, -1) // which changes nothing
+		if err == nil {
+			return nil, nil
+		}
+		reason = err.Error()
+	}
+	if err != nil && (ctx.Err() != nil || opennebula.Temporary(err)) {
+		return nil, fmt.Errorf("check whether %s may still manage service %d: %w", command.User.UName, l.service, err)
+	}
+	return &flow.Refusal{Kind: flow.RefusedState, Message: fmt.Sprintf("the command had waited since %s, and its user may not manage service %d any more: %s",
+		queued.UTC().Format(time.RFC3339), l.service, reason)}, nil
 }
 
 // precondition compares a command's If-Match with the service at the time the command is handled. Decisions that are not in the document

@@ -65,6 +65,32 @@ func TestAServiceWhoseOwnersNameAnotherHas(t *testing.T) {
 	w.endAsAnother(service)
 }
 
+// TestACommandThatHasWaitedForLong: its user may have lost the right to manage the service since it was queued.
+func TestACommandThatHasWaitedForLong(t *testing.T) {
+	w := newWorld(t)
+	w.start(consumers.Config{ID: "one", Settings: quick(), AwaitDocument: 2 * time.Second, TrustOwner: time.Nanosecond, RecheckAfter: time.Nanosecond})
+	w.hear()
+	service := w.deployed(masterSlave, 1, 1)
+	scale := func(cardinality int, want string) {
+		t.Helper()
+		reply := w.command(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: cardinality})
+		if want == "" && reply.Refused == "" {
+			w.await(service, spec.ServiceRunning)
+			return
+		}
+		if reply.Refused != flow.RefusedState || !strings.Contains(reply.Message, "its user may not manage service") || !strings.Contains(reply.Message, want) {
+			t.Errorf("the answer is %+v, want %q", reply, want)
+		}
+	}
+	scale(2, "")
+	w.asAdmin("one.document.chown", service, 0, 0)
+	scale(1, "Not authorized to perform MANAGE DOCUMENT")
+	w.asAdmin("one.document.chown", service, 2, 1)
+	scale(1, "")
+	w.asAdmin("one.user.delete", 2)
+	scale(2, "user alice does not exist any more")
+}
+
 func (w *world) expectOwnerGone(service int) {
 	w.t.Helper()
 	want := fmt.Sprintf("the service's owner alice (user 2) does not exist any more: `oneflow chown %d USER` gives it to another, then `oneflow recover %d`", service, service)

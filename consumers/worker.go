@@ -41,6 +41,8 @@ type Config struct {
 	AwaitDocument time.Duration
 	// TrustOwner is how long it is cached that a service's owner exists, and in which groups, default 10 s.
 	TrustOwner time.Duration
+	// RecheckAfter is how long a command may have waited until its user's right is checked again, default 30 s.
+	RecheckAfter time.Duration
 	// ConfirmDamage is how long a stream must end before the last message read from it until it counts as damaged and is repaired, default
 	// 10 s.
 	ConfirmDamage time.Duration
@@ -62,6 +64,7 @@ func (c Config) withDefaults() Config {
 	c.ScanInterval = cmp.Or(max(c.ScanInterval, 0), 2*time.Minute)
 	c.AwaitDocument = cmp.Or(max(c.AwaitDocument, 0), 15*time.Second)
 	c.TrustOwner = cmp.Or(max(c.TrustOwner, 0), 10*time.Second)
+	c.RecheckAfter = cmp.Or(max(c.RecheckAfter, 0), 30*time.Second)
 	c.ConfirmDamage = cmp.Or(max(c.ConfirmDamage, 0), 10*time.Second)
 	c.DoubtOned = cmp.Or(max(c.DoubtOned, 0), 10*time.Second)
 	c.Settings = cmp.Or(c.Settings, defaults)
