@@ -42,6 +42,21 @@ func TestNamespacesOfFrontEnds(t *testing.T) {
 	if err := second.Close(); err != nil {
 		t.Error(err)
 	}
+	// A cluster that was started in another network namespace of the machine has the number, but no bridge here.
+	elsewhere := second.Namespace(0)
+	if err := ip(t.Context(), "netns", "add", elsewhere); err != nil {
+		t.Fatal(err)
+	}
+	third, err := NewNetwork(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if third.Namespace(0) == elsewhere {
+		t.Errorf("%s is taken, although it was there", elsewhere)
+	}
+	if err := errors.Join(third.Close(), ip(t.Context(), "netns", "del", elsewhere)); err != nil {
+		t.Error(err)
+	}
 	inside := func(i int, command ...string) error {
 		return exec.CommandContext(t.Context(), "ip", append([]string{"netns", "exec", network.Namespace(i)}, command...)...).Run()
 	}

@@ -165,9 +165,15 @@ func NewNetwork(ctx context.Context, frontEnds int) (*Network, error) {
 	n := &Network{number: -1, frontEnds: frontEnds}
 	var refused error
 	for number := 1; number <= maxNetworks && n.number < 0; number++ {
-		// The process that makes the bridge of a number owns the number.
-		if refused = ip(ctx, "link", "add", fmt.Sprintf("fj%d", number), "type", "bridge"); refused == nil {
-			n.number = number
+		// The process that makes the bridge and the first namespace of a number owns the number: the names of namespaces are the whole
+		// machine's, those of bridges are not if this process is in a namespace itself.
+		if refused = ip(ctx, "link", "add", fmt.Sprintf("fj%d", number), "type", "bridge"); refused != nil {
+			continue
+		}
+		n.number = number
+		if refused = ip(ctx, "netns", "add", n.Namespace(0)); refused != nil {
+			_ = ip(ctx, "link", "del", n.bridge())
+			n.number = -1
 		}
 	}
 	if n.number < 0 {
@@ -179,8 +185,10 @@ func NewNetwork(ctx context.Context, frontEnds int) (*Network, error) {
 	}
 	for i := range n.frontEnds {
 		space, cable := n.Namespace(i), n.cable(i)
+		if i > 0 {
+			steps = append(steps, []string{"netns", "add", space})
+		}
 		steps = append(steps,
-			[]string{"netns", "add", space},
 			[]string{"link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", space},
 			[]string{"link", "set", cable, "master", n.bridge(), "up"},
 			[]string{"-n", space, "address", "add", n.address(i+1) + "/24", "dev", "eth0"},
