@@ -334,7 +334,7 @@ func (e *explainer) waysBack() []string {
 			ways = append(ways, fmt.Sprintf("`oneflow remove-role %d %s` removes role %s from the service", e.Service.ID, quoted(way.Role), way.Role))
 		}
 		role := e.Service.Role(way.Role)
-		if way.Verb != VerbScale || way.Cardinality >= role.Cardinality { // the role has all its VMs
+		if way.Verb != VerbScale || way.Cardinality == role.Cardinality { // the role has as many VMs as it should
 			continue
 		}
 		force, with := "", "with "+plural(way.Cardinality, "VM")

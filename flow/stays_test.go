@@ -2,6 +2,7 @@ package flow_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -245,6 +246,22 @@ func TestAScalingWithoutAHostCanBeEnded(t *testing.T) {
 	if said := advice(); strings.Contains(said, "deadlines") {
 		t.Errorf("with a deadline it advises %s", said)
 	}
+}
+
+// A scaling down that oned refuses can be taken back.
+func TestAScalingDownThatFailsCanBeTakenBack(t *testing.T) {
+	s := runningStage(t, `{"name":"web","roles":[{"name":"a","type":"vm","cardinality":2,"template_id":0}]}`)
+	s.scale("a", 1)
+	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionVM, VM: 100}, "it is locked")))
+	s.wantState(spec.ServiceFailedScaling)
+	if said := flow.Explain(s.state, s.facts, s.now).Next; !slices.Contains(said, "`oneflow scale 27 a 2` lets role a continue with 2 VMs") {
+		t.Errorf("it advises %q", said)
+	}
+	s.scale("a", 2)
+	s.wantState(spec.ServiceCooldown)
+	s.planAfter(300 * time.Second)
+	s.wantState(spec.ServiceRunning)
+	s.wantNodes("a", 2, 100, 101)
 }
 
 // lookFor is a look after a while, at which oned's scheduler says something of each VM.
