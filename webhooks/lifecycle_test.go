@@ -168,6 +168,10 @@ func TestAHistoryThatWasCutOff(t *testing.T) {
 		r.next(t)
 	}
 	read(3)
+	poll.Until(t, "what was posted to be dropped", func() bool { // else it is posted again after the start
+		waiting, err := w.pipe.PendingDeliveries(t.Context())
+		return err == nil && waiting == 0
+	})
 	w.stop(d)
 	cut()
 	start()
