@@ -165,12 +165,7 @@ func noteNetworks(state flow.State, networks []opennebula.Network) flow.State {
 // noteVMs puts into the roles with room the VMs that name the service, are in no role, and may be the role's: their creator ended between
 // the call and the note.
 func noteVMs(body *spec.Body, service int, vms []one.VM, may func(one.VM, spec.Role) bool) (noted int) {
-	known := map[int]bool{}
-	for _, role := range body.Roles {
-		for _, node := range role.Nodes {
-			known[node.DeployID] = true
-		}
-	}
+	known := listed(*body)
 	for _, vm := range vms {
 		if vm.Service != service || vm.Gone() || vm.Ending() || known[vm.ID] {
 			continue

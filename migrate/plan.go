@@ -138,15 +138,10 @@ func predict(
 // unlisted reports the VMs that name a service, are in none of its roles, and were not created by Flowjet, which looks for its own; empty
 // without any. A recover of OneFlow's leaves them where it creates VMs again that it had not noted.
 func unlisted(body spec.Body, named []one.VM) string {
-	listed := map[int]bool{}
-	for _, role := range body.Roles {
-		for _, node := range role.Nodes {
-			listed[node.DeployID] = true
-		}
-	}
+	known := listed(body)
 	var ids []string
 	for _, vm := range named {
-		if !listed[vm.ID] && vm.Key == "" && !vm.Gone() && !vm.Ending() {
+		if !known[vm.ID] && vm.Key == "" && !vm.Gone() && !vm.Ending() {
 			ids = append(ids, strconv.Itoa(vm.ID))
 		}
 	}
@@ -154,6 +149,17 @@ func unlisted(body spec.Body, named []one.VM) string {
 		return ""
 	}
 	return fmt.Sprintf("VMs that name it and are in none of its roles run on (%s): terminate those that are not needed", strings.Join(ids, ", "))
+}
+
+// listed returns the VMs that are in the service's roles.
+func listed(body spec.Body) map[int]bool {
+	known := map[int]bool{}
+	for _, role := range body.Roles {
+		for _, node := range role.Nodes {
+			known[node.DeployID] = true
+		}
+	}
+	return known
 }
 
 // fitted returns a body that fits its new VMs, such as with the number of the next one, and its text.

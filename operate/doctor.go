@@ -272,8 +272,10 @@ func nearest(to, before, after time.Time) time.Time {
 }
 
 // names lists all names, shortened.
-func names(all []string) string {
-	all = slices.Sorted(slices.Values(all))
+func names(all []string) string { return few(slices.Sorted(slices.Values(all))) }
+
+// few returns the first of them, and how many more there are.
+func few(all []string) string {
 	if len(all) > 5 {
 		return fmt.Sprintf("%s and %d more", strings.Join(all[:5], ", "), len(all)-5)
 	}

@@ -407,12 +407,9 @@ func common(one, other []int) []int {
 
 // ids is names for services, which are in order.
 func ids(services []int) string {
-	var all []string
-	for _, id := range services[:min(len(services), 5)] {
-		all = append(all, strconv.Itoa(id))
+	all := make([]string, len(services))
+	for i, id := range services {
+		all[i] = strconv.Itoa(id)
 	}
-	if more := len(services) - len(all); more > 0 {
-		return fmt.Sprintf("%s and %d more", strings.Join(all, ", "), more)
-	}
-	return strings.Join(all, ", ")
+	return few(all)
 }
