@@ -29,13 +29,14 @@ type saver struct {
 	// behind is when the document is to follow the record, stored is the digest of the last committed body.
 	behind writeBehind
 	stored string
-	// text is the last written body.
+	// text is the text of the last decided body.
 	text bodyText
 	// dirtyTimers are the timers that differ from NATS's.
 	dirtyTimers map[string]bool
 }
 
-// bodyText is a service's body with its text: it is needed several times for each input.
+// bodyText is a service's body with its text: it is needed several times for each input. A service loop that rests keeps only the digest: most
+// inputs change no body.
 type bodyText struct {
 	body   spec.Body
 	text   []byte
@@ -55,6 +56,9 @@ func (s *saver) bodyText() (text []byte, digest string, err error) {
 
 // digest returns the digest of the decided body, empty if it cannot be written.
 func (s *saver) digest() string {
+	if s.text.digest != "" && reflect.DeepEqual(s.record.State.Service.Body, s.text.body) {
+		return s.text.digest
+	}
 	_, digest, _ := s.bodyText()
 	return digest
 }
@@ -212,13 +216,13 @@ func (s *saver) flush(ctx context.Context, all bool) (complete bool, err error) 
 
 // saveDocument writes the document unless its text was the last written.
 func (s *saver) saveDocument(ctx context.Context) error {
+	if decided := s.digest(); decided != "" && decided == s.record.Saved {
+		s.behind.due = time.Time{}
+		return nil
+	}
 	text, wanted, err := s.bodyText()
 	if err != nil {
 		return fmt.Errorf("%w: service %d: write the document: %w", errPoison, s.service, err)
-	}
-	if wanted == s.record.Saved {
-		s.behind.due = time.Time{}
-		return nil
 	}
 	if err := s.stillOurs(ctx); err != nil {
 		return err

@@ -271,7 +271,7 @@ func (p *partition) rest(l *serviceLoop) {
 	defer p.stop(l)
 	l.urgent.Store(false)
 	l.since = time.Now()
-	l.saver.text = bodyText{}
+	l.saver.text.text = nil
 	if !l.saver.behind.due.IsZero() {
 		return
 	}
@@ -326,7 +326,7 @@ func (p *partition) writeAll() {
 	var writes errgroup.Group
 	writes.SetLimit(writesAtOnce)
 	for _, l := range p.loops {
-		decided := l.record.State.Service.Body.Digest() // most are idle: their texts are not kept
+		decided := l.saver.digest()
 		if committed := l.saver.stored == decided; !committed || !l.exists || decided == l.record.Saved {
 			continue
 		}
