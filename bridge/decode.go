@@ -35,6 +35,7 @@ func decodeQueue(ctx context.Context, q *queue, newDecoder func() *decoder, pass
 		d := newDecoder()
 		for items := q.next(ctx); len(items) > 0; items = q.next(ctx) {
 			pass(d.decode(items), len(items))
+			q.passed(len(items))
 		}
 		return
 	}
@@ -53,6 +54,7 @@ func decodeQueue(ctx context.Context, q *queue, newDecoder func() *decoder, pass
 		for j := range ordered {
 			<-j.done
 			pass(j.entries, len(j.items))
+			q.passed(len(j.items))
 		}
 	})
 	for items := q.next(ctx); len(items) > 0; items = q.next(ctx) {

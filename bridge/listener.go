@@ -53,10 +53,19 @@ func (l *listener) hear(ctx context.Context, q *queue) error {
 		if err != nil {
 			return err
 		}
-		if err := l.pass(ctx, q, message); err != nil {
+		if conn.from.reader.Buffered() == 0 && q.isIdle() {
+			l.passAlone(message)
+		} else if err := l.pass(ctx, q, message); err != nil {
 			return err
 		}
 	}
+}
+
+// passAlone decodes a message that no other precedes or, as far as is known, follows: the decoder would first have to be woken.
+func (l *listener) passAlone(message item) {
+	message.heard = time.Now().UTC()
+	l.feed.pass(l.decoder.decode([]item{message}), 1)
+	l.count(message.heard)
 }
 
 // pass queues a message. While it waits for room the publisher silently drops the messages above
@@ -74,14 +83,19 @@ func (l *listener) pass(ctx context.Context, q *queue, message item) error {
 	if err != nil {
 		return err
 	}
-	l.mu.Lock()
-	l.status.Heard++
-	l.status.LastHeard = now
-	l.mu.Unlock()
+	l.count(now)
 	if waited {
 		l.overflowed(time.Now())
 	}
 	return nil
+}
+
+// count counts a message that was received at a time.
+func (l *listener) count(heard time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.status.Heard++
+	l.status.LastHeard = heard
 }
 
 // overflowed counts a message that had to wait for room. Any other within a second is the same overflow.
@@ -184,6 +198,8 @@ type queue struct {
 	mu    sync.Mutex
 	items []item
 	bytes int64
+	// taken counts the messages that were removed but not passed on yet.
+	taken int
 
 	ready chan struct{} // capacity 1: something to pop
 	room  chan struct{} // capacity 1: something was popped
@@ -219,6 +235,20 @@ func (q *queue) offer(i item) bool {
 	return true
 }
 
+// isIdle reports whether all messages were passed on.
+func (q *queue) isIdle() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.items)+q.taken == 0
+}
+
+// passed counts messages that were passed on.
+func (q *queue) passed(messages int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.taken -= messages
+}
+
 // almostFull reports whether more than half of the room is used.
 func (q *queue) almostFull() bool {
 	q.mu.Lock()
@@ -251,6 +281,7 @@ func (q *queue) pop(most int) []item {
 	if len(q.items) == 0 {
 		q.items = nil
 	}
+	q.taken += count
 	for _, i := range items {
 		q.bytes -= i.size()
 	}
