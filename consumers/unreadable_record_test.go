@@ -20,6 +20,11 @@ func TestARecordThatCannotBeRead(t *testing.T) {
 	w.hear()
 	stop := w.startWorker("first", quick())
 	service := w.deployed(masterSlave, 1, 1)
+	poll.Until(t, "the history to show that it runs: what only the record holds is lost with it", func() bool {
+		changes, _ := w.history(service)
+		_, published := find(changes, "service", spec.ServiceRunning.String())
+		return published
+	})
 	stop()
 	must(t, w.pipe.Bucket(pipeline.BucketState).Put(t.Context(), fmt.Sprint(service), []byte(`{"v":`)))
 	var log testlog.Log
