@@ -13,17 +13,17 @@ import (
 )
 
 type admission struct {
-	limits   Limits
+	limits   limits
 	throttle *throttle
-	// // working, receiving and streams are the slots of requests in progress, of bodies being received, and of clients
+	// working, receiving and streams are the slots of requests in progress, of bodies being received, and of clients
 	// that follow events.
 	working, receiving, streams *slots
 }
 
-func newAdmission(limits Limits) *admission {
+func newAdmission(limits limits) *admission {
 	return &admission{
-		limits: limits, throttle: &throttle{now: time.Now, max: limits.Verdicts, buckets: map[bucketKey]*rate.Limiter{}},
-		working: newSlots(limits.Requests, 0), receiving: newSlots(limits.Receiving, 0), streams: newSlots(limits.Streams, limits.StreamsOfUser),
+		limits: limits, throttle: &throttle{now: time.Now, max: limits.verdicts, buckets: map[bucketKey]*rate.Limiter{}},
+		working: newSlots(limits.requests, limits.requests), receiving: newSlots(limits.receiving, limits.receiving), streams: newSlots(limits.streams, limits.streamsOfUser),
 	}
 }
 
@@ -35,23 +35,23 @@ func (a *admission) admit(w http.ResponseWriter, r *request) (release func(), er
 	if r.ContentLength != 0 {
 		received, ok := a.receiving.acquire(uid)
 		if !ok {
-			return nil, &busyError{http.StatusServiceUnavailable, time.Second, "too many requests are being received, of this user or of all users; try again"}
+			return nil, busy(http.StatusServiceUnavailable, time.Second, "too many requests are being received, of this user or of all users; try again")
 		}
-		r.text, r.textErr = io.ReadAll(http.MaxBytesReader(w, r.Body, a.limits.Body))
+		r.text, r.textErr = io.ReadAll(http.MaxBytesReader(w, r.Body, a.limits.body))
 		if tooLarge, is := errors.AsType[*http.MaxBytesError](r.textErr); is {
 			r.textErr = failure(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", tooLarge.Limit)
 		} else if r.textErr != nil {
 			r.textErr = fmt.Errorf("read the request's body: %w", r.textErr)
 		}
 		received()
-		wait, ok := a.throttle.take(bucketKey{uid: uid, bytes: true}, len(r.text), float64(a.limits.Bytes), a.limits.BytesAtOnce)
+		wait, ok := a.throttle.take(bucketKey{uid: uid, bytes: true}, len(r.text), float64(a.limits.bytes), a.limits.bytesAtOnce)
 		if !ok {
-			return nil, &busyError{http.StatusTooManyRequests, wait, fmt.Sprintf("more than %d bytes a second of changes, and %d at once; try again in a moment", a.limits.Bytes, a.limits.BytesAtOnce)}
+			return nil, busy(http.StatusTooManyRequests, wait, "more than %d bytes a second of changes, and %d at once; try again in a moment", a.limits.bytes, a.limits.bytesAtOnce)
 		}
 	}
 	release, ok := a.working.acquire(uid)
 	if !ok {
-		return nil, &busyError{http.StatusServiceUnavailable, time.Second, "too many requests are in progress, of this user or of all users; try again"}
+		return nil, busy(http.StatusServiceUnavailable, time.Second, "too many requests are in progress, of this user or of all users; try again")
 	}
 	return release, nil
 }
@@ -59,9 +59,8 @@ func (a *admission) admit(w http.ResponseWriter, r *request) (release func(), er
 // slots are shared fairly among users: when n users have slots, none gets more than an (n+1)th part, which leaves room for
 // one more user.
 type slots struct {
-	most int
-	// mostOfUser bounds a user's slots however few others there are; 0 is no bound.
-	mostOfUser int
+	// mostOfUser bounds a user's slots however few others there are.
+	most, mostOfUser int
 
 	mu     sync.Mutex
 	taken  int
@@ -81,10 +80,7 @@ func (s *slots) acquire(uid int) (release func(), ok bool) {
 		users++
 	}
 	share := max(1, s.most/(users+1))
-	if s.mostOfUser > 0 {
-		share = min(share, s.mostOfUser)
-	}
-	if s.taken >= s.most || own >= share {
+	if s.taken >= s.most || own >= min(share, s.mostOfUser) {
 		return nil, false
 	}
 	s.taken++

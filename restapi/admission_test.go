@@ -3,7 +3,7 @@ package restapi
 import "testing"
 
 func TestTheThrottleIsBounded(t *testing.T) {
-	limit := newAdmission(Limits{Verdicts: 10}).throttle
+	limit := newAdmission(limitedTo(func(l *limits) { l.verdicts = 10 })).throttle
 	for uid := range 100 {
 		if wait, ok := limit.take(bucketKey{uid: uid}, 1, 1, 2); !ok {
 			t.Fatalf("user %d has to wait %v", uid, wait)
@@ -15,7 +15,7 @@ func TestTheThrottleIsBounded(t *testing.T) {
 }
 
 func TestSlotsAreSharedAmongUsers(t *testing.T) {
-	s := newSlots(100, 0)
+	s := newSlots(100, 100)
 	taken := map[int]int{}
 	fill := func(uid int) {
 		for {

@@ -101,12 +101,23 @@ func pretty(status int, value any) (answer, error) {
 type statusError struct {
 	status, own int
 	message     string
+	// after is when another attempt can succeed; 0 if that is not known.
+	after time.Duration
 }
 
 func (e *statusError) Error() string { return e.message }
 
 func failure(status int, format string, arguments ...any) *statusError {
-	return &statusError{status, status, fmt.Sprintf(format, arguments...)}
+	return &statusError{status: status, own: status, message: fmt.Sprintf(format, arguments...)}
+}
+
+// ownFailure is a failure that has its status below ownPrefix only: OneFlow answers 500.
+func ownFailure(own int, format string, arguments ...any) *statusError {
+	return &statusError{status: http.StatusInternalServerError, own: own, message: fmt.Sprintf(format, arguments...)}
+}
+
+func busy(status int, after time.Duration, format string, arguments ...any) error {
+	return &statusError{status: status, own: status, message: fmt.Sprintf(format, arguments...), after: max(after, time.Second)}
 }
 
 func badRequest(format string, arguments ...any) error {
@@ -120,18 +131,10 @@ func refused(kind flow.RefusalKind, message string) error {
 	case flow.RefusedChanged:
 		return failure(http.StatusPreconditionFailed, "%s", message)
 	case flow.RefusedMissing:
-		return &statusError{http.StatusInternalServerError, http.StatusNotFound, message}
+		return ownFailure(http.StatusNotFound, "%s", message)
 	}
-	return &statusError{http.StatusInternalServerError, http.StatusConflict, message}
+	return ownFailure(http.StatusConflict, "%s", message)
 }
-
-type busyError struct {
-	status  int
-	after   time.Duration
-	message string
-}
-
-func (e *busyError) Error() string { return e.message }
 
 // queueError is a failure of JetStream to store or return something.
 type queueError struct{ error }
@@ -174,8 +177,8 @@ func fail(w http.ResponseWriter, r *http.Request, err error) {
 	if status == http.StatusServiceUnavailable && repeatable {
 		w.Header().Set("Retry-After", "2")
 	}
-	if busy, is := errors.AsType[*busyError](err); is {
-		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(busy.after.Seconds())))))
+	if known, is := errors.AsType[*statusError](err); is && known.after > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(known.after.Seconds()))))
 	}
 	reply := answer{status: status, body: []byte(err.Error())}
 	errors.As(err, &reply.violations)
@@ -189,13 +192,10 @@ func statusOf(err error, own bool) int {
 	var refusal *opennebula.Error
 	var transport *opennebula.TransportError
 	var queued *queueError
-	var busy *busyError
 	var wrong template.Violations
 	var syntax *template.SyntaxError
 	var immutable *template.ImmutableError
 	switch {
-	case errors.As(err, &busy):
-		return busy.status
 	case errors.As(err, &known) && own:
 		return known.own
 	case known != nil:

@@ -170,7 +170,7 @@ func (a *authenticator) ask(ctx context.Context, print fingerprint, accepted boo
 }
 
 // errManyChecks is returned when credentials cannot be checked now.
-var errManyChecks = &busyError{http.StatusServiceUnavailable, time.Second, "too many credentials are being checked; try again"}
+var errManyChecks = busy(http.StatusServiceUnavailable, time.Second, "too many credentials are being checked; try again")
 
 // judge turns oned's answer into a verdict, and keeps it no longer than the credentials are valid.
 func (a *authenticator) judge(print fingerprint, user opennebula.User, ends time.Time, err error) (verdict, error) {

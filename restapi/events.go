@@ -62,8 +62,8 @@ func (e *events) stream(w http.ResponseWriter, r *http.Request) error {
 	release, ok := e.admission.streams.acquire(asked.caller.Identity.UID)
 	if !ok {
 		limits := e.admission.limits
-		return &busyError{http.StatusTooManyRequests, 5 * time.Second,
-			fmt.Sprintf("too many clients follow events: the maximum is %d, and %d of one user", limits.Streams, limits.StreamsOfUser)}
+		return busy(http.StatusTooManyRequests, 5*time.Second,
+			"too many clients follow events: the maximum is %d, and %d of one user", limits.streams, limits.streamsOfUser)
 	}
 	defer release()
 	f := &follower{events: e, request: asked, out: w, flush: http.NewResponseController(w), rights: map[int]right{}, recheck: time.Now().Add(e.recheckAfter)}

@@ -133,7 +133,7 @@ func TestEventsContinueBehindTheEnd(t *testing.T) {
 }
 
 func TestEventsRefuse(t *testing.T) {
-	w := newWorld(t, Config{Limits: Limits{Streams: 1}})
+	w := newWorld(t, Config{limits: limitedTo(func(l *limits) { l.streams = 1 })})
 	service := w.service(admin)
 	id := itoa(idOf(t, service))
 	w.expect("", "GET", "/flowjet/v1/events", "", 401, "")

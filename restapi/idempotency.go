@@ -118,7 +118,7 @@ func digestOf(r *request, key string) (string, error) {
 }
 
 // errKeyBusy is returned while another request with the same key is in progress.
-var errKeyBusy = &busyError{http.StatusConflict, time.Second, "the first request with this Idempotency-Key is still in progress; try again"}
+var errKeyBusy = busy(http.StatusConflict, time.Second, "the first request with this Idempotency-Key is still in progress; try again")
 
 // carryOut serves a request, unless its command has been carried out already: then the service may be gone, and only the
 // reply is left.
@@ -246,7 +246,7 @@ type reservations struct {
 
 // acquire reserves a name. While another request holds it, acquire waits for its answer, or until the holder is dead, whose
 // reservation it takes over as it is.
-func (s *reservations) acquire(ctx context.Context, name string, mine pipeline.Reservation, busy error) (held pipeline.Reservation, revision uint64, err error) {
+func (s *reservations) acquire(ctx context.Context, name string, mine pipeline.Reservation, taken error) (held pipeline.Reservation, revision uint64, err error) {
 	held, revision, err = s.queue.Reserve(ctx, name, mine)
 	if err != nil {
 		return held, 0, &queueError{err}
@@ -265,15 +265,15 @@ func (s *reservations) acquire(ctx context.Context, name string, mine pipeline.R
 	for held.Answer == nil {
 		if holder.dead(held, revision) {
 			held.Taken = time.Now().UTC()
-			taken, err := s.queue.UpdateReservation(ctx, name, held, revision)
+			updated, err := s.queue.UpdateReservation(ctx, name, held, revision)
 			if !errors.Is(err, pipeline.ErrConflict) {
-				return held, taken, asQueueError(err)
+				return held, updated, asQueueError(err)
 			}
 		}
 		select {
 		case <-poll.C:
 		case <-limit.C:
-			return held, 0, busy
+			return held, 0, taken
 		}
 		if held, revision, err = s.queue.Reservation(ctx, name); err != nil {
 			return held, 0, &queueError{err}
@@ -297,8 +297,8 @@ func (s *reservations) alone(act documentAction) documentAction {
 		ctx, cancel := context.WithTimeout(ctx, keyedTimeout)
 		defer cancel()
 		name := fmt.Sprintf("lock-%d", document.ID)
-		busy := &busyError{http.StatusConflict, time.Second, fmt.Sprintf("another request with If-Match is changing %s %d; try again", kindNames[document.Type], document.ID)}
-		held, revision, err := s.acquire(ctx, name, pipeline.Reservation{Command: rand.Text(), Taken: time.Now().UTC()}, busy)
+		taken := busy(http.StatusConflict, time.Second, "another request with If-Match is changing %s %d; try again", kindNames[document.Type], document.ID)
+		held, revision, err := s.acquire(ctx, name, pipeline.Reservation{Command: rand.Text(), Taken: time.Now().UTC()}, taken)
 		if err != nil {
 			return answer{}, err
 		}

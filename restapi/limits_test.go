@@ -18,7 +18,7 @@ import (
 )
 
 func TestAUsersRateIsBounded(t *testing.T) {
-	s, _ := fakeServer(t, Config{Limits: Limits{Reads: 1, Changes: 0.5}}, &fakeQueue{err: pipeline.ErrNotFound})
+	s, _ := fakeServer(t, Config{limits: limitedTo(func(l *limits) { l.reads = 1; l.changes = 0.5 })}, &fakeQueue{err: pipeline.ErrNotFound})
 	now := time.Unix(1_800_000_000, 0)
 	s.admission.throttle.now = func() time.Time { return now }
 	get := func() int { return ask(s, "GET", "/flowjet/v1/commands/x", "").Code }
@@ -41,7 +41,7 @@ func TestAUsersRateIsBounded(t *testing.T) {
 // What a user has kept in NATS is bounded in bytes, whatever the requests are, and others are
 // not held up.
 func TestAUsersBytesAreBounded(t *testing.T) {
-	w := newWorld(t, Config{Limits: Limits{Bytes: 1, BytesAtOnce: 2000}})
+	w := newWorld(t, Config{limits: limitedTo(func(l *limits) { l.bytes = 1; l.bytesAtOnce = 2000 })})
 	body := `{"name":"x","roles":[],"description":"` + strings.Repeat("d", 900) + `"}`
 	for range 2 {
 		w.expect(alice, "POST", "/service_template", body, http.StatusCreated, "")
@@ -71,7 +71,7 @@ func TestALongAnswerIsNotKept(t *testing.T) {
 }
 
 func TestWaitingCommandsAreBounded(t *testing.T) {
-	w := newWorld(t, Config{ReplyWait: time.Millisecond, Limits: Limits{QueuedOfUser: 2}})
+	w := newWorld(t, Config{ReplyWait: time.Millisecond, limits: limitedTo(func(l *limits) { l.queuedOfUser = 2 })})
 	service := w.service(alice)
 	scale := func() reply {
 		return w.call(alice, "POST", service+"/scale", `{"role_name":"Master","cardinality":2}`)
@@ -94,7 +94,7 @@ func TestWaitingCommandsAreBounded(t *testing.T) {
 // TestWaitingCommandsAreBoundedAcrossAPIs: what one API has queued counts at the
 // others, those that start later included, and a dead one's counts on.
 func TestWaitingCommandsAreBoundedAcrossAPIs(t *testing.T) {
-	limits := Config{ReplyWait: time.Millisecond, Limits: Limits{Queued: 3}}
+	limits := Config{ReplyWait: time.Millisecond, limits: limitedTo(func(l *limits) { l.queued = 3 })}
 	w := newWorld(t, limits)
 	early := w.second(limits)
 	service := w.service(alice)
@@ -128,7 +128,7 @@ func TestWaitingCommandsAreBoundedAcrossAPIs(t *testing.T) {
 }
 
 func TestASlowClientIsCutOff(t *testing.T) {
-	s, _ := fakeServer(t, Config{Listen: "127.0.0.1:0", Limits: Limits{HeaderTimeout: 50 * time.Millisecond, RequestTimeout: 100 * time.Millisecond}}, &fakeQueue{})
+	s, _ := fakeServer(t, Config{Listen: "127.0.0.1:0", limits: limitedTo(func(l *limits) { l.headerTimeout = 50 * time.Millisecond; l.requestTimeout = 100 * time.Millisecond })}, &fakeQueue{})
 	if err := s.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +158,7 @@ func TestASlowClientIsCutOff(t *testing.T) {
 }
 
 func TestDeepAndLargeBodiesAreRefusedEverywhere(t *testing.T) {
-	w := newWorld(t, Config{Limits: Limits{Body: 2000}})
+	w := newWorld(t, Config{limits: limitedTo(func(l *limits) { l.body = 2000 })})
 	service, template := w.service(admin), w.template(admin)
 	for _, call := range []string{
 		"PUT " + service, "POST " + service + "/action", "POST " + service + "/scale", "POST " + service + "/role_action",

@@ -210,21 +210,21 @@ func TestTheTableOfRequestLimits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	limits := Config{}.withDefaults().Limits
+	limits := Config{}.withDefaults().limits
 	want := map[string]int{
-		"bytes of a request's body":                                  int(limits.Body),
-		"reads of a user in a second, twice as many at once":         int(limits.Reads),
-		"changes of a user in a second, twice as many at once":       int(limits.Changes),
-		"bytes of bodies of a user in a second, on average":          limits.Bytes,
-		"bytes of bodies of a user at once":                          limits.BytesAtOnce,
-		"requests worked on at once, shared among users":             limits.Requests,
-		"bodies received at once, shared among users":                limits.Receiving,
-		"commands that wait for their workers, of all APIs together": limits.Queued,
-		"commands of one user that wait for their workers":           limits.QueuedOfUser,
-		"clients that follow events":                                 limits.Streams,
-		"clients of one user that follow events":                     limits.StreamsOfUser,
-		"seconds for a request's header":                             int(limits.HeaderTimeout.Seconds()),
-		"seconds for the whole request":                              int(limits.RequestTimeout.Seconds()),
+		"bytes of a request's body":                                  int(limits.body),
+		"reads of a user in a second, twice as many at once":         int(limits.reads),
+		"changes of a user in a second, twice as many at once":       int(limits.changes),
+		"bytes of bodies of a user in a second, on average":          limits.bytes,
+		"bytes of bodies of a user at once":                          limits.bytesAtOnce,
+		"requests worked on at once, shared among users":             limits.requests,
+		"bodies received at once, shared among users":                limits.receiving,
+		"commands that wait for their workers, of all APIs together": limits.queued,
+		"commands of one user that wait for their workers":           limits.queuedOfUser,
+		"clients that follow events":                                 limits.streams,
+		"clients of one user that follow events":                     limits.streamsOfUser,
+		"seconds for a request's header":                             int(limits.headerTimeout.Seconds()),
+		"seconds for the whole request":                              int(limits.requestTimeout.Seconds()),
 		"characters of an Idempotency-Key":                           maxKey,
 		"entity tags in If-Match":                                    maxTags,
 	}

@@ -99,8 +99,7 @@ func (r *request) read(ctx context.Context, documentType, id int) (opennebula.Do
 		return opennebula.Document{}, granting(fmt.Errorf("read %s %d: %w", kind, id, err))
 	case found.Type != documentType:
 		// OneFlow's commands go on with the next id of a range at 500, and stop at 404.
-		message := fmt.Sprintf("there is no %s %d: the document with this id is of another type", kind, id)
-		return opennebula.Document{}, &statusError{http.StatusInternalServerError, http.StatusNotFound, message}
+		return opennebula.Document{}, ownFailure(http.StatusNotFound, "there is no %s %d: the document with this id is of another type", kind, id)
 	}
 	return found, nil
 }

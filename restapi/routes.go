@@ -131,12 +131,12 @@ func (d *dispatcher) identify(r *http.Request) (*request, error) {
 		return nil, err
 	}
 	a, key := d.admission, bucketKey{uid: who.Identity.UID, changes: r.Method != http.MethodGet}
-	most := a.limits.Reads
+	most := a.limits.reads
 	if key.changes {
-		most = a.limits.Changes
+		most = a.limits.changes
 	}
 	if wait, ok := a.throttle.take(key, 1, most, int(2*most)); !ok {
-		return nil, &busyError{http.StatusTooManyRequests, wait, fmt.Sprintf("more than %g requests of this kind a second; try again in a moment", most)}
+		return nil, busy(http.StatusTooManyRequests, wait, "more than %g requests of this kind a second; try again in a moment", most)
 	}
 	noteOf(r.Context()).user = who.Identity.UName
 	query := r.URL.Query()

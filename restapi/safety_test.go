@@ -18,6 +18,7 @@ import (
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/command"
+	"github.com/flowjet/flowjet/pipeline/inspect"
 )
 
 // fakeQueue is a pipeline that panics, fails, is away, or does not answer who asks for
@@ -47,6 +48,8 @@ func (q *fakeQueue) CommandStatus(ctx context.Context, id string) (pipeline.Comm
 func (q *fakeQueue) ReadCommandChanges(context.Context) (*command.Reader, error) {
 	return nil, pipeline.ErrClosed
 }
+
+func (*fakeQueue) Observe() (*inspect.Observer, error) { return nil, pipeline.ErrClosed }
 
 func (*fakeQueue) LoadRecord(context.Context, int) (pipeline.Record, uint64, error) {
 	return pipeline.Record{}, 0, nil
@@ -202,14 +205,14 @@ func TestOnedAway(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
-	w := newWorld(t, Config{Limits: Limits{Body: 1000}})
+	w := newWorld(t, Config{limits: limitedTo(func(l *limits) { l.body = 1000 })})
 	w.expect(admin, "POST", "/service_template", `{"name":"`+strings.Repeat("x", 2000)+`"}`, 413, "larger than 1000 bytes")
 	w.expect(admin, "POST", "/service_template", `{"name":"`+strings.Repeat("x", 200)+`","roles":[]}`, 400, "too long")
 	w.expect(admin, "POST", "/service_template", strings.Repeat("[", 500), 400, "nested deeper")
 }
 
 func TestTooManyRequestsAreTurnedAway(t *testing.T) {
-	s, _ := fakeServer(t, Config{Limits: Limits{Requests: 1}}, &fakeQueue{err: pipeline.ErrNotFound})
+	s, _ := fakeServer(t, Config{limits: limitedTo(func(l *limits) { l.requests = 1 })}, &fakeQueue{err: pipeline.ErrNotFound})
 	release, _ := s.admission.working.acquire(1)
 	if w := ask(s, "GET", "/flowjet/v1/commands/x", ""); w.Code != 503 || w.Header().Get("Retry-After") == "" {
 		t.Errorf("got %d %q", w.Code, w.Body)

@@ -60,10 +60,10 @@ func New(config Config, p *pipeline.Pipeline, client *opennebula.Client) (*Serve
 // newServer makes an API that opens what was sealed with the same key as box.
 func newServer(config Config, commands queue, users sessions, box *seal.Box) (*Server, error) {
 	config = config.withDefaults()
-	backlog := &backlog{all: config.Limits.Queued, ofUser: config.Limits.QueuedOfUser, waiting: map[string]waitingCommand{}}
+	backlog := &backlog{all: config.limits.queued, ofUser: config.limits.queuedOfUser, waiting: map[string]waitingCommand{}}
 	s := &Server{
-		config: config, logger: config.Logger, queue: commands, admission: newAdmission(config.Limits),
-		backlog: backlog, overview: &overview{queue: commands, backlog: backlog},
+		config: config, logger: config.Logger, queue: commands, admission: newAdmission(config.limits),
+		backlog: backlog, overview: &overview{backlog: backlog},
 	}
 	if config.CertificateFile != "" || config.KeyFile != "" {
 		read, err := certificate.Read(config.CertificateFile, config.KeyFile, config.Logger)
@@ -74,7 +74,7 @@ func newServer(config Config, commands queue, users sessions, box *seal.Box) (*S
 	}
 	counts := newMetrics(config.Registerer, backlog.size)
 	s.stopping, s.stop = context.WithCancel(context.Background())
-	s.patterns = s.routes(newAuthenticator(users, box, config.CredentialTTL, config.Limits.Verdicts, counts), users, box)
+	s.patterns = s.routes(newAuthenticator(users, box, config.CredentialTTL, config.limits.verdicts, counts), users, box)
 	s.handler = newMiddleware(counts, s.logger, s.mux())
 	return s, nil
 }
@@ -98,7 +98,7 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	s.listener, s.served = listener, make(chan struct{})
 	s.http = &http.Server{
-		Handler: s.handler, ReadHeaderTimeout: s.config.Limits.HeaderTimeout, ReadTimeout: s.config.Limits.RequestTimeout, WriteTimeout: writeTimeout,
+		Handler: s.handler, ReadHeaderTimeout: s.config.limits.headerTimeout, ReadTimeout: s.config.limits.requestTimeout, WriteTimeout: writeTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		// A client waits for every call that is made for it.
 		BaseContext: func(net.Listener) context.Context { return opennebula.Urgent(context.Background()) },
@@ -116,13 +116,14 @@ func (s *Server) Start(ctx context.Context) error {
 
 // begin starts the goroutines that run beside requests; end ends them, and event streams.
 func (s *Server) begin() {
+	s.overview.begin(s.queue)
 	s.following.Go(func() { s.backlog.follow(s.stopping, s.queue, s.logger) })
 }
 
 func (s *Server) end() {
 	s.stop()
 	s.following.Wait()
-	s.overview.stop()
+	s.overview.end()
 }
 
 // Addr returns the address that the server listens on, with the real port; empty before Start.
@@ -187,37 +188,32 @@ type Config struct {
 	// HearingCalls identifies the connection on which a bridge hears all calls that change documents or who may see them;
 	// it returns an empty text while no bridge does. Nil means none.
 	HearingCalls func() string
-	Limits       Limits
 	Logger       *slog.Logger
 
-	// now is the clock of scheduled actions.
-	now func() time.Time
+	// now is the clock of scheduled actions, and limits are standardLimits, except in tests.
+	now    func() time.Time
+	limits limits
 }
 
-// Limits bound the resources that clients can use.
-type Limits struct {
-	// Body is the largest request body in bytes, default 1 MiB.
-	Body int64
-	// Requests is how many requests are served at once, default 512, and Receiving how many bodies are received, default
-	// 256. Both are shared among users; more are refused with 503.
-	Requests, Receiving int
-	// Reads and Changes are how many requests of each kind a user may send a
-	// second, 5,000 and 200 by default, and twice as many at once.
-	Reads, Changes float64
-	// Bytes is how many bytes of bodies a user may send a second on average, default 64 KiB, and BytesAtOnce how many
-	// before that limit applies, default 64 MiB.
-	Bytes, BytesAtOnce int
-	// Queued and QueuedOfUser are how many commands of all APIs together, and of
-	// one user, may wait for their workers, 2,000 and 500 by default.
-	Queued, QueuedOfUser int
-	// HeaderTimeout is how long a client may take to send a request's header,
-	// default 5 s, and RequestTimeout for the whole of it, default 30 s.
-	HeaderTimeout, RequestTimeout time.Duration
-	// Streams is how many clients may follow events at once, default 200, and
-	// StreamsOfUser how many of one user, default 20.
-	Streams, StreamsOfUser int
-	// Verdicts is how many checked credentials are remembered, default 10,000.
-	Verdicts int
+// limits bound the resources that clients can use.
+type limits struct {
+	body int64 // bytes of a request's body
+	// requests are served at once, and of receiving the bodies are received. Both are shared among users; more are refused
+	// with 503.
+	requests, receiving  int
+	reads, changes       float64 // requests of each kind that a user may send a second, and twice as many at once
+	bytes, bytesAtOnce   int     // bytes of bodies that a user may send a second on average, and before that limit applies
+	queued, queuedOfUser int     // commands of all APIs together, and of one user, that may wait for their workers
+	// headerTimeout is how long a client may take to send a request's header, and requestTimeout for the whole of it.
+	headerTimeout, requestTimeout time.Duration
+	streams, streamsOfUser        int // clients that may follow events at once, and of one user
+	verdicts                      int // checked credentials that are remembered
+}
+
+var standardLimits = limits{
+	body: 1 << 20, requests: 512, receiving: 256, reads: 5000, changes: 200, bytes: 64 << 10, bytesAtOnce: 64 << 20,
+	queued: 2000, queuedOfUser: 500, headerTimeout: 5 * time.Second, requestTimeout: 30 * time.Second,
+	streams: 200, streamsOfUser: 20, verdicts: 10_000,
 }
 
 func (c Config) withDefaults() Config {
@@ -227,20 +223,7 @@ func (c Config) withDefaults() Config {
 	c.Version = cmp.Or(c.Version, "unknown")
 	c.ActionNumber = cmp.Or(c.ActionNumber, 1)
 	c.ActionPeriod = cmp.Or(c.ActionPeriod, time.Minute)
-	c.Limits.Body = cmp.Or(c.Limits.Body, 1<<20)
-	c.Limits.Requests = cmp.Or(c.Limits.Requests, 512)
-	c.Limits.Reads = cmp.Or(c.Limits.Reads, 5000)
-	c.Limits.Changes = cmp.Or(c.Limits.Changes, 200)
-	c.Limits.Bytes = cmp.Or(c.Limits.Bytes, 64<<10)
-	c.Limits.BytesAtOnce = cmp.Or(c.Limits.BytesAtOnce, 64<<20)
-	c.Limits.Queued = cmp.Or(c.Limits.Queued, 2000)
-	c.Limits.QueuedOfUser = cmp.Or(c.Limits.QueuedOfUser, 500)
-	c.Limits.HeaderTimeout = cmp.Or(c.Limits.HeaderTimeout, 5*time.Second)
-	c.Limits.RequestTimeout = cmp.Or(c.Limits.RequestTimeout, 30*time.Second)
-	c.Limits.Receiving = cmp.Or(c.Limits.Receiving, 256)
-	c.Limits.Streams = cmp.Or(c.Limits.Streams, 200)
-	c.Limits.StreamsOfUser = cmp.Or(c.Limits.StreamsOfUser, 20)
-	c.Limits.Verdicts = cmp.Or(c.Limits.Verdicts, 10_000)
+	c.limits = cmp.Or(c.limits, standardLimits)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -44,7 +44,7 @@ func readScale(r *request) (flow.Verb, any, error) {
 		return "", nil, badRequest("scale: %v; %s", err, like)
 	}
 	if roleErr != nil {
-		return "", nil, &statusError{http.StatusInternalServerError, http.StatusBadRequest, fmt.Sprintf("scale: %v; %s", roleErr, like)}
+		return "", nil, ownFailure(http.StatusBadRequest, "scale: %v; %s", roleErr, like)
 	}
 	return flow.VerbScale, flow.ScaleArguments{Role: role, Cardinality: cardinality, Force: force}, nil
 }
@@ -89,7 +89,7 @@ var clientError = []string{"rename", "chmod", "chown", "chgrp"}
 func (s *services) act(ctx context.Context, r *request) (answer, error) {
 	asked, err := r.action()
 	if errors.Is(err, errNoPerform) {
-		err = &statusError{http.StatusInternalServerError, http.StatusBadRequest, err.Error()}
+		err = ownFailure(http.StatusBadRequest, "%s", err)
 	}
 	if err != nil {
 		return answer{}, err
@@ -313,7 +313,7 @@ func (b *backlog) enter(id string, uid int) error {
 	case own < b.ofUser:
 		format, bound = "%d commands are already queued; try again when some have been executed", b.all
 	}
-	return &busyError{http.StatusTooManyRequests, 2 * time.Second, fmt.Sprintf(format, bound)}
+	return busy(http.StatusTooManyRequests, 2*time.Second, format, bound)
 }
 
 func (b *backlog) leave(id string) {

@@ -38,7 +38,7 @@ func TestSlowBodiesHoldUpNobody(t *testing.T) {
 		"half an action":  {"POST /service/1/action", `{"action"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, Config{Limits: Limits{Requests: 8, Receiving: 8}})
+			w := newWorld(t, Config{limits: limitedTo(func(l *limits) { l.requests = 8; l.receiving = 8 })})
 			w.expect(alice, "GET", "/service", "", 200, "")
 			address := strings.TrimPrefix(w.url, "http://")
 			for range 20 {
@@ -57,7 +57,7 @@ func TestSlowBodiesHoldUpNobody(t *testing.T) {
 
 // One user's event streams leave room for everybody else's.
 func TestEventStreamsAreShared(t *testing.T) {
-	w := newWorld(t, Config{Limits: Limits{Streams: 10, StreamsOfUser: 3}})
+	w := newWorld(t, Config{limits: limitedTo(func(l *limits) { l.streams = 10; l.streamsOfUser = 3 })})
 	open := func(user string) int {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.url+"/flowjet/v1/events", nil)
 		w.must(err)

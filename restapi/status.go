@@ -184,14 +184,21 @@ type workView struct {
 	CommandsWaiting int `json:"commands_waiting"`
 }
 
-// overview shows the workers and the messages that wait for them, fetched at most every overviewTTL. It listens to the
-// workers from the first request on.
+// overview shows the workers and the messages that wait for them, fetched at most every overviewTTL.
 type overview struct {
-	queue   queue
-	backlog *backlog
-
-	mu       sync.Mutex
+	backlog  *backlog
 	observer *inspect.Observer
+	began    time.Time
+	// err is why the workers cannot be observed.
+	err error
+}
+
+// introduction is the time in which every live worker is heard: more than twice the heartbeats' interval.
+const introduction = 500 * time.Millisecond
+
+func (o *overview) begin(commands queue) {
+	o.began = time.Now()
+	o.observer, o.err = commands.Observe()
 }
 
 // show answers administrators only: the overview names machines, and counts all users' requests.
@@ -199,38 +206,19 @@ func (o *overview) show(ctx context.Context, r *request) (answer, error) {
 	if !r.caller.isAdmin() {
 		return answer{}, failure(http.StatusForbidden, "only oneadmin and members of its group may see workers and feeds")
 	}
-	fetched, err := o.fetch(ctx)
+	err := cmp.Or(o.err, idle.For(ctx, time.Until(o.began.Add(introduction))))
+	if err != nil {
+		return answer{}, &queueError{err}
+	}
+	fetched, err := o.observer.Work(ctx, overviewTTL)
 	if err != nil {
 		return answer{}, &queueError{err}
 	}
 	return pretty(http.StatusOK, workView{fetched, o.backlog.size()})
 }
 
-// introduction is the time in which every live worker is heard: more than twice the heartbeats' interval.
-const introduction = 500 * time.Millisecond
-
-func (o *overview) fetch(ctx context.Context) (inspect.Work, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.observer == nil {
-		observer, err := o.queue.Observe()
-		if err != nil {
-			return inspect.Work{}, err
-		}
-		if err := idle.For(ctx, introduction); err != nil {
-			observer.Stop()
-			return inspect.Work{}, err
-		}
-		o.observer = observer
-	}
-	return o.observer.Work(ctx, overviewTTL)
-}
-
-func (o *overview) stop() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+func (o *overview) end() {
 	if o.observer != nil {
 		o.observer.Stop()
-		o.observer = nil
 	}
 }

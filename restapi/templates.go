@@ -145,7 +145,9 @@ func (t *templates) act(ctx context.Context, r *request) (answer, error) {
 // unsupported returns the error for an unknown action, with OneFlow's status; it lists the known ones.
 func unsupported(status int, kind, perform string, actions map[string]documentAction) error {
 	known := strings.Join(slices.Sorted(maps.Keys(actions)), ", ")
-	return &statusError{status, http.StatusBadRequest, fmt.Sprintf("action %q of a %s is not supported; supported are %s", perform, kind, known)}
+	err := ownFailure(http.StatusBadRequest, "action %q of a %s is not supported; supported are %s", perform, kind, known)
+	err.status = status
+	return err
 }
 
 // maxCarried bounds the service that a command carries to its worker, which reads a larger one: the command stays in NATS

@@ -80,8 +80,7 @@ func (a *vmActions) scheduling(perform, name string) documentAction {
 			return answer{}, err
 		}
 		if name != "" && roles[0].Type == spec.RoleTypeVR {
-			message := fmt.Sprintf("role %s is a virtual router, whose VMs take no actions; act on its VMs in OpenNebula", name)
-			return answer{}, &statusError{http.StatusInternalServerError, http.StatusConflict, message}
+			return answer{}, ownFailure(http.StatusConflict, "role %s is a virtual router, whose VMs take no actions; act on its VMs in OpenNebula", name)
 		}
 		began := a.now()
 		if r.keyed != nil && !r.keyed.began.IsZero() {
@@ -149,7 +148,7 @@ func rolesOf(service opennebula.Document, name string) ([]spec.Role, error) {
 	}
 	at := slices.IndexFunc(body.Roles, func(role spec.Role) bool { return role.Name == name })
 	if at < 0 {
-		return nil, &statusError{http.StatusInternalServerError, http.StatusNotFound, spec.Service{ID: service.ID, Body: body}.NoRole(name)}
+		return nil, ownFailure(http.StatusNotFound, "%s", spec.Service{ID: service.ID, Body: body}.NoRole(name))
 	}
 	return body.Roles[at : at+1], nil
 }

@@ -55,6 +55,12 @@ type world struct {
 	bridged []string
 }
 
+func limitedTo(change func(*limits)) limits {
+	changed := standardLimits
+	change(&changed)
+	return changed
+}
+
 func newWorld(t testing.TB, config Config) *world {
 	t.Helper()
 	w := &world{t: t, log: &testlog.Log{}, bridge: new(atomic.Pointer[bridge.Bridge]),
