@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -182,13 +183,15 @@ func (a *App) keep(release func(context.Context) error, err error) error {
 
 // background calls run in a goroutine until Stop, which waits for its end. It outlives ctx.
 func (a *App) background(ctx context.Context, run func(context.Context)) {
-	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	ended := make(chan struct{})
-	a.onStop(func(context.Context) error { stop(); <-ended; return nil })
-	go func() {
-		defer close(ended)
-		run(running)
-	}()
+	a.onStop(inBackground(context.WithoutCancel(ctx), run))
+}
+
+// inBackground calls run in a goroutine until release, which waits for its end.
+func inBackground(ctx context.Context, run func(context.Context)) (release func(context.Context) error) {
+	ctx, stop := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { run(ctx) })
+	return func(context.Context) error { stop(); running.Wait(); return nil }
 }
 
 func (a *App) startServer(context.Context) error {

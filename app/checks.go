@@ -32,55 +32,48 @@ func (o option) complaint(value any) string {
 	return o.check(value)
 }
 
-func atLeast(least int) check {
-	return func(value any) string {
-		if number, is := value.(int); is && number < least {
-			return fmt.Sprintf("it must be %d or more", least)
-		}
+// mustBe returns the fault of a value that is not as it must be.
+func mustBe(fine bool, what string, arguments ...any) string {
+	if fine {
 		return ""
 	}
+	return "it must be " + fmt.Sprintf(what, arguments...)
+}
+
+func atLeast(least int) check {
+	return func(value any) string { return mustBe(value.(int) >= least, "%d or more", least) }
 }
 
 func between(least, most int) check {
 	return func(value any) string {
-		if number, is := value.(int); is && (number < least || number > most) {
-			return fmt.Sprintf("it must be %d to %d", least, most)
-		}
-		return ""
+		return mustBe(value.(int) >= least && value.(int) <= most, "%d to %d", least, most)
 	}
 }
 
 func atLeastASecond(value any) string {
-	if length, is := value.(time.Duration); is && length < time.Second {
-		return "it must be 1s or more"
-	}
-	return ""
+	return mustBe(value.(time.Duration) >= time.Second, "1s or more")
 }
 
-// listIn returns a list, also from a text of several with commas; false for anything else.
-func listIn(value any) ([]string, bool) {
+// listIn returns a list, also from a text of several with commas.
+func listIn(value any) []string {
 	if text, single := value.(string); single && text != "" {
-		return strings.Split(text, ","), true
+		return strings.Split(text, ",")
 	}
-	list, is := value.([]string)
-	return list, is
+	list, _ := value.([]string)
+	return list
 }
 
 func knownDeadlines(value any) string {
-	if list, is := listIn(value); is {
-		if _, err := parseDeadlines(list); err != nil {
-			return "it " + err.Error()
-		}
+	if _, err := parseDeadlines(listIn(value)); err != nil {
+		return "it " + err.Error()
 	}
 	return ""
 }
 
 func oneOf(allowed ...string) check {
 	return func(value any) string {
-		if text, is := value.(string); is && !slices.Contains(allowed, text) {
-			return "it must be one of " + strings.Join(allowed, ", ") + suggestion(text, allowed)
-		}
-		return ""
+		text := value.(string)
+		return mustBe(slices.Contains(allowed, text), "one of %s%s", strings.Join(allowed, ", "), suggestion(text, allowed))
 	}
 }
 
@@ -101,28 +94,23 @@ func notEmpty(value any) string {
 }
 
 func linkOfVM(value any) string {
-	text, _ := value.(string)
-	if parsed, err := url.Parse(text); err != nil || !slices.Contains([]string{"http", "https"}, parsed.Scheme) || !strings.Contains(text, "{id}") {
-		return "it must be an http or https address with {id} in it, such as https://sunstone.example.com/fireedge/sunstone/vm/{id}"
-	}
-	return ""
+	text := value.(string)
+	parsed, err := url.Parse(text)
+	return mustBe(err == nil && slices.Contains([]string{"http", "https"}, parsed.Scheme) && strings.Contains(text, "{id}"),
+		"an http or https address with {id} in it, such as https://sunstone.example.com/fireedge/sunstone/vm/{id}")
 }
 
 func address(value any) string {
-	text, _ := value.(string)
-	_, port, err := net.SplitHostPort(text)
+	_, port, err := net.SplitHostPort(value.(string))
 	if err == nil {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
-	if err != nil {
-		return "it must be host:port, such as 127.0.0.1:2474"
-	}
-	return ""
+	return mustBe(err == nil, "host:port, such as 127.0.0.1:2474")
 }
 
 // addressesOfZone requires three addresses for the first server, and two for each further one.
 func addressesOfZone(value any) string {
-	list, _ := listIn(value)
+	list := listIn(value)
 	if len(list) < 3 || len(list)%2 == 0 {
 		return "it must name XML-RPC, hook events and control API, then XML-RPC and hook events of each further server"
 	}
@@ -138,11 +126,7 @@ func addressesOfZone(value any) string {
 // lists and logs.
 func each(said string, schemes ...string) check {
 	return func(value any) string {
-		list, is := listIn(value)
-		if !is {
-			return ""
-		}
-		for _, text := range list {
+		for _, text := range listIn(value) {
 			text = strings.TrimSpace(text)
 			if !strings.Contains(text, "://") && slices.Contains(schemes, "nats") {
 				text = "nats://" + text // NATS servers may be named without it

@@ -54,20 +54,15 @@ func boundMemory(parts []Part) (release func(context.Context) error) {
 	}
 	allowed := allowedMemory(memlimit.FromCgroup)
 	before := debug.SetMemoryLimit(memoryLimit(0, allowed))
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	stop := inBackground(context.Background(), func(ctx context.Context) {
 		for idle.For(ctx, memoryPause) == nil {
 			debug.SetMemoryLimit(memoryLimit(memoryInUse(), allowed))
 		}
-	}()
-	return func(context.Context) error {
-		cancel()
-		<-done
-		debug.SetMemoryLimit(before)
-		restore()
-		return nil
+	})
+	return func(ctx context.Context) error {
+		defer restore()
+		defer debug.SetMemoryLimit(before)
+		return stop(ctx)
 	}
 }
 

@@ -2,6 +2,7 @@ package app
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,9 +26,7 @@ func (c Config) Open(ctx context.Context, config pipeline.Config) (*pipeline.Pip
 	}
 	config.Options = append(options, config.Options...)
 	config.Replicas, config.Zone = c.NATS.Replicas, c.Zone
-	if config.URL == "" {
-		config.URL = c.NATS.URL
-	}
+	config.URL = cmp.Or(config.URL, c.NATS.URL)
 	return pipeline.Open(ctx, config)
 }
 
@@ -48,11 +47,10 @@ const roleMark = "{role}"
 func (c Config) natsOptions(role pipeline.Role) ([]nats.Option, error) {
 	file := strings.ReplaceAll(c.NATS.NkeyFile, roleMark, string(role))
 	if file == "" {
-		key, err := c.localKey(role)
-		if err != nil {
+		var err error
+		if file, err = c.localKey(role); err != nil {
 			return nil, err
 		}
-		file = key
 	}
 	var options []nats.Option
 	if c.NATS.CAFile != "" {
@@ -104,10 +102,7 @@ func (c Config) Attach(ctx context.Context, config pipeline.Config) (pipe *pipel
 		return nil, nil, err
 	}
 	config.Options, config.Zone = append(options, config.Options...), c.Zone
-	config.URL = c.NATS.URL
-	if config.URL == "" {
-		config.URL = "nats://" + c.NATS.Listen
-	}
+	config.URL = cmp.Or(c.NATS.URL, "nats://"+c.NATS.Listen)
 	return pipeline.Attach(ctx, config)
 }
 

@@ -1,9 +1,12 @@
 package app
 
 import (
+	"cmp"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -210,7 +213,7 @@ func MakeHosts(folder string, hosts []string) error {
 
 type authority struct {
 	certificate *x509.Certificate
-	key         *ecdsa.PrivateKey
+	key         crypto.PrivateKey // nil while it is made
 }
 
 const (
@@ -231,28 +234,11 @@ func authorityIn(folder string) (authority, error) {
 	if err != nil {
 		return authority{}, fmt.Errorf("read the key of the authority in %s: %w: create certificates on the host that has it, or with your own authority", authorityFile, err)
 	}
-	made, err := parseAuthority(certificate, key)
+	pair, err := tls.X509KeyPair(certificate, key)
 	if err != nil {
 		return authority{}, fmt.Errorf("read the authority's key %s: %w: remove it and %s to create a new one", path, err, authorityFile)
 	}
-	return made, nil
-}
-
-func parseAuthority(certificate, key []byte) (authority, error) {
-	block, _ := pem.Decode(certificate)
-	keyBlock, _ := pem.Decode(key)
-	if block == nil || keyBlock == nil {
-		return authority{}, errors.New("it is not a PEM file")
-	}
-	parsed, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		return authority{}, err
-	}
-	private, err := x509.ParseECPrivateKey(keyBlock.Bytes)
-	if err != nil {
-		return authority{}, err
-	}
-	return authority{parsed, private}, nil
+	return authority{pair.Leaf, pair.PrivateKey}, nil
 }
 
 func newAuthority(folder string) (authority, error) {
@@ -281,11 +267,7 @@ func (a authority) sign(asked *x509.Certificate, life time.Duration) (key *ecdsa
 	}
 	asked.SerialNumber, _ = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120)) // crypto/rand never fails
 	asked.NotBefore, asked.NotAfter = time.Now().Add(-clockDoubt), time.Now().Add(life)
-	by := a.key
-	if by == nil {
-		by = key
-	}
-	signed, err = x509.CreateCertificate(rand.Reader, asked, a.certificate, &key.PublicKey, by)
+	signed, err = x509.CreateCertificate(rand.Reader, asked, a.certificate, &key.PublicKey, cmp.Or[crypto.PrivateKey](a.key, key))
 	return key, signed, err
 }
 

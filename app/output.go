@@ -239,17 +239,14 @@ func startServiceLogs(ctx context.Context, folder string, pipe *pipeline.Pipelin
 	if err != nil {
 		return nil, err
 	}
-	life, stop := context.WithCancel(context.Background())
-	reader, err := happened.ReadTransitions(life, -1, last)
+	reader, err := happened.ReadTransitions(context.WithoutCancel(ctx), -1, last)
 	if err != nil {
-		stop()
 		return nil, fmt.Errorf("subscribe to the transitions of services for their logs: %w", err)
 	}
-	var done sync.WaitGroup
-	done.Go(func() {
+	return inBackground(context.WithoutCancel(ctx), func(ctx context.Context) {
 		defer reader.Stop()
 		for {
-			_, transition, err := reader.Next(life)
+			_, transition, err := reader.Next(ctx)
 			if err != nil {
 				return
 			}
@@ -257,8 +254,7 @@ func startServiceLogs(ctx context.Context, folder string, pipe *pipeline.Pipelin
 				logger.Warn("a line of a service's log could not be written", "service", transition.Service, "error", err)
 			}
 		}
-	})
-	return func(context.Context) error { stop(); done.Wait(); return nil }, nil
+	}), nil
 }
 
 // logTransition appends a line to a service's log in OneFlow's layout: Mon Feb 27 06:02:30 2012 [I]: [SER] message.

@@ -18,6 +18,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/flowjet/flowjet/internal/idle"
 )
 
 const (
@@ -116,12 +118,7 @@ func (c *Client) Do(ctx context.Context, r Request) (Answer, error) {
 	}
 	for attempt := 1; ; attempt++ {
 		answer, pause, err := c.attempt(ctx, r, text)
-		if err == nil || pause < 0 || attempt == attempts {
-			return answer, err
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
+		if err == nil || pause < 0 || attempt == attempts || idle.For(ctx, pause) != nil {
 			return answer, err
 		}
 	}

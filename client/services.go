@@ -14,6 +14,7 @@ import (
 
 	"github.com/flowjet/flowjet/client/schema"
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/idle"
 )
 
 // Service is a service with the ETag of its document.
@@ -124,10 +125,8 @@ func (c *Client) Await(ctx context.Context, location string) error {
 		case "refused":
 			return &Error{Status: http.StatusConflict, Detail: command.Message}
 		}
-		select {
-		case <-time.After(queuedPause):
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := idle.For(ctx, queuedPause); err != nil {
+			return err
 		}
 	}
 }
@@ -185,10 +184,7 @@ func (c *Client) Follow(ctx context.Context, service int, begin bool, opened fun
 			}
 			response.Body.Close()
 		}
-		select {
-		case <-time.After(followPause):
-		case <-ctx.Done():
-		}
+		_ = idle.For(ctx, followPause) // it ends with ctx
 	}
 	return ctx.Err()
 }

@@ -4,17 +4,18 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/presence"
 	"github.com/flowjet/flowjet/pipeline/work"
 )
 
@@ -224,38 +225,24 @@ func rewrite(ctx context.Context, oned *opennebula.Client, id int, found string,
 
 // StillRunning lists the live workers and the processes with an API: each reports several times a second.
 func StillRunning(ctx context.Context, pipe *pipeline.Pipeline) (workers, apis []string, err error) {
-	heard := make(chan *nats.Msg, 1024)
-	for _, subjects := range []string{pipeline.SubjectsWorker, pipeline.SubjectsProcess} {
-		subscription, err := pipe.Conn().ChanSubscribe(subjects, heard)
-		if err != nil {
-			return nil, nil, fmt.Errorf("listen for workers and APIs: %w", err)
-		}
-		defer subscription.Unsubscribe() //nolint:errcheck // the connection ends soon
+	live, err := work.Observe(pipe)
+	if err != nil {
+		return nil, nil, err
 	}
-	listening, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	for {
-		var message *nats.Msg
-		select {
-		case message = <-heard:
-		case <-listening.Done():
-			return workers, apis, ctx.Err()
-		}
-		var said struct {
-			Worker  string   `json:"worker"`
-			State   string   `json:"state"`
-			Name    string   `json:"name"`
-			Parts   []string `json:"parts"`
-			Leaving bool     `json:"leaving"`
-		}
-		if json.Unmarshal(message.Data, &said) != nil {
-			continue
-		}
-		if said.Worker != "" && said.State != "leaving" && !slices.Contains(workers, said.Worker) {
-			workers = append(workers, said.Worker)
-		}
-		if slices.Contains(said.Parts, "api") && !said.Leaving && !slices.Contains(apis, said.Name) {
-			apis = append(apis, said.Name)
+	defer live.Stop()
+	processes, err := presence.Follow(pipe)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer processes.Stop()
+	if err := idle.For(ctx, time.Second); err != nil {
+		return nil, nil, err
+	}
+	for _, process := range processes.Live() {
+		if slices.Contains(process.Parts, "api") {
+			apis = append(apis, process.Name)
 		}
 	}
+	slices.Sort(apis)
+	return slices.Sorted(maps.Keys(live.Live())), slices.Compact(apis), nil
 }

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -91,7 +92,7 @@ func (t tool) aboutService(help help, run func(ctx context.Context, c *terminal.
 		}
 		return run(ctx, c, pipe, id)
 	})
-	cmd.ValidArgsFunction = t.serviceIDs
+	cmd.ValidArgsFunction = t.completing(1, serviceIDs)
 	return cmd
 }
 
@@ -151,9 +152,7 @@ func (f *serviceFlag) Set(text string) error {
 func (t tool) addServiceFlag(cmd *cobra.Command, flag *serviceFlag, usage string) {
 	*flag = -1
 	cmd.Flags().Var(flag, "service", usage)
-	_ = cmd.RegisterFlagCompletionFunc("service", func(cmd *cobra.Command, _ []string, part string) ([]cobra.Completion, cobra.ShellCompDirective) {
-		return t.serviceIDs(cmd, nil, part)
-	})
+	_ = cmd.RegisterFlagCompletionFunc("service", t.completing(math.MaxInt, serviceIDs))
 }
 
 // wants reports whether entries about the service are wanted.
@@ -182,23 +181,28 @@ func oneOf(flag, value string, known []string) error {
 	return terminal.ExitUsage.Because(fmt.Errorf("--%s is %q: there are %s", flag, value, strings.Join(known, ", ")))
 }
 
-func (t tool) serviceIDs(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
+// completing completes at most so many arguments, or a flag, from what NATS has, and offers nothing else.
+func (t tool) completing(most int, offer func(context.Context, clients) []cobra.Completion) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if len(args) >= most {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		pipe, err := t.attach(cmd)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		defer pipe.Close()
+		return offer(cmd.Context(), pipe), cobra.ShellCompDirectiveNoFileComp
 	}
-	pipe, err := t.attach(cmd)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	defer pipe.Close()
-	var ids []cobra.Completion
-	_ = pipe.EachRecord(cmd.Context(), func(id int, record pipeline.Record) {
-		if !record.Deleted {
-			service := record.State.Service
+}
+
+func serviceIDs(ctx context.Context, pipe clients) (ids []cobra.Completion) {
+	_ = pipe.EachRecord(ctx, func(id int, record pipeline.Record) {
+		if service := record.State.Service; !record.Deleted {
 			ids = append(ids, cobra.CompletionWithDesc(strconv.Itoa(id), service.Body.Name+" "+service.State().String()))
 		}
 	})
-	return ids, cobra.ShellCompDirectiveNoFileComp
+	return ids
 }
 
 // clients are the JetStream clients that an operator's commands need.

@@ -140,7 +140,7 @@ func TestHowFiguresAreWritten(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{"": "", "abc": "abc", "abcde": "abcde", "abcdef": "abcd…", "äöüßéà": "äöüß…"} {
-		if got := abridged(text, 5); got != want {
+		if got := terminal.Abridged(text, 5); got != want {
 			t.Errorf("%q is cut to %q, want %q", text, got, want)
 		}
 	}

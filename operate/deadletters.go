@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -67,7 +68,7 @@ func writeDeadLetters(c *terminal.Console, views []deadLetterView) error {
 		}
 		reason := c.Timed(view.Reason)
 		if c.Format != terminal.Wide {
-			reason = abridged(reason, 100)
+			reason = terminal.Abridged(reason, 100)
 		}
 		rows = append(rows, []string{strconv.FormatUint(view.Sequence, 10), c.At(view.Time), view.Where, service, reason})
 	}
@@ -107,7 +108,7 @@ func deadLetterShow(t tool) *cobra.Command {
 			c.Say("%s", terminal.Printable(text))
 			return nil
 		})
-	cmd.ValidArgsFunction = t.deadLetterNumbers
+	cmd.ValidArgsFunction = t.completing(math.MaxInt, deadLetterNumbers)
 	return cmd
 }
 
@@ -181,20 +182,14 @@ func deadLetterChange(t tool, verb, short, long, done string, change func(contex
 		return nil
 	})
 	cmd.Flags().BoolVar(&all, "all", false, "all dead letters")
-	cmd.ValidArgsFunction = t.deadLetterNumbers
+	cmd.ValidArgsFunction = t.completing(math.MaxInt, deadLetterNumbers)
 	return cmd
 }
 
-func (t tool) deadLetterNumbers(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	pipe, err := t.attach(cmd)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	defer pipe.Close()
-	deadLetters, _ := pipe.DeadLetters(cmd.Context(), 100)
-	var numbers []cobra.Completion
+func deadLetterNumbers(ctx context.Context, pipe clients) (numbers []cobra.Completion) {
+	deadLetters, _ := pipe.DeadLetters(ctx, 100) // without an answer nothing is offered
 	for _, deadLetter := range deadLetters {
-		numbers = append(numbers, cobra.CompletionWithDesc(strconv.FormatUint(deadLetter.Sequence, 10), abridged(deadLetter.Reason, 60)))
+		numbers = append(numbers, cobra.CompletionWithDesc(strconv.FormatUint(deadLetter.Sequence, 10), terminal.Abridged(deadLetter.Reason, 60)))
 	}
-	return numbers, cobra.ShellCompDirectiveNoFileComp
+	return numbers
 }

@@ -272,7 +272,7 @@ func (d *diagnosis) checkWebhooks(ctx context.Context, pipe clients) {
 	var troubled []string
 	for key, attempts := range failing {
 		if attempts.Count > 1 {
-			troubled = append(troubled, fmt.Sprintf("%s (%d times: %s)", key, attempts.Count, abridged(attempts.Error, 60)))
+			troubled = append(troubled, fmt.Sprintf("%s (%d times: %s)", key, attempts.Count, terminal.Abridged(attempts.Error, 60)))
 		}
 	}
 	if len(troubled) > 0 {

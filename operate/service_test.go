@@ -105,8 +105,8 @@ func TestTroublesAreListed(t *testing.T) {
 	vm := 21
 	var out strings.Builder
 	c := terminal.New(&out, terminal.Table)
-	writeTroubles(c, "failed", []flow.Finding{{Message: "VM 21 is in BOOT_FAILURE", Role: "web", VM: &vm}, {Message: "role web failed", Role: "web"}, {Message: "it is late"}})
-	writeTroubles(c, "waits for", nil)
+	c.Lines(12, "failed", terminal.Findings([]flow.Finding{{Message: "VM 21 is in BOOT_FAILURE", Role: "web", VM: &vm}, {Message: "role web failed", Role: "web"}, {Message: "it is late"}})...)
+	c.Lines(12, "waits for")
 	if want := "failed       VM 21 is in BOOT_FAILURE (role web)\n             role web failed\n             it is late\n"; out.String() != want {
 		t.Errorf("got\n%swant\n%s", out.String(), want)
 	}

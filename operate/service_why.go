@@ -50,12 +50,12 @@ func writeWhy(c *terminal.Console, why inspect.Why) {
 	if why.Reason != "" {
 		c.Say("reason       %s", c.Timed(why.Reason))
 	}
-	writeTroubles(c, "failed", why.Failed)
-	writeTroubles(c, "waits for", why.Waits)
+	c.Lines(12, "failed", terminal.Findings(why.Failed)...)
+	c.Lines(12, "waits for", terminal.Findings(why.Waits)...)
 	if len(why.Failed)+len(why.Waits) == 0 && why.State == "RUNNING" {
 		c.Say("waits for    nothing")
 	}
-	writeTroubles(c, "note", why.Notes)
+	c.Lines(12, "note", terminal.Findings(why.Notes)...)
 	if why.OnedAway != "" {
 		c.Say("note         oned does not answer, so VM states are the last known ones: %s", c.Timed(why.OnedAway))
 	}
@@ -84,18 +84,6 @@ var timerPurposes = map[string]string{
 	flow.DeadlineRefill:   "to compare its roles with their min_vms",
 	flow.DeadlineHeal:     "to heal a VM",
 	flow.DeadlineRetry:    "to repeat a call that oned refused",
-}
-
-// writeTroubles lists troubles, with a label in front of the first.
-func writeTroubles(c *terminal.Console, label string, troubles []flow.Finding) {
-	for _, trouble := range troubles {
-		text := trouble.Message
-		if trouble.Role != "" && trouble.VM != nil {
-			text += " (role " + trouble.Role + ")"
-		}
-		c.Say("%-12s %s", label, c.Timed(text))
-		label = ""
-	}
 }
 
 func writeTransitions(c *terminal.Console, path []pipeline.Transition) {

@@ -158,7 +158,7 @@ func writeParts(c *terminal.Console, state flow.State) {
 			vms = append(vms, strconv.Itoa(node.DeployID))
 		}
 		cells = append(cells, []string{
-			role.Name, roleState.String(), fmt.Sprintf("%d/%d", len(role.Nodes), role.Cardinality), cmp.Or(strings.Join(role.Parents, ","), "-"), cmp.Or(abridged(strings.Join(vms, " "), 60), "-"),
+			role.Name, roleState.String(), fmt.Sprintf("%d/%d", len(role.Nodes), role.Cardinality), cmp.Or(strings.Join(role.Parents, ","), "-"), cmp.Or(terminal.Abridged(strings.Join(vms, " "), 60), "-"),
 		})
 	}
 	c.Table([]string{"ROLE", "STATE", "VMS", "PARENTS", "VM IDS"}, cells)
@@ -194,15 +194,6 @@ func due(c *terminal.Console, at time.Time) string {
 
 // shownLog is how many of the log's last entries are shown.
 const shownLog = 8
-
-// abridged shortens a text that is too long for a column.
-func abridged(text string, most int) string {
-	runes := []rune(text)
-	if len(runes) <= most {
-		return text
-	}
-	return string(runes[:most-1]) + "…"
-}
 
 func serviceLook(t tool) *cobra.Command {
 	return t.aboutService(help{

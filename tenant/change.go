@@ -267,7 +267,7 @@ func forEach(ctx context.Context, c *console, args []string, one func(args []str
 	if len(refused) == 0 {
 		return nil
 	}
-	err = fmt.Errorf("%d of %d changes failed: %s", len(refused), len(ids), shortened(strings.Join(refused, "; ")))
+	err = fmt.Errorf("%d of %d changes failed: %s", len(refused), len(ids), terminal.Abridged(strings.Join(refused, "; "), mostShown))
 	if len(refused) == len(ids) && len(slices.Compact(statuses)) == 1 {
 		return statuses[0].Because(err) // as for one id
 	}
@@ -286,7 +286,7 @@ func showPlan(c *console, text []byte) error {
 	for i, step := range plan.Steps {
 		when := "at once"
 		if step.WaitsFor != "" {
-			when = "when " + shortened(step.WaitsFor)
+			when = "when " + terminal.Abridged(step.WaitsFor, mostShown)
 		}
 		c.Say("%2d  %s", i+1, terminal.Printable(when))
 		for _, change := range step.Changes {
@@ -330,12 +330,5 @@ func inWords(a schema.PlanAction) string {
 	return strings.ReplaceAll(string(a.Do), "_", " ")
 }
 
-// mostWaited is how much is shown of the conditions that a step waits for.
-const mostWaited = 160
-
-func shortened(text string) string {
-	if runes := []rune(text); len(runes) > mostWaited {
-		return string(runes[:mostWaited]) + "…"
-	}
-	return text
-}
+// mostShown is how much is shown of a line of conditions, errors or roles.
+const mostShown = 161

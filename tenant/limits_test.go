@@ -67,7 +67,7 @@ func TestPlansOfStrangers(t *testing.T) {
 		{"waits_for":"` + strings.Repeat("é", 200) + `"}],"complete":true,"ends_in":"RUNNING"}`
 	c := newCloud(t, map[string]http.HandlerFunc{"POST /service/3/scale": answering(http.StatusOK, plan)})
 	out := c.does("service", "scale", "3", "web", "2", "--dry-run")
-	for _, want := range []string{"Nothing was changed. This would be done:\n", " 1  at once\n", "create web_1 on hold\n", "create network Priv\n", "something new\n", " 2  when " + strings.Repeat("é", mostWaited) + "…\n", "Then it is RUNNING.\n"} {
+	for _, want := range []string{"Nothing was changed. This would be done:\n", " 1  at once\n", "create web_1 on hold\n", "create network Priv\n", "something new\n", " 2  when " + strings.Repeat("é", mostShown-1) + "…\n", "Then it is RUNNING.\n"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("it lacks %q:\n%s", want, out)
 		}

@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowjet/flowjet/client"
-	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/terminal"
 )
 
@@ -124,38 +123,18 @@ func (v serviceView) reasons(ctx context.Context, api *client.Client) {
 	if err != nil {
 		return
 	}
-	v.lines("failed", findings(why.Failed))
-	v.lines("waits for", findings(why.Waits))
+	v.Lines(11, "failed", terminal.Findings(why.Failed)...)
+	v.Lines(11, "waits for", terminal.Findings(why.Waits)...)
 	if why.Reason != "" && len(why.Failed) == 0 {
-		v.lines("because", []string{why.Reason})
+		v.Lines(11, "because", why.Reason)
 	}
 	for i := range why.Next {
 		// This program has the same commands, for users without OneFlow's.
 		why.Next[i] = strings.ReplaceAll(why.Next[i], "`oneflow ", "`flowjet service ")
 	}
-	v.lines("what to do", why.Next)
+	v.Lines(11, "what to do", why.Next...)
 	if why.OnedAway != "" {
-		v.lines("note", []string{"OpenNebula does not answer: VMs are as last heard"})
-	}
-}
-
-func findings(found []flow.Finding) []string {
-	var lines []string
-	for _, each := range found {
-		text := each.Message
-		if each.Role != "" && each.VM != nil {
-			text += " (role " + each.Role + ")"
-		}
-		lines = append(lines, text)
-	}
-	return lines
-}
-
-// lines writes lines, with a label in front of the first.
-func (v serviceView) lines(label string, lines []string) {
-	for _, line := range lines {
-		v.Say("%-11s %s", label, v.Timed(line))
-		label = ""
+		v.Lines(11, "note", "OpenNebula does not answer: VMs are as last heard")
 	}
 }
 

@@ -34,7 +34,7 @@ func newTemplateList(t tool) *cobra.Command {
 				inputs += len(role.Inputs)
 			}
 			found.Rows = append(found.Rows, []string{
-				strconv.Itoa(each.ID), each.Name, each.Owner, shortened(strings.Join(roles, " ")), strconv.Itoa(inputs), strconv.Itoa(len(each.Networks)), each.Group, each.Description,
+				strconv.Itoa(each.ID), each.Name, each.Owner, terminal.Abridged(strings.Join(roles, " "), mostShown), strconv.Itoa(inputs), strconv.Itoa(len(each.Networks)), each.Group, each.Description,
 			})
 		}
 		return c.List(found)

@@ -87,8 +87,7 @@ func (w *waiter) await(ctx context.Context, service int, answer client.Answer, b
 			return "", err
 		}
 	}
-	ticker := time.NewTicker(pollEvery)
-	defer ticker.Stop()
+	tick := time.Tick(pollEvery)
 	for {
 		if state, over, err := w.poll(ctx); over {
 			if err == nil {
@@ -101,7 +100,7 @@ func (w *waiter) await(ctx context.Context, service int, answer client.Answer, b
 			case event := <-w.events:
 				w.printEvent(event)
 				heard = event.Kind == "service"
-			case <-ticker.C:
+			case <-tick:
 				heard = true
 			case <-ctx.Done():
 				return "", ctx.Err()
@@ -216,8 +215,7 @@ func (l lister) watch(ctx context.Context) error {
 	}
 	shown, err := l.first(ctx)
 	missed := map[int]bool{} // those that could not be read for a moment
-	ticker := time.NewTicker(pollEvery)
-	defer ticker.Stop()
+	tick := time.Tick(pollEvery)
 	for err == nil {
 		select {
 		case event := <-heard.events:
@@ -225,7 +223,7 @@ func (l lister) watch(ctx context.Context) error {
 				missed[event.Service] = true
 				err = l.catchUp(ctx, missed, shown)
 			}
-		case <-ticker.C:
+		case <-tick:
 			err = l.catchUp(ctx, missed, shown)
 		case <-heard.ended:
 			err = heard.err
@@ -247,16 +245,14 @@ func (l lister) first(ctx context.Context) (map[int]schema.Row, error) {
 	shown := map[int]schema.Row{}
 	for _, row := range rows {
 		shown[row.ID] = row
-	}
-	if !l.Structured() {
-		return shown, l.List(listing(l.console, rows))
-	}
-	for _, row := range rows {
-		if err := l.Line(row); err != nil {
-			return nil, err
+		if err == nil && l.Structured() {
+			err = l.Line(row)
 		}
 	}
-	return shown, nil
+	if !l.Structured() {
+		err = l.List(listing(l.console, rows))
+	}
+	return shown, err
 }
 
 // catchUp reads changed services again, until the API is away.

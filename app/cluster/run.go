@@ -72,28 +72,17 @@ func (r *runner) startAll(ctx context.Context) error {
 	if err := os.WriteFile(r.config.Plan.OperatorFile(), []byte(r.config.Plan.operatorConfig()), 0o600); err != nil {
 		return fmt.Errorf("write the configuration for flowjet's commands: %w", err)
 	}
-	waves := [][]Member{nil, nil, nil}
-	for _, member := range r.config.Plan.Members() {
-		wave := 2
-		switch member.Arguments[0] {
-		case "sim":
-			wave = 0
-		case "nats":
-			wave = 1
-		}
-		waves[wave] = append(waves[wave], member)
-	}
-	for i, wave := range waves {
+	members, servers := r.config.Plan.Members(), 1+len(r.config.Plan.FrontEnds) // the simulator comes first, then the NATS servers
+	for _, wave := range [][]Member{members[:1], members[1:servers]} {
 		if err := r.startWave(ctx, wave); err != nil {
 			return err
 		}
-		if i == 1 { // no part may make the streams
-			if said, err := r.command(ctx, Member{FrontEnd: 1, Arguments: r.config.Plan.Provision()}).CombinedOutput(); err != nil {
-				return fmt.Errorf("create the streams: %w: %s", err, said)
-			}
-		}
 	}
-	return nil
+	// No part may make the streams.
+	if said, err := r.command(ctx, Member{FrontEnd: 1, Arguments: r.config.Plan.Provision()}).CombinedOutput(); err != nil {
+		return fmt.Errorf("create the streams: %w: %s", err, said)
+	}
+	return r.startWave(ctx, members[servers:])
 }
 
 func (r *runner) startWave(ctx context.Context, wave []Member) error {

@@ -151,13 +151,10 @@ func (t *tour) scale(ctx context.Context, cardinality int) error {
 		return err
 	}
 	service, err := t.body(ctx)
-	if err != nil {
-		return err
+	if err == nil && len(service.Roles[0].Nodes) != cardinality {
+		err = fmt.Errorf("role Master has %d VMs, not %d", len(service.Roles[0].Nodes), cardinality)
 	}
-	if have := len(service.Roles[0].Nodes); have != cardinality {
-		return fmt.Errorf("role Master has %d VMs, not %d", have, cardinality)
-	}
-	return nil
+	return err
 }
 
 // actOnSlave has oned act on the Slave's VM, and waits until the service has come to the state.
@@ -192,14 +189,10 @@ func (t *tour) waitFor(ctx context.Context, state spec.ServiceState) error {
 		return err
 	}
 	service, err := t.body(ctx)
-	if err != nil {
-		return err
+	if found := (spec.Service{Body: service}).State(); err == nil && found != state {
+		err = fmt.Errorf("the document of service %d has state %s, but its history %s", t.service, found, state)
 	}
-	found := spec.Service{Body: service}.State()
-	if found != state {
-		return fmt.Errorf("the document of service %d has state %s, but its history %s", t.service, found, state)
-	}
-	return nil
+	return err
 }
 
 // timeline has the transitions that the workers publish.

@@ -219,6 +219,33 @@ func Span(length time.Duration) string {
 	return fmt.Sprintf("%dd%dh", int(length.Hours())/24, int(length.Hours())%24)
 }
 
+// Lines writes lines behind a label in a column of so many characters; only the first line has it.
+func (c *Console) Lines(width int, label string, lines ...string) {
+	for _, line := range lines {
+		c.Say("%-*s %s", width, label, c.Timed(line))
+		label = ""
+	}
+}
+
+// Findings returns a line for each finding.
+func Findings(found []flow.Finding) (lines []string) {
+	for _, each := range found {
+		if each.Role != "" && each.VM != nil {
+			each.Message += " (role " + each.Role + ")"
+		}
+		lines = append(lines, each.Message)
+	}
+	return lines
+}
+
+// Abridged returns a text of at most so many characters.
+func Abridged(text string, most int) string {
+	if runes := []rune(text); len(runes) > most {
+		return string(runes[:most-1]) + "…"
+	}
+	return text
+}
+
 // AgoOf is Ago for a time that may not be known.
 func (c *Console) AgoOf(at *time.Time) string {
 	if at == nil {
