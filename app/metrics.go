@@ -125,13 +125,16 @@ func measureWhole(pipe *pipeline.Pipeline, metrics prometheus.Registerer) (relea
 		return nil, err
 	}
 	release = func(context.Context) error { observer.Stop(); return nil }
-	return release, errors.Join(metrics.Register(&serviceMetrics{pipe: pipe}), metrics.Register(&overview{observer: observer}))
+	overview := func(into chan<- prometheus.Metric) { collectOverview(into, observer) }
+	return release, errors.Join(metrics.Register(collector((&serviceMetrics{pipe: pipe}).collect)), metrics.Register(collector(overview)))
 }
 
-// undescribed is for collectors whose metrics are known only when they are collected.
-type undescribed struct{}
+// collector collects metrics that are known only when they are collected.
+type collector func(into chan<- prometheus.Metric)
 
-func (undescribed) Describe(chan<- *prometheus.Desc) {}
+func (collector) Describe(chan<- *prometheus.Desc) {}
+
+func (c collector) Collect(into chan<- prometheus.Metric) { c(into) }
 
 // gauge sends a gauge's value; label is the name and value of an optional label.
 func gauge(into chan<- prometheus.Metric, name, help string, value float64, label ...string) {
@@ -142,18 +145,12 @@ func gauge(into chan<- prometheus.Metric, name, help string, value float64, labe
 	into <- prometheus.MustNewConstMetric(prometheus.NewDesc("flowjet_"+name, help, names, nil), prometheus.GaugeValue, value, values...)
 }
 
-// overview collects the metrics of all of Flowjet, which any API can read from NATS.
-type overview struct {
-	undescribed
-	observer *inspect.Observer
-}
-
-// Collect implements prometheus.Collector. While NATS does not answer there are no metrics: an old figure would look like a
-// good one.
-func (s *overview) Collect(into chan<- prometheus.Metric) {
+// collectOverview collects the metrics of all of Flowjet, which any API can read from NATS. While NATS does not answer there
+// are none: an old figure would look like a good one.
+func collectOverview(into chan<- prometheus.Metric, observer *inspect.Observer) {
 	ctx, cancel := context.WithTimeout(context.Background(), overviewPatience)
 	defer cancel()
-	work, err := s.observer.Work(ctx, overviewTTL)
+	work, err := observer.Work(ctx, overviewTTL)
 	if err != nil {
 		return
 	}
@@ -188,7 +185,6 @@ const (
 
 // serviceMetrics counts all services by state on a scrape.
 type serviceMetrics struct {
-	undescribed
 	pipe *pipeline.Pipeline
 
 	mutex        sync.Mutex
@@ -196,9 +192,8 @@ type serviceMetrics struct {
 	counted, due time.Time // counted is when last was counted, due when to count again
 }
 
-// Collect implements prometheus.Collector. If the services cannot be counted it sends the previous count, and none if that
-// is old.
-func (s *serviceMetrics) Collect(into chan<- prometheus.Metric) {
+// collect sends the previous count if the services cannot be counted, and none if that is old.
+func (s *serviceMetrics) collect(into chan<- prometheus.Metric) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	if began := time.Now(); began.After(s.due) {

@@ -94,7 +94,8 @@ func TestMetricsOfTheWhole(t *testing.T) {
 	pipe.Close()
 
 	without := prometheus.NewRegistry()
-	must(t, without.Register(&overview{observer: observerOf(t)}))
+	observer := observerOf(t)
+	must(t, without.Register(collector(func(into chan<- prometheus.Metric) { collectOverview(into, observer) })))
 	if got := gathered(t, without); len(got) > 0 {
 		t.Errorf("without NATS it tells %v", got)
 	}
@@ -119,7 +120,7 @@ func TestAnOldCountOfServicesIsNotShown(t *testing.T) {
 	pipe.Close()
 	s := &serviceMetrics{pipe: pipe, last: inspect.ServiceCounts{States: map[spec.ServiceState]int{spec.ServiceRunning: 7}, Stuck: 2}}
 	registry := prometheus.NewRegistry()
-	must(t, registry.Register(s))
+	must(t, registry.Register(collector(s.collect)))
 	s.counted = time.Now().Add(-countStale / 2)
 	if got := gathered(t, registry); got["flowjet_services{RUNNING}"] != 7 || got["flowjet_services_stuck"] != 2 {
 		t.Errorf("the count of some minutes ago is %v", got)

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -78,20 +77,11 @@ func (c Config) natsOptions(role pipeline.Role) ([]nats.Option, error) {
 
 // Reach checks whether the configured NATS servers accept this process.
 func (c Config) Reach(ctx context.Context) error {
-	options, err := c.natsOptions(pipeline.RoleOperator)
-	if err != nil {
-		return err
+	pipe, _, err := c.Attach(ctx, pipeline.Config{Role: pipeline.RoleOperator, Name: "flowjet"})
+	if err == nil {
+		pipe.Close()
 	}
-	wait := time.Second
-	if deadline, set := ctx.Deadline(); set {
-		wait = time.Until(deadline)
-	}
-	conn, err := nats.Connect(c.NATS.URL, append(options, nats.Timeout(wait))...)
-	if err != nil {
-		return fmt.Errorf("connect to NATS at %s: %w", c.NATS.URL, err)
-	}
-	conn.Close()
-	return nil
+	return err
 }
 
 // Attach connects to NATS as configured, for reading: nothing is made or changed. missing names streams and buckets that do

@@ -275,9 +275,14 @@ func nearest(to, before, after time.Time) time.Time {
 func names(all []string) string { return few(slices.Sorted(slices.Values(all))) }
 
 // few returns the first of them, and how many more there are.
-func few(all []string) string {
-	if len(all) > 5 {
-		return fmt.Sprintf("%s and %d more", strings.Join(all[:5], ", "), len(all)-5)
+func few[T any](all []T) string {
+	var texts []string
+	for _, each := range all[:min(len(all), 5)] {
+		texts = append(texts, fmt.Sprint(each))
 	}
-	return strings.Join(all, ", ")
+	text := strings.Join(texts, ", ")
+	if more := len(all) - len(texts); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -392,24 +391,15 @@ func (d *diagnosis) checkLost(ctx context.Context, pipe clients) {
 	}
 	if len(lost.Records) > 0 {
 		d.add("lost records", warning, "`flowjet service look ID` has a service continue from its document at oned; a service without a document has ended",
-			"no record in %s, although they have not ended according to stream %s: services %s", pipeline.BucketState, pipeline.StreamFlow, ids(lost.Records))
+			"no record in %s, although they have not ended according to stream %s: services %s", pipeline.BucketState, pipeline.StreamFlow, few(lost.Records))
 	}
 	if len(lost.Histories) > 0 {
 		d.add("lost history", warning, "none is needed: the services continue, and `flowjet events` lacks what was lost",
-			"stream %s lacks the last transitions of services %s", pipeline.StreamFlow, ids(lost.Histories))
+			"stream %s lacks the last transitions of services %s", pipeline.StreamFlow, few(lost.Histories))
 	}
 }
 
 // common returns the ids that are in both lists.
 func common(one, other []int) []int {
 	return slices.DeleteFunc(slices.Clone(one), func(id int) bool { return !slices.Contains(other, id) })
-}
-
-// ids is names for services, which are in order.
-func ids(services []int) string {
-	all := make([]string, len(services))
-	for i, id := range services {
-		all[i] = strconv.Itoa(id)
-	}
-	return few(all)
 }

@@ -37,16 +37,17 @@ func (a *admission) admit(w http.ResponseWriter, r *request) (release func(), er
 		if !ok {
 			return nil, busy(http.StatusServiceUnavailable, time.Second, "too many requests are being received, of this user or of all users; try again")
 		}
-		r.text, r.textErr = io.ReadAll(http.MaxBytesReader(w, r.Body, a.limits.body))
-		if tooLarge, is := errors.AsType[*http.MaxBytesError](r.textErr); is {
-			r.textErr = failure(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", tooLarge.Limit)
-		} else if r.textErr != nil {
-			r.textErr = fmt.Errorf("read the request's body: %w", r.textErr)
-		}
+		r.text, err = io.ReadAll(http.MaxBytesReader(w, r.Body, a.limits.body))
 		received()
 		wait, ok := a.throttle.take(bucketKey{uid: uid, bytes: true}, len(r.text), float64(a.limits.bytes), a.limits.bytesAtOnce)
 		if !ok {
 			return nil, busy(http.StatusTooManyRequests, wait, "more than %d bytes a second of changes, and %d at once; try again in a moment", a.limits.bytes, a.limits.bytesAtOnce)
+		}
+		if tooLarge, is := errors.AsType[*http.MaxBytesError](err); is {
+			return nil, failure(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", tooLarge.Limit)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the request's body: %w", err)
 		}
 	}
 	release, ok := a.working.acquire(uid)

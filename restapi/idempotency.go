@@ -110,9 +110,6 @@ func digestOf(r *request, key string) (string, error) {
 	if len(key) > maxKey || strings.ContainsFunc(key, func(c rune) bool { return c <= ' ' || c > '~' }) {
 		return "", badRequest("Idempotency-Key must be 1 to %d printable ASCII characters without spaces", maxKey)
 	}
-	if r.textErr != nil {
-		return "", r.textErr
-	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %q\n%s", r.Method, r.URL.RequestURI(), r.Header.Values(ifMatch), r.text))
 	return hex.EncodeToString(sum[:]), nil
 }
@@ -257,10 +254,7 @@ func (s *reservations) acquire(ctx context.Context, name string, mine pipeline.R
 	if held.Command == mine.Command {
 		return held, revision, nil
 	}
-	limit := time.NewTimer(s.wait)
-	defer limit.Stop()
-	poll := time.NewTicker(keyPoll)
-	defer poll.Stop()
+	limit, poll := time.After(s.wait), time.Tick(keyPoll)
 	var holder watchedHolder
 	for held.Answer == nil {
 		if holder.dead(held, revision) {
@@ -271,8 +265,8 @@ func (s *reservations) acquire(ctx context.Context, name string, mine pipeline.R
 			}
 		}
 		select {
-		case <-poll.C:
-		case <-limit.C:
+		case <-poll:
+		case <-limit:
 			return held, 0, taken
 		}
 		if held, revision, err = s.queue.Reservation(ctx, name); err != nil {

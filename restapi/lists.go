@@ -1,7 +1,6 @@
 package restapi
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -33,8 +32,9 @@ const (
 // that changed since are read anew. Who may see a document is oned's decision alone: each user's list is oned's answer to
 // that user.
 type lists struct {
+	oned sessions
 	// own are this API's own writes, which its next answer has to include.
-	own     *writes
+	own     writes
 	queue   queue
 	hearing func() string
 
@@ -50,8 +50,8 @@ type listKey struct {
 	documentType int
 }
 
-func newLists(own *writes, q queue, hearing func() string) *lists {
-	return &lists{own: own, queue: q, hearing: hearing, kept: map[listKey]*list{}, sizes: map[listKey]int{}}
+func newLists(oned sessions, q queue, hearing func() string) *lists {
+	return &lists{oned: oned, queue: q, hearing: hearing, kept: map[listKey]*list{}, sizes: map[listKey]int{}}
 }
 
 type list struct {
@@ -87,7 +87,7 @@ func (l *lists) documents(ctx context.Context, key listKey) (found []opennebula.
 			return found, decided, err
 		}
 	}
-	found, err = l.own.as(key.user).Documents(ctx, key.documentType, allVisible, -1, -1)
+	found, err = l.oned.as(key.user).Documents(ctx, key.documentType, allVisible, -1, -1)
 	return found, nil, err
 }
 
@@ -126,7 +126,7 @@ func (l *lists) keep(ctx context.Context, key listKey, kept *list, heard string)
 	if err != nil {
 		return nil, nil, errNotKept
 	}
-	oned := l.own.confirmed(key.user)
+	oned := l.oned.confirmed(key.user)
 	if kept.heard == heard && time.Since(kept.asked) < listLife && l.follow(limited, oned, key.documentType, &kept.listed, point) {
 		kept.point, kept.wrote = point, wrote
 		l.admit(key, kept, sizeOfAll(kept.documents))
@@ -242,11 +242,9 @@ func (k *listed) refresh(ctx context.Context, oned session, documentType int, id
 // indexOf returns the index of a new document in a list, which is in ascending or descending order of ids.
 func indexOf(documents []opennebula.Document, id int) int {
 	descending := documents[0].ID > documents[1].ID
-	at, _ := slices.BinarySearchFunc(documents, id, func(d opennebula.Document, id int) int {
-		if descending {
-			return cmp.Compare(id, d.ID)
-		}
-		return cmp.Compare(d.ID, id)
-	})
+	at := slices.IndexFunc(documents, func(d opennebula.Document) bool { return (d.ID < id) == descending })
+	if at < 0 {
+		return len(documents)
+	}
 	return at
 }

@@ -233,7 +233,7 @@ func TestListsAreCountedAsTheyGrow(t *testing.T) {
 	w := newHeardWorld(t, Config{})
 	w.fill("alice", spec.DocumentTypeServiceTemplate, 3)
 	oned := oned{w.oned}
-	l := newLists(&writes{sessions: oned}, w.api.queue, func() string { return "all" })
+	l := newLists(oned, w.api.queue, func() string { return "all" })
 	key := listKey{"alice", spec.DocumentTypeServiceTemplate}
 	for range 2 {
 		documents, _, err := l.documents(t.Context(), key)
@@ -241,7 +241,7 @@ func TestListsAreCountedAsTheyGrow(t *testing.T) {
 		if want := sizeOfAll(documents); l.bytes != want || l.sizes[key] != want {
 			t.Errorf("%d bytes are counted of %d", l.bytes, want)
 		}
-		_, err = l.own.as("alice").AllocateDocument(t.Context(), spec.DocumentTypeServiceTemplate, "grown", []byte(strings.Repeat(" ", 10_000)))
+		_, err = callerSession{session: oned.as("alice"), lists: l}.AllocateDocument(t.Context(), spec.DocumentTypeServiceTemplate, "grown", []byte(strings.Repeat(" ", 10_000)))
 		w.must(err)
 	}
 }

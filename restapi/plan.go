@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/flowjet/flowjet/client/schema"
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/one"
@@ -19,8 +17,6 @@ import (
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
-
-const planReads = 8
 
 // planner answers dry runs.
 type planner struct {
@@ -34,17 +30,16 @@ func (p *planner) plan(ctx context.Context, r *request, service opennebula.Docum
 	if err != nil {
 		return answer{}, err
 	}
-	facts, err := readFacts(ctx, r.oned, body)
+	facts, err := readVMs(ctx, r.oned, vmIDs(body.Roles...))
 	if err != nil {
-		return answer{}, err
+		return answer{}, fmt.Errorf("read %w", err)
 	}
 	input, err := p.input(ctx, service, body, facts)
 	if err != nil {
 		return answer{}, err
 	}
 	first, err := flow.Apply(input, command)
-	var refusal *flow.Refusal
-	if errors.As(err, &refusal) {
+	if refusal, is := errors.AsType[*flow.Refusal](err); is {
 		return answer{}, refused(refusal.Kind, refusal.Message)
 	}
 	if err != nil {
@@ -69,30 +64,25 @@ func (p *planner) input(ctx context.Context, service opennebula.Document, body s
 	return flow.Input{State: state, Facts: facts, Now: time.Now(), Settings: p.settings}, nil
 }
 
-// readFacts reads the VMs of a service as the caller sees them.
-func readFacts(ctx context.Context, oned session, body spec.Body) (flow.Facts, error) {
-	ids := vmIDs(body.Roles...)
-	vms := make([]one.VM, len(ids))
-	reads, ctx := errgroup.WithContext(ctx)
-	reads.SetLimit(planReads)
-	for i, id := range ids {
-		reads.Go(func() (err error) {
-			vms[i], err = oned.VM(ctx, id)
-			if opennebula.IsCode(err, opennebula.CodeNoExists) {
-				vms[i], err = one.VM{ID: id, State: one.VMDone, Service: -1}, nil
-			}
-			if err != nil {
-				return fmt.Errorf("read VM %d: %w", id, err)
-			}
-			return nil
-		})
-	}
-	if err := reads.Wait(); err != nil {
-		return nil, err
+// readVMs reads VMs as the caller sees them; one that oned does not have is DONE. An error begins with the VM.
+func readVMs(ctx context.Context, oned session, ids []int) (flow.Facts, error) {
+	details, err := oned.Details(ctx, ids)
+	if err != nil {
+		return nil, fmt.Errorf("VMs: %w", err)
 	}
 	facts := flow.Facts{}
-	for _, vm := range vms {
-		facts[vm.ID] = vm
+	for _, id := range ids {
+		vm, known := details[id]
+		if !known { // it has ended, or the caller may not see it
+			vm.VM, err = oned.VM(ctx, id)
+		}
+		if opennebula.IsCode(err, opennebula.CodeNoExists) {
+			vm.VM, err = one.VM{ID: id, State: one.VMDone, Service: -1}, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("VM %d: %w", id, err)
+		}
+		facts[id] = vm.VM
 	}
 	return facts, nil
 }

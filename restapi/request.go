@@ -28,9 +28,8 @@ type request struct {
 	keyed *keyed
 	// own is true below ownPrefix.
 	own, dryRun bool
-	// text is the body as far as it was received, and textErr the reason why the rest was not.
-	text    []byte
-	textErr error
+	// text is the body.
+	text []byte
 }
 
 type endpoint func(ctx context.Context, r *request) (answer, error)
@@ -167,9 +166,6 @@ func (r *request) tags(header string) (tags []string, err error) {
 type attributes map[string]json.RawMessage
 
 func (r *request) object() (attributes, error) {
-	if r.textErr != nil {
-		return nil, r.textErr
-	}
 	return readAttributes("the body", r.text)
 }
 

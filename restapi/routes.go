@@ -36,7 +36,7 @@ func (s *Server) routes(users *authenticator, oned sessions, box *seal.Box) map[
 	shared := &reservations{queue: s.queue, wait: s.config.ReplyWait, logger: s.logger}
 	serve := &dispatcher{
 		authenticator: users, admission: s.admission,
-		oned:        ahead{newLists(&writes{sessions: oned}, s.queue, s.config.HearingCalls), box},
+		lists:       newLists(oned, s.queue, s.config.HearingCalls),
 		idempotency: &idempotency{reservations: shared, box: box, now: s.config.now},
 	}
 	queued := &commands{
@@ -121,7 +121,7 @@ type dispatcher struct {
 	authenticator *authenticator
 	admission     *admission
 	idempotency   *idempotency
-	oned          ahead
+	lists         *lists
 }
 
 // identify returns the request of a user whose credentials are accepted and who is within the rate.
@@ -144,11 +144,9 @@ func (d *dispatcher) identify(r *http.Request) (*request, error) {
 	if !known || query.Has("dry_run") && query.Get("dry_run") == "" {
 		return nil, badRequest("dry_run must be true or false") // a misspelled dry run must not make the change
 	}
-	asked := &request{Request: r, caller: who, oned: d.oned.as(who.target()), own: isOwn(r), dryRun: dryRun}
-	if dryRun { // it changes nothing, whichever call it was requested for
-		asked.oned = guarded{asked.oned, func(*int, func() error) error { return errNoDryRun }}
-	}
-	return asked, nil
+	user := who.target()
+	session := callerSession{d.lists.oned.as(user), d.lists, d.idempotency.box, user, dryRun}
+	return &request{Request: r, caller: who, oned: session, own: isOwn(r), dryRun: dryRun}, nil
 }
 
 func (d *dispatcher) handler(serve endpoint) http.Handler {

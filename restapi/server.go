@@ -47,7 +47,7 @@ type Server struct {
 	mu       sync.Mutex
 	http     *http.Server
 	listener net.Listener
-	served   chan struct{}
+	serving  sync.WaitGroup
 	// following waits for the goroutines that begin has started.
 	following sync.WaitGroup
 }
@@ -96,7 +96,7 @@ func (s *Server) Start(ctx context.Context) error {
 	if s.tls != nil {
 		listener = tls.NewListener(listener, s.tls)
 	}
-	s.listener, s.served = listener, make(chan struct{})
+	s.listener = listener
 	s.http = &http.Server{
 		Handler: s.handler, ReadHeaderTimeout: s.config.limits.headerTimeout, ReadTimeout: s.config.limits.requestTimeout, WriteTimeout: writeTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
@@ -105,12 +105,12 @@ func (s *Server) Start(ctx context.Context) error {
 		ErrorLog:    slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
 	}
 	s.begin()
-	go func(server *http.Server, served chan<- struct{}) {
-		defer close(served)
+	server := s.http
+	s.serving.Go(func() {
 		if err := server.Serve(listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
 			s.logger.Error("the API has stopped listening", "address", listener.Addr().String(), "error", err)
 		}
-	}(s.http, s.served)
+	})
 	return nil
 }
 
@@ -148,7 +148,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	if err != nil {
 		err = fmt.Errorf("stop the API: %w; requests in progress were aborted", errors.Join(err, s.http.Close()))
 	}
-	<-s.served
+	s.serving.Wait()
 	s.http = nil
 	return err
 }
@@ -224,12 +224,8 @@ func (c Config) withDefaults() Config {
 	c.ActionNumber = cmp.Or(c.ActionNumber, 1)
 	c.ActionPeriod = cmp.Or(c.ActionPeriod, time.Minute)
 	c.limits = cmp.Or(c.limits, standardLimits)
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	if c.Settings == (flow.Settings{}) {
-		c.Settings = flow.DefaultSettings()
-	}
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
+	c.Settings = cmp.Or(c.Settings, flow.DefaultSettings())
 	if c.HearingCalls == nil {
 		c.HearingCalls = func() string { return "" }
 	}

@@ -305,15 +305,14 @@ func (b *backlog) enter(id string, uid int) error {
 			own++
 		}
 	}
-	format, bound := "%d of your commands are already queued; try again when some have been executed", b.ofUser
 	switch {
-	case own < b.ofUser && len(b.waiting) < b.all:
-		b.waiting[id] = waitingCommand{uid, time.Now()}
-		return nil
-	case own < b.ofUser:
-		format, bound = "%d commands are already queued; try again when some have been executed", b.all
+	case own >= b.ofUser:
+		return busy(http.StatusTooManyRequests, 2*time.Second, "%d of your commands are already queued; try again when some have been executed", b.ofUser)
+	case len(b.waiting) >= b.all:
+		return busy(http.StatusTooManyRequests, 2*time.Second, "%d commands are already queued; try again when some have been executed", b.all)
 	}
-	return busy(http.StatusTooManyRequests, 2*time.Second, format, bound)
+	b.waiting[id] = waitingCommand{uid, time.Now()}
+	return nil
 }
 
 func (b *backlog) leave(id string) {

@@ -110,26 +110,24 @@ func newClients(p *pipeline.Pipeline) clients {
 	return clients{p, command.New(p), work.NewQueue(p), work.NewRecords(p), history.New(p), inspect.New(p), changes.New(p)}
 }
 
-// ahead hands out sessions that read services from their records. The record of a service is stored before any action, and
-// its document at oned follows within a second, so a read is never older than the last decision. oned decides whether the
-// caller may see a service, and its document wins if somebody else has changed it.
-type ahead struct {
-	lists *lists
-	box   *seal.Box
-}
-
-func (a ahead) as(user string) session { return aheadSession{a.lists.own.as(user), a, user} }
-
-type aheadSession struct {
+// callerSession is the session in which a user's request is served. It remembers the documents that it writes, and changes
+// nothing in a dry run.
+//
+// It reads services from their records. The record of a service is stored before any action, and its document at oned
+// follows within a second, so a read is never older than the last decision. oned decides whether the caller may see a
+// service, and its document wins if somebody else has changed it.
+type callerSession struct {
 	session
-	ahead ahead
-	user  string
+	lists  *lists
+	box    *seal.Box
+	user   string
+	dryRun bool
 }
 
-func (s aheadSession) Document(ctx context.Context, id int) (opennebula.Document, error) {
+func (s callerSession) Document(ctx context.Context, id int) (opennebula.Document, error) {
 	document, err := s.session.Document(ctx, id)
 	if err == nil {
-		s.ahead.catchUp(ctx, &document)
+		s.catchUp(ctx, &document)
 	}
 	return document, err
 }
@@ -138,10 +136,10 @@ const recordsAtOnce = 16
 
 // Documents does not read the records of services at rest: their documents are written before a change is published. The
 // documents may come from a list that is kept: then the records that have changed since are read, too.
-func (s aheadSession) Documents(ctx context.Context, documentType, filter, start, end int) (documents []opennebula.Document, err error) {
+func (s callerSession) Documents(ctx context.Context, documentType, filter, start, end int) (documents []opennebula.Document, err error) {
 	var decided map[int]bool
 	if filter == allVisible && start == -1 && end == -1 {
-		documents, decided, err = s.ahead.lists.documents(ctx, listKey{s.user, documentType})
+		documents, decided, err = s.lists.documents(ctx, listKey{s.user, documentType})
 	} else {
 		documents, err = s.session.Documents(ctx, documentType, filter, start, end)
 	}
@@ -153,7 +151,7 @@ func (s aheadSession) Documents(ctx context.Context, documentType, filter, start
 	reads.SetLimit(recordsAtOnce)
 	for i := range documents {
 		if decided[documents[i].ID] || mayWait(documents[i].Body) {
-			reads.Go(func() error { s.ahead.catchUp(ctx, &documents[i]); return nil })
+			reads.Go(func() error { s.catchUp(ctx, &documents[i]); return nil })
 		}
 	}
 	return documents, reads.Wait()
@@ -178,13 +176,13 @@ func mayWait(text []byte) bool {
 const recordPatience = time.Second
 
 // catchUp applies the decisions since the document was written to it.
-func (a ahead) catchUp(ctx context.Context, document *opennebula.Document) {
-	if document.Type != spec.DocumentTypeService || !a.lists.queue.State().Connected {
+func (s callerSession) catchUp(ctx context.Context, document *opennebula.Document) {
+	if document.Type != spec.DocumentTypeService || !s.lists.queue.State().Connected {
 		return
 	}
 	limited, cancel := context.WithTimeout(ctx, recordPatience)
 	defer cancel()
-	record, revision, err := a.lists.queue.LoadRecord(limited, document.ID)
+	record, revision, err := s.lists.queue.LoadRecord(limited, document.ID)
 	if err != nil || revision == 0 || record.Deleted {
 		return
 	}
@@ -195,7 +193,7 @@ func (a ahead) catchUp(ctx context.Context, document *opennebula.Document) {
 			return // somebody else has changed it
 		}
 	}
-	decided, err := record.State.Service.Body.Opened(a.box.Open)
+	decided, err := record.State.Service.Body.Opened(s.box.Open)
 	if err != nil {
 		return
 	}
@@ -207,10 +205,8 @@ func (a ahead) catchUp(ctx context.Context, document *opennebula.Document) {
 // mostWrites bounds how many written documents are remembered.
 const mostWrites = 1000
 
-// writes hands out sessions, and remembers which documents were recently written in them.
+// writes remembers which documents were recently written.
 type writes struct {
-	sessions
-
 	mu sync.Mutex
 	// first is how many are forgotten already.
 	first int
@@ -243,31 +239,27 @@ func (w *writes) since(position int) (ids []int, known bool) {
 	return slices.Clone(w.ids[position-w.first:]), true
 }
 
-func (w *writes) as(user string) session {
-	return guarded{w.sessions.as(user), func(id *int, do func() error) error {
-		err := do()
-		if id != nil && (err == nil || *id != unknownDocument) { // a failed call may have been executed
-			w.add(*id)
-		}
-		return err
-	}}
-}
-
 var errNoDryRun = failure(http.StatusBadRequest, "this call has no dry_run; instantiate, scale, update, add_role, remove_role, release, recover and undeploy have")
 
-// guarded is a session whose changes go through write. The id is the document's, or nil where no document is changed.
-type guarded struct {
-	session
-	write func(id *int, do func() error) error
+// write makes a change. The id is the document's, or nil where no document is changed.
+func (s callerSession) write(id *int, do func() error) error {
+	if s.dryRun { // it changes nothing, whichever call it was requested for
+		return errNoDryRun
+	}
+	err := do()
+	if id != nil && (err == nil || *id != unknownDocument) { // a failed call may have been executed
+		s.lists.own.add(*id)
+	}
+	return err
 }
 
 // unknownDocument is the id of a document that is not made yet.
 const unknownDocument = -1
 
-func (g guarded) AllocateDocument(ctx context.Context, documentType int, name string, body []byte) (int, error) {
+func (s callerSession) AllocateDocument(ctx context.Context, documentType int, name string, body []byte) (int, error) {
 	id := unknownDocument
-	err := g.write(&id, func() error {
-		made, err := g.session.AllocateDocument(ctx, documentType, name, body)
+	err := s.write(&id, func() error {
+		made, err := s.session.AllocateDocument(ctx, documentType, name, body)
 		if err == nil {
 			id = made
 		}
@@ -276,56 +268,56 @@ func (g guarded) AllocateDocument(ctx context.Context, documentType int, name st
 	return id, err
 }
 
-func (g guarded) UpdateDocument(ctx context.Context, id int, body []byte) error {
-	return g.write(&id, func() error { return g.session.UpdateDocument(ctx, id, body) })
+func (s callerSession) UpdateDocument(ctx context.Context, id int, body []byte) error {
+	return s.write(&id, func() error { return s.session.UpdateDocument(ctx, id, body) })
 }
 
-func (g guarded) DeleteDocument(ctx context.Context, id int) error {
-	return g.write(&id, func() error { return g.session.DeleteDocument(ctx, id) })
+func (s callerSession) DeleteDocument(ctx context.Context, id int) error {
+	return s.write(&id, func() error { return s.session.DeleteDocument(ctx, id) })
 }
 
-func (g guarded) RenameDocument(ctx context.Context, id int, name string) error {
-	return g.write(&id, func() error { return g.session.RenameDocument(ctx, id, name) })
+func (s callerSession) RenameDocument(ctx context.Context, id int, name string) error {
+	return s.write(&id, func() error { return s.session.RenameDocument(ctx, id, name) })
 }
 
 // ChownDocument lets a call without a change pass: it checks whether the caller may MANAGE the document.
-func (g guarded) ChownDocument(ctx context.Context, id, uid, gid int) error {
+func (s callerSession) ChownDocument(ctx context.Context, id, uid, gid int) error {
 	if uid == unchanged && gid == unchanged {
-		return g.session.ChownDocument(ctx, id, uid, gid)
+		return s.session.ChownDocument(ctx, id, uid, gid)
 	}
-	return g.write(&id, func() error { return g.session.ChownDocument(ctx, id, uid, gid) })
+	return s.write(&id, func() error { return s.session.ChownDocument(ctx, id, uid, gid) })
 }
 
-func (g guarded) ChmodDocument(ctx context.Context, id int, octet string) error {
-	return g.write(&id, func() error { return g.session.ChmodDocument(ctx, id, octet) })
+func (s callerSession) ChmodDocument(ctx context.Context, id int, octet string) error {
+	return s.write(&id, func() error { return s.session.ChmodDocument(ctx, id, octet) })
 }
 
-func (g guarded) ChownVM(ctx context.Context, id, uid, gid int) error {
-	return g.write(nil, func() error { return g.session.ChownVM(ctx, id, uid, gid) })
+func (s callerSession) ChownVM(ctx context.Context, id, uid, gid int) error {
+	return s.write(nil, func() error { return s.session.ChownVM(ctx, id, uid, gid) })
 }
 
-func (g guarded) ChownRouter(ctx context.Context, id, uid, gid int) error {
-	return g.write(nil, func() error { return g.session.ChownRouter(ctx, id, uid, gid) })
+func (s callerSession) ChownRouter(ctx context.Context, id, uid, gid int) error {
+	return s.write(nil, func() error { return s.session.ChownRouter(ctx, id, uid, gid) })
 }
 
-func (g guarded) ChownNetwork(ctx context.Context, id, uid, gid int) error {
-	return g.write(nil, func() error { return g.session.ChownNetwork(ctx, id, uid, gid) })
+func (s callerSession) ChownNetwork(ctx context.Context, id, uid, gid int) error {
+	return s.write(nil, func() error { return s.session.ChownNetwork(ctx, id, uid, gid) })
 }
 
-func (g guarded) ScheduleAction(ctx context.Context, vm int, action, args string, at time.Time) (id int, err error) {
-	err = g.write(nil, func() error { id, err = g.session.ScheduleAction(ctx, vm, action, args, at); return err })
+func (s callerSession) ScheduleAction(ctx context.Context, vm int, action, args string, at time.Time) (id int, err error) {
+	err = s.write(nil, func() error { id, err = s.session.ScheduleAction(ctx, vm, action, args, at); return err })
 	return id, err
 }
 
-func (g guarded) UnscheduleAction(ctx context.Context, vm, action int) error {
-	return g.write(nil, func() error { return g.session.UnscheduleAction(ctx, vm, action) })
+func (s callerSession) UnscheduleAction(ctx context.Context, vm, action int) error {
+	return s.write(nil, func() error { return s.session.UnscheduleAction(ctx, vm, action) })
 }
 
-func (g guarded) CloneVMTemplate(ctx context.Context, id int, name string, images bool) (made int, err error) {
-	err = g.write(nil, func() error { made, err = g.session.CloneVMTemplate(ctx, id, name, images); return err })
+func (s callerSession) CloneVMTemplate(ctx context.Context, id int, name string, images bool) (made int, err error) {
+	err = s.write(nil, func() error { made, err = s.session.CloneVMTemplate(ctx, id, name, images); return err })
 	return made, err
 }
 
-func (g guarded) DeleteVMTemplate(ctx context.Context, id int, images bool) error {
-	return g.write(nil, func() error { return g.session.DeleteVMTemplate(ctx, id, images) })
+func (s callerSession) DeleteVMTemplate(ctx context.Context, id int, images bool) error {
+	return s.write(nil, func() error { return s.session.DeleteVMTemplate(ctx, id, images) })
 }

@@ -30,9 +30,6 @@ type templates struct {
 }
 
 func (t *templates) create(ctx context.Context, r *request) (answer, error) {
-	if r.textErr != nil {
-		return answer{}, r.textErr
-	}
 	body, err := template.Read(r.text, time.Now())
 	if err != nil {
 		return answer{}, err
@@ -57,9 +54,6 @@ func showNew(ctx context.Context, r *request, id, status int) (answer, error) {
 }
 
 func (t *templates) replace(ctx context.Context, r *request) (answer, error) {
-	if r.textErr != nil {
-		return answer{}, r.textErr
-	}
 	document, err := r.document(ctx, spec.DocumentTypeServiceTemplate)
 	if err != nil {
 		return answer{}, err
@@ -73,31 +67,33 @@ func (t *templates) replace(ctx context.Context, r *request) (answer, error) {
 		if err != nil {
 			return answer{}, err
 		}
-		if err := r.oned.UpdateDocument(ctx, held.ID, encodeBody(body)); err != nil {
-			return answer{}, fmt.Errorf("update service template %d: %w", held.ID, err)
+		warning, err := t.store(ctx, r, held, body)
+		if err != nil {
+			return answer{}, err
 		}
 		reply, err := showNew(ctx, r, held.ID, http.StatusOK)
-		reply.warning = t.dropped(held, body)
+		reply.warning = warning
 		return reply, err
 	})(ctx, r, document, nil)
 }
 
-func (t *templates) dropped(held opennebula.Document, body spec.Body) string {
+// store writes a template's new body, and warns of Flowjet's attributes that it no longer has.
+func (t *templates) store(ctx context.Context, r *request, held opennebula.Document, body spec.Body) (warning string, err error) {
+	if err := r.oned.UpdateDocument(ctx, held.ID, encodeBody(body)); err != nil {
+		return "", fmt.Errorf("update service template %d: %w", held.ID, err)
+	}
 	names := strings.Join(template.DroppedExtensions(held.Body, body), ", ")
 	if names == "" {
-		return ""
+		return "", nil
 	}
 	t.logger.Warn("a service template was replaced by a client that omitted attributes of Flowjet", "template", held.ID, "dropped", names)
-	return "the template no longer has " + names + ": use append, or include them"
+	return "the template no longer has " + names + ": use append, or include them", nil
 }
 
 // delete removes a template and, on request, the templates and images of its roles, which go first: if that fails, the
 // template still exists for another attempt. {"delete_type": "none"} says how far it goes. A body of another kind, such as
 // goca's null, requests nothing.
 func (t *templates) delete(ctx context.Context, r *request) (answer, error) {
-	if r.textErr != nil {
-		return answer{}, r.textErr
-	}
 	if err := template.CheckNesting(r.text); err != nil {
 		return answer{}, err
 	}
@@ -256,12 +252,9 @@ func (t *templates) update(ctx context.Context, r *request, held opennebula.Docu
 	if err != nil {
 		return answer{}, fmt.Errorf("update service template %d: %w", held.ID, err)
 	}
-	if err := r.oned.UpdateDocument(ctx, held.ID, encodeBody(body)); err != nil {
-		return answer{}, fmt.Errorf("update service template %d: %w", held.ID, err)
-	}
 	reply := done
-	reply.warning = t.dropped(held, body)
-	return reply, nil
+	reply.warning, err = t.store(ctx, r, held, body)
+	return reply, err
 }
 
 func rename(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error) {

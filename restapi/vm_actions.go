@@ -1,6 +1,7 @@
 package restapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,28 +41,21 @@ type batch struct {
 }
 
 func (a *vmActions) readBatch(perform string, params attributes) (batch, error) {
-	read := batch{action: perform}
 	if params == nil {
-		return read, badRequest(`"params" is missing; it must be an object, such as {"period": 60, "number": 1, "args": ""}, and may be empty`)
+		return batch{}, badRequest(`"params" is missing; it must be an object, such as {"period": 60, "number": 1, "args": ""}, and may be empty`)
 	}
-	var err error
-	if read.period, err = params.spacing("period", int(a.period/time.Second)); err != nil {
-		return read, err
-	}
-	if read.number, err = params.spacing("number", a.number); err != nil {
-		return read, err
-	}
-	if read.period > maxActionPeriod {
-		return read, badRequest(`"period" must be at most %d seconds`, maxActionPeriod)
-	}
-	read.args, err = params.note("args")
-	if err == nil && (len(read.args) > maxArguments || strings.ContainsFunc(read.args, func(c rune) bool { return c < ' ' })) {
+	period, periodErr := params.spacing("period", int(a.period/time.Second))
+	number, numberErr := params.spacing("number", a.number)
+	args, err := params.note("args")
+	switch {
+	case period > maxActionPeriod:
+		err = badRequest(`"period" must be at most %d seconds`, maxActionPeriod)
+	case len(args) > maxArguments || strings.ContainsFunc(args, func(c rune) bool { return c < ' ' }):
 		err = badRequest(`"args" must have at most %d bytes and no control characters`, maxArguments)
-	}
-	if err == nil && one.BeyondBMP(read.args) {
+	case one.BeyondBMP(args):
 		err = badRequest(`"args" must not have emoji or other characters above U+FFFF`)
 	}
-	return read, err
+	return batch{perform, args, period, number}, cmp.Or(periodErr, numberErr, err)
 }
 
 // scheduling schedules an action for each VM of the role with a name, or of all roles. Each role counts its VMs from 0, so
@@ -222,25 +216,19 @@ func (a *vmActions) unschedule(ctx context.Context, r *request) (answer, error) 
 // be acted on with the caller's rights, whether he owns the service or not.
 func (a *vmActions) ownVMs(ctx context.Context, r *request, service *spec.Service, role spec.Role) (own []int, err error) {
 	ids := vmIDs(role)
-	vms, err := r.oned.Details(ctx, ids)
+	vms, err := readVMs(ctx, r.oned, ids)
 	if err != nil {
-		return nil, fmt.Errorf("check the service of the VMs of role %s: %w", role.Name, err)
+		return nil, fmt.Errorf("role %s: check the service of %w", role.Name, err)
 	}
 	for _, id := range ids {
-		vm, known := vms[id]
-		if !known { // it has ended, or the caller may not see it
-			vm.VM, err = r.oned.VM(ctx, id)
+		if vms[id].Gone() {
+			continue
 		}
-		owned := false
-		if err == nil {
-			owned, err = a.owns(ctx, service, vm.VM)
+		owned, err := a.owns(ctx, service, vms[id])
+		if err != nil {
+			return nil, fmt.Errorf("role %s: check the service of VM %d: %w", role.Name, id, err)
 		}
-		switch {
-		case opennebula.IsCode(err, opennebula.CodeNoExists):
-			err = nil
-		case err != nil:
-			return nil, fmt.Errorf("check the service of VM %d of role %s: %w", id, role.Name, err)
-		case owned:
+		if owned {
 			own = append(own, id)
 		}
 	}

@@ -97,18 +97,14 @@ var exits = map[int]terminal.Exit{
 
 // coded gives an error of the API the exit status of its kind.
 func coded(err error) error {
-	var refused *client.Error
-	var away *client.UnreachableError
 	if _, known := terminal.ExitOf(err); known || err == nil {
 		return err
 	}
-	if errors.As(err, &away) {
+	if _, away := errors.AsType[*client.UnreachableError](err); away {
 		return terminal.ExitUnreachable.Because(err)
 	}
-	if errors.As(err, &refused) {
-		if status, known := exits[refused.Status]; known {
-			return status.Because(err)
-		}
+	if refused, is := errors.AsType[*client.Error](err); is && exits[refused.Status] != 0 {
+		return exits[refused.Status].Because(err)
 	}
 	return err
 }

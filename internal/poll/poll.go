@@ -17,18 +17,12 @@ const interval = 5 * time.Millisecond
 // Until waits for the condition and fails the test, with the name of the condition, if it does not hold within Limit.
 func Until(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	Within(t, Limit, what, condition)
-}
-
-// Within is Until with another limit.
-func Within(t testing.TB, limit time.Duration, what string, condition func() bool) {
-	t.Helper()
-	deadline, tick := time.After(limit), time.Tick(interval)
+	deadline, tick := time.After(Limit), time.Tick(interval)
 	for !condition() {
 		select {
 		case <-tick:
 		case <-deadline:
-			t.Fatalf("waited %v in vain for %s", limit, what)
+			t.Fatalf("waited %v in vain for %s", Limit, what)
 		}
 	}
 }

@@ -253,16 +253,13 @@ func (s *subscriber) wants(keys ...string) bool {
 
 // put queues a message as soon as there is room, within some time.
 func (s *subscriber) put(message *zmq4.Msg, within time.Duration) bool {
-	late := time.NewTimer(within)
-	defer late.Stop()
 	select {
 	case s.queue <- message:
 		return true
 	case <-s.written:
-		return false
-	case <-late.C:
-		return false
+	case <-time.After(within):
 	}
+	return false
 }
 
 // write sends the queued messages, and flushes when the queue is empty.
