@@ -28,21 +28,25 @@ import (
 	"github.com/flowjet/flowjet/pipeline/work"
 )
 
-// Environment has the functions of the program that the commands need.
+// Environment is what a command's configuration leads to. A nil function beside Attach is left out.
 type Environment struct {
-	Flags func(*cobra.Command) // adds the flags by which a command finds NATS and oned
-	// Attach connects to NATS by these flags; missing names streams and buckets that do not exist.
-	Attach       func(context.Context, *cobra.Command) (pipe *pipeline.Pipeline, missing []string, err error)
-	Refresh      func(*cobra.Command) inspect.Refresh       // returns a function that reads from oned what a service waits for
-	Surroundings func(*cobra.Command) (Surroundings, error) // returns what doctor checks beside NATS
+	// Attach connects to NATS; missing names streams and buckets that do not exist.
+	Attach        func(context.Context) (pipe *pipeline.Pipeline, missing []string, err error)
+	Refresh       inspect.Refresh             // reads from oned what a service waits for
+	Oned          func(context.Context) error // authenticates at oned; OnedTime is the clock of its HTTP server
+	OnedTime      func(context.Context) (time.Time, error)
+	API           func(context.Context) ([]string, error) // why the OneFlow API is not ready; empty if it is
+	OnedAt, APIAt string                                  // the addresses of both
+	DataDir       string                                  // where the embedded NATS server's files are, if they are on this host
 }
 
 // connectWithin is how long a command waits for NATS.
 const connectWithin = 5 * time.Second
 
-// Commands returns the commands about single services, and all others of an operator.
-func Commands(environment Environment) (services, others []*cobra.Command) {
-	t := tool{environment}
+// Commands returns the commands about single services, and all others of an operator: addFlags adds the flags by which
+// environmentOf finds a command's environment.
+func Commands(addFlags func(*cobra.Command), environmentOf func(*cobra.Command) (Environment, error)) (services, others []*cobra.Command) {
+	t := tool{addFlags, environmentOf}
 	deadLetters := terminal.Group("dlq", "List, show, retry and drop dead letters")
 	deadLetters.AddCommand(deadLetterList(t), deadLetterShow(t),
 		deadLetterChange(t, "retry", "Send dead letters to their origin again, and drop them",
@@ -58,7 +62,10 @@ func Commands(environment Environment) (services, others []*cobra.Command) {
 		[]*cobra.Command{statusCommand(t), topCommand(t), eventsCommand(t), commandsCommand(t), deadLetters, doctorCommand(t)}
 }
 
-type tool struct{ Environment }
+type tool struct {
+	addFlags      func(*cobra.Command)
+	environmentOf func(*cobra.Command) (Environment, error)
+}
 
 // help is a command's help text, as terminal.Command wants it.
 type help struct{ use, short, long, example string }
@@ -69,7 +76,7 @@ type job func(ctx context.Context, c *terminal.Console, pipe clients, args []str
 // command makes a command that reads what NATS holds.
 func (t tool) command(help help, formats []terminal.Format, args cobra.PositionalArgs, run job) *cobra.Command {
 	cmd := terminal.Command(help.use, help.short, help.long, help.example, args)
-	t.Flags(cmd)
+	t.addFlags(cmd)
 	format := terminal.AddFormat(cmd, formats)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c := terminal.New(cmd.OutOrStdout(), *format)
@@ -100,7 +107,12 @@ func (t tool) aboutService(help help, run func(ctx context.Context, c *terminal.
 func (t tool) attach(cmd *cobra.Command) (clients, error) {
 	ctx, cancel := context.WithTimeout(cmd.Context(), connectWithin)
 	defer cancel()
-	pipe, missing, err := t.Attach(ctx, cmd)
+	environment, err := t.environmentOf(cmd)
+	var pipe *pipeline.Pipeline
+	var missing []string
+	if err == nil {
+		pipe, missing, err = environment.Attach(ctx)
+	}
 	if err != nil {
 		err = fmt.Errorf("%w; `flowjet doctor` has more", err)
 		if ExitOf(err) != terminal.ExitUsage { // the command line or the configuration is wrong
@@ -112,7 +124,9 @@ func (t tool) attach(cmd *cobra.Command) (clients, error) {
 		pipe.Close()
 		return clients{}, terminal.ExitNotFound.Because(fmt.Errorf("this NATS server lacks %s: Flowjet has not run on it, or has another account; see --nats-url and `flowjet nats provision`", strings.Join(missing, ", ")))
 	}
-	return newClients(pipe), nil
+	attached := newClients(pipe)
+	attached.refresh = environment.Refresh
+	return attached, nil
 }
 
 func serviceID(text string) (int, error) {
@@ -214,10 +228,11 @@ type clients struct {
 	*command.Commands
 	*deadletters.Store
 	*deliveries.Deliveries
+	refresh inspect.Refresh
 }
 
 func newClients(p *pipeline.Pipeline) clients {
-	return clients{p, inspect.New(p), work.NewRecords(p), history.New(p), command.New(p), deadletters.New(p), deliveries.New(p)}
+	return clients{p, inspect.New(p), work.NewRecords(p), history.New(p), command.New(p), deadletters.New(p), deliveries.New(p), nil}
 }
 
 // ExitOf returns the exit status for an error.

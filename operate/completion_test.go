@@ -15,7 +15,6 @@ import (
 	"github.com/flowjet/flowjet/internal/natstest"
 	"github.com/flowjet/flowjet/internal/terminal"
 	"github.com/flowjet/flowjet/pipeline"
-	"github.com/flowjet/flowjet/pipeline/inspect"
 )
 
 // offers returns what a shell offers for the last word, and that it offers no files in their place.
@@ -94,16 +93,14 @@ func TestCommandsThatCannotConnect(t *testing.T) {
 		{terminal.ExitUsage.Because(errors.New("zone must be a number")), terminal.ExitUsage},
 	} {
 		asked := 0
-		services, others := Commands(Environment{
-			Flags: func(*cobra.Command) {},
-			Attach: func(ctx context.Context, _ *cobra.Command) (*pipeline.Pipeline, []string, error) {
+		services, others := Commands(func(*cobra.Command) {}, func(*cobra.Command) (Environment, error) {
+			return Environment{Attach: func(ctx context.Context) (*pipeline.Pipeline, []string, error) {
 				asked++
 				if _, limited := ctx.Deadline(); !limited {
 					t.Error("a command may wait for NATS for ever")
 				}
 				return nil, nil, test.err
-			},
-			Refresh: func(*cobra.Command) inspect.Refresh { return nil },
+			}}, nil
 		})
 		root := &cobra.Command{Use: "flowjet", SilenceErrors: true, SilenceUsage: true}
 		service := terminal.Group("service", "Services")

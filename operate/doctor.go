@@ -17,15 +17,6 @@ import (
 	"github.com/flowjet/flowjet/pipeline/presence"
 )
 
-// Surroundings are what doctor checks beside NATS. A nil function is left out.
-type Surroundings struct {
-	Oned          func(context.Context) error // authenticates at oned; OnedTime is the clock of its HTTP server
-	OnedTime      func(context.Context) (time.Time, error)
-	API           func(context.Context) ([]string, error) // why the OneFlow API is not ready; empty if it is
-	OnedAt, APIAt string                                  // the addresses of both
-	DataDir       string                                  // where the embedded NATS server's files are, if they are on this host
-}
-
 const (
 	fine    = "ok"
 	warning = "warning"
@@ -53,18 +44,18 @@ func doctorCommand(t tool) *cobra.Command {
 		"It checks NATS, its streams, the workers, bridges, feeds, cursors, services, timers, dead letters and webhooks, oned and\n"+
 			"the OneFlow API, clocks and disks. The exit status is 0 without a problem (there may be warnings), else 6.",
 		"flowjet doctor\nflowjet doctor -o json", cobra.NoArgs)
-	t.Flags(cmd)
+	t.addFlags(cmd)
 	format := terminal.AddFormat(cmd, terminal.ShowFormats)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		surroundings, err := t.Surroundings(cmd)
+		around, err := t.environmentOf(cmd)
 		if err != nil {
 			return err
 		}
 		ctx, d := cmd.Context(), diagnosis{now: time.Now()}
-		d.checkNATS(ctx, cmd, t, surroundings)
-		d.checkOned(ctx, surroundings)
-		d.checkAPI(ctx, surroundings)
-		d.checkDisk(surroundings.DataDir)
+		d.checkNATS(ctx, around)
+		d.checkOned(ctx, around)
+		d.checkAPI(ctx, around)
+		d.checkDisk(around.DataDir)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -73,10 +64,10 @@ func doctorCommand(t tool) *cobra.Command {
 	return cmd
 }
 
-func (d *diagnosis) checkNATS(ctx context.Context, cmd *cobra.Command, t tool, around Surroundings) {
+func (d *diagnosis) checkNATS(ctx context.Context, around Environment) {
 	connecting, cancel := context.WithTimeout(ctx, electWithin)
 	defer cancel()
-	attached, missing, err := t.Attach(connecting, cmd)
+	attached, missing, err := around.Attach(connecting)
 	if err != nil {
 		d.add("NATS", problem, mendNATS(err), "%v", err)
 		return
@@ -192,7 +183,7 @@ func writeDiagnosis(c *terminal.Console, findings []finding) error {
 	return terminal.ExitTrouble.Because(fmt.Errorf("doctor found problems: %d of %d checks", problems, len(findings)))
 }
 
-func (d *diagnosis) checkOned(ctx context.Context, around Surroundings) {
+func (d *diagnosis) checkOned(ctx context.Context, around Environment) {
 	if around.Oned == nil {
 		return
 	}
@@ -222,7 +213,7 @@ func (d *diagnosis) checkOned(ctx context.Context, around Surroundings) {
 	}
 }
 
-func (d *diagnosis) checkAPI(ctx context.Context, around Surroundings) {
+func (d *diagnosis) checkAPI(ctx context.Context, around Environment) {
 	if around.API == nil {
 		return
 	}

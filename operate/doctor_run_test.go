@@ -72,8 +72,8 @@ func eventOf(vm int, resync bool) feeds.Event {
 }
 
 // well is what surrounds a system without problems.
-func well() Surroundings {
-	return Surroundings{
+func well() Environment {
+	return Environment{
 		Oned:     func(context.Context) error { return nil },
 		OnedTime: func(context.Context) (time.Time, error) { return time.Now().Truncate(time.Second), nil },
 		API:      func(context.Context) ([]string, error) { return nil, nil },
@@ -154,20 +154,20 @@ func TestDoctorOfTheSurroundings(t *testing.T) {
 		return func(context.Context) error { return errors.New(text) }
 	}
 	for name, test := range map[string]struct {
-		change           func(*Surroundings)
+		change           func(*Environment)
 		check, say, mend string
 	}{
-		"oned is away": {func(s *Surroundings) { s.Oned = fails("connection refused") }, "oned", "connection refused", "start oned"},
+		"oned is away": {func(s *Environment) { s.Oned = fails("connection refused") }, "oned", "connection refused", "start oned"},
 		"oned hangs": {
-			func(s *Surroundings) {
+			func(s *Environment) {
 				s.Oned = func(context.Context) error { return fmt.Errorf("oned does not answer: %w", context.DeadlineExceeded) }
 			}, "oned", "does not answer", "hold all its connections",
 		},
-		"oned refuses us":    {func(s *Surroundings) { s.Oned = fails("oned refuses the server user") }, "oned", "refuses", "--one-auth-file"},
-		"oned's clock":       {func(s *Surroundings) { s.OnedTime = clockAhead(time.Hour) }, "oned's clock", "off this host's", "NTP"},
-		"oned's zone":        {func(s *Surroundings) { s.Oned = fails("oned at X serves zone 100, but --zone is 0") }, "oned", "zone 100", "set --zone here"},
-		"the API waits":      {func(s *Surroundings) { s.API = reasons("oned does not answer", "NATS is away") }, "API", "oned does not answer; NATS is away", "other problems first"},
-		"the disk is unread": {func(s *Surroundings) { s.DataDir = "/nowhere" }, "", "", ""},
+		"oned refuses us":    {func(s *Environment) { s.Oned = fails("oned refuses the server user") }, "oned", "refuses", "--one-auth-file"},
+		"oned's clock":       {func(s *Environment) { s.OnedTime = clockAhead(time.Hour) }, "oned's clock", "off this host's", "NTP"},
+		"oned's zone":        {func(s *Environment) { s.Oned = fails("oned at X serves zone 100, but --zone is 0") }, "oned", "zone 100", "set --zone here"},
+		"the API waits":      {func(s *Environment) { s.API = reasons("oned does not answer", "NATS is away") }, "API", "oned does not answer; NATS is away", "other problems first"},
+		"the disk is unread": {func(s *Environment) { s.DataDir = "/nowhere" }, "", "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			around := well()
@@ -202,8 +202,8 @@ func reasons(all ...string) func(context.Context) ([]string, error) {
 // A clock that cannot be asked, and what is not looked at from this host, are no findings.
 func TestDoctorLeavesOutWhatIsNotThere(t *testing.T) {
 	var d diagnosis
-	d.checkOned(t.Context(), Surroundings{})
-	d.checkAPI(t.Context(), Surroundings{})
+	d.checkOned(t.Context(), Environment{})
+	d.checkAPI(t.Context(), Environment{})
 	if len(d.findings) > 0 {
 		t.Errorf("of nothing it finds %s", d.said())
 	}

@@ -27,7 +27,7 @@ type desk struct {
 	url  string
 	pipe clients
 	// around is what doctor looks at beside NATS, and look how oned shows a service; nil leaves it out.
-	around Surroundings
+	around Environment
 	look   inspect.Refresh
 	// unfit is why the surroundings cannot be told.
 	unfit error
@@ -52,13 +52,13 @@ func (d *desk) must(err error) {
 
 // root is the program that the operator types commands of.
 func (d *desk) root(out io.Writer, line ...string) *cobra.Command {
-	services, others := Commands(Environment{
-		Flags: func(*cobra.Command) {},
-		Attach: func(ctx context.Context, _ *cobra.Command) (*pipeline.Pipeline, []string, error) {
+	services, others := Commands(func(*cobra.Command) {}, func(*cobra.Command) (Environment, error) {
+		around := d.around
+		around.Refresh = d.look
+		around.Attach = func(ctx context.Context) (*pipeline.Pipeline, []string, error) {
 			return pipeline.Attach(ctx, pipeline.Config{URL: d.url})
-		},
-		Refresh:      func(*cobra.Command) inspect.Refresh { return d.look },
-		Surroundings: func(*cobra.Command) (Surroundings, error) { return d.around, d.unfit },
+		}
+		return around, d.unfit
 	})
 	root := &cobra.Command{Use: "flowjet", SilenceErrors: true, SilenceUsage: true}
 	service := terminal.Group("service", "Services")

@@ -20,15 +20,14 @@ import (
 )
 
 func serviceWhy(t tool) *cobra.Command {
-	var cmd *cobra.Command
-	cmd = t.aboutService(help{
+	return t.aboutService(help{
 		"why ID", "Explain a service's state",
 		"Since when the service is in its state, the cause, what failed (role, VM, oned's error), what the service waits for, and what to do.\n" +
 			"VM states are read from oned; while oned does not answer, the last known states are shown and marked.\n" +
 			"The API has the same at /flowjet/v1/services/ID/why.",
 		"flowjet service why 3\nflowjet service why 3 -o json",
 	}, func(ctx context.Context, c *terminal.Console, pipe clients, id int) error {
-		why, err := pipe.Why(ctx, id, t.Refresh(cmd))
+		why, err := pipe.Why(ctx, id, pipe.refresh)
 		if err != nil {
 			return unknownService(id, err)
 		}
@@ -38,7 +37,6 @@ func serviceWhy(t tool) *cobra.Command {
 		writeWhy(c, why)
 		return nil
 	})
-	return cmd
 }
 
 func writeWhy(c *terminal.Console, why inspect.Why) {

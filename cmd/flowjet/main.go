@@ -18,11 +18,9 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/flowjet/flowjet/app"
-	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/terminal"
 	"github.com/flowjet/flowjet/operate"
 	"github.com/flowjet/flowjet/pipeline"
-	"github.com/flowjet/flowjet/pipeline/inspect"
 	"github.com/flowjet/flowjet/tenant"
 )
 
@@ -92,45 +90,24 @@ func newTenantCommands(ofOperators []*cobra.Command) []*cobra.Command {
 // newOperatorCommands returns an operator's commands. They have the same options and the same configuration file as the
 // parts, and find everything as the parts do.
 func newOperatorCommands() (services, others []*cobra.Command) {
-	configOf := func(cmd *cobra.Command) (app.Config, error) {
-		path, _ := cmd.Flags().GetString("config")
-		return readConfig(path, cmd)
+	addFlags := func(cmd *cobra.Command) {
+		app.AddReadFlags(cmd.Flags())
+		addConfigFlag(cmd, new(string), true)
 	}
-	return operate.Commands(operate.Environment{
-		Flags: func(cmd *cobra.Command) {
-			app.AddReadFlags(cmd.Flags())
-			addConfigFlag(cmd, new(string), true)
-		},
-		Attach: func(ctx context.Context, cmd *cobra.Command) (*pipeline.Pipeline, []string, error) {
-			config, err := configOf(cmd)
-			if err != nil {
-				return nil, nil, err
-			}
-			return config.Attach(ctx, pipeline.Config{Role: pipeline.RoleOperator, Name: cmd.CommandPath()})
-		},
-		Refresh: func(cmd *cobra.Command) inspect.Refresh {
-			return func(ctx context.Context, state flow.State) (flow.State, flow.Facts, error) {
-				config, err := configOf(cmd)
-				if err != nil {
-					return state, nil, err
-				}
-				return config.Refresh(ctx, state)
-			}
-		},
-		Surroundings: func(cmd *cobra.Command) (operate.Surroundings, error) {
-			config, err := configOf(cmd)
-			if err != nil {
-				return operate.Surroundings{}, err
-			}
-			around := operate.Surroundings{
-				Oned: config.AskOned, OnedTime: config.OnedTime, API: config.AskAPI,
-				OnedAt: strings.Join(config.One.XMLRPC, ", "), APIAt: config.APIAddress(),
-			}
-			if config.NATS.URL == "" {
-				around.DataDir = config.DataDir
-			}
-			return around, nil
-		},
+	return operate.Commands(addFlags, func(cmd *cobra.Command) (operate.Environment, error) {
+		path, _ := cmd.Flags().GetString("config")
+		config, err := readConfig(path, cmd)
+		around := operate.Environment{
+			Attach: func(ctx context.Context) (*pipeline.Pipeline, []string, error) {
+				return config.Attach(ctx, pipeline.Config{Role: pipeline.RoleOperator, Name: cmd.CommandPath()})
+			},
+			Refresh: config.Refresh, Oned: config.AskOned, OnedTime: config.OnedTime, API: config.AskAPI,
+			OnedAt: strings.Join(config.One.XMLRPC, ", "), APIAt: config.APIAddress(),
+		}
+		if config.NATS.URL == "" {
+			around.DataDir = config.DataDir
+		}
+		return around, err
 	})
 }
 
