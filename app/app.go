@@ -396,7 +396,6 @@ func (a *App) startAPI(ctx context.Context) error {
 		VMLink:          a.config.API.VMLink,
 		Version:         a.version,
 		Metrics:         a.metrics,
-		Registerer:      a.metrics,
 		NotReady:        a.notReady,
 		Feeds:           func() []restapi.FeedHealth { return feedsOf(a.bridge.Load()) },
 		HearingCalls:    a.hearingCalls,

@@ -11,7 +11,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -20,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/flowjet/flowjet/bridge"
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
@@ -211,21 +211,9 @@ func (c Config) HookEndpoints(ctx context.Context, oned *opennebula.Client) ([]s
 	if len(c.One.Hooks) > 0 {
 		return c.One.Hooks, nil
 	}
-	zone, err := oned.Server().Zone(ctx, c.Zone)
+	endpoints, err := bridge.HookEndpoints(ctx, oned, c.Zone, c.One.XMLRPC[0])
 	if err != nil {
 		return nil, fmt.Errorf("ask oned for the servers of zone %d: %w", c.Zone, err)
-	}
-	addresses := zone.Servers
-	if len(addresses) == 0 {
-		addresses = c.One.XMLRPC[:1]
-	}
-	var endpoints []string
-	for _, address := range addresses {
-		parsed, err := url.Parse(address)
-		if err != nil || parsed.Hostname() == "" {
-			return nil, fmt.Errorf("an endpoint of zone %d is not an address: name the hook endpoints with --one-hooks", c.Zone)
-		}
-		endpoints = append(endpoints, "tcp://"+net.JoinHostPort(parsed.Hostname(), "2101"))
 	}
 	return endpoints, nil
 }

@@ -149,14 +149,19 @@ type onedZone struct {
 }
 
 func (z onedZone) hookEndpoints(ctx context.Context, id int) ([]string, error) {
-	zone, err := z.client.Server().Zone(ctx, id)
+	return HookEndpoints(ctx, z.client, id, z.xmlrpc)
+}
+
+// HookEndpoints returns the addresses on which the oneds of a zone publish, if at the usual port. Oned was reached at xmlrpc.
+func HookEndpoints(ctx context.Context, client *opennebula.Client, id int, xmlrpc string) ([]string, error) {
+	zone, err := client.Server().Zone(ctx, id)
 	if err != nil {
 		return nil, err
 	}
 	servers := zone.Servers
 	if len(servers) == 0 {
 		// The zone's own endpoint is the public one; oned was reached here.
-		servers = []string{cmp.Or(z.xmlrpc, zone.Endpoint)}
+		servers = []string{cmp.Or(xmlrpc, zone.Endpoint)}
 	}
 	var endpoints []string
 	for _, server := range servers {

@@ -10,6 +10,7 @@ import (
 	"github.com/flowjet/flowjet/consumers/routing"
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
@@ -208,10 +209,8 @@ const (
 // and ids that do not exist yet.
 func (i *ingester) doubtfulVMs(ctx context.Context) ([]int, flow.Facts, error) {
 	wanted, facts := map[int]bool{}, flow.Facts{}
-	for _, role := range i.record.State.Service.Body.Roles {
-		for _, node := range role.Nodes {
-			wanted[node.DeployID] = true
-		}
+	for _, id := range spec.VMIDs(i.record.State.Service.Body.Roles...) {
+		wanted[id] = true
 	}
 	for id := range i.record.State.Asked {
 		wanted[id] = true

@@ -62,12 +62,7 @@ func (l *serviceLoop) finalize(ctx context.Context) error {
 // them any more.
 func (l *serviceLoop) reportLeftVMs(ctx context.Context) error {
 	service, facts := l.record.State.Service, flow.Facts{}
-	var ids, left []int
-	for _, role := range service.Body.Roles {
-		for _, node := range role.Nodes {
-			ids = append(ids, node.DeployID)
-		}
-	}
+	ids, left := spec.VMIDs(service.Body.Roles...), []int(nil)
 	slices.Sort(ids)
 	for _, span := range opennebula.Spans(ids) {
 		if err := l.ingester.fetchSpan(ctx, l.worker.oned.Server().Confirmed(), span, facts); err != nil {

@@ -166,9 +166,9 @@ func noteNetworks(state flow.State, networks []opennebula.Network) flow.State {
 // noteVMs puts into the roles with room the VMs that name the service, are in no role, and may be the role's: their creator ended between
 // the call and the note.
 func noteVMs(body *spec.Body, service int, vms []one.VM, may func(one.VM, spec.Role) bool) (noted int) {
-	known := listed(*body)
+	listed := spec.VMIDs(body.Roles...)
 	for _, vm := range vms {
-		if vm.Service != service || vm.Gone() || vm.Ending() || known[vm.ID] {
+		if vm.Service != service || vm.Gone() || vm.Ending() || slices.Contains(listed, vm.ID) {
 			continue
 		}
 		for i := range body.Roles {

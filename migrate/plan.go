@@ -115,18 +115,16 @@ func predict(
 	state := flow.State{Service: spec.Service{ID: document.ID, Owner: document.Owner, Body: body}}
 	service.State = state.Service.State().String()
 	facts := flow.Facts{}
-	for _, role := range body.Roles {
-		for _, node := range role.Nodes {
-			vm, found := known[node.DeployID]
-			switch {
-			case !found:
-				vm = one.VM{ID: node.DeployID, State: one.VMDone, Service: -1}
-			case vm.Service == document.ID && vm.Owner.UID == server.UID && vm.Owner.UID != document.Owner.UID && !vm.Gone():
-				service.own = append(service.own, vm.ID)
-				vm.Owner = document.Owner
-			}
-			facts[node.DeployID] = vm
+	for _, id := range spec.VMIDs(body.Roles...) {
+		vm, found := known[id]
+		switch {
+		case !found:
+			vm = one.VM{ID: id, State: one.VMDone, Service: -1}
+		case vm.Service == document.ID && vm.Owner.UID == server.UID && vm.Owner.UID != document.Owner.UID && !vm.Gone():
+			service.own = append(service.own, vm.ID)
+			vm.Owner = document.Owner
 		}
+		facts[id] = vm
 	}
 	if len(service.own) > 0 {
 		service.Next = append(service.Next, fmt.Sprintf("%d VMs that OneFlow created as %s are given to %s", len(service.own), server.UName, service.Owner))
@@ -138,10 +136,10 @@ func predict(
 // unlisted reports the VMs that name a service, are in none of its roles, and were not created by Flowjet, which looks for its own; empty
 // without any. A recover of OneFlow's leaves them where it creates VMs again that it had not noted.
 func unlisted(body spec.Body, named []one.VM) string {
-	known := listed(body)
+	listed := spec.VMIDs(body.Roles...)
 	var ids []string
 	for _, vm := range named {
-		if !known[vm.ID] && vm.Key == "" && !vm.Gone() && !vm.Ending() {
+		if !slices.Contains(listed, vm.ID) && vm.Key == "" && !vm.Gone() && !vm.Ending() {
 			ids = append(ids, strconv.Itoa(vm.ID))
 		}
 	}
@@ -149,17 +147,6 @@ func unlisted(body spec.Body, named []one.VM) string {
 		return ""
 	}
 	return fmt.Sprintf("VMs that name it and are in none of its roles run on (%s): terminate those that are not needed", strings.Join(ids, ", "))
-}
-
-// listed returns the VMs that are in the service's roles.
-func listed(body spec.Body) map[int]bool {
-	known := map[int]bool{}
-	for _, role := range body.Roles {
-		for _, node := range role.Nodes {
-			known[node.DeployID] = true
-		}
-	}
-	return known
 }
 
 // fitted returns a body that fits its new VMs, such as with the number of the next one, and its text.

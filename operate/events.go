@@ -33,7 +33,7 @@ type eventFilter struct {
 	since         time.Duration
 	last          int
 	follow        bool
-	vms, networks map[int]bool // the service's
+	vms, networks []int // the service's
 }
 
 func eventsCommand(t tool) *cobra.Command {
@@ -97,9 +97,9 @@ func (f eventFilter) wants(entry inspect.Entry, now time.Time) bool {
 	}
 	switch object {
 	case "vm":
-		return f.vms[entry.Event.ID]
+		return slices.Contains(f.vms, entry.Event.ID)
 	case "net", "vn":
-		return f.networks[entry.Event.ID]
+		return slices.Contains(f.networks, entry.Event.ID)
 	}
 	return false
 }
@@ -115,20 +115,15 @@ func writeEvents(ctx context.Context, c *terminal.Console, pipe clients, filter 
 	if err != nil {
 		return err
 	}
-	filter.vms, filter.networks = map[int]bool{}, map[int]bool{}
 	if filter.service >= 0 && slices.Contains(filter.with, "opennebula") {
 		// An event of OpenNebula names a service only if a VM does: the record has the service's objects.
 		record, _, err := pipe.LoadRecord(ctx, int(filter.service))
 		if err != nil {
 			return err
 		}
-		for _, role := range record.State.Service.Body.Roles {
-			for _, node := range role.Nodes {
-				filter.vms[node.DeployID] = true
-			}
-		}
+		filter.vms = spec.VMIDs(record.State.Service.Body.Roles...)
 		for _, network := range record.State.Networks {
-			filter.networks[network.ID] = true
+			filter.networks = append(filter.networks, network.ID)
 		}
 	}
 	found, err := pastEvents(ctx, c, pipe, filter, streams, ends)

@@ -149,16 +149,12 @@ func serviceRecord(t tool) *cobra.Command {
 func writeParts(c *terminal.Console, state flow.State) {
 	var cells [][]string
 	for _, role := range state.Service.Body.Roles {
-		roleState := spec.RolePending
-		if role.State != nil {
-			roleState = *role.State
-		}
 		var vms []string
 		for _, node := range role.Nodes {
 			vms = append(vms, strconv.Itoa(node.DeployID))
 		}
 		cells = append(cells, []string{
-			role.Name, roleState.String(), fmt.Sprintf("%d/%d", len(role.Nodes), role.Cardinality), cmp.Or(strings.Join(role.Parents, ","), "-"), cmp.Or(terminal.Abridged(strings.Join(vms, " "), 60), "-"),
+			role.Name, role.CurrentState().String(), fmt.Sprintf("%d/%d", len(role.Nodes), role.Cardinality), cmp.Or(strings.Join(role.Parents, ","), "-"), cmp.Or(terminal.Abridged(strings.Join(vms, " "), 60), "-"),
 		})
 	}
 	c.Table([]string{"ROLE", "STATE", "VMS", "PARENTS", "VM IDS"}, cells)

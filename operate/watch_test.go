@@ -164,7 +164,7 @@ func TestFollowingEvents(t *testing.T) {
 // A call belongs to a service by what it was made for: other objects have the same ids.
 func TestCallsOfAService(t *testing.T) {
 	t.Parallel()
-	filter := eventFilter{service: 3, vms: map[int]bool{21: true}, networks: map[int]bool{7: true}}
+	filter := eventFilter{service: 3, vms: []int{21}, networks: []int{7}}
 	for call, wanted := range map[string][]int{
 		"one.vm.update": {21}, "one.vn.chown": {7}, "one.document.update": nil, "one.user.chgrp": nil, "one.group.update": nil, "one.acl.addrule": nil, "one": nil,
 	} {

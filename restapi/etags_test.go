@@ -109,7 +109,7 @@ func oneDid(t *testing.T, what string, replies []reply) {
 // TestTheWorkerHoldsTheETag: what changes the service between a request's
 // arrival and the worker's turn counts.
 func TestTheWorkerHoldsTheETag(t *testing.T) {
-	w := newWorld(t, Config{ReplyWait: time.Millisecond})
+	w := newWorld(t, Config{replyWait: time.Millisecond})
 	service := w.service(alice)
 	etag := w.call(alice, "GET", service, "").header.Get("ETag")
 	queued := w.call(alice, "DELETE", service, "", "If-Match", etag)
@@ -130,7 +130,7 @@ func TestTheWorkerHoldsTheETag(t *testing.T) {
 // TestALockEndsWithItsLease: an API that died with a document locked does not
 // keep others from it for ever.
 func TestALockEndsWithItsLease(t *testing.T) {
-	w := newWorld(t, Config{ReplyWait: 100 * time.Millisecond})
+	w := newWorld(t, Config{replyWait: 100 * time.Millisecond})
 	template := w.template(alice)
 	etag := w.call(alice, "GET", template, "").header.Get("ETag")
 	lock := "lock-" + strings.TrimPrefix(template, "/service_template/")

@@ -181,7 +181,7 @@ func TestAnEndedServiceIsToldToItsOwner(t *testing.T) {
 // TestAChangedPasswordEndsStreams within the time in which it ends everything else.
 func TestAChangedPasswordEndsStreams(t *testing.T) {
 	const trusted = time.Millisecond
-	w := newWorld(t, Config{CredentialTTL: trusted})
+	w := newWorld(t, Config{credentialTTL: trusted})
 	service := idOf(t, w.service(alice))
 	stream := w.follow(alice, "")
 	w.happened(service, "DEPLOYING")

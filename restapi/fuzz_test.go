@@ -171,7 +171,7 @@ func (calmQueue) LoadRecord(context.Context, int) (pipeline.Record, uint64, erro
 // API is asked: OneFlow's answers some bad input with 500 for its clients' sake.
 func fuzzBody(f *testing.F, method, path string, seeds ...string) {
 	f.Helper()
-	s, err := newServer(Config{limits: limitedTo(func(l *limits) { l.changes = 1e9 })}, calmQueue{}, calmOned{}, testBox)
+	s, err := newServer(withDefaults(Config{limits: limitedTo(func(l *limits) { l.changes = 1e9 })}), calmQueue{}, calmOned{}, testBox)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -22,7 +22,7 @@ func (w *world) second(config Config) *world {
 	w.t.Helper()
 	other := *w
 	var err error
-	other.api, err = New(config, w.pipe.Pipeline, w.oned)
+	other.api, err = newServer(withDefaults(config), w.pipe, oned{w.oned}, w.oned.Box())
 	w.must(err)
 	other.api.begin()
 	w.t.Cleanup(other.api.end)
@@ -104,7 +104,7 @@ func TestARefusalIsAnAnswerForItsKey(t *testing.T) {
 }
 
 func TestAKeyFindsItsCommandWhenTheWorkerComesLate(t *testing.T) {
-	w := newWorld(t, Config{ReplyWait: 20 * time.Millisecond})
+	w := newWorld(t, Config{replyWait: 20 * time.Millisecond})
 	service := w.service(alice)
 	scale := func() reply {
 		return w.call(alice, "POST", service+"/scale", `{"role_name":"Master","cardinality":2}`, key, "k3")
@@ -174,7 +174,7 @@ func (s slowSession) Documents(ctx context.Context, documentType, filter, start,
 func TestACallThatOnedExecutesLateMakesNothingTwice(t *testing.T) {
 	w := newWorld(t, Config{})
 	var owed atomic.Int32
-	slow, err := newServer(Config{}, w.pipe, slowZone{oned{w.oned}, &owed}, w.oned.Box())
+	slow, err := newServer(withDefaults(Config{}), w.pipe, slowZone{oned{w.oned}, &owed}, w.oned.Box())
 	w.must(err)
 	server := httptest.NewServer(slow.handler)
 	defer server.Close()
@@ -242,8 +242,8 @@ func (q *dyingQueue) UpdateReservation(ctx context.Context, name string, held pi
 }
 
 func TestAnotherAPIGoesOnForOneThatDied(t *testing.T) {
-	w := newWorld(t, Config{ReplyWait: 50 * time.Millisecond})
-	dying, err := newServer(Config{}, &dyingQueue{queue: w.pipe}, oned{w.oned}, w.oned.Box())
+	w := newWorld(t, Config{replyWait: 50 * time.Millisecond})
+	dying, err := newServer(withDefaults(Config{}), &dyingQueue{queue: w.pipe}, oned{w.oned}, w.oned.Box())
 	w.must(err)
 	server := httptest.NewServer(dying.handler)
 	defer server.Close()
@@ -324,7 +324,7 @@ func TestARetriedChownMovesTheRest(t *testing.T) {
 // dying has requests go to an API that never stores an answer, until it is killed.
 func (w *world) dying() (killed func()) {
 	w.t.Helper()
-	dying, err := newServer(Config{}, &unsettled{w.pipe}, oned{w.oned}, w.oned.Box())
+	dying, err := newServer(withDefaults(Config{}), &unsettled{w.pipe}, oned{w.oned}, w.oned.Box())
 	w.must(err)
 	server := httptest.NewServer(dying.handler)
 	w.t.Cleanup(server.Close)
@@ -345,7 +345,7 @@ func (q *unsettled) UpdateReservation(context.Context, string, pipeline.Reservat
 func TestARetryAfterAKillGetsTheOutcome(t *testing.T) {
 	for name, method := range map[string]string{"instantiate": "POST", "undeploy": "DELETE", "scale": "scale"} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, Config{ReplyWait: longDead})
+			w := newWorld(t, Config{replyWait: longDead})
 			seen := w.worker(accept)
 			path, body, want := w.template(alice)+"/action", perform("instantiate", `{}`), 201
 			switch method {
@@ -356,7 +356,7 @@ func TestARetryAfterAKillGetsTheOutcome(t *testing.T) {
 				path, body, method, want = w.service(alice)+"/scale", `{"role_name":"Master","cardinality":2}`, "POST", 204
 				<-seen
 			}
-			dying, err := newServer(Config{}, &dyingQueue{queue: w.pipe}, oned{w.oned}, w.oned.Box())
+			dying, err := newServer(withDefaults(Config{}), &dyingQueue{queue: w.pipe}, oned{w.oned}, w.oned.Box())
 			w.must(err)
 			server := httptest.NewServer(dying.handler)
 			defer server.Close()
@@ -379,7 +379,7 @@ func TestARetryAfterAKillGetsTheOutcome(t *testing.T) {
 
 // A request that takes longer than the lease is not taken over while its API lives.
 func TestALongRequestIsNotTakenOver(t *testing.T) {
-	w := newWorld(t, Config{ReplyWait: 2 * keyLeaseLength})
+	w := newWorld(t, Config{replyWait: 2 * keyLeaseLength})
 	held := pipeline.Reservation{Command: "slow", Taken: time.Now()}
 	_, revision, err := w.pipe.Reserve(t.Context(), "key-slow", held)
 	w.must(err)

@@ -71,7 +71,7 @@ func TestALongAnswerIsNotKept(t *testing.T) {
 }
 
 func TestWaitingCommandsAreBounded(t *testing.T) {
-	w := newWorld(t, Config{ReplyWait: time.Millisecond, limits: limitedTo(func(l *limits) { l.queuedOfUser = 2 })})
+	w := newWorld(t, Config{replyWait: time.Millisecond, limits: limitedTo(func(l *limits) { l.queuedOfUser = 2 })})
 	service := w.service(alice)
 	scale := func() reply {
 		return w.call(alice, "POST", service+"/scale", `{"role_name":"Master","cardinality":2}`)
@@ -94,7 +94,7 @@ func TestWaitingCommandsAreBounded(t *testing.T) {
 // TestWaitingCommandsAreBoundedAcrossAPIs: what one API has queued counts at the
 // others, those that start later included, and a dead one's counts on.
 func TestWaitingCommandsAreBoundedAcrossAPIs(t *testing.T) {
-	limits := Config{ReplyWait: time.Millisecond, limits: limitedTo(func(l *limits) { l.queued = 3 })}
+	limits := Config{replyWait: time.Millisecond, limits: limitedTo(func(l *limits) { l.queued = 3 })}
 	w := newWorld(t, limits)
 	early := w.second(limits)
 	service := w.service(alice)

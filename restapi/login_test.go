@@ -71,7 +71,7 @@ func TestASessionStandsForItsUser(t *testing.T) {
 }
 
 func TestASessionEndsWithItsPassword(t *testing.T) {
-	w := newWorld(t, Config{CredentialTTL: time.Millisecond})
+	w := newWorld(t, Config{credentialTTL: time.Millisecond})
 	cookie := w.logIn(alice)
 	call, err := xmlrpc.EncodeMethodCall("one.user.passwd", admin, 2, "another")
 	w.must(err)
@@ -85,7 +85,7 @@ func TestASessionEndsWithItsPassword(t *testing.T) {
 
 // A session of a login token ends with the token, whatever the password does.
 func TestASessionEndsWithItsToken(t *testing.T) {
-	w := newWorld(t, Config{CredentialTTL: time.Millisecond})
+	w := newWorld(t, Config{credentialTTL: time.Millisecond})
 	call, err := xmlrpc.EncodeMethodCall("one.user.login", alice, "alice", "", 600, -1)
 	w.must(err)
 	ask := func(call []byte) string {
@@ -115,7 +115,7 @@ func TestASessionEndsWithItsToken(t *testing.T) {
 func TestASessionEndsWithTheMembershipOrTheUser(t *testing.T) {
 	for _, ending := range [][]any{{"one.user.delgroup", 2, 0}, {"one.user.enable", 2, false}, {"one.user.delete", 2}} {
 		t.Run(ending[0].(string), func(t *testing.T) {
-			w := newWorld(t, Config{CredentialTTL: time.Millisecond})
+			w := newWorld(t, Config{credentialTTL: time.Millisecond})
 			w.asAdmin("one.user.addgroup", 2, 0)
 			w.asAdmin("one.user.login", "alice", "scoped-to-oneadmin", 600, 0)
 			cookie := w.logIn("alice:scoped-to-oneadmin")

@@ -156,7 +156,7 @@ func attributesOf(of reflect.Type) []string {
 
 // Below Flowjet's prefix everything is JSON; OneFlow's clients keep their texts.
 func TestContentTypes(t *testing.T) {
-	w := newWorld(t, Config{ReplyWait: time.Millisecond})
+	w := newWorld(t, Config{replyWait: time.Millisecond})
 	service := w.service(alice)
 	for _, test := range []struct {
 		method, path, body string
@@ -210,7 +210,7 @@ func TestTheTableOfRequestLimits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	limits := Config{}.withDefaults().limits
+	limits := standardLimits
 	want := map[string]int{
 		"bytes of a request's body":                                  int(limits.body),
 		"reads of a user in a second, twice as many at once":         int(limits.reads),

@@ -71,7 +71,7 @@ func TestParameters(t *testing.T) {
 
 // Owners and groups change by what Sunstone, goca and Terraform send: -1 for what is to stay.
 func TestOwnersThatStay(t *testing.T) {
-	w := newWorld(t, Config{ReplyWait: time.Millisecond})
+	w := newWorld(t, Config{replyWait: time.Millisecond})
 	for _, path := range []string{w.template(admin), w.service(admin)} {
 		for _, step := range []struct{ action, params, uid, gid string }{
 			{"chown", `{"owner_id":"2","group_id":"-1"}`, "2", "0"},

@@ -30,7 +30,7 @@ func (p *planner) plan(ctx context.Context, r *request, service opennebula.Docum
 	if err != nil {
 		return answer{}, err
 	}
-	facts, err := readVMs(ctx, r.oned, vmIDs(body.Roles...))
+	facts, err := readVMs(ctx, r.oned, spec.VMIDs(body.Roles...))
 	if err != nil {
 		return answer{}, fmt.Errorf("read %w", err)
 	}

@@ -29,7 +29,7 @@ func TestAKeyedCloneTakesTheCopiesOfTheFirstAttempt(t *testing.T) {
 	w := newWorld(t, Config{})
 	template := w.template(admin)
 	cloned := w.calls("one.template.clone")
-	dying, err := newServer(Config{}, w.pipe, lostCopy{oned{w.oned}}, w.oned.Box())
+	dying, err := newServer(withDefaults(Config{}), w.pipe, lostCopy{oned{w.oned}}, w.oned.Box())
 	w.must(err)
 	server := httptest.NewServer(dying.handler)
 	defer server.Close()

@@ -33,14 +33,14 @@ import (
 const ownPrefix = "/flowjet/v1"
 
 func (s *Server) routes(users *authenticator, oned sessions, box *seal.Box) map[string]http.Handler {
-	shared := &reservations{queue: s.queue, wait: s.config.ReplyWait, logger: s.logger}
+	shared := &reservations{queue: s.queue, wait: s.config.replyWait, logger: s.logger}
 	serve := &dispatcher{
 		authenticator: users, admission: s.admission,
 		lists:       newLists(oned, s.queue, s.config.HearingCalls),
 		idempotency: &idempotency{reservations: shared, box: box, now: s.config.now},
 	}
 	queued := &commands{
-		queue: s.queue, backlog: s.backlog, box: box, wait: s.config.ReplyWait,
+		queue: s.queue, backlog: s.backlog, box: box, wait: s.config.replyWait,
 		planner: &planner{queue: s.queue, settings: s.config.Settings},
 	}
 	vms := &vmActions{number: s.config.ActionNumber, period: s.config.ActionPeriod, now: s.config.now, commands: queued}
@@ -81,17 +81,15 @@ func (s *Server) routes(users *authenticator, oned sessions, box *seal.Box) map[
 		"GET /flowjet/v1/commands/{id}":     serve.handler(queued.show),
 		"GET /flowjet/v1/services/{id}/why": serve.handler((&diagnosis{queue: s.queue, oned: oned.server()}).why),
 		"GET /flowjet/v1/work":              serve.handler(s.overview.show),
-		"GET /flowjet/v1/events":            failing((&events{dispatcher: serve, queue: s.queue, recheckAfter: s.config.CredentialTTL, stopping: s.stopping}).stream),
+		"GET /flowjet/v1/events":            failing((&events{dispatcher: serve, queue: s.queue, recheckAfter: s.config.credentialTTL, stopping: s.stopping}).stream),
 		"GET /flowjet/v1/session":           serve.handler(showLogin),
 		"POST /flowjet/v1/session":          serve.handler(users.logins.begin),
 		"DELETE /flowjet/v1/session":        failing(users.logins.end),
 		"GET /flowjet/v1/health":            failing(state.show),
 		"GET /flowjet/v1/version":           failing(state.showVersion),
 		"GET /flowjet/v1/openapi.json":      http.HandlerFunc(describe),
+		"GET /metrics":                      promhttp.HandlerFor(s.config.Metrics, promhttp.HandlerOpts{}),
 	})
-	if s.config.Metrics != nil {
-		all["GET /metrics"] = promhttp.HandlerFor(s.config.Metrics, promhttp.HandlerOpts{})
-	}
 	return all
 }
 
@@ -340,7 +338,7 @@ type metrics struct {
 	checks   *prometheus.CounterVec
 }
 
-// newMetrics registers the metrics, with a gauge of the waiting commands; nil for none.
+// newMetrics registers the metrics, with a gauge of the waiting commands.
 func newMetrics(registerer prometheus.Registerer, waiting func() int) *metrics {
 	made := promauto.With(registerer)
 	made.NewGaugeFunc(prometheus.GaugeOpts{

@@ -62,7 +62,7 @@ func (q *fakeQueue) State() pipeline.ConnectionState {
 func fakeServer(t *testing.T, config Config, q *fakeQueue) (*Server, *fakeOned) {
 	t.Helper()
 	users := &fakeOned{}
-	s, err := newServer(config, q, users, testBox)
+	s, err := newServer(withDefaults(config), q, users, testBox)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +163,7 @@ func TestNothingIsCreatedWithoutNATS(t *testing.T) {
 func TestAServiceWithoutItsCommandIsNotMadeTwice(t *testing.T) {
 	w := newWorld(t, Config{})
 	template := w.template(admin)
-	broken, err := newServer(Config{}, &fakeQueue{err: errors.New("no answer from stream")}, oned{w.oned}, w.oned.Box())
+	broken, err := newServer(withDefaults(Config{}), &fakeQueue{err: errors.New("no answer from stream")}, oned{w.oned}, w.oned.Box())
 	w.must(err)
 	r := httptest.NewRequest(http.MethodPost, template+"/action", strings.NewReader(perform("instantiate", "{}")))
 	r.SetBasicAuth("oneadmin", "opennebula")
@@ -228,7 +228,7 @@ func TestTooManyRequestsAreTurnedAway(t *testing.T) {
 
 func TestUnknownPaths(t *testing.T) {
 	s, _ := fakeServer(t, Config{}, &fakeQueue{})
-	for _, path := range []string{"/nope", "/service/", "/service/1/", "/service//1", "/service/1/nope", "/service_template/", "/service/../service", "/flowjet/v1", "/metrics"} {
+	for _, path := range []string{"/nope", "/service/", "/service/1/", "/service//1", "/service/1/nope", "/service_template/", "/service/../service", "/flowjet/v1"} {
 		if w := ask(s, "GET", path, ""); w.Code != 404 || w.Header().Get("Location") != "" {
 			t.Errorf("GET %s: %d %q", path, w.Code, w.Body)
 		}
@@ -310,7 +310,7 @@ func TestStartAndStop(t *testing.T) {
 }
 
 func TestTLS(t *testing.T) {
-	if _, err := newServer(Config{CertificateFile: "/nowhere/cert.pem"}, &fakeQueue{}, &fakeOned{}, testBox); err == nil || !strings.Contains(err.Error(), "/nowhere/cert.pem") {
+	if _, err := newServer(withDefaults(Config{CertificateFile: "/nowhere/cert.pem"}), &fakeQueue{}, &fakeOned{}, testBox); err == nil || !strings.Contains(err.Error(), "/nowhere/cert.pem") {
 		t.Errorf("got %v", err)
 	}
 	certificate, key, pool := testcert.SelfSigned(t)

@@ -1,7 +1,6 @@
 package restapi
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -27,6 +26,12 @@ const (
 	writeTimeout   = 2 * time.Minute
 	idleTimeout    = 2 * time.Minute
 	maxHeaderBytes = 64 << 10
+	// credentialTTL is how long a user's name and secret count as checked: a changed password or a revoked token works that
+	// much longer. Shorter is expensive: each check is a call in the user's own session, and the change of session kind
+	// costs oned 200 to 320 ms twice.
+	credentialTTL = 30 * time.Second
+	// replyWait is how long a request waits for the worker's answer before it is answered with 202.
+	replyWait = 5 * time.Second
 )
 
 // Server is the HTTP API.
@@ -54,12 +59,12 @@ type Server struct {
 
 // New makes an API over the given pipeline and oned. It does not listen yet.
 func New(config Config, p *pipeline.Pipeline, client *opennebula.Client) (*Server, error) {
+	config.credentialTTL, config.replyWait, config.limits, config.now = credentialTTL, replyWait, standardLimits, time.Now
 	return newServer(config, newClients(p), oned{client}, client.Box())
 }
 
 // newServer makes an API that opens what was sealed with the same key as box.
 func newServer(config Config, commands queue, users sessions, box *seal.Box) (*Server, error) {
-	config = config.withDefaults()
 	backlog := &backlog{all: config.limits.queued, ofUser: config.limits.queuedOfUser, waiting: map[string]waitingCommand{}}
 	s := &Server{
 		config: config, logger: config.Logger, queue: commands, admission: newAdmission(config.limits),
@@ -72,9 +77,9 @@ func newServer(config Config, commands queue, users sessions, box *seal.Box) (*S
 		}
 		s.tls = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: read.Get}
 	}
-	counts := newMetrics(config.Registerer, backlog.size)
+	counts := newMetrics(config.Metrics, backlog.size)
 	s.stopping, s.stop = context.WithCancel(context.Background())
-	s.patterns = s.routes(newAuthenticator(users, box, config.CredentialTTL, config.limits.verdicts, counts), users, box)
+	s.patterns = s.routes(newAuthenticator(users, box, config.credentialTTL, config.limits.verdicts, counts), users, box)
 	s.handler = newMiddleware(counts, s.logger, s.mux())
 	return s, nil
 }
@@ -153,46 +158,39 @@ func (s *Server) Stop(ctx context.Context) error {
 	return err
 }
 
-// Config configures the API. The zero value works.
+// Config configures the API.
 type Config struct {
-	// Listen is host:port, default 127.0.0.1:2474, as OneFlow's.
+	// Listen is host:port.
 	Listen string
-	// CredentialTTL is how long a user's name and secret count as checked, default 30 s: a changed password or a revoked
-	// token works that much longer. Shorter is expensive: each check is a call in the user's own session, and the change of
-	// session kind costs oned 200 to 320 ms twice.
-	CredentialTTL time.Duration
-	// ReplyWait is how long a request waits for the worker's answer before it is answered with 202, default 5 s.
-	ReplyWait time.Duration
 	// CertificateFile and KeyFile enable TLS; PEM. They are read again when they change.
 	CertificateFile string
 	KeyFile         string
 	// ActionNumber and ActionPeriod are OneFlow's action_number and action_period, for actions on many VMs without them:
-	// how many VMs at a time (1 by default), and how far apart (60 s).
+	// how many VMs at a time, and how far apart.
 	ActionNumber int
 	ActionPeriod time.Duration
-	// Settings are the workers', for the plans of dry runs; OneFlow's defaults if empty.
+	// Settings are the workers', for the plans of dry runs.
 	Settings flow.Settings
 	// VMLink is the address of a VM elsewhere, such as in Sunstone, with {id} in place of its number; the page links to it.
 	// Empty for none.
 	VMLink string
 	// Version is returned by /flowjet/v1/version.
 	Version string
-	// Metrics are served at GET /metrics; without them there is no such path.
-	Metrics prometheus.Gatherer
-	// Registerer registers the API's own metrics; nil leaves them out.
-	Registerer prometheus.Registerer
-	// NotReady returns more reasons why this process is not ready; nil for none.
+	// Metrics are served at GET /metrics, with the API's own.
+	Metrics *prometheus.Registry
+	// NotReady returns more reasons why this process is not ready.
 	NotReady func() []string
-	// Feeds returns the state of this process's feeds of hook events; nil for none.
+	// Feeds returns the state of this process's feeds of hook events.
 	Feeds func() []FeedHealth
 	// HearingCalls identifies the connection on which a bridge hears all calls that change documents or who may see them;
-	// it returns an empty text while no bridge does. Nil means none.
+	// it returns an empty text while no bridge does.
 	HearingCalls func() string
 	Logger       *slog.Logger
 
-	// now is the clock of scheduled actions, and limits are standardLimits, except in tests.
-	now    func() time.Time
-	limits limits
+	// These are constants, except in tests; now is the clock of scheduled actions.
+	credentialTTL, replyWait time.Duration
+	limits                   limits
+	now                      func() time.Time
 }
 
 // limits bound the resources that clients can use.
@@ -214,29 +212,4 @@ var standardLimits = limits{
 	body: 1 << 20, requests: 512, receiving: 256, reads: 5000, changes: 200, bytes: 64 << 10, bytesAtOnce: 64 << 20,
 	queued: 2000, queuedOfUser: 500, headerTimeout: 5 * time.Second, requestTimeout: 30 * time.Second,
 	streams: 200, streamsOfUser: 20, verdicts: 10_000,
-}
-
-func (c Config) withDefaults() Config {
-	c.Listen = cmp.Or(c.Listen, "127.0.0.1:2474")
-	c.CredentialTTL = cmp.Or(c.CredentialTTL, 30*time.Second)
-	c.ReplyWait = cmp.Or(c.ReplyWait, 5*time.Second)
-	c.Version = cmp.Or(c.Version, "unknown")
-	c.ActionNumber = cmp.Or(c.ActionNumber, 1)
-	c.ActionPeriod = cmp.Or(c.ActionPeriod, time.Minute)
-	c.limits = cmp.Or(c.limits, standardLimits)
-	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
-	c.Settings = cmp.Or(c.Settings, flow.DefaultSettings())
-	if c.HearingCalls == nil {
-		c.HearingCalls = func() string { return "" }
-	}
-	if c.Feeds == nil {
-		c.Feeds = func() []FeedHealth { return nil }
-	}
-	if c.now == nil {
-		c.now = time.Now
-	}
-	if c.NotReady == nil {
-		c.NotReady = func() []string { return nil }
-	}
-	return c
 }

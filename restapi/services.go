@@ -134,7 +134,7 @@ func purgeDone(ctx context.Context, r *request) (answer, error) {
 	}
 	var failures []error
 	for _, service := range services {
-		if body, _, err := spec.ReadService(service.Body); err != nil || body.State == nil || *body.State != spec.ServiceDone {
+		if body, _, err := spec.ReadService(service.Body); err != nil || (spec.Service{Body: body}).State() != spec.ServiceDone {
 			continue
 		}
 		err := r.oned.DeleteDocument(ctx, service.ID)

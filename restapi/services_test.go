@@ -99,7 +99,7 @@ func TestRefusalsHaveOneFlowsStatuses(t *testing.T) {
 }
 
 func TestACommandWithoutAnAnswerCanBeAskedAfter(t *testing.T) {
-	w := newWorld(t, Config{ReplyWait: 10 * time.Millisecond})
+	w := newWorld(t, Config{replyWait: 10 * time.Millisecond})
 	service := w.service(alice)
 	got := w.expect(alice, "POST", service+"/scale", `{"role_name":"Master","cardinality":2}`, 202, "queued")
 	where := got.header.Get("Location")
@@ -203,7 +203,7 @@ func TestServiceInputIsHeldUpFirst(t *testing.T) {
 }
 
 func TestServiceActionsOnTheDocument(t *testing.T) {
-	w := newWorld(t, Config{ReplyWait: time.Millisecond})
+	w := newWorld(t, Config{replyWait: time.Millisecond})
 	service := w.service(admin)
 	w.expect(admin, "POST", service+"/action", perform("rename", `{"name":"other"}`), 204, "")
 	w.expect(admin, "POST", service+"/action", perform("chgrp", `{"group_id":"1"}`), 204, "")
@@ -218,7 +218,7 @@ func TestServiceActionsOnTheDocument(t *testing.T) {
 
 // TestChownMovesAllOrNothing gives a service two VMs by hand.
 func TestChownMovesAllOrNothing(t *testing.T) {
-	w := newWorld(t, Config{ReplyWait: time.Millisecond})
+	w := newWorld(t, Config{replyWait: time.Millisecond})
 	service := w.service(admin)
 	owner := w.oned.For("oneadmin")
 	ofService := fmt.Sprintf("SERVICE_ID=\"%d\"\n", idOf(t, service))
@@ -393,7 +393,7 @@ func (w *world) owners(service string, first, second int) [3]int {
 }
 
 func TestChownMovesVirtualRouters(t *testing.T) {
-	w := newWorld(t, Config{ReplyWait: time.Millisecond})
+	w := newWorld(t, Config{replyWait: time.Millisecond})
 	service := w.service(admin)
 	owner := w.oned.For("oneadmin")
 	router, err := owner.AllocateRouter(t.Context(), fmt.Sprintf(`NAME="a(service_%d)"`, idOf(t, service)))

@@ -136,7 +136,7 @@ func (v *views) service(ctx context.Context, r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	ids := vmIDs(body.Roles...)
+	ids := spec.VMIDs(body.Roles...)
 	vms, err := r.oned.Details(ctx, ids)
 	if err != nil {
 		return answer{}, fmt.Errorf("read the VMs of service %d: %w", document.ID, err)
@@ -157,7 +157,7 @@ func (v *views) service(ctx context.Context, r *request) (answer, error) {
 // because nothing can be changed without it.
 func (v *views) allow(ctx context.Context, r *request, shown *view.Service, document opennebula.Document, body spec.Body, vms map[int]opennebula.VMDetails) {
 	facts := flow.Facts{}
-	for _, id := range vmIDs(body.Roles...) {
+	for _, id := range spec.VMIDs(body.Roles...) {
 		facts[id] = one.VM{ID: id, State: one.VMDone, Service: -1}
 		if vm, found := vms[id]; found {
 			facts[id] = vm.VM

@@ -175,7 +175,7 @@ func (a *vmActions) actOnRole(ctx context.Context, r *request) (answer, error) {
 		actions[perform] = a.scheduling(perform, name)
 	}
 	// The VMs of a role that is not on hold are scheduled to be released, like every other action.
-	if state := roles[0].State; state != nil && *state == spec.RoleHold {
+	if roles[0].CurrentState() == spec.RoleHold {
 		actions[release] = a.release(name)
 	}
 	act, known := actions[asked.perform]
@@ -215,7 +215,7 @@ func (a *vmActions) unschedule(ctx context.Context, r *request) (answer, error) 
 // ownVMs returns those of a role's VMs that are the service's. VMs that others may have written into the document must not
 // be acted on with the caller's rights, whether he owns the service or not.
 func (a *vmActions) ownVMs(ctx context.Context, r *request, service *spec.Service, role spec.Role) (own []int, err error) {
-	ids := vmIDs(role)
+	ids := spec.VMIDs(role)
 	vms, err := readVMs(ctx, r.oned, ids)
 	if err != nil {
 		return nil, fmt.Errorf("role %s: check the service of %w", role.Name, err)
@@ -233,13 +233,4 @@ func (a *vmActions) ownVMs(ctx context.Context, r *request, service *spec.Servic
 		}
 	}
 	return own, nil
-}
-
-func vmIDs(roles ...spec.Role) (ids []int) {
-	for _, role := range roles {
-		for _, node := range role.Nodes {
-			ids = append(ids, node.DeployID)
-		}
-	}
-	return ids
 }

@@ -73,7 +73,7 @@ func TestAKeyedBatchActsOnce(t *testing.T) {
 	w := newWorld(t, Config{now: func() time.Time { return began.Add(time.Hour) }})
 	service, vms := w.serviceOf(admin, 4)
 	added := w.calls("one.vm.schedadd")
-	dying, err := newServer(Config{now: func() time.Time { return began }}, w.pipe, &lostAnswer{sessions: oned{w.oned}}, w.oned.Box())
+	dying, err := newServer(withDefaults(Config{now: func() time.Time { return began }}), w.pipe, &lostAnswer{sessions: oned{w.oned}}, w.oned.Box())
 	w.must(err)
 	server := httptest.NewServer(dying.handler)
 	defer server.Close()
@@ -249,7 +249,7 @@ func TestActionsThatDoNotSayArePacedAsConfigured(t *testing.T) {
 		{action: "poweroff", period: 90, number: 2}: {ActionNumber: 2, ActionPeriod: 90 * time.Second},
 	} {
 		for _, params := range []attributes{{}, {"period": []byte("null"), "number": []byte(" null ")}} {
-			config = config.withDefaults()
+			config = withDefaults(config)
 			read, err := (&vmActions{number: config.ActionNumber, period: config.ActionPeriod}).readBatch("poweroff", params)
 			if err != nil || read != want {
 				t.Errorf("got %+v %v, want %+v", read, err, want)

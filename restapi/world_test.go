@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -61,6 +62,33 @@ func limitedTo(change func(*limits)) limits {
 	return changed
 }
 
+// withDefaults fills in what a test leaves to the server.
+func withDefaults(c Config) Config {
+	c.Listen = cmp.Or(c.Listen, "127.0.0.1:2474")
+	c.credentialTTL = cmp.Or(c.credentialTTL, credentialTTL)
+	c.replyWait = cmp.Or(c.replyWait, replyWait)
+	c.Version = cmp.Or(c.Version, "unknown")
+	c.ActionNumber = cmp.Or(c.ActionNumber, 1)
+	c.ActionPeriod = cmp.Or(c.ActionPeriod, time.Minute)
+	c.limits = cmp.Or(c.limits, standardLimits)
+	c.Metrics = cmp.Or(c.Metrics, prometheus.NewRegistry())
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
+	c.Settings = cmp.Or(c.Settings, flow.DefaultSettings())
+	if c.HearingCalls == nil {
+		c.HearingCalls = func() string { return "" }
+	}
+	if c.Feeds == nil {
+		c.Feeds = func() []FeedHealth { return nil }
+	}
+	if c.now == nil {
+		c.now = time.Now
+	}
+	if c.NotReady == nil {
+		c.NotReady = func() []string { return nil }
+	}
+	return c
+}
+
 func newWorld(t testing.TB, config Config) *world {
 	t.Helper()
 	w := &world{t: t, log: &testlog.Log{}, bridge: new(atomic.Pointer[bridge.Bridge]),
@@ -78,9 +106,9 @@ func newWorld(t testing.TB, config Config) *world {
 	w.must(err)
 	t.Cleanup(pipe.Close)
 	w.pipe = newClients(pipe)
-	config.ReplyWait = cmp.Or(config.ReplyWait, 30*time.Second) // a busy machine's worker may need more than a customer waits
+	config.replyWait = cmp.Or(config.replyWait, 30*time.Second) // a busy machine's worker may need more than a customer waits
 	config.Logger = w.log.Logger()
-	config.Registerer, config.Metrics = w.metrics, w.metrics
+	config.Metrics = w.metrics
 	if config.HearingCalls == nil {
 		config.HearingCalls = func() string {
 			if heard := w.bridge.Load(); heard != nil {
@@ -89,7 +117,7 @@ func newWorld(t testing.TB, config Config) *world {
 			return ""
 		}
 	}
-	w.api, err = New(config, w.pipe.Pipeline, w.oned)
+	w.api, err = newServer(withDefaults(config), w.pipe, oned{w.oned}, w.oned.Box())
 	w.must(err)
 	w.api.begin()
 	t.Cleanup(w.api.end)

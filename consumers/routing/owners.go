@@ -104,10 +104,8 @@ func (c *claims) add(service int, body spec.Body) {
 		}
 		c.ids[kind][id] = owner
 	}
-	for _, role := range body.Roles {
-		for _, node := range role.Nodes {
-			claim(work.OwnedVM, node.DeployID)
-		}
+	for _, vm := range spec.VMIDs(body.Roles...) {
+		claim(work.OwnedVM, vm)
 	}
 	for _, network := range spec.OwnNetworks(body) {
 		claim(work.OwnedNetwork, network)

@@ -276,11 +276,18 @@ func (s Service) RoleNodes(name string) []int {
 	if role == nil {
 		return nil
 	}
-	ids := make([]int, len(role.Nodes))
-	for i, node := range role.Nodes {
-		ids[i] = node.DeployID
-	}
+	ids := VMIDs(*role)
 	slices.Sort(ids)
+	return ids
+}
+
+// VMIDs returns the ids of the roles' VMs.
+func VMIDs(roles ...Role) (ids []int) {
+	for _, role := range roles {
+		for _, node := range role.Nodes {
+			ids = append(ids, node.DeployID)
+		}
+	}
 	return ids
 }
 

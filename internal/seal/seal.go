@@ -7,7 +7,6 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -28,10 +27,7 @@ type Box struct {
 
 // Seal returns the text encrypted, as printable ASCII.
 func (b *Box) Seal(text []byte) string {
-	sealing := aead(b.Keys()[0])
-	nonce := make([]byte, sealing.NonceSize())
-	_, _ = rand.Read(nonce) // never fails
-	return Prefix + base64.RawStdEncoding.EncodeToString(sealing.Seal(nonce, nonce, text, nil))
+	return Prefix + base64.RawStdEncoding.EncodeToString(aead(b.Keys()[0]).Seal(nil, nil, text, nil))
 }
 
 // Open decrypts a sealed text.
@@ -42,22 +38,18 @@ func (b *Box) Open(sealed string) ([]byte, error) {
 		return nil, errors.New("decrypt a value: it is not encrypted")
 	}
 	for _, key := range b.Keys() {
-		opening := aead(key)
-		if len(data) < opening.NonceSize() {
-			break
-		}
-		if text, err := opening.Open(nil, data[:opening.NonceSize()], data[opening.NonceSize():], nil); err == nil {
+		if text, err := aead(key).Open(nil, nil, data, nil); err == nil {
 			return text, nil
 		}
 	}
 	return nil, fmt.Errorf("decrypt a value: %w", ErrKey)
 }
 
-// aead returns AES-256-GCM with a key derived from the secret.
+// aead returns AES-256-GCM with a key derived from the secret. It puts a random nonce in front of what it seals.
 func aead(secret []byte) cipher.AEAD {
 	mac := hmac.New(sha256.New, secret)
 	mac.Write([]byte("flowjet seal 1"))
-	block, _ := aes.NewCipher(mac.Sum(nil)) // the key has 32 bytes
-	sealing, _ := cipher.NewGCM(block)      // AES has blocks of 16 bytes
+	block, _ := aes.NewCipher(mac.Sum(nil)) // neither fails for a key of 32 bytes
+	sealing, _ := cipher.NewGCMWithRandomNonce(block)
 	return sealing
 }

@@ -192,11 +192,7 @@ func Explain(service int, record pipeline.Record, facts flow.Facts, path []pipel
 		Next: list(explained.Next), Roles: []RoleStatus{}, Path: list(path[max(0, len(path)-keptPath):]),
 	}
 	for _, role := range state.Service.Body.Roles {
-		state := spec.RolePending
-		if role.State != nil {
-			state = *role.State
-		}
-		why.Roles = append(why.Roles, RoleStatus{Name: role.Name, State: state.String(), Cardinality: role.Cardinality, VMs: len(role.Nodes)})
+		why.Roles = append(why.Roles, RoleStatus{Name: role.Name, State: role.CurrentState().String(), Cardinality: role.Cardinality, VMs: len(role.Nodes)})
 	}
 	if record.Deleted || len(path) > 0 && path[len(path)-1].New == pipeline.Deleted {
 		why.State, why.Failed, why.Waits, why.Notes, why.Next = pipeline.Deleted, []flow.Finding{}, []flow.Finding{}, []flow.Finding{}, []string{}

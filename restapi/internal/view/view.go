@@ -41,12 +41,10 @@ func OfService(id int, name string, owner one.Identity, text []byte) Row {
 	row.Started = seconds(float64(body.StartTime))
 	for _, role := range body.Roles {
 		row.Wanted += role.Cardinality
-		if role.State != nil && *role.State == spec.RoleRunning {
+		if role.CurrentState() == spec.RoleRunning {
 			row.settled += len(role.Nodes)
-			continue
-		}
-		for _, node := range role.Nodes {
-			row.Unsettled = append(row.Unsettled, node.DeployID)
+		} else {
+			row.Unsettled = append(row.Unsettled, spec.VMIDs(role)...)
 		}
 	}
 	return row
@@ -197,12 +195,9 @@ func edges(body spec.Body) [][2]int {
 
 func ofRole(role spec.Role, vms map[int]opennebula.VMDetails) schema.Role {
 	made := schema.Role{
-		Name: role.Name, Type: role.Type, State: spec.RolePending.String(), Wanted: role.Cardinality, Min: role.MinVMs, Max: role.MaxVMs,
+		Name: role.Name, Type: role.Type, State: role.CurrentState().String(), Wanted: role.Cardinality, Min: role.MinVMs, Max: role.MaxVMs,
 		Cooldown: role.Cooldown, Template: role.TemplateID, Parents: append([]string{}, role.Parents...), VMs: []schema.VM{},
 		Policies: policies(role.ElasticityPolicies, role.ScheduledPolicies), Inputs: inputs(role.UserInputs, role.UserInputsValues), Heal: policy.HealText(&role),
-	}
-	if role.State != nil {
-		made.State = role.State.String()
 	}
 	for _, node := range role.Nodes {
 		vm, known := vms[node.DeployID]
