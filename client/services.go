@@ -25,7 +25,6 @@ type Service struct {
 
 // Why explains a service's state.
 type Why struct {
-	State    string         `json:"state"`
 	Since    *time.Time     `json:"since,omitempty"`
 	Reason   string         `json:"reason,omitempty"`
 	Failed   []flow.Finding `json:"failed"`
@@ -100,14 +99,6 @@ func (a Answer) Made() (id int, name string, err error) {
 	return id, made.Document.Name, err
 }
 
-// Command is a change that a worker carries out.
-type Command struct {
-	ID      string `json:"id"`
-	State   string `json:"state"`
-	Refused string `json:"refused,omitempty"`
-	Message string `json:"message,omitempty"`
-}
-
 // queuedPause is the time between two polls of a command.
 const queuedPause = 500 * time.Millisecond
 
@@ -115,7 +106,10 @@ const queuedPause = 500 * time.Millisecond
 // was refused.
 func (c *Client) Await(ctx context.Context, location string) error {
 	for {
-		var command Command
+		var command struct {
+			State   string `json:"state"`
+			Message string `json:"message"`
+		}
 		if _, err := c.read(ctx, strings.TrimPrefix(location, prefix), nil, &command); err != nil {
 			return err
 		}

@@ -2,7 +2,6 @@ package migrate
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -108,7 +107,7 @@ func giveBack(document opennebula.Document, record pipeline.Record, revision uin
 		if noted > 0 {
 			given.What = fmt.Sprintf("%s, including %d created VMs that it does not list yet", given.What, noted)
 		}
-		if given.Body, err = json.Marshal(body); err != nil {
+		if given.Body, err = body.Text(); err != nil {
 			return given, fmt.Errorf("write the document of service %d: %w", document.ID, err)
 		}
 	}

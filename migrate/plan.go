@@ -9,7 +9,6 @@ package migrate
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -151,14 +150,13 @@ func unlisted(body spec.Body, named []one.VM) string {
 
 // fitted returns a body that fits its new VMs, such as with the number of the next one, and its text.
 func fitted(body spec.Body) ([]byte, spec.Body, error) {
-	text, err := json.Marshal(body)
-	if err != nil {
-		return nil, body, err
+	text, err := body.Text()
+	if err == nil {
+		body, _, err = spec.ReadService(text)
 	}
-	if body, _, err = spec.ReadService(text); err != nil {
-		return nil, body, err
+	if err == nil {
+		text, err = body.Text()
 	}
-	text, err = json.Marshal(body)
 	return text, body, err
 }
 

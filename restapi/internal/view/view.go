@@ -214,10 +214,7 @@ func ofRole(role spec.Role, vms map[int]opennebula.VMDetails) schema.Role {
 }
 
 func ofVM(vm opennebula.VMDetails) schema.VM {
-	shown := schema.VM{ID: vm.ID, Name: vm.Name, State: vm.State.String(), Kind: "working", Host: vm.Host, IPs: vm.IPs, Started: vm.Started, Error: vm.Error}
-	if vm.State == one.VMActive {
-		shown.State = vm.LCMState.String()
-	}
+	shown := schema.VM{ID: vm.ID, Name: vm.Name, State: vm.StateText(), Kind: "working", Host: vm.Host, IPs: vm.IPs, Started: vm.Started, Error: vm.Error}
 	switch {
 	case vm.Running():
 		shown.Kind = "running"
