@@ -40,9 +40,6 @@ type lists struct {
 
 	mu   sync.Mutex
 	kept map[listKey]*list
-	// sizes are the bytes that each list takes, and bytes their sum.
-	sizes map[listKey]int
-	bytes int
 }
 
 type listKey struct {
@@ -51,12 +48,13 @@ type listKey struct {
 }
 
 func newLists(oned sessions, q queue, hearing func() string) *lists {
-	return &lists{oned: oned, queue: q, hearing: hearing, kept: map[listKey]*list{}, sizes: map[listKey]int{}}
+	return &lists{oned: oned, queue: q, hearing: hearing, kept: map[listKey]*list{}}
 }
 
 type list struct {
 	// lock is held by the request that reads or replaces the list.
 	lock chan struct{}
+	size int // the bytes that it takes
 	listed
 }
 
@@ -103,17 +101,11 @@ func (l *lists) of(key listKey) *list {
 	defer l.mu.Unlock()
 	if l.kept[key] == nil {
 		if len(l.kept) >= maxKeptLists {
-			l.forget()
+			clear(l.kept)
 		}
 		l.kept[key] = &list{lock: make(chan struct{}, 1)}
 	}
 	return l.kept[key]
-}
-
-func (l *lists) forget() {
-	clear(l.kept)
-	clear(l.sizes)
-	l.bytes = 0
 }
 
 // keep brings a list up to date, or replaces it, and releases its lock.
@@ -157,17 +149,18 @@ func sizeOfAll(documents []opennebula.Document) (size int) {
 func (l *lists) admit(key listKey, kept *list, size int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.bytes -= l.sizes[key]
-	delete(l.sizes, key)
+	delete(l.kept, key)
 	if size > maxKeptBytes {
-		delete(l.kept, key)
 		return false
 	}
-	if l.bytes+size > maxKeptBytes {
-		l.forget()
+	kept.size = size
+	for _, other := range l.kept {
+		size += other.size
 	}
-	l.kept[key], l.sizes[key] = kept, size
-	l.bytes += size
+	if size > maxKeptBytes {
+		clear(l.kept)
+	}
+	l.kept[key] = kept
 	return true
 }
 

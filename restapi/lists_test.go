@@ -238,8 +238,8 @@ func TestListsAreCountedAsTheyGrow(t *testing.T) {
 	for range 2 {
 		documents, _, err := l.documents(t.Context(), key)
 		w.must(err)
-		if want := sizeOfAll(documents); l.bytes != want || l.sizes[key] != want {
-			t.Errorf("%d bytes are counted of %d", l.bytes, want)
+		if want := sizeOfAll(documents); l.kept[key].size != want {
+			t.Errorf("%d bytes are counted of %d", l.kept[key].size, want)
 		}
 		_, err = callerSession{session: oned.as("alice"), lists: l}.AllocateDocument(t.Context(), spec.DocumentTypeServiceTemplate, "grown", []byte(strings.Repeat(" ", 10_000)))
 		w.must(err)
@@ -251,15 +251,15 @@ func TestListsTakeNoMoreThanTheirRoom(t *testing.T) {
 	l := newLists(nil, nil, nil)
 	for i := range 10 {
 		key := listKey{strconv.Itoa(i), 100}
-		if !l.admit(key, l.of(key), maxKeptBytes/4) || l.bytes > maxKeptBytes || len(l.sizes)*maxKeptBytes/4 != l.bytes {
-			t.Fatalf("%d lists of %d bytes", len(l.sizes), l.bytes)
+		if !l.admit(key, l.of(key), maxKeptBytes/4) || l.kept[key].size != maxKeptBytes/4 || len(l.kept) > 4 {
+			t.Fatalf("%d lists are kept", len(l.kept))
 		}
 	}
 	key := listKey{"large", 100}
 	if l.admit(key, l.of(key), maxKeptBytes+1) || l.kept[key] != nil {
 		t.Error("a list is kept for which there is no room")
 	}
-	if l.admit(key, l.of(key), 10); l.sizes[key] != 10 {
+	if l.admit(key, l.of(key), 10); l.kept[key].size != 10 {
 		t.Error("a smaller one is not kept")
 	}
 }

@@ -13,8 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/flowjet/flowjet/app"
 	"github.com/flowjet/flowjet/client"
 	"github.com/flowjet/flowjet/flow/spec"
@@ -27,7 +25,8 @@ import (
 type Config struct {
 	API, NATS, XMLRPC string
 	User              string
-	NkeyFile          string        // the operator's key to NATS; empty if NATS needs none
+	DataDir           string        // has the operator's key to NATS
+	NkeyFile          string        // the key to use instead
 	PasswordFile      string        // holds the user's password; empty means the simulator's
 	Patience          time.Duration // how long a step may take
 	Out               io.Writer
@@ -60,7 +59,7 @@ func Run(ctx context.Context, config Config) error {
 	oned := opennebula.NewClient(opennebula.Config{Endpoint: config.XMLRPC, Timeout: 10 * time.Second})
 	defer oned.Close()
 	t := &tour{api: api, session: oned.With(config.User, password)}
-	if t.timeline, err = watch(ctx, config.NATS, config.NkeyFile); err != nil {
+	if t.timeline, err = watch(ctx, config); err != nil {
 		return err
 	}
 	defer t.timeline.pipe.Close()
@@ -203,18 +202,12 @@ type timeline struct {
 }
 
 // watch returns a timeline that begins now.
-func watch(ctx context.Context, url, keyFile string) (*timeline, error) {
-	config := pipeline.Config{URL: url, Role: pipeline.RoleOperator, Name: "flowjet demo"}
-	if keyFile != "" {
-		key, err := nats.NkeyOptionFromSeed(keyFile)
-		if err != nil {
-			return nil, fmt.Errorf("read the NATS key %s: %w", keyFile, err)
-		}
-		config.Options = append(config.Options, key)
-	}
+func watch(ctx context.Context, config Config) (*timeline, error) {
+	configured := app.Config{DataDir: config.DataDir}
+	configured.NATS.URL, configured.NATS.NkeyFile = config.NATS, config.NkeyFile
 	connecting, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	pipe, _, err := pipeline.Attach(connecting, config)
+	pipe, _, err := configured.Attach(connecting, pipeline.Config{Role: pipeline.RoleOperator, Name: "flowjet demo"})
 	if err != nil {
 		return nil, fmt.Errorf("%w: is `flowjet up --sim` running, and is --data-dir its data folder?", err)
 	}
