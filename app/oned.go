@@ -147,11 +147,7 @@ func (a *App) shareOned(ctx context.Context) error {
 	}
 	a.metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "flowjet_oned_connections_allowed", Help: "Concurrent calls to oned that this process may make: its share of one.connections.",
-	}, func() float64 {
-		share.mutex.Lock()
-		defer share.mutex.Unlock()
-		return float64(share.share)
-	}))
+	}, func() float64 { return float64(share.share.Load()) }))
 	a.hearing = func() bool {
 		b := a.bridge.Load()
 		return b != nil && b.Hears() || slices.ContainsFunc(others.Others(), func(p pipeline.Process) bool { return p.Hearing })
@@ -177,12 +173,9 @@ func (a *App) shareOned(ctx context.Context) error {
 			}
 			now := share.calculate(processes, time.Now())
 			a.oned.SetConnections(now)
-			share.mutex.Lock()
-			if now != share.share {
+			if was := share.share.Swap(int64(now)); was != int64(now) {
 				logger.Debug("the share of oned's connections has changed", "connections", now, "processes", len(processes)+1)
 			}
-			share.share = now
-			share.mutex.Unlock()
 			if idle.For(ctx, shareEvery) != nil {
 				return
 			}
@@ -199,10 +192,10 @@ type onedShare struct {
 	self   pipeline.Process
 	disk   atomic.Pointer[pipeline.Disk] // of the data folder
 	total  int
+	share  atomic.Int64
 
 	mutex         sync.Mutex
 	began, called time.Time // when the process began to call oned, and its last call
-	share         int
 }
 
 func (s *onedShare) announce() pipeline.Process {

@@ -184,38 +184,28 @@ func readAttributes(what string, text []byte) (attributes, error) {
 	return read, nil
 }
 
-// action is {"action": {"perform": P, "params": {...}}}.
-type action struct {
-	perform string
-	// params is nil if there were none.
-	params attributes
-}
-
 var errNoPerform = badRequest(`"perform" is missing; it must be the name of an action`)
 
-func (r *request) action() (action, error) {
+// action reads {"action": {"perform": P, "params": {...}}}; params is nil if there are none.
+func (r *request) action() (perform string, params attributes, err error) {
 	body, err := r.object()
 	if err != nil {
-		return action{}, err
+		return "", nil, err
 	}
 	if !body.has("action") {
-		return action{}, badRequest(`"action" is missing; the body must look like {"action": {"perform": "rename", "params": {"name": "new"}}}`)
+		return "", nil, badRequest(`"action" is missing; the body must look like {"action": {"perform": "rename", "params": {"name": "new"}}}`)
 	}
 	inner, err := readAttributes(`"action"`, body["action"])
 	if err != nil {
-		return action{}, err
+		return "", nil, err
 	}
-	var read action
 	if !inner.has("perform") {
-		return read, errNoPerform
+		return "", nil, errNoPerform
 	}
-	if read.perform, err = inner.text("perform"); err != nil {
-		return action{}, err
+	if perform, err = inner.text("perform"); err == nil && inner.has("params") {
+		params, err = readAttributes(`"params"`, inner["params"])
 	}
-	if inner.has("params") {
-		read.params, err = readAttributes(`"params"`, inner["params"])
-	}
-	return read, err
+	return perform, params, err
 }
 
 // The meaning of parameters' values is decided here, once for each type of parameter, by OneFlow's clients: Sunstone writes

@@ -67,19 +67,19 @@ func readUpdate(r *request) (flow.Verb, any, error) {
 }
 
 func readRoleChange(r *request) (flow.Verb, any, error) {
-	asked, err := r.action()
+	perform, params, err := r.action()
 	if err != nil {
 		return "", nil, err
 	}
-	switch asked.perform {
+	switch perform {
 	case "add_role":
-		role, err := asked.params.objectOrText("role")
+		role, err := params.objectOrText("role")
 		return flow.VerbAddRole, flow.AddRoleArguments{Role: role}, err
 	case "remove_role":
-		name, err := asked.params.text("role")
+		name, err := params.text("role")
 		return flow.VerbRemoveRole, flow.RemoveRoleArguments{Role: name}, err
 	}
-	return "", nil, badRequest("role action %q is not supported; supported are add_role, remove_role", asked.perform)
+	return "", nil, badRequest("role action %q is not supported; supported are add_role, remove_role", perform)
 }
 
 // clientError are the actions whose bad parameters OneFlow answers with 500.
@@ -87,7 +87,7 @@ var clientError = []string{"rename", "chmod", "chown", "chgrp"}
 
 // act does not answer 400 where OneFlow answers an unknown action, or a missing parameter, with 500 and a text.
 func (s *services) act(ctx context.Context, r *request) (answer, error) {
-	asked, err := r.action()
+	name, params, err := r.action()
 	if errors.Is(err, errNoPerform) {
 		err = ownFailure(http.StatusBadRequest, "%s", err)
 	}
@@ -106,14 +106,14 @@ func (s *services) act(ctx context.Context, r *request) (answer, error) {
 	for _, perform := range schema.VMActions {
 		actions[perform] = s.vms.scheduling(perform, "")
 	}
-	perform, known := actions[asked.perform]
+	perform, known := actions[name]
 	if !known {
-		return answer{}, unsupported(http.StatusInternalServerError, "service", asked.perform, actions)
+		return answer{}, unsupported(http.StatusInternalServerError, "service", name, actions)
 	}
-	reply, err := perform(ctx, r, document, asked.params)
+	reply, err := perform(ctx, r, document, params)
 	wrong, is := errors.AsType[*statusError](err)
-	if is && !r.own && slices.Contains(clientError, asked.perform) && wrong.status == http.StatusBadRequest && wrong != errNoDryRun {
-		err = failure(http.StatusInternalServerError, "%s: %s", asked.perform, wrong.message)
+	if is && !r.own && slices.Contains(clientError, name) && wrong.status == http.StatusBadRequest && wrong != errNoDryRun {
+		err = failure(http.StatusInternalServerError, "%s: %s", name, wrong.message)
 	}
 	return reply, err
 }

@@ -118,7 +118,7 @@ func (t *templates) delete(ctx context.Context, r *request) (answer, error) {
 type documentAction func(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error)
 
 func (t *templates) act(ctx context.Context, r *request) (answer, error) {
-	asked, err := r.action()
+	name, params, err := r.action()
 	if err != nil {
 		return answer{}, err
 	}
@@ -127,15 +127,15 @@ func (t *templates) act(ctx context.Context, r *request) (answer, error) {
 		"rename": t.shared.alone(rename), "chmod": t.shared.alone(chmod),
 		"chown": t.shared.alone(giving(changeTemplate, true)), "chgrp": t.shared.alone(giving(changeTemplate, false)),
 	}
-	perform, known := actions[asked.perform]
+	perform, known := actions[name]
 	if !known {
-		return answer{}, unsupported(http.StatusBadRequest, "service template", asked.perform, actions)
+		return answer{}, unsupported(http.StatusBadRequest, "service template", name, actions)
 	}
 	document, err := r.document(ctx, spec.DocumentTypeServiceTemplate)
 	if err != nil {
 		return answer{}, err
 	}
-	return perform(ctx, r, document, asked.params)
+	return perform(ctx, r, document, params)
 }
 
 // unsupported returns the error for an unknown action, with OneFlow's status; it lists the known ones.

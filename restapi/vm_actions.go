@@ -157,7 +157,7 @@ func (c *commands) release(role string) documentAction {
 }
 
 func (a *vmActions) actOnRole(ctx context.Context, r *request) (answer, error) {
-	asked, err := r.action()
+	asked, params, err := r.action()
 	if err != nil {
 		return answer{}, err
 	}
@@ -178,11 +178,11 @@ func (a *vmActions) actOnRole(ctx context.Context, r *request) (answer, error) {
 	if roles[0].CurrentState() == spec.RoleHold {
 		actions[release] = a.release(name)
 	}
-	act, known := actions[asked.perform]
+	act, known := actions[asked]
 	if !known {
-		return answer{}, unsupported(http.StatusBadRequest, "role", asked.perform, actions)
+		return answer{}, unsupported(http.StatusBadRequest, "role", asked, actions)
 	}
-	return act(ctx, r, service, asked.params)
+	return act(ctx, r, service, params)
 }
 
 // goneCodes are the errors with which oned refuses an action on a missing object: the code for a scheduled action depends
