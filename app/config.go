@@ -277,9 +277,8 @@ func addShown(flags *pflag.FlagSet, shown []string) {
 
 // DescribeOptions lists every option by section, in lines of at most so many characters.
 func DescribeOptions(width int) string {
-	var text strings.Builder
 	var groups []string
-	members := map[string][]option{}
+	members := map[string]*pflag.FlagSet{}
 	for _, o := range options {
 		group, _, nested := strings.Cut(o.key, ".")
 		if !nested {
@@ -287,14 +286,14 @@ func DescribeOptions(width int) string {
 		}
 		if members[group] == nil {
 			groups = append(groups, group)
+			members[group] = pflag.NewFlagSet(group, pflag.ContinueOnError)
+			members[group].SortFlags = false
 		}
-		members[group] = append(members[group], o)
+		addOptions(members[group], []option{o})
 	}
+	var text strings.Builder
 	for _, group := range groups {
-		flags := pflag.NewFlagSet(group, pflag.ContinueOnError)
-		flags.SortFlags = false
-		addOptions(flags, members[group])
-		text.WriteString(group + ":\n" + flags.FlagUsagesWrapped(width) + "\n")
+		text.WriteString(group + ":\n" + members[group].FlagUsagesWrapped(width) + "\n")
 	}
 	return text.String()
 }

@@ -38,13 +38,14 @@ func serviceRecords(t tool) *cobra.Command {
 		"flowjet service records --state FAILED\nflowjet service records --owner alice -o wide",
 	}, terminal.ListFormats, cobra.NoArgs,
 		func(ctx context.Context, c *terminal.Console, pipe clients, _ []string) error {
-			if err := checkStatePrefix(state); err != nil {
-				return err
+			begins := func(name string) bool { return strings.HasPrefix(name, strings.ToUpper(state)) }
+			if !slices.ContainsFunc(spec.ServiceStateNames(), begins) {
+				return oneOf("state", state, spec.ServiceStateNames())
 			}
 			rows := []serviceRow{}
 			err := pipe.EachRecord(ctx, func(id int, record pipeline.Record) {
 				row := rowOf(id, record.State.Service)
-				if !record.Deleted && strings.HasPrefix(row.State, strings.ToUpper(state)) && (owner == "" || row.Owner == owner) {
+				if !record.Deleted && begins(row.State) && (owner == "" || row.Owner == owner) {
 					rows = append(rows, row)
 				}
 			})
@@ -58,14 +59,6 @@ func serviceRecords(t tool) *cobra.Command {
 	cmd.Flags().StringVar(&owner, "owner", "", "only services of this user")
 	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(spec.ServiceStateNames(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
-}
-
-// checkStatePrefix refuses a text with which no state begins.
-func checkStatePrefix(prefix string) error {
-	if slices.ContainsFunc(spec.ServiceStateNames(), func(name string) bool { return strings.HasPrefix(name, strings.ToUpper(prefix)) }) {
-		return nil
-	}
-	return oneOf("state", prefix, spec.ServiceStateNames())
 }
 
 func rowOf(id int, service spec.Service) serviceRow {
