@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/flowjet/flowjet/flow/internal/raw"
 	"github.com/flowjet/flowjet/flow/one"
@@ -172,7 +173,7 @@ func (a applier) applyUndeploy() error {
 		return nil
 	case state.Failed():
 		return a.applyDelete()
-	case state.Waiting():
+	case state.Waiting() && state != spec.ServicePending:
 		return refuse(RefusedState, "service %d cannot be undeployed in %s: wait until it is RUNNING, or recover it with delete", a.Service.ID, state)
 	}
 	a.to(spec.ServiceUndeploying)
@@ -218,16 +219,30 @@ func (a applier) applyRecover(arguments RecoverArguments) error {
 	case spec.ServiceCooldown:
 		a.scaler.endCooldown()
 	default:
+		a.idle = len(a.Waits)+len(a.Heals)+len(a.Refilled) == 0
 		a.resume()
 	}
 	return nil
+}
+
+// nothingToRecover refuses a recover that leads to no call and no transition: its user would wait for nothing.
+func (a applier) nothingToRecover() error {
+	if !a.idle || len(a.actions)+len(a.changes) > 0 {
+		return nil
+	}
+	var reasons []string
+	explained := Explain(a.State, a.facts, a.now)
+	for _, found := range slices.Concat(explained.Failed, explained.Waits) {
+		reasons = append(reasons, found.Message)
+	}
+	return refuse(RefusedState, "service %d is %s and has nothing to recover: %s", a.Service.ID, a.Service.State(), strings.Join(shortened(reasons, maxReasons), "; "))
 }
 
 // resume retries everything that failed, and takes a failed service back to what it was doing.
 func (a applier) resume() {
 	a.requester.forgetAsked()
 	a.tracker.forgetStays()
-	a.Heals, a.Refilled = nil, nil
+	a.Heals, a.Refilled, a.Retries = nil, nil, nil
 	a.retryVMs()
 	for role := range a.Service.Body.EachRole() {
 		if role.CurrentState() != spec.RoleFailedDeploying {
@@ -262,7 +277,8 @@ func (a applier) retryRoles(from, to spec.RoleState) {
 	}
 }
 
-// retryVMs has oned retry failed VMs and resume powered-off ones, except those that a shrinking role is to lose.
+// retryVMs has oned retry failed VMs, and resume those in trouble and those for which a role waits, except those that a shrinking role is to
+// lose.
 func (a applier) retryVMs() {
 	if a.Service.State() == spec.ServiceUndeploying || a.Service.State() == spec.ServiceFailedUndeploying {
 		return
@@ -278,7 +294,8 @@ func (a applier) retryVMs() {
 			case slices.ContainsFunc(leaving, func(n spec.Node) bool { return n.DeployID == vm.ID }):
 			case vm.Failed():
 				a.requester.ask(vm, callRetry, role.Name)
-			case vm.State == one.VMPoweroff && role.CurrentState() == spec.RoleWarning:
+			case role.CurrentState() == spec.RoleRunning || !vm.Arrived() && !vm.Lost():
+			case !a.deployer.come(role, vm), vm.Troubled() && role.CurrentState() == spec.RoleWarning:
 				a.requester.ask(vm, "resume", role.Name)
 			}
 		}

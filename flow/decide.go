@@ -86,6 +86,9 @@ func Apply(in Input, command Command) (Decision, error) {
 		return Decision{State: in.State}, err
 	}
 	p.settle()
+	if err := p.applier.nothingToRecover(); err != nil {
+		return Decision{State: in.State}, err
+	}
 	return p.decision(), nil
 }
 

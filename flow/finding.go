@@ -386,7 +386,7 @@ var (
 
 // waysOut are the commands that lead out of a state, those that keep most first.
 var waysOut = map[spec.ServiceState][]WayOut{
-	spec.ServicePending:               {byRecover, byDelete},
+	spec.ServicePending:               {byRecover, byUndeploy, byDelete},
 	spec.ServiceDeployingNets:         {byRecover, byDelete},
 	spec.ServiceDeploying:             {byRecover, byDelete},
 	spec.ServiceHold:                  {byReleasing, byUndeploy, byDelete},

@@ -28,6 +28,7 @@ type planner struct {
 	now      time.Time
 	settings Settings
 	entered  bool // the service changed its state in this decision
+	idle     bool // the command has no effect but calls and transitions
 	errors   []string
 	actions  []Action
 	changes  []Change

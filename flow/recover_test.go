@@ -1,8 +1,10 @@
 package flow_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/one"
@@ -280,4 +282,105 @@ func TestRecoverOutlivesWhoDecidedOnIt(t *testing.T) {
 	if len(s.actions) != 0 {
 		t.Errorf("although oned has done so: %+v", s.actions)
 	}
+}
+
+// TestNoCommandIsAcceptedForNothing gives every command to a service in every state whose calls have been made, and whose new VMs wait: an
+// accepted one changes something. Asking again for the end that has begun is fine.
+func TestNoCommandIsAcceptedForNothing(t *testing.T) {
+	for _, state := range spec.ServiceStates() {
+		for _, given := range everyCommand {
+			s := stagesInEveryState(t)[state]
+			s.plan()
+			s.create()
+			ends := slices.Contains([]spec.ServiceState{spec.ServiceUndeploying, spec.ServiceUndeployingNets, spec.ServiceDone}, s.state.Service.State())
+			if given.verb == flow.VerbDeploy || ends && (given.name == "undeploy" || given.name == "delete") {
+				continue
+			}
+			before := asJSON(t, s.state)
+			if s.tryCommand(given.verb, given.arguments) == nil && len(s.actions) == 0 && asJSON(t, s.state) == before {
+				t.Errorf("%s in %s is accepted and does nothing", given.name, state)
+			}
+		}
+	}
+}
+
+func TestRecoverOfAServiceThatOnlyWaitsIsRefused(t *testing.T) {
+	s := runningStage(t, oneRole(1))
+	s.scale("a", 2)
+	s.create()
+	s.set(one.VMPending, one.LCMInit, 101)
+	s.plan()
+	s.wantRefusal(flow.RefusedState, "service 27 is SCALING and has nothing to recover: VM 101 is in PENDING and has to become RUNNING", flow.VerbRecover, nil)
+	s.set(one.VMActive, one.LCMBootFailure, 101)
+	s.recover()
+	s.wantActions("recover 101")
+	s.run(101)
+	s.recover()
+	s.command(flow.VerbUndeploy, nil)
+	s.set(one.VMActive, one.LCMEpilog, 100, 101)
+	s.plan()
+	s.wantRefusal(flow.RefusedState, "VM 101 is in EPILOG", flow.VerbRecover, nil)
+	s.recoverDelete()
+}
+
+// Its deadlines start over, which is what a user may want.
+func TestRecoverOfAServiceWithADeadlineIsAccepted(t *testing.T) {
+	s := runningStage(t, strings.Replace(oneRole(1), `"type"`, `"deadlines":{"scaling":600},"type"`, 1))
+	s.scale("a", 2)
+	s.create()
+	s.now = s.now.Add(300 * time.Second)
+	s.recover()
+	if due := s.state.Waits["a"].Due; !due.Equal(s.now.Add(600 * time.Second)) {
+		t.Errorf("the scaling is due at %s", due)
+	}
+}
+
+// A call that waits for its next attempt is made at once.
+func TestRecoverMakesWaitingCalls(t *testing.T) {
+	s := runningStage(t, oneRole(1))
+	s.scale("a", 2)
+	for range 6 {
+		s.take(flow.Decide(s.in(), flow.Postponed{Action: s.actions[0], Message: "database is locked"}))
+		s.wantActions()
+		s.planAfter(10 * time.Second)
+		s.wantActions("create a/1")
+	}
+	s.take(flow.Decide(s.in(), flow.Postponed{Action: s.actions[0], Message: "database is locked"}))
+	s.wantActions()
+	s.recover()
+	s.wantActions("create a/1")
+}
+
+// A user who recovers a service wants the VMs to run for which it waits.
+func TestRecoverResumesVMsThatAreAwaited(t *testing.T) {
+	gated := strings.Replace(oneRole(2), `"roles"`, `"ready_status_gate":true,"roles"`, 1)
+	for name, test := range map[string]struct {
+		body  string
+		state one.VMState
+		lcm   one.LCMState
+	}{
+		"stopped before it was READY": {gated, one.VMStopped, one.LCMInit},
+		"off before it was READY":     {gated, one.VMPoweroff, one.LCMInit},
+		"lost":                        {oneRole(2), one.VMActive, one.LCMUnknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t, test.body)
+			s.plan()
+			s.create()
+			s.set(test.state, test.lcm, 100)
+			s.plan()
+			s.wantState(spec.ServiceDeploying)
+			s.recover()
+			s.wantActions("resume 100")
+		})
+	}
+	s := runningStage(t, oneRole(2))
+	s.set(one.VMActive, one.LCMUnknown, 100)
+	s.plan()
+	s.wantState(spec.ServiceWarning)
+	s.recover()
+	s.wantActions("resume 100")
+	s.set(one.VMActive, one.LCMBootUnknown, 100)
+	s.plan()
+	s.wantRefusal(flow.RefusedState, "VM 100 is in BOOT_UNKNOWN", flow.VerbRecover, nil)
 }

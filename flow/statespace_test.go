@@ -18,6 +18,25 @@ type input struct {
 	give func(p *player)
 }
 
+// everyCommand has every command, for a service with a role "a" of two VMs.
+var everyCommand = []struct {
+	name      string
+	verb      flow.Verb
+	arguments any
+}{
+	{"deploy", flow.VerbDeploy, nil},
+	{"undeploy", flow.VerbUndeploy, nil},
+	{"recover", flow.VerbRecover, flow.RecoverArguments{}},
+	{"delete", flow.VerbRecover, flow.RecoverArguments{Delete: true}},
+	{"scale up", flow.VerbScale, flow.ScaleArguments{Role: "a", Cardinality: 3, Force: true}},
+	{"scale to what there is", flow.VerbScale, flow.ScaleArguments{Role: "a", Cardinality: 2, Force: true}},
+	{"scale down", flow.VerbScale, flow.ScaleArguments{Role: "a", Cardinality: 1, Force: true}},
+	{"release", flow.VerbRelease, flow.ReleaseArguments{}},
+	{"add role", flow.VerbAddRole, map[string]any{"role": map[string]any{"name": "n", "type": "vm", "template_id": 0, "cardinality": 1}}},
+	{"remove role", flow.VerbRemoveRole, flow.RemoveRoleArguments{Role: "a"}},
+	{"update", flow.VerbUpdate, map[string]any{"append": true, "template": map[string]any{"description": "d"}}},
+}
+
 // inputs are every command, every state of a VM that can be told, and the rest.
 func inputs() []input {
 	all := []input{
@@ -33,21 +52,8 @@ func inputs() []input {
 		{"crash", func(p *player) { p.crash(); p.turn() }},
 		{"lost record", func(p *player) { p.state = flow.State{Service: p.state.Service}; p.crash(); p.turn() }},
 	}
-	for name, command := range map[string]struct {
-		verb      flow.Verb
-		arguments any
-	}{
-		"deploy": {flow.VerbDeploy, nil}, "undeploy": {flow.VerbUndeploy, nil},
-		"recover": {flow.VerbRecover, flow.RecoverArguments{}}, "delete": {flow.VerbRecover, flow.RecoverArguments{Delete: true}},
-		"scale up":               {flow.VerbScale, flow.ScaleArguments{Role: "a", Cardinality: 3, Force: true}},
-		"scale to what there is": {flow.VerbScale, flow.ScaleArguments{Role: "a", Cardinality: 2, Force: true}},
-		"scale down":             {flow.VerbScale, flow.ScaleArguments{Role: "a", Cardinality: 1, Force: true}},
-		"release":                {flow.VerbRelease, flow.ReleaseArguments{}},
-		"add role":               {flow.VerbAddRole, map[string]any{"role": map[string]any{"name": "n", "type": "vm", "template_id": 0, "cardinality": 1}}},
-		"remove role":            {flow.VerbRemoveRole, flow.RemoveRoleArguments{Role: "a"}},
-		"update":                 {flow.VerbUpdate, map[string]any{"append": true, "template": map[string]any{"description": "d"}}},
-	} {
-		all = append(all, input{name, func(p *player) { p.order(command.verb, command.arguments) }})
+	for _, given := range everyCommand {
+		all = append(all, input{given.name, func(p *player) { p.order(given.verb, given.arguments) }})
 	}
 	for state := one.VMState(0); state <= one.VMCloningFailure; state++ {
 		if state == one.VMActive {

@@ -69,8 +69,7 @@ func TestShutdownActionIsTheRolesTheServicesOrTheSettings(t *testing.T) {
 
 func TestUndeployRefusals(t *testing.T) {
 	refused := map[spec.ServiceState]bool{
-		spec.ServicePending: true, spec.ServiceDeployingNets: true, spec.ServiceDeploying: true, spec.ServiceScaling: true,
-		spec.ServiceCooldown: true,
+		spec.ServiceDeployingNets: true, spec.ServiceDeploying: true, spec.ServiceScaling: true, spec.ServiceCooldown: true,
 	}
 	for state, s := range stagesInEveryState(t) {
 		t.Run(state.String(), func(t *testing.T) {
