@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/internal/seal"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
@@ -248,12 +249,19 @@ func (l *serviceLoop) precondition(ctx context.Context, command flow.Command) (*
 		"service %d has changed since it was read (its ETag is now %s): read it again before you change it", l.service, document.ETag())}, nil
 }
 
-// givenAway reports whether the service is just being given to another owner: what another one has may follow it.
-func (l *serviceLoop) givenAway(ctx context.Context) (bool, error) {
+// mayFollow reports whether what has another owner may follow the service, which is just being given away: its former owner's, or that of the
+// new one, whom the record does not have yet. What anybody else has never does.
+func (l *serviceLoop) mayFollow(ctx context.Context, holder one.Identity) (bool, error) {
+	service := l.record.State.Service
+	switch {
+	case holder.UID == service.Owner.UID:
+		return false, nil
+	case service.Former != nil && holder.UID == service.Former.UID && time.Now().Before(service.FormerUntil):
+		return true, nil
+	}
 	document, err := l.worker.oned.Server().Confirmed().Document(ctx, l.service)
 	if err != nil {
 		return false, fmt.Errorf("check the owner of service %d: %w", l.service, err)
 	}
-	service := l.record.State.Service
-	return service.Former != nil && time.Now().Before(service.FormerUntil) || document.Owner.UID != service.Owner.UID, nil
+	return holder.UID == document.Owner.UID, nil
 }

@@ -95,19 +95,20 @@ func (n *networks) delete(ctx context.Context, action flow.Action) (flow.Outcome
 // strangersNetwork has the service go on without a network that is not its own. One with another owner may be, where the service is
 // just being given away: it is fetched again. As with notOwn the service's log does not have the network's name.
 func (n *networks) strangersNetwork(ctx context.Context, action flow.Action, found opennebula.Network) (flow.Outcome, error) {
-	service := n.record.State.Service
-	owned := found.Owner.UID == service.Owner.UID
-	if owned && found.Name == action.Network.Called {
+	if found.Owner.UID == n.record.State.Service.Owner.UID && found.Name == action.Network.Called {
 		return nil, nil
 	}
 	reason := fmt.Sprintf("network %d does not belong to the service and is left unchanged", found.ID)
-	if givenAway, err := n.givenAway(ctx); err != nil || !owned && givenAway {
-		return flow.Postponed{Action: action, Message: reason}, err
+	if follows, err := n.mayFollow(ctx, found.Owner); err != nil || follows {
+		return flow.Postponed{Action: action, Message: reason + formerOwners}, err
 	}
 	n.worker.config.Logger.Warn("a network in the service's document is not the service's: it belongs to another or has another name; it is left unchanged",
 		"service", n.service, "network", found.ID, "name", found.Name, "owner", found.Owner.UName, "expected_name", action.Network.Called)
 	return flow.Foreign{Action: action, Message: reason}, nil
 }
+
+// formerOwners is added to the reason for which what may follow a service that was given away is left alone for now.
+const formerOwners = "; it may still be its former owner's: if the change of owner was cut off, repeat it"
 
 // adopt notes that a network is the service's, for the events about it, then reads it, so that no
 // event from before the note is missed, and commits that.
@@ -250,8 +251,11 @@ func (r *routers) leave(ctx context.Context, action flow.Action, router opennebu
 		vm, known := r.facts[id]
 		return known && !vm.Gone() && service.Owns(vm)
 	}
-	if givenAway, err := r.givenAway(ctx); err != nil || router.Owner.UID != service.Owner.UID && givenAway {
-		return flow.Postponed{Action: action, Message: reason}, err
+	if follows, err := r.mayFollow(ctx, router.Owner); err != nil || follows {
+		return flow.Postponed{Action: action, Message: reason + formerOwners}, err
+	}
+	if err := r.ingester.refreshFacts(ctx); err != nil { // they change their owner with their router
+		return nil, err
 	}
 	if slices.ContainsFunc(router.VMs, isOwn) {
 		return flow.Refused{Action: action, Message: reason}, nil

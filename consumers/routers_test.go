@@ -105,6 +105,23 @@ func TestARouterOfAServiceThatIsGivenAway(t *testing.T) {
 	}
 }
 
+// TestARouterThatAnotherUserHasNow: nothing is waited for that follows nobody, also while the service is just being given away.
+func TestARouterThatAnotherUserHasNow(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	w.hear()
+	service := w.deployed(`{"name":"vr","state":0,"roles":[{"name":"vr","type":"vr","cardinality":1,"template_id":1,"state":0,
+	 "template_contents":{"NIC":[{"NETWORK_ID":"0","FLOATING_IP":"yes"}]}}]}`)
+	router := w.routers()[0].ID
+	must(t, w.oned.Server().ChownDocument(t.Context(), service, 0, -1))
+	must(t, w.oned.Server().ChownRouter(t.Context(), router, 1, -1))
+	w.accepted(service, flow.VerbUndeploy, nil)
+	poll.Until(t, "the document to be gone", func() bool { _, exists := w.body(service); return !exists })
+	if routers := w.routers(); len(routers) != 1 || len(routers[0].VMs) != 1 {
+		t.Errorf("the routers are %+v, want the other user's left alone", routers)
+	}
+}
+
 func (w *world) routers() []opennebula.Router {
 	w.t.Helper()
 	routers, err := w.oned.Server().Routers(w.t.Context(), opennebula.FilterAll)
