@@ -62,9 +62,10 @@ func (e *executor) act(ctx context.Context, actions []flow.Action) (flow.Decisio
 			}
 		}
 		var outcome flow.Outcome
+		began := time.Now()
 		err := e.slot.whileOthersWork(ctx, func() (err error) {
 			if outcome, err = e.call(ctx, action); err == nil {
-				outcome, err = e.explained(ctx, outcome)
+				outcome, err = e.explained(ctx, outcome, time.Since(began))
 			}
 			return err
 		})
@@ -99,19 +100,19 @@ func (e *executor) postpone(action flow.Action, err error) flow.Outcome {
 	return flow.Postponed{Action: action, Message: refusalText(err)}
 }
 
-// explained adds the remedy to a refusal if the service's owner, as whom calls are made, no longer exists. A refusal does not count while
-// oned refuses the server user, too, or does not answer: it says nothing about the service then.
-func (e *executor) explained(ctx context.Context, outcome flow.Outcome) (flow.Outcome, error) {
+// explained adds the remedy to a refusal if the service's owner, as whom calls are made, no longer exists: oned is asked, unless it was within the
+// time that the call took. A refusal does not count while oned refuses the server user, too, or does not answer: it says nothing about the service then.
+func (e *executor) explained(ctx context.Context, outcome flow.Outcome, took time.Duration) (flow.Outcome, error) {
 	refused, is := outcome.(flow.Refused)
 	gone := flow.OwnerGone(e.record.State.Service)
 	if !is || refused.Message == gone {
 		return outcome, nil
 	}
-	_, err := e.worker.oned.Server().User(ctx, e.record.State.Service.Owner.UID)
+	owner, err := e.worker.owners.of(ctx, e.record.State.Service.Owner.UID, took)
 	switch {
 	case opennebula.Temporary(err):
-		return nil, fmt.Errorf("check the owner of service %d, because oned refused a call (%s): %w", e.service, refused.Message, err)
-	case opennebula.IsCode(err, opennebula.CodeNoExists):
+		return nil, fmt.Errorf("oned refused a call for service %d (%s): %w", e.service, refused.Message, err)
+	case err == nil && owner.Identity.UName == "":
 		refused.Message += "; " + gone
 	}
 	return refused, nil
@@ -365,7 +366,7 @@ func (e *executor) referenceValues(ctx context.Context, role string) (map[string
 // was deleted, or who has left the group, has its rights for Config.TrustOwner longer at most.
 func (e *executor) actAsOwner(ctx context.Context) error {
 	owner := e.record.State.Service.Owner
-	known, err := e.worker.owners.of(ctx, owner.UID)
+	known, err := e.worker.owners.of(ctx, owner.UID, e.worker.config.TrustOwner)
 	if err != nil {
 		return err
 	}
@@ -391,8 +392,7 @@ const maxOwners = 10_000
 
 // owners caches the users who own services.
 type owners struct {
-	oned  *opennebula.Client
-	trust time.Duration
+	oned *opennebula.Client
 
 	mutex sync.Mutex
 	known map[int]cachedOwner // by uid
@@ -400,15 +400,16 @@ type owners struct {
 
 type cachedOwner struct {
 	opennebula.User
-	until time.Time
+	read time.Time
 }
 
-// of returns a user, without a name if oned does not have the user any more.
-func (o *owners) of(ctx context.Context, uid int) (opennebula.User, error) {
+// of returns a user as oned has shown them at most that long ago, without a name if it does not have the user any more.
+func (o *owners) of(ctx context.Context, uid int, age time.Duration) (opennebula.User, error) {
+	began := time.Now()
 	o.mutex.Lock()
 	held, has := o.known[uid]
 	o.mutex.Unlock()
-	if has && time.Now().Before(held.until) {
+	if has && began.Sub(held.read) < age {
 		return held.User, nil
 	}
 	user, err := o.oned.Server().User(ctx, uid)
@@ -426,6 +427,6 @@ func (o *owners) of(ctx context.Context, uid int) (opennebula.User, error) {
 	if o.known == nil || len(o.known) >= maxOwners {
 		o.known = map[int]cachedOwner{}
 	}
-	o.known[uid] = cachedOwner{user, time.Now().Add(o.trust)}
+	o.known[uid] = cachedOwner{user, began}
 	return user, nil
 }

@@ -65,6 +65,19 @@ func TestAServiceWhoseOwnersNameAnotherHas(t *testing.T) {
 	w.endAsAnother(service)
 }
 
+// TestARefusedCallAsksForItsOwnerOnce: who was just looked up for the call need not be asked for to explain its refusal.
+func TestARefusedCallAsksForItsOwnerOnce(t *testing.T) {
+	w := newWorld(t)
+	w.doubting()
+	service := w.service(`{"name":"svc","state":0,"roles":[{"name":"a","type":"vm","cardinality":1,"template_id":99,"state":0}]}`)
+	w.sim.ClearCalls()
+	w.command(service, flow.VerbDeploy, nil)
+	w.await(service, spec.ServiceFailedDeploying)
+	if asked := w.sim.CallCounts()["one.user.info"]; asked != 1 {
+		t.Errorf("oned was asked %d times for the owner", asked)
+	}
+}
+
 // TestACommandThatHasWaitedForLong: its user may have lost the right to manage the service since it was queued.
 func TestACommandThatHasWaitedForLong(t *testing.T) {
 	w := newWorld(t)

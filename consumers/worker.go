@@ -134,7 +134,7 @@ func New(config Config, pipe *pipeline.Pipeline, oned *opennebula.Client) *Worke
 		},
 		oned:      oned,
 		box:       oned.Box(),
-		owners:    owners{oned: oned, trust: config.TrustOwner},
+		owners:    owners{oned: oned},
 		calls:     semaphore.NewWeighted(config.MaxCalls),
 		scheduler: newScheduler(int(config.MaxCalls+1)/2, int(config.MaxCalls)),
 		outside:   semaphore.NewWeighted(maxOutside),
