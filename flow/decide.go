@@ -94,6 +94,11 @@ func Apply(in Input, command Command) (Decision, error) {
 
 func (o Refused) note(p *planner) {
 	switch o.Action.Kind {
+	case ActionCreateVM:
+		if p.inventory.replaces(o.Action.Role) {
+			Postponed(o).note(p)
+			return
+		}
 	case ActionCreateNetwork:
 		if network := p.networker.network(o.Action.Network.Name); network != nil {
 			network.Attempted = false

@@ -396,6 +396,6 @@ func (e *explainer) explainPolicies() {
 func (e *explainer) explainLack(role *spec.Role) {
 	have := len(role.Nodes) + len(e.strangers[role.Name])
 	if have < role.Cardinality {
-		e.fail(Finding{Kind: FoundLacking, Role: role.Name, Count: have, Wanted: role.Cardinality})
+		e.fail(Finding{Kind: FoundLacking, Role: role.Name, Count: have, Wanted: role.Cardinality, Said: e.Heals[role.Name].Logged})
 	}
 }

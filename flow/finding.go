@@ -138,6 +138,10 @@ func (f Finding) text(now time.Time) string {
 		if text = "the attribute $NAME is unknown and ignored"; f.Said != "" {
 			text += "; was $SAID meant?"
 		}
+	case FoundLacking:
+		if f.Said != "" {
+			text += "; it $SAID"
+		}
 	case FoundRetry:
 		times, next := "at $SINCE", "now"
 		if f.Attempts > 1 {

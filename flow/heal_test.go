@@ -3,6 +3,7 @@ package flow_test
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -219,6 +220,69 @@ func TestRefusedReplacementIsTriedAgain(t *testing.T) {
 	s.create()
 	s.run(103)
 	s.wantState(spec.ServiceRunning)
+}
+
+// TestAReplacementWaitsForTheEndOfItsVM, which counts in its owner's quotas until then: a quota that is full fails no role.
+func TestAReplacementWaitsForTheEndOfItsVM(t *testing.T) {
+	for _, running := range []bool{true, false} {
+		s := newStage(t, healing(`{"action":"recreate","after":"60s"}`))
+		s.plan()
+		s.create()
+		want := spec.ServiceDeploying
+		if running {
+			s.run(100, 101, 102)
+			want = spec.ServiceWarning
+		}
+		s.set(one.VMActive, one.LCMBootFailure, 101)
+		s.plan()
+		s.planAfter(time.Minute)
+		s.wantActions("terminate-hard 101", "create a/3")
+		for range 4 {
+			s.take(flow.Decide(s.in(), refusal(s.actions[len(s.actions)-1], "limit of 3 reached for VMS quota")))
+			s.wantActions()
+			s.wantState(want)
+			if text := explained(flow.Explain(s.state, s.facts, s.now)); !strings.Contains(text, "limit of 3 reached") {
+				t.Errorf("it is explained as %s", text)
+			}
+			s.planAfter(2 * time.Second)
+			s.wantActions("create a/3")
+		}
+		s.end(101)
+		s.create()
+		s.run(100, 102, 103)
+		s.wantState(spec.ServiceRunning)
+	}
+}
+
+// TestARefusedReplacementIsLoggedOnce, and explained for as long as it is refused.
+func TestARefusedReplacementIsLoggedOnce(t *testing.T) {
+	s := runningStage(t, healing(`{"action":"recreate","after":"60s"}`))
+	s.set(one.VMActive, one.LCMBootFailure, 101)
+	s.plan()
+	s.planAfter(time.Minute)
+	s.end(101)
+	for range 5 {
+		s.wantActions("create a/" + strconv.Itoa(s.state.Intents[0].Ordinal))
+		s.take(flow.Decide(s.in(), refusal(s.actions[0], "limit of 2 reached for VMS quota")))
+		s.wantActions()
+		s.wantState(spec.ServiceWarning)
+		s.planAfter(30 * time.Second)
+		s.wantActions()
+		text := explained(flow.Explain(s.state, s.facts, s.now))
+		if !strings.Contains(text, "role a has 2 VMs and should have 3; it lacks a VM that could not be created from template 0: limit of 2 reached") || !strings.Contains(text, "healed automatically at") {
+			t.Errorf("it is explained as %s", text)
+		}
+		s.planAfter(30 * time.Second)
+	}
+	if count := strings.Count(s.messages(), "limit of 2"); count != 1 {
+		t.Errorf("the log has it %d times: %s", count, s.messages())
+	}
+	s.create()
+	s.run(103)
+	s.wantState(spec.ServiceRunning)
+	if len(s.state.Heals["a"].Logged) > 0 {
+		t.Errorf("the role is whole, and has %+v", s.state.Heals)
+	}
 }
 
 func TestHealRulesAreChecked(t *testing.T) {

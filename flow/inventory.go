@@ -345,6 +345,16 @@ func (v inventory) refill() {
 	}
 }
 
+// replaces reports whether a VM that the role has replaced has not ended: until then it counts in its owner's quotas.
+func (v inventory) replaces(role string) bool {
+	for id := range v.Asked {
+		if vm, known := v.facts[id]; known && vm.Role == role && v.AskedToEnd(id) && !vm.Gone() && !v.isNode(id) {
+			return true
+		}
+	}
+	return false
+}
+
 // refuseIntent gives up an intent that oned refused, and those of its role for which no call was made.
 func (v inventory) refuseIntent(refused Intent, message string) {
 	v.Intents = slices.DeleteFunc(v.Intents, func(i Intent) bool {
@@ -359,10 +369,10 @@ func (v inventory) refuseIntent(refused Intent, message string) {
 	case spec.RoleDeploying, spec.RoleHold, spec.RoleScaling:
 		v.failRole(role, reason)
 	case spec.RoleRunning, spec.RoleWarning: // it should have replaced another VM
-		v.log("E", "Role %s : %s", role.Name, reason)
 		heal := v.Heals[role.Name]
 		heal.Since = maps.Clone(heal.Since)
 		set(&heal.Since, refusedVM, v.now)
+		v.watcher.logOnce(&heal, role, fmt.Sprintf("lacks a VM that could not be created from template %d: %s", refused.TemplateID, message))
 		set(&v.Heals, role.Name, heal)
 	}
 }

@@ -136,7 +136,7 @@ func (w watcher) healRole(role *spec.Role) {
 			break
 		}
 	}
-	if len(heal.Since) == 0 && len(heal.Done) == 0 {
+	if len(heal.Since) == 0 && len(heal.Done) == 0 && heal.Logged == "" {
 		delete(w.Heals, role.Name)
 	} else {
 		set(&w.Heals, role.Name, heal)
@@ -203,7 +203,7 @@ func (w watcher) updateTroubles(rule policy.HealRule, role *spec.Role) Heal {
 		}
 	}
 	heal.Done = slices.DeleteFunc(slices.Clone(heal.Done), func(at time.Time) bool { return !w.now.Before(at.Add(healWindow)) })
-	if len(heal.Since) == 0 {
+	if len(heal.Since) == 0 && w.inventory.missing(role) <= 0 {
 		heal.Logged = ""
 	}
 	return heal
