@@ -25,6 +25,9 @@ func (l *serviceLoop) handleOnce(ctx context.Context, input pipeline.Input) erro
 		if err := l.loader.load(ctx); err != nil {
 			return err
 		}
+		if l.revision == 0 && input.Work.Command == nil {
+			l.record.State = flow.Met(l.record.State, time.Now(), l.worker.config.Settings)
+		}
 	}
 	l.loader.followLeader()
 	if input.Sequence <= l.record.Applied {

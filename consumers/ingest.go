@@ -114,6 +114,8 @@ func (i *ingester) ingestEvent(ctx context.Context, input pipeline.Input) error 
 		return nil
 	case !ofService, !known:
 		return i.refresh(ctx, event.ID)
+	case i.record.State.CreatedByOther(before): // it may have been added to the document by now
+		return i.loader.refreshDocument(ctx)
 	}
 	vm := *event.VM
 	if before.Gone() || !i.record.State.Service.Owns(before) || vm.Troubled() && isIn(before, vm.State, vm.LCMState) {

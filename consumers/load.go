@@ -165,10 +165,31 @@ func (l *loader) refreshDocument(ctx context.Context) error {
 			state.Service = spec.Service{ID: l.service, Owner: found.owner, Body: found.body}
 		} else {
 			l.worker.config.Logger.Info("the document was changed by another program and is used as it is", "service", l.service)
+			if l.loaded { // else that may have been while no worker drove the service
+				if err := l.followOthers(ctx, state.Added(found.body)); err != nil {
+					return err
+				}
+			}
 			state.Service.Body = found.body
 		}
 	}
 	l.record.Saved = found.digest
+	return nil
+}
+
+// followOthers checks whether another program has created VMs that it has added to the document.
+func (l *loader) followOthers(ctx context.Context, added []int) error {
+	if len(added) == 0 || l.record.State.LeftAlone != nil {
+		return nil
+	}
+	added = added[:min(len(added), scattered)] // ids of any number can be written
+	if err := l.ingester.refresh(ctx, added...); err != nil {
+		return err
+	}
+	if l.record.State = flow.Driven(l.record.State, added, l.facts); l.record.State.LeftAlone != nil {
+		l.worker.config.Logger.Error("another program, such as OneFlow, drives the service, too: it is left alone until it is recovered",
+			"service", l.service, "vms", l.record.State.LeftAlone.VMs)
+	}
 	return nil
 }
 
@@ -257,7 +278,7 @@ func (l *loader) ofAnotherTime(found foundDocument) (reason string, since time.T
 		return "the document and the record belong to different services", orNow(found.body.Started().Add(-routing.ClockSkew))
 	case l.predates(found.digest):
 		return "the record belongs to another database of oned", l.worker.database.restoredAt()
-	case logged.After(l.record.Written.Add(routing.ClockSkew)):
+	case logged.After(l.record.Written.Add(routing.ClockSkew)) && !l.loaded:
 		return "the service has changed since the record was written", orNow(logged.Add(time.Second))
 	}
 	return "", time.Time{}

@@ -126,6 +126,11 @@ func (c Command) OpenedArguments(open func(string) ([]byte, error)) (json.RawMes
 
 // apply changes the state as the command says; the steps do the rest.
 func (a applier) apply(command Command) error {
+	if a.LeftAlone != nil {
+		if err := a.goOn(command); err != nil {
+			return err
+		}
+	}
 	switch command.Verb {
 	case VerbDeploy:
 		return nil // a PENDING service is deployed because it is PENDING
@@ -215,11 +220,14 @@ func (a applier) applyRecover(arguments RecoverArguments) error {
 	}
 	switch a.Service.State() {
 	case spec.ServiceRunning, spec.ServiceDone, spec.ServiceHold:
+		if a.wasLeft {
+			return nil
+		}
 		return refuse(RefusedState, "service %d is %s: there is nothing to recover", a.Service.ID, a.Service.State())
 	case spec.ServiceCooldown:
 		a.scaler.endCooldown()
 	default:
-		a.idle = len(a.Waits)+len(a.Heals)+len(a.Refilled) == 0
+		a.idle = !a.wasLeft && len(a.Waits)+len(a.Heals)+len(a.Refilled) == 0
 		a.resume()
 	}
 	return nil

@@ -67,6 +67,9 @@ type Spared struct{ Action Action }
 // Deciding again from the result and the same facts changes nothing.
 func Decide(in Input, outcome Outcome) Decision {
 	p := newPlanner(in)
+	if p.leftAlone() {
+		return Decision{State: p.State}
+	}
 	if outcome != nil {
 		outcome.note(p)
 	}
@@ -191,6 +194,8 @@ type State struct {
 	Waits map[string]Wait `json:"waits,omitempty"`
 	// Retries are the calls that oned has not carried out, by Action.Name.
 	Retries map[string]Retry `json:"retries,omitempty"`
+	// LeftAlone is why nothing is decided for the service; nil if it is driven.
+	LeftAlone *LeftAlone `json:"left_alone,omitempty"`
 	// Deadlines are the times of the next decisions, by timer name.
 	Deadlines map[string]time.Time `json:"deadlines,omitempty"`
 }

@@ -47,7 +47,7 @@ func Explain(state State, facts Facts, now time.Time) Explanation {
 	}
 	for _, id := range slices.Sorted(maps.Keys(e.Asked)) {
 		vm, known := e.facts[id]
-		if e.inventory.isNode(id) || !e.AskedToEnd(id) || known && vm.Gone() {
+		if e.isNode(id) || !e.AskedToEnd(id) || known && vm.Gone() {
 			continue
 		}
 		// Only a service that ends waits for it, until the VM has begun to end.
@@ -87,6 +87,10 @@ func (e *explainer) wait(found Finding) { e.waits = append(e.waits, found) }
 func (e *explainer) note(found Finding) { e.notes = append(e.notes, found) }
 
 func (e *explainer) explainState() {
+	if e.LeftAlone != nil {
+		e.wait(Finding{Kind: FoundLeftAlone, Said: e.LeftAlone.text()})
+		return
+	}
 	switch e.Service.State() {
 	case spec.ServicePending:
 		e.wait(Finding{Kind: FoundUnseen})

@@ -19,6 +19,7 @@ type FindingKind string
 const (
 	FoundLogged          FindingKind = "logged"         // an error that the service's log has of its present failure
 	FoundUnseen          FindingKind = "unseen"         // no worker has handled the service yet
+	FoundLeftAlone       FindingKind = "left_alone"     // another program drives the service, or may
 	FoundVM              FindingKind = "vm_state"       // a VM in a state of trouble, or on its way out of it
 	FoundUnknown         FindingKind = "vm_unknown"     // a VM whose state is unknown at the moment
 	FoundNotRunning      FindingKind = "vm_not_running" // a VM that has to run
@@ -107,6 +108,7 @@ func (f Finding) Written(now time.Time) Finding {
 // plainTexts are the messages of findings without variable parts.
 var plainTexts = map[FindingKind]string{
 	FoundLogged:          "$SAID",
+	FoundLeftAlone:       "Flowjet leaves the service alone: $SAID",
 	FoundUnseen:          "no worker has processed the service yet",
 	FoundMore:            "and $COUNT more",
 	FoundInputs:          "$INPUTS $ARE not processed yet, the oldest from $SINCE",
@@ -270,6 +272,9 @@ func (e *explainer) advice() []string {
 	gone := OwnerGone(e.Service)
 	if slices.ContainsFunc(e.failed, func(found Finding) bool { return found.Kind == FoundLogged && strings.HasSuffix(found.Said, gone) }) {
 		return []string{gone}
+	}
+	if e.LeftAlone != nil {
+		return []string{goOnAdvice(e.Service.ID)}
 	}
 	if due, set := e.Deadlines[DeadlineHeal]; set && due.After(e.now) {
 		next = append(next, "wait: failed VMs are healed automatically at "+utc(due))

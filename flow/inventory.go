@@ -203,8 +203,8 @@ func (v inventory) missing(role *spec.Role) int {
 	return role.Cardinality - len(role.Nodes) - v.intended(role) - len(v.strangers[role.Name])
 }
 
-func (v inventory) isNode(vm int) bool {
-	return slices.ContainsFunc(v.Service.Body.Roles, func(role spec.Role) bool { return role.Has(vm) })
+func (s State) isNode(vm int) bool {
+	return slices.ContainsFunc(s.Service.Body.Roles, func(role spec.Role) bool { return role.Has(vm) })
 }
 
 // Strangers returns the nodes, and the VMs with requests, that are not the service's by the facts.

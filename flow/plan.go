@@ -29,6 +29,7 @@ type planner struct {
 	settings Settings
 	entered  bool // the service changed its state in this decision
 	idle     bool // the command has no effect but calls and transitions
+	wasLeft  bool // the service was left alone until the command
 	errors   []string
 	actions  []Action
 	changes  []Change

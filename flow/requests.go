@@ -113,7 +113,7 @@ func (r requester) refuseVM(vm one.VM, message string) {
 			r.failRole(role, fmt.Sprintf("VM %d does not end: %s", vm.ID, message))
 		}
 	}
-	if !helps && r.Service.State() == spec.ServiceUndeploying && !r.inventory.isNode(vm.ID) {
+	if !helps && r.Service.State() == spec.ServiceUndeploying && !r.isNode(vm.ID) {
 		r.log("E", "VM %d, which no role needs, does not end: %s", vm.ID, message)
 		r.to(spec.ServiceFailedUndeploying)
 	}

@@ -364,7 +364,7 @@ func (t tracker) recoverStays() {
 		t.requester.act(Action{Kind: ActionRecoverVM, VM: id, Call: callRetry, Role: vm.Role})
 	}
 	for _, id := range ids {
-		if vm, known := t.facts[id]; known && t.AskedToEnd(id) && t.overdue(t.Stays[id]) && !t.inventory.isNode(id) {
+		if vm, known := t.facts[id]; known && t.AskedToEnd(id) && t.overdue(t.Stays[id]) && !t.isNode(id) {
 			t.unstick(&spec.Role{Name: vm.Role}, vm, true)
 		}
 	}

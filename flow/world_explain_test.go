@@ -242,7 +242,7 @@ func findRole(state flow.State, name string) *spec.Role {
 // runs for nothing that it could not do without.
 func (p *player) checkNothingWaitsInVain(state flow.State, explained flow.Explanation) {
 	for _, found := range explained.Waits {
-		kept := found.Kind == flow.FoundRetry || found.Kind == flow.FoundNetworkToDelete || found.Kind == flow.FoundMore
+		kept := found.Kind == flow.FoundRetry || found.Kind == flow.FoundNetworkToDelete || found.Kind == flow.FoundMore || found.Kind == flow.FoundLeftAlone
 		if state.Service.State().Failed() && !kept {
 			p.Fatalf("a service in %s is said to wait: %q", state.Service.State(), found.Message)
 		}

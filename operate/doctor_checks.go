@@ -221,6 +221,7 @@ func (d *diagnosis) checkTimers(overview inspect.Overview) {
 // checkServices names services that failed, and those in a transient state for too long.
 func (d *diagnosis) checkServices(ctx context.Context, pipe clients) {
 	var failed, stuck []string
+	var others []int
 	count := 0
 	unreadable, err := pipe.CheckRecords(ctx, func(id int, record pipeline.Record) {
 		if record.Deleted {
@@ -229,7 +230,9 @@ func (d *diagnosis) checkServices(ctx context.Context, pipe clients) {
 		count++
 		row := rowOf(id, record.State.Service)
 		state := record.State.Service.State()
-		switch {
+		switch left := record.State.LeftAlone; {
+		case left != nil && left.Until.IsZero():
+			others = append(others, id)
 		case state.Failed() || state == spec.ServiceWarning:
 			failed = append(failed, fmt.Sprintf("%d (%s)", id, row.State))
 		case inspect.Stuck(record.State.Service, d.now):
@@ -244,13 +247,18 @@ func (d *diagnosis) checkServices(ctx context.Context, pipe clients) {
 		d.add("services", problem, fmt.Sprintf("`nats kv del %s ID` removes a record; its service continues from its document at oned", pipeline.BucketState),
 			"%d wait because their records in %s cannot be read: %s", len(unreadable), pipeline.BucketState, names(unreadable))
 	}
+	if len(others) > 0 {
+		slices.Sort(others)
+		d.add("services", problem, "stop it (OneFlow: `systemctl disable --now opennebula-flow` on every front-end), then `oneflow recover ID` lets Flowjet continue",
+			"another program, such as OneFlow, drives them, too, and Flowjet leaves them alone: %s", ids(others))
+	}
 	if len(failed) > 0 {
 		d.add("services", warning, "`flowjet service why ID` shows what failed and what to do", "%d of %d need attention: %s", len(failed), count, names(failed))
 	}
 	if len(stuck) > 0 {
 		d.add("services", warning, "`flowjet service why ID` shows what each waits for", "%d make no progress: %s", len(stuck), names(stuck))
 	}
-	if len(failed)+len(stuck)+len(unreadable) == 0 {
+	if len(failed)+len(stuck)+len(unreadable)+len(others) == 0 {
 		d.add("services", fine, "", "%d, none failed or stuck", count)
 	}
 }

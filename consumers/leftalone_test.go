@@ -1,0 +1,80 @@
+package consumers_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/internal/poll"
+)
+
+// asOneFlow creates a VM for a service as OneFlow does, which notes it in the document only afterwards.
+func (w *world) asOneFlow(service int, role, name string) int {
+	w.t.Helper()
+	vm, err := w.oned.For("alice").InstantiateTemplate(w.t.Context(), 0, name, false, fmt.Sprintf("SERVICE_ID=\"%d\"\nROLE_NAME=\"%s\"\n", service, role))
+	must(w.t, err)
+	return vm
+}
+
+// noteAsOneFlow adds VMs to a role and writes the document.
+func (w *world) noteAsOneFlow(service int, state spec.ServiceState, cardinality int, vms ...int) {
+	w.t.Helper()
+	body, _ := w.body(service)
+	role := &body.Roles[0]
+	for _, vm := range vms {
+		role.Nodes = append(role.Nodes, spec.NewNode(w.vm(vm)))
+	}
+	body.State, role.State, role.Cardinality = &state, new(spec.RoleState(state)), cardinality
+	must(w.t, w.oned.For("alice").UpdateDocument(w.t.Context(), service, encode(w.t, body)))
+}
+
+// TestAServiceThatOneFlowCreates: both run, and no VM is created twice. The events of OneFlow's VMs come before it notes them.
+func TestAServiceThatOneFlowCreates(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	w.hear()
+	service := w.service(`{"name":"svc","state":11,"roles":[{"name":"a","type":"vm","cardinality":2,"template_id":0,"state":0}]}`)
+	vms := []int{w.asOneFlow(service, "a", "a_0"), w.asOneFlow(service, "a", "a_1")}
+	poll.Until(t, "the service to be met", func() bool {
+		record, _, err := w.pipe.LoadRecord(t.Context(), service)
+		must(t, err)
+		return record.State.LeftAlone != nil
+	})
+	w.noteAsOneFlow(service, spec.ServiceDeploying, 2, vms...)
+	w.await(service, spec.ServiceRunning)
+	if all := w.sim.VMs(); len(all) != 2 {
+		t.Errorf("there are %d VMs, want OneFlow's two", len(all))
+	}
+	w.untouched(vms...)
+	w.undeployed(service)
+}
+
+// TestAServiceThatOneFlowScales while a worker drives it is left alone until a user recovers it.
+func TestAServiceThatOneFlowScales(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	w.hear()
+	service := w.deployed(masterSlave, 1, 1)
+	vm := w.asOneFlow(service, "Master", "Master_1")
+	w.awaitRunning(vm)
+	w.noteAsOneFlow(service, spec.ServiceScaling, 2, vm)
+	must(t, w.oned.For("alice").ActOnVM(t.Context(), "poweroff", vm)) // its next event
+	poll.Until(t, "that to be noticed", func() bool {
+		record, _, err := w.pipe.LoadRecord(t.Context(), service)
+		must(t, err)
+		return record.State.LeftAlone != nil
+	})
+	reply := w.command(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 3})
+	if reply.Refused != flow.RefusedState || !strings.Contains(reply.Message, fmt.Sprintf("has added VM %d", vm)) {
+		t.Errorf("the answer is %+v", reply)
+	}
+	if body, _ := w.body(service); (spec.Service{Body: body}).State() != spec.ServiceScaling {
+		t.Errorf("the service that OneFlow drives is changed: %s", encode(t, body))
+	}
+	w.accepted(service, flow.VerbRecover, nil)
+	w.await(service, spec.ServiceWarning)
+	w.exactly(service, 3)
+	w.undeployed(service)
+}

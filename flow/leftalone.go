@@ -1,0 +1,110 @@
+package flow
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
+)
+
+// LeftAlone is why nothing is decided for a service: another program, such as OneFlow, drives it, or may. Two programs would create its VMs
+// twice.
+type LeftAlone struct {
+	// Until is when a service goes on that another program may just be creating; zero if a user has to recover it.
+	Until time.Time `json:"until,omitzero"`
+	// VMs are those that another program has added to the service's document; without any, those of which it has not written there yet.
+	VMs []int `json:"vms,omitempty"`
+}
+
+// Met returns the state of a service that a worker meets for the first time, without a command for it. If it gets VMs, another program may be
+// about to create them, and writes that into the document only afterwards: the service is left alone for Settings.CheckInterval.
+func Met(state State, now time.Time, settings Settings) State {
+	switch state.Service.State() {
+	case spec.ServicePending, spec.ServiceDeployingNets, spec.ServiceDeploying, spec.ServiceScaling:
+		state.LeftAlone = &LeftAlone{Until: now.Add(settings.CheckInterval)}
+	}
+	return state
+}
+
+// Added returns the VMs that a document written by another program has and the service has not.
+func (s State) Added(body spec.Body) (added []int) {
+	for _, role := range body.Roles {
+		for _, node := range role.Nodes {
+			if !s.isNode(node.DeployID) {
+				added = append(added, node.DeployID)
+			}
+		}
+	}
+	return added
+}
+
+// Driven returns the state after another program added VMs to the document while a worker drove the service. If the VMs were created for the
+// service, and not by a worker, that program drives it, too: it is left alone until a user recovers it.
+func Driven(state State, added []int, facts Facts) State {
+	created := slices.DeleteFunc(added, func(id int) bool { return !state.CreatedByOther(facts[id]) })
+	if len(created) > 0 && state.LeftAlone == nil {
+		state.LeftAlone = &LeftAlone{VMs: created}
+	}
+	return state
+}
+
+// CreatedByOther reports whether another program has created the VM for the service: it is no node yet, and has no key of a worker's.
+func (s State) CreatedByOther(vm one.VM) bool {
+	return vm.Service == s.Service.ID && vm.Key == "" && !vm.Gone() && s.Service.Owns(vm) && !s.isNode(vm.ID)
+}
+
+// leftAlone reports whether nothing is decided now, and sets when to decide again. A service that goes on getting VMs of another program is
+// left alone for longer.
+func (p *planner) leftAlone() bool {
+	if p.LeftAlone == nil {
+		return false
+	}
+	p.Deadlines = nil
+	if p.LeftAlone.Until.IsZero() {
+		return true
+	}
+	var created []int
+	for id, vm := range p.facts {
+		if p.CreatedByOther(vm) {
+			created = append(created, id)
+		}
+	}
+	if len(created) > len(p.LeftAlone.VMs) {
+		slices.Sort(created)
+		p.LeftAlone = &LeftAlone{Until: p.now.Add(p.settings.CheckInterval), VMs: created}
+	}
+	if !p.now.Before(p.LeftAlone.Until) {
+		p.LeftAlone = nil
+		return false
+	}
+	set(&p.Deadlines, DeadlineCheck, p.LeftAlone.Until)
+	return true
+}
+
+// goOn ends that the service is left alone, if the command is from a user who knows, or wants it to go on anyway.
+func (a applier) goOn(command Command) error {
+	if a.LeftAlone.Until.IsZero() && command.Verb != VerbRecover {
+		return refuse(RefusedState, "service %d is left alone: %s; %s", a.Service.ID, a.LeftAlone.text(), goOnAdvice(a.Service.ID))
+	}
+	a.LeftAlone, a.wasLeft = nil, true
+	return nil
+}
+
+func (l LeftAlone) text() string {
+	if !l.Until.IsZero() {
+		return "another program, such as OneFlow, may be creating its VMs; it continues at " + utc(l.Until)
+	}
+	var vms []string
+	for _, id := range l.VMs {
+		vms = append(vms, strconv.Itoa(id))
+	}
+	return "another program, such as OneFlow, drives it, too, and has added VM " + strings.Join(shortened(vms, maxReasons), ", ")
+}
+
+func goOnAdvice(service int) string {
+	return fmt.Sprintf("stop the other program (OneFlow: systemctl disable --now opennebula-flow on every front-end), then `oneflow recover %d` lets Flowjet continue", service)
+}
