@@ -114,7 +114,7 @@ func (i *ingester) ingestEvent(ctx context.Context, input pipeline.Input) error 
 		return nil
 	case !ofService, !known:
 		return i.refresh(ctx, event.ID)
-	case i.record.State.CreatedByOther(before): // it may have been added to the document by now
+	case flow.CreatedByOther(i.record.State, before): // it may have been added to the document by now
 		return i.loader.refreshDocument(ctx)
 	}
 	vm := *event.VM

@@ -166,7 +166,7 @@ func (l *loader) refreshDocument(ctx context.Context) error {
 		} else {
 			l.worker.config.Logger.Info("the document was changed by another program and is used as it is", "service", l.service)
 			if l.loaded { // else that may have been while no worker drove the service
-				if err := l.followOthers(ctx, state.Added(found.body)); err != nil {
+				if err := l.followOthers(ctx, flow.Added(*state, found.body)); err != nil {
 					return err
 				}
 			}

@@ -329,34 +329,38 @@ func (e *explainer) roleWithoutHost() string {
 	return ""
 }
 
-// waysBack returns the commands that take a failed service back to its existing VMs, role by role.
+// waysBack returns the commands that take a failed service back to those of its VMs that have come and are not in trouble as far as the facts
+// show, role by role.
 func (e *explainer) waysBack() []string {
-	if !e.Service.State().Failed() {
+	if state := e.Service.State(); state != spec.ServiceFailedDeploying && state != spec.ServiceFailedScaling {
 		return nil
 	}
-	var ways []string
-	for _, way := range e.WaysOut(e.facts) {
-		if way.Role == "" || len(ways) == 2*maxAdvised {
+	var ways, removals []string
+	for role := range e.Service.Body.EachRole() {
+		if role.CurrentState() != spec.RoleFailedDeploying && role.CurrentState() != spec.RoleFailedScaling {
 			continue
 		}
-		if way.Verb == VerbRemoveRole {
-			ways = append(ways, fmt.Sprintf("`oneflow remove-role %d %s` removes role %s from the service", e.Service.ID, quoted(way.Role), way.Role))
+		removals = append(removals, fmt.Sprintf("`oneflow remove-role %d %s` removes role %s from the service", e.Service.ID, quoted(role.Name), role.Name))
+		sound := 0
+		for _, node := range role.Nodes {
+			if vm, known := e.facts[node.DeployID]; !known || !vm.Troubled() && !vm.Gone() && !vm.IsNew() {
+				sound++
+			}
 		}
-		role := e.Service.Role(way.Role)
-		if way.Verb != VerbScale || way.Cardinality == role.Cardinality { // the role has as many VMs as it should
+		if role.IsRouter() || sound == role.Cardinality { // the role has as many VMs as it should
 			continue
 		}
-		force, with := "", "with "+plural(way.Cardinality, "VM")
-		if role.MinVMs != nil && way.Cardinality < *role.MinVMs {
+		force, with := "", "with "+plural(sound, "VM")
+		if role.MinVMs != nil && sound < *role.MinVMs {
 			force = " --force"
 		}
-		if way.Cardinality == 0 {
+		if sound == 0 {
 			with = "without a VM"
 		}
-		ways = append(ways, fmt.Sprintf("`oneflow scale %d %s %d%s` lets role %s continue %s",
-			e.Service.ID, quoted(way.Role), way.Cardinality, force, way.Role, with))
+		ways = append(ways, fmt.Sprintf("`oneflow scale %d %s %d%s` lets role %s continue %s", e.Service.ID, quoted(role.Name), sound, force, role.Name, with))
 	}
-	return ways
+	ways = append(ways, removals...)
+	return ways[:min(len(ways), 2*maxAdvised)]
 }
 
 // quoted quotes a word for a shell.
@@ -368,74 +372,4 @@ func quoted(word string) string {
 		return word
 	}
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
-}
-
-// WayOut is a command by which a service leaves its state.
-type WayOut struct {
-	Verb Verb
-	// Delete is the argument of recover.
-	Delete bool
-	// Role and Cardinality are set in a service's own ways, if the way is for one of its roles: scaling it to the existing VMs, or removing
-	// it.
-	Role        string
-	Cardinality int
-	// Keeps is whether the running VMs stay, except those of a role that is removed.
-	Keeps bool
-}
-
-var (
-	byRecover   = WayOut{Verb: VerbRecover, Keeps: true}
-	byDelete    = WayOut{Verb: VerbRecover, Delete: true}
-	byUndeploy  = WayOut{Verb: VerbUndeploy}
-	byScale     = WayOut{Verb: VerbScale, Keeps: true}
-	byAddRole   = WayOut{Verb: VerbAddRole, Keeps: true}
-	byRemoving  = WayOut{Verb: VerbRemoveRole, Keeps: true}
-	byReleasing = WayOut{Verb: VerbRelease, Keeps: true}
-)
-
-// waysOut are the commands that lead out of a state, those that keep most first.
-var waysOut = map[spec.ServiceState][]WayOut{
-	spec.ServicePending:               {byRecover, byUndeploy, byDelete},
-	spec.ServiceDeployingNets:         {byRecover, byDelete},
-	spec.ServiceDeploying:             {byRecover, byDelete},
-	spec.ServiceHold:                  {byReleasing, byUndeploy, byDelete},
-	spec.ServiceRunning:               {byScale, byAddRole, byRemoving, byUndeploy, byDelete},
-	spec.ServiceWarning:               {byRecover, byScale, byRemoving, byUndeploy, byDelete},
-	spec.ServiceScaling:               {byRecover, byDelete},
-	spec.ServiceCooldown:              {byRecover, byDelete},
-	spec.ServiceUndeploying:           {byRecover, byUndeploy, byDelete},
-	spec.ServiceUndeployingNets:       {byRecover, byUndeploy, byDelete},
-	spec.ServiceFailedDeploying:       {byRecover, byScale, byRemoving, byUndeploy, byDelete},
-	spec.ServiceFailedScaling:         {byRecover, byScale, byRemoving, byUndeploy, byDelete},
-	spec.ServiceFailedUndeploying:     {byRecover, byUndeploy, byDelete},
-	spec.ServiceFailedDeployingNets:   {byRecover, byUndeploy, byDelete},
-	spec.ServiceFailedUndeployingNets: {byRecover, byUndeploy, byDelete},
-	spec.ServiceDone:                  {},
-}
-
-// WaysOut returns the commands that lead this service out of its state. In a state of failure each failed role has ways of its own: to be
-// scaled to those of its VMs that have come and are not in trouble as far as the facts show, and to be removed.
-func (s State) WaysOut(facts Facts) []WayOut {
-	state := s.Service.State()
-	var ways []WayOut
-	for _, way := range waysOut[state] {
-		if !state.Failed() || way.Verb != VerbScale && way.Verb != VerbRemoveRole {
-			ways = append(ways, way)
-			continue
-		}
-		for role := range s.Service.Body.EachRole() {
-			failed := role.CurrentState() == spec.RoleFailedDeploying || role.CurrentState() == spec.RoleFailedScaling
-			if !failed || way.Verb == VerbScale && role.IsRouter() {
-				continue
-			}
-			sound := 0
-			for _, node := range role.Nodes {
-				if vm, known := facts[node.DeployID]; !known || !vm.Troubled() && !vm.Gone() && !vm.IsNew() {
-					sound++
-				}
-			}
-			ways = append(ways, WayOut{Verb: way.Verb, Role: role.Name, Cardinality: sound, Keeps: true})
-		}
-	}
-	return ways
 }

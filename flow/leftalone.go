@@ -31,10 +31,10 @@ func Met(state State, now time.Time, settings Settings) State {
 }
 
 // Added returns the VMs that a document written by another program has and the service has not.
-func (s State) Added(body spec.Body) (added []int) {
+func Added(state State, body spec.Body) (added []int) {
 	for _, role := range body.Roles {
 		for _, node := range role.Nodes {
-			if !s.isNode(node.DeployID) {
+			if !state.isNode(node.DeployID) {
 				added = append(added, node.DeployID)
 			}
 		}
@@ -45,7 +45,7 @@ func (s State) Added(body spec.Body) (added []int) {
 // Driven returns the state after another program added VMs to the document while a worker drove the service. If the VMs were created for the
 // service, and not by a worker, that program drives it, too: it is left alone until a user recovers it.
 func Driven(state State, added []int, facts Facts) State {
-	created := slices.DeleteFunc(added, func(id int) bool { return !state.CreatedByOther(facts[id]) })
+	created := slices.DeleteFunc(added, func(id int) bool { return !CreatedByOther(state, facts[id]) })
 	if len(created) > 0 && state.LeftAlone == nil {
 		state.LeftAlone = &LeftAlone{VMs: created}
 	}
@@ -53,8 +53,8 @@ func Driven(state State, added []int, facts Facts) State {
 }
 
 // CreatedByOther reports whether another program has created the VM for the service: it is no node yet, and has no key of a worker's.
-func (s State) CreatedByOther(vm one.VM) bool {
-	return vm.Service == s.Service.ID && vm.Key == "" && !vm.Gone() && s.Service.Owns(vm) && !s.isNode(vm.ID)
+func CreatedByOther(state State, vm one.VM) bool {
+	return vm.Service == state.Service.ID && vm.Key == "" && !vm.Gone() && state.Service.Owns(vm) && !state.isNode(vm.ID)
 }
 
 // leftAlone reports whether nothing is decided now, and sets when to decide again. A service that goes on getting VMs of another program is
@@ -69,7 +69,7 @@ func (p *planner) leftAlone() bool {
 	}
 	var created []int
 	for id, vm := range p.facts {
-		if p.CreatedByOther(vm) {
+		if CreatedByOther(p.State, vm) {
 			created = append(created, id)
 		}
 	}

@@ -2,7 +2,6 @@ package flow_test
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -166,7 +165,8 @@ func TestForceLeavesTheLimitsOutOfAccount(t *testing.T) {
 
 func TestScaleIsRefusedWhereTheServiceIsOnItsWay(t *testing.T) {
 	for state, s := range stagesInEveryState(t) {
-		if slices.ContainsFunc(flow.WaysOut(state), func(way flow.WayOut) bool { return way.Verb == flow.VerbScale }) {
+		switch state {
+		case spec.ServiceRunning, spec.ServiceWarning, spec.ServiceFailedDeploying, spec.ServiceFailedScaling:
 			continue
 		}
 		t.Run(state.String(), func(t *testing.T) {

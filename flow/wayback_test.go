@@ -84,9 +84,8 @@ func TestDeploymentGoesOnWithWhatThereIs(t *testing.T) {
 	s.run(100)
 	s.refuse("no quota")
 	s.wantState(spec.ServiceFailedDeploying)
-	if ways := s.state.WaysOut(s.facts); !slices.Contains(ways, flow.WayOut{Verb: flow.VerbScale, Role: "Master", Cardinality: 1, Keeps: true}) ||
-		!slices.Contains(ways, flow.WayOut{Verb: flow.VerbRemoveRole, Role: "Master", Cardinality: 1, Keeps: true}) {
-		t.Errorf("the ways out are %+v", ways)
+	if why := explained(flow.Explain(s.state, s.facts, s.now)); !strings.Contains(why, "`oneflow scale 27 Master 1` lets") || !strings.Contains(why, "`oneflow remove-role 27 Master`") {
+		t.Errorf("the ways out are %s", why)
 	}
 	s.scale("Master", 1)
 	s.wantRole("Master", spec.RoleRunning)
@@ -237,25 +236,16 @@ func TestEveryFailureIsUndeployed(t *testing.T) {
 
 // attempts are the commands that may lead out of a state, as the documentation calls them.
 var attempts = map[string]struct {
-	way       flow.WayOut
+	verb      flow.Verb
 	arguments any
 }{
-	"recover":          {flow.WayOut{Verb: flow.VerbRecover}, flow.RecoverArguments{}},
-	"recover --delete": {flow.WayOut{Verb: flow.VerbRecover, Delete: true}, flow.RecoverArguments{Delete: true}},
-	"undeploy":         {flow.WayOut{Verb: flow.VerbUndeploy}, nil},
-	"scale":            {flow.WayOut{Verb: flow.VerbScale}, flow.ScaleArguments{Role: "a", Cardinality: 1, Force: true}},
-	"remove_role":      {flow.WayOut{Verb: flow.VerbRemoveRole}, flow.RemoveRoleArguments{Role: "a"}},
-	"add_role":         {flow.WayOut{Verb: flow.VerbAddRole}, adding(`{"name":"n","type":"vm","cardinality":1,"template_id":0}`)},
-	"release":          {flow.WayOut{Verb: flow.VerbRelease}, flow.ReleaseArguments{}},
-}
-
-func wayNamed(way flow.WayOut) string {
-	for name, attempt := range attempts {
-		if attempt.way.Verb == way.Verb && attempt.way.Delete == way.Delete {
-			return name
-		}
-	}
-	return string(way.Verb)
+	"recover":          {flow.VerbRecover, flow.RecoverArguments{}},
+	"recover --delete": {flow.VerbRecover, flow.RecoverArguments{Delete: true}},
+	"undeploy":         {flow.VerbUndeploy, nil},
+	"scale":            {flow.VerbScale, flow.ScaleArguments{Role: "a", Cardinality: 1, Force: true}},
+	"remove_role":      {flow.VerbRemoveRole, flow.RemoveRoleArguments{Role: "a"}},
+	"add_role":         {flow.VerbAddRole, adding(`{"name":"n","type":"vm","cardinality":1,"template_id":0}`)},
+	"release":          {flow.VerbRelease, flow.ReleaseArguments{}},
 }
 
 // TestTableOfStates walks every state and every command: those that the table of states in
@@ -269,19 +259,12 @@ func TestTableOfStates(t *testing.T) {
 			if !has {
 				t.Fatal("docs/services.md does not tell of the state")
 			}
-			var ways []string
-			for _, way := range flow.WaysOut(state) {
-				ways = append(ways, wayNamed(way))
-			}
-			if !slices.Equal(row.commands, ways) {
-				t.Errorf("docs/services.md names the commands %q; %q lead out", row.commands, ways)
-			}
 			leads := row.byItself
 			for name, attempt := range attempts {
 				s := stagesInEveryState(t)[state]
 				s.t = t
-				err := s.tryCommand(attempt.way.Verb, attempt.arguments)
-				if wanted := slices.Contains(ways, name); wanted != (err == nil) && state != spec.ServiceDone {
+				err := s.tryCommand(attempt.verb, attempt.arguments)
+				if wanted := slices.Contains(row.commands, name); wanted != (err == nil) && state != spec.ServiceDone {
 					t.Errorf("%s gives %v; the documentation names it: %v", name, err, wanted)
 				}
 				if err == nil {
