@@ -60,6 +60,9 @@ func (l *serviceLoop) handleOnce(ctx context.Context, input pipeline.Input) erro
 	if !l.exists {
 		return l.absent(ctx, input)
 	}
+	if input.Work.Taken {
+		l.record.State.LeftAlone = nil
+	}
 	if err := l.ingester.confirmStrangers(ctx); err != nil {
 		return err
 	}

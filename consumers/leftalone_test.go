@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/pipeline"
 )
 
 // asOneFlow creates a VM for a service as OneFlow does, which notes it in the document only afterwards.
@@ -75,6 +77,20 @@ func TestAServiceThatOneFlowScales(t *testing.T) {
 	}
 	w.accepted(service, flow.VerbRecover, nil)
 	w.await(service, spec.ServiceWarning)
-	w.exactly(service, 3)
+	if all := w.vms(service); len(all) != 3 {
+		t.Errorf("there are %d VMs, want three", len(all))
+	}
 	w.undeployed(service)
+}
+
+// TestAServiceThatIsTakenOver goes on at once: OneFlow was found stopped.
+func TestAServiceThatIsTakenOver(t *testing.T) {
+	w := newWorld(t)
+	settings := quick()
+	settings.CheckInterval = time.Hour
+	w.startWorker("one", settings)
+	w.hear()
+	service := w.service(`{"name":"svc","state":11,"roles":[{"name":"a","type":"vm","cardinality":1,"template_id":0,"state":0}]}`)
+	must(t, w.pipe.PublishWakes(t.Context(), []pipeline.Wake{{Work: pipeline.Work{Service: service, Taken: true}}}, nil))
+	w.await(service, spec.ServiceRunning)
 }

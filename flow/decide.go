@@ -68,7 +68,7 @@ type Spared struct{ Action Action }
 func Decide(in Input, outcome Outcome) Decision {
 	p := newPlanner(in)
 	if p.leftAlone() {
-		return Decision{State: p.State}
+		return p.decision()
 	}
 	if outcome != nil {
 		outcome.note(p)

@@ -96,7 +96,7 @@ func (a applier) goOn(command Command) error {
 
 func (l LeftAlone) text() string {
 	if !l.Until.IsZero() {
-		return "another program, such as OneFlow, may be creating its VMs; it continues at " + utc(l.Until)
+		return "another program, such as OneFlow, may be creating its VMs; Flowjet continues at " + utc(l.Until)
 	}
 	var vms []string
 	for _, id := range l.VMs {

@@ -70,6 +70,10 @@ func TestAServiceThatAnotherProgramDrivesIsLeftAlone(t *testing.T) {
 	s.state = flow.Driven(s.state, []int{vm.ID}, s.facts)
 	role := s.role("a")
 	role.Nodes, role.Cardinality = append(role.Nodes, spec.NewNode(vm)), 2
+	strange := s.another("a")
+	strange.Owner = one.Identity{UID: 7}
+	s.facts[strange.ID] = strange
+	role.Nodes = append(role.Nodes, spec.NewNode(strange)) // nobody's document is changed
 	s.set(one.VMPoweroff, one.LCMInit, 100)
 	s.plan()
 	s.wantState(spec.ServiceRunning)
@@ -77,7 +81,7 @@ func TestAServiceThatAnotherProgramDrivesIsLeftAlone(t *testing.T) {
 		At: s.now, Until: s.now.Add(time.Minute), Roles: map[string]map[string]float64{"a": {"CPU": 99}},
 	}}))
 	s.wantActions()
-	s.wantNodes("a", 2, 100, 101)
+	s.wantNodes("a", 2, 100, 101, 102)
 	if why := flow.Explain(s.state, s.facts, s.now); len(why.Waits) != 1 || !strings.Contains(why.Waits[0].Message, "has added VM 101") || !strings.Contains(why.Next[0], "oneflow recover 27") {
 		t.Errorf("it is explained as %+v", why)
 	}
@@ -92,7 +96,6 @@ func TestAServiceThatAnotherProgramDrivesIsLeftAlone(t *testing.T) {
 	s.state = before
 	s.recover()
 	s.wantState(spec.ServiceWarning)
-	s.wantNodes("a", 2, 100, 101)
 }
 
 // What nobody created for the service says nothing: VMs that have ended, that carry its keys, or that are not its own.

@@ -222,7 +222,7 @@ func Adopt(ctx context.Context, pipe *pipeline.Pipeline, services []Service) (in
 		if service.Unreadable != "" {
 			continue
 		}
-		wake := pipeline.Work{Service: service.ID, Reason: "taken over from OneFlow in " + service.State}
+		wake := pipeline.Work{Service: service.ID, Reason: "taken over from OneFlow in " + service.State, Taken: true}
 		if _, err := queue.PublishWork(ctx, wake, ""); err != nil {
 			return woken, fmt.Errorf("take service %d over: %w", service.ID, err)
 		}

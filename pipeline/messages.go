@@ -82,6 +82,8 @@ type Work struct {
 	// Scan reports whether the regular scan of all services sent the bare wake-up: a worker that has just read oned need not
 	// read again. A version without the field reads.
 	Scan bool `json:"scan,omitempty"`
+	// Taken reports whether the service is taken over from a OneFlow that was found stopped: it is no longer left alone.
+	Taken bool `json:"taken,omitempty"`
 	// Newer reports whether a newer Flowjet wrote the work: only its service
 	// is known here. It must not be skipped.
 	Newer bool `json:"-"`
