@@ -20,6 +20,7 @@ var (
 	immutable     = &difference{"changing what cannot be changed in a template", "204, and nothing done", "400"}
 	noNumber      = &difference{"an id that is not a number", "500", "404"}
 	warning       = &difference{"scaling or recovering a service in WARNING", "refused", "done"}
+	onlyWaits     = &difference{"recovering a service in transition of which nothing has failed and no request is open", "204, and nothing done", "500, with what it waits for"}
 	wayBack       = &difference{"scaling a service that failed to deploy or scale, removing a role of it; undeploying one that failed", "refused; it can only be recovered", "done: what runs is kept ([services.md](services.md#states-and-the-ways-out-of-them))"}
 	notThereYet   = &difference{"an action of a template that is missing, or that the user may not do, or that oned refuses", "204, and nothing done", "404, 401, or as refused"}
 	cloneMissing  = &difference{"cloning a template that is missing", "500", "404"}
@@ -53,7 +54,7 @@ var (
 
 // differences are in the order of the table.
 var differences = []*difference{
-	badJSON, unknownAction, hangs, immutable, noNumber, warning, wayBack, notThereYet, cloneMissing, noCardinality, noForce, deleteType, shortOctet, notOctal, chownGroup,
+	badJSON, unknownAction, hangs, immutable, noNumber, warning, onlyWaits, wayBack, notThereYet, cloneMissing, noCardinality, noForce, deleteType, shortOctet, notOctal, chownGroup,
 	otherTarget, refusedServer, optionalInput, unknownNetwork, notReadable, fraction, networkText, commas, networkRefused, ownNetworks, namedNetwork, joinedNetwork, unknownRole, startNumber, longName, emptyName, addedRole, oldDialog, brokenDocument,
 }
 
