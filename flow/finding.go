@@ -125,7 +125,7 @@ var plainTexts = map[FindingKind]string{
 	FoundRouterToMake:    "the virtual router of role $ROLE is to be created",
 	FoundRouterToDelete:  "the virtual router of role $ROLE is to be deleted",
 	FoundToFind:          "a VM named $NAME may have been created; if it exists, it is terminated",
-	FoundLacking:         "role $ROLE has $VMS and should have $WANTED",
+	FoundLacking:         "role $ROLE has $VMS and should have $WANTED$STAY",
 	FoundToEnd:           "$VMS of role $ROLE $ARE to be terminated",
 	FoundNotRunning:      "VM $ID is in $STATE and has to become RUNNING$STAY",
 	FoundUnknown:         "the state of VM $ID is unknown",
@@ -139,10 +139,6 @@ func (f Finding) text(now time.Time) string {
 	case FoundIgnored:
 		if text = "the attribute $NAME is unknown and ignored"; f.Said != "" {
 			text += "; was $SAID meant?"
-		}
-	case FoundLacking:
-		if f.Said != "" {
-			text += "; it $SAID"
 		}
 	case FoundRetry:
 		times, next := "at $SINCE", "now"

@@ -269,7 +269,7 @@ func TestARefusedReplacementIsLoggedOnce(t *testing.T) {
 		s.planAfter(30 * time.Second)
 		s.wantActions()
 		text := explained(flow.Explain(s.state, s.facts, s.now))
-		if !strings.Contains(text, "role a has 2 VMs and should have 3; it lacks a VM that could not be created from template 0: limit of 2 reached") || !strings.Contains(text, "healed automatically at") {
+		if !strings.Contains(text, "role a has 2 VMs and should have 3 (lacks a VM that could not be created from template 0: limit of 2 reached") || !strings.Contains(text, "healed automatically at") {
 			t.Errorf("it is explained as %s", text)
 		}
 		s.planAfter(30 * time.Second)
