@@ -394,6 +394,17 @@ func TestDoctorOfWhatNATSHolds(t *testing.T) {
 			},
 			(*diagnosis).checkLost, "warning lost history", []string{"stream FLOW lacks the last transitions of services 42"},
 		},
+		"a service that OneFlow drives, too": {
+			func(d *desk) {
+				d.keep(42, "a", "alice", spec.ServiceRunning)
+				record, revision, err := d.pipe.LoadRecord(d.t.Context(), 42)
+				d.must(err)
+				record.State.LeftAlone = &flow.LeftAlone{VMs: []int{7}}
+				_, err = d.pipe.SaveRecord(d.t.Context(), 42, record, revision)
+				d.must(err)
+			},
+			(*diagnosis).checkServices, "problem services", []string{"another program, such as OneFlow, drives them, too", "alone: 42"},
+		},
 		"a service that ended, with its record gone": {
 			func(d *desk) {
 				d.must(d.pipe.PublishTransitions(d.t.Context(), []pipeline.Transition{{Service: 42, Change: flow.Change{Kind: "service", New: pipeline.Deleted}}}, 1))
