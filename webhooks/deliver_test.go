@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
-	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
@@ -98,47 +97,53 @@ func TestAHangingReceiverHoldsUpNobodyElse(t *testing.T) {
 	}
 }
 
-// However many receivers a user's services name that hang, another user's get theirs, and those
-// of the configuration.
-func TestAUsersHangingReceiversHoldUpNobodyElse(t *testing.T) {
+// However many receivers hang that the services of several users name, another user's get theirs, also those on the same host, and
+// those of the configuration.
+func TestUsersHangingReceiversHoldUpNobodyElse(t *testing.T) {
 	w := newWorld(t)
 	slow, release := hangingReceiver(t)
 	defer release()
+	other, releaseOther := hangingReceiver(t)
+	defer releaseOther()
 	quick := newReceiver(t, nil)
-	const atOnce, bobs = 4, 1000 // receivers that a service names at most
-	owned := func(service int, owner string) {
-		record := pipeline.Record{State: flow.State{Service: spec.Service{ID: service, Owner: one.Identity{UName: owner}}}}
-		_, err := w.pipe.SaveRecord(t.Context(), service, record, 0)
-		w.must(err)
-	}
-	for service := range maxPosts / atOnce {
-		owned(service, "alice")
-		var named []spec.Webhook
-		for i := range atOnce {
-			named = append(named, spec.Webhook{URL: fmt.Sprintf("%s/%d/%d", slow.URL, service, i)})
+	const users, bobs = maxPosts / maxPostsOfOwner, 1000
+	for user := range users {
+		for service := user * 100; service < user*100+maxPostsToHost; service++ {
+			w.own(service, fmt.Sprint("user", user))
+			var named []spec.Webhook
+			for _, host := range []string{slow.URL, other.URL} {
+				named = append(named, spec.Webhook{URL: fmt.Sprintf("%s/%d/1", host, service)}, spec.Webhook{URL: fmt.Sprintf("%s/%d/2", host, service)})
+			}
+			w.tell(service, "RUNNING", named...)
 		}
-		w.tell(service, "RUNNING", named...)
 	}
-	patient := settings(Receiver{Name: "ours", URL: quick.URL, Kinds: []string{"vm"}})
+	patient := settings(Receiver{Name: "ours", URL: quick.URL, Kinds: []string{"role"}})
 	patient.Timeout = time.Hour
 	d := w.start(patient)
-	poll.Until(t, "alice's receivers to hang", func() bool {
+	poll.Until(t, "the users' receivers to hang", func() bool {
 		d.mutex.Lock()
 		defer d.mutex.Unlock()
-		return len(d.loops) == maxPosts
+		return len(d.loops) == 4*users*maxPostsToHost && slow.total()+other.total() >= maxPosts*3/4
 	})
-	poll.Until(t, "as many to hang as a user may post to a host", func() bool { return slow.total() == maxPostsToHost })
-	owned(bobs, "bob")
+	w.own(bobs, "bob")
 	w.tell(bobs, "RUNNING", spec.Webhook{URL: slow.URL + "/bob"}, spec.Webhook{URL: quick.URL + "/bob"})
-	poll.Until(t, "bob's receiver on alice's host to get its post", func() bool { return slow.total() == maxPostsToHost+1 })
 	quick.inOrder(t, bobs, 1)
+	poll.Until(t, "bob's receiver on the users' host to get its post", func() bool {
+		slow.mutex.Lock()
+		defer slow.mutex.Unlock()
+		return slices.ContainsFunc(slow.posts, func(came post) bool { return came.id == fmt.Sprint(bobs, "-1") })
+	})
+	w.must(w.pipe.PublishTransitions(t.Context(), []pipeline.Transition{
+		{Service: bobs, Change: flow.Change{Kind: "role", Role: "web", New: "RUNNING"}, Time: time.Now()},
+	}, 2))
+	if came := quick.next(t); came.id != fmt.Sprint(bobs, "-2") {
+		t.Errorf("the receiver of the configuration got %s", came.id)
+	}
 }
 
 func TestReceiversThatServicesName(t *testing.T) {
 	w, r := newWorld(t), newReceiver(t, nil)
-	record := pipeline.Record{State: flow.State{Service: spec.Service{ID: 7, Owner: one.Identity{UName: "alice"}}}}
-	_, err := w.pipe.SaveRecord(t.Context(), 7, record, 0)
-	w.must(err)
+	w.own(7, "alice")
 	allowed := settings()
 	allowed.Secrets = []Secret{{Name: "team", File: w.secret(), Users: []string{"alice"}}, {Name: "others", File: w.secret(), Users: []string{"bob"}}}
 	allowed.GiveUpAfter = time.Nanosecond

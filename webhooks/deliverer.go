@@ -27,7 +27,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/pipeline"
@@ -36,20 +35,8 @@ import (
 	"github.com/flowjet/flowjet/pipeline/work"
 )
 
-const (
-	// checkEvery is how often a deliverer checks its ownership.
-	checkEvery = 250 * time.Millisecond
-	// maxPosts bounds the concurrent attempts to receivers of the configuration, and also those to receivers that services name. maxPostsOfReceiver
-	// bounds those to one receiver, and maxPostsOfOwner those for the services of one user: if these hang there is room for the others.
-	maxPosts           = 256
-	maxPostsOfReceiver = 8
-	maxPostsOfOwner    = 64
-	// maxPostsToHost bounds the concurrent attempts to one host for the services of one user. A bound of the connections to a host would be shared
-	// by all users with receivers there.
-	maxPostsToHost = 32
-	// maxLoops bounds the pairs of receiver and service with waiting deliveries in this process; more wait in the stream.
-	maxLoops = 20_000
-)
+// checkEvery is how often a deliverer checks its ownership.
+const checkEvery = 250 * time.Millisecond
 
 // Config is the configuration of a Deliverer.
 type Config struct {
@@ -72,16 +59,11 @@ type Deliverer struct {
 	metrics  *metrics
 	client   *http.Client
 	settings atomic.Pointer[Settings]
-	// posts bounds the attempts to receivers of the configuration, postsOfServices those to receivers that services name: several users whose
-	// receivers hang hold up no receiver of the configuration.
-	posts, postsOfServices *semaphore.Weighted
-	// toReceiver bounds the posts to each receiver, toHost those to each host for an owner, forOwner those for an owner.
-	toReceiver, toHost, forOwner *keyedSlots
-	shares                       *shares
+	attemptSlots
+	shares *shares
 
 	mutex sync.Mutex
 	loops map[string]*loop // by subject
-	room  *semaphore.Weighted
 
 	stop context.CancelFunc
 	done chan struct{}
@@ -94,11 +76,7 @@ func New(config Config, pipe *pipeline.Pipeline) *Deliverer {
 	}
 	d := &Deliverer{
 		config: config, pipe: newClients(pipe), logger: config.Logger,
-		metrics: newMetrics(config.Registerer), posts: semaphore.NewWeighted(maxPosts), postsOfServices: semaphore.NewWeighted(maxPosts), room: semaphore.NewWeighted(maxLoops), loops: map[string]*loop{},
-		toReceiver: &keyedSlots{most: maxPostsOfReceiver, byKey: map[string]*usedSlots{}},
-		toHost:     &keyedSlots{most: maxPostsToHost, byKey: map[string]*usedSlots{}},
-		forOwner:   &keyedSlots{most: maxPostsOfOwner, byKey: map[string]*usedSlots{}},
-		shares:     newShares(),
+		metrics: newMetrics(config.Registerer), attemptSlots: newAttemptSlots(), shares: newShares(), loops: map[string]*loop{},
 	}
 	d.client = newClient(d.current)
 	d.Reload(config.Settings)
@@ -199,16 +177,15 @@ func (d *Deliverer) deliver(ctx context.Context) (err error) {
 	var loops sync.WaitGroup
 	defer loops.Wait()
 	life, cancel := context.WithCancel(ctx)
+	defer d.endPauses()
 	defer cancel()
 	for {
-		subject, service, err := reader.Next(ctx)
+		queued, err := reader.Next(ctx)
 		if err != nil {
 			return err
 		}
-		if d.owns(service) {
-			if err := d.wake(life, &loops, subject, service); err != nil {
-				return err
-			}
+		if d.owns(queued.Service) {
+			d.wake(life, &loops, queued)
 		}
 	}
 }

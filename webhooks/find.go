@@ -15,7 +15,6 @@ import (
 	"github.com/flowjet/flowjet/internal/batch"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/deliveries"
-	"github.com/flowjet/flowjet/pipeline/history"
 )
 
 const (
@@ -96,10 +95,13 @@ func (d *Deliverer) find(ctx context.Context, damage *cutOff) (err error) {
 		return err
 	}
 	defer reader.Stop()
-	incoming, ended := make(chan found, maxTransitions), make(chan error, 1)
+	ended := make(chan error, 1)
 	life, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go func() { ended <- read(life, reader, incoming) }()
+	incoming := batch.Ahead(life, maxTransitions, ended, func(ctx context.Context) (one found, err error) {
+		one.sequence, one.transition, err = reader.Next(ctx)
+		return one, err
+	})
 	var counted time.Time
 	owners := map[int]string{}
 	for at := saved; ; {
@@ -145,20 +147,6 @@ func (d *Deliverer) find(ctx context.Context, damage *cutOff) (err error) {
 type found struct {
 	sequence   uint64
 	transition pipeline.Transition
-}
-
-func read(ctx context.Context, reader *history.Reader, into chan<- found) error {
-	for {
-		sequence, transition, err := reader.Next(ctx)
-		if err != nil {
-			return err
-		}
-		select {
-		case into <- found{sequence, transition}:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
 }
 
 // queue queues transitions for all their receivers, as many deliveries at once as may be, and reports whether there were any. owners are the owners of

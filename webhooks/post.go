@@ -32,49 +32,23 @@ type failure struct {
 	final bool
 }
 
-// attempt posts a delivery once. The error is that of this process: it was stopped before it had posted.
-func (l *loop) attempt(ctx context.Context, delivery pipeline.Delivery, count int) (*failure, error) {
-	// The receiver's own bound comes first, then its owner's: an attempt that waits for a hanging receiver must not use the others' room.
-	leave, err := l.toReceiver.acquire(ctx, l.receiver)
-	if err != nil {
-		return nil, err
-	}
-	defer leave()
-	if delivery.Receiver == "" {
-		leaveHost, err := l.toHost.acquire(ctx, delivery.Owner+" "+hostOf(delivery.URL))
-		if err != nil {
-			return nil, err
-		}
-		defer leaveHost()
-		leave, err := l.forOwner.acquire(ctx, delivery.Owner)
-		if err != nil {
-			return nil, err
-		}
-		defer leave()
-	}
-	posts := l.posts
-	if delivery.Receiver == "" {
-		posts = l.postsOfServices
-	}
-	if err := posts.Acquire(ctx, 1); err != nil {
-		return nil, err
-	}
-	defer posts.Release(1)
+// attempt posts a delivery once.
+func (l *loop) attempt(ctx context.Context, delivery pipeline.Delivery, count int) (failed *failure) {
 	settings := l.current()
 	address, secretFile, failed := settings.targetOf(delivery)
 	if failed != nil {
-		return failed, nil
+		return failed
 	}
 	ctx, cancel := context.WithTimeout(ctx, settings.Timeout)
 	defer cancel()
 	request, err := l.request(ctx, address, secretFile, delivery, count)
 	if err != nil {
-		return &failure{text: err.Error()}, nil
+		return &failure{text: err.Error()}
 	}
 	begun := time.Now()
 	failed = l.post(request)
 	l.metrics.seconds.WithLabelValues(labelOf(delivery)).Observe(time.Since(begun).Seconds())
-	return failed, nil
+	return failed
 }
 
 // targetOf returns the address of a delivery by the current settings, and the file with the secret for its signature; empty for

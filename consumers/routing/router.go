@@ -100,9 +100,15 @@ type heard struct {
 
 // run forwards the events that have come, as many at a time as there are.
 func (r *Router) run(ctx context.Context, reader *work.EventReader, saved uint64) error {
-	incoming := make(chan heard, routerBatch)
 	failed := make(chan error, 2)
-	go func() { failed <- read(ctx, reader, incoming) }()
+	incoming := batch.Ahead(ctx, routerBatch, failed, func(ctx context.Context) (one heard, err error) {
+		one.sequence, one.event, err = reader.Next(ctx)
+		if one.unreadable = errors.Is(err, pipeline.ErrUnreadable); one.unreadable {
+			err = nil
+		}
+		one.stored = reader.Mark().Stored
+		return one, err
+	})
 	position := pipeline.EventMark{Sequence: saved}
 	var routed atomic.Uint64
 	routed.Store(saved)
@@ -154,21 +160,6 @@ func (r *Router) savePosition(ctx context.Context, position pipeline.EventMark) 
 		}
 	}
 	return r.pipe.SaveCursor(ctx, pipeline.RouterKey, position.Sequence)
-}
-
-func read(ctx context.Context, reader *work.EventReader, into chan<- heard) error {
-	for {
-		sequence, event, err := reader.Next(ctx)
-		unreadable := errors.Is(err, pipeline.ErrUnreadable)
-		if err != nil && !unreadable {
-			return err
-		}
-		select {
-		case into <- heard{sequence, reader.Mark().Stored, event, unreadable}:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
 }
 
 // passAll forwards a batch: only the last state change of each VM.

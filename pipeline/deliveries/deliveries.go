@@ -91,30 +91,36 @@ func (d *Deliveries) ReadDeliveries(ctx context.Context) (*Reader, error) {
 	return &Reader{r}, nil
 }
 
-// Next waits for the next delivery and returns its subject and service. It
+// Next waits for the next delivery and returns it; an unreadable one has only its subject and service. It
 // returns ctx's error, or pipeline.ErrClosed after Stop.
-func (r *Reader) Next(ctx context.Context) (subject string, service int, err error) {
+func (r *Reader) Next(ctx context.Context) (Queued, error) {
 	for {
 		message, err := r.Reader.Next(ctx)
 		if err != nil {
-			return "", 0, err
+			return Queued{}, err
 		}
 		if _, service, ok := pipeline.ReadHookSubject(message.Subject); ok {
-			return message.Subject, service, nil
+			queued := Queued{Subject: message.Subject}
+			_ = json.Unmarshal(message.Data, &queued.Delivery)
+			queued.Service = service
+			return queued, nil
 		}
 	}
 }
 
 // NextDelivery returns the oldest delivery that waits on a subject; false for none. An
-// unreadable one has no body.
+// unreadable one has no body. A newer Flowjet's is pipeline.ErrNewer.
 func (d *Deliveries) NextDelivery(ctx context.Context, subject string) (delivery pipeline.Delivery, waits bool, err error) {
 	defer errs.Wrap(&err, "read the pending deliveries on %s", subject)
 	message, err := d.core.Stream(pipeline.StreamHook).Get(ctx, 1, jetstream.WithGetMsgSubject(subject))
 	if message == nil || err != nil {
 		return delivery, false, err
 	}
-	if json.Unmarshal(message.Data, &delivery) != nil || delivery.Version > pipeline.Version {
+	switch err := json.Unmarshal(message.Data, &delivery); {
+	case err != nil:
 		delivery = pipeline.Delivery{}
+	case delivery.Version > pipeline.Version:
+		return pipeline.Delivery{}, true, pipeline.ErrNewer
 	}
 	delivery.Sequence, delivery.Queued = message.Sequence, message.Time
 	return delivery, true, nil

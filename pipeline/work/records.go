@@ -58,11 +58,11 @@ func (r *Records) RecordRevision(ctx context.Context, service int) (revision uin
 	return revision, err
 }
 
-// OwnerOf returns the name of a service's owner from its record, empty if it is not known or the record cannot be read: one such record
-// must not hold up what is done for many services.
+// OwnerOf returns the name of a service's owner from its record, empty if it is not known or the record cannot be read, as a newer Flowjet's: one
+// such record must not hold up what is done for many services.
 func (r *Records) OwnerOf(ctx context.Context, service int) (string, error) {
 	record, _, err := r.LoadRecord(ctx, service)
-	if errors.Is(err, pipeline.ErrUnreadableRecord) {
+	if errors.Is(err, pipeline.ErrUnreadableRecord) || errors.Is(err, pipeline.ErrNewer) {
 		return "", nil
 	}
 	return record.State.Service.Owner.UName, err
