@@ -75,6 +75,27 @@ func TestAClientThatLeavesDoesNotEndARefusal(t *testing.T) {
 	}
 }
 
+// A zone that refuses the server user answers: that is no doubt about its leader, for which other workers would take over.
+func TestARefusedServerUserIsNoDoubtAboutTheLeader(t *testing.T) {
+	t.Parallel()
+	_, client := zoneOfThree(t, sim.Config{})
+	count(t, client)
+	changed, err := client.Renew(opennebula.Credentials{User: "serveradmin", Password: "changed"})
+	if must(t, err); !changed {
+		t.Fatal("the password was not changed")
+	}
+	for began := time.Now(); time.Since(began) < 4*time.Second; { // the leader is asked for again after two
+		_, err := client.Server().Version(t.Context())
+		if _, is := errors.AsType[*opennebula.ServerUserError](err); !is {
+			t.Fatalf("the error is %v", err)
+		}
+		if doubt := client.Doubt(); doubt > 0 || !client.Ping(t.Context()) {
+			t.Fatalf("after %s the leader is in doubt for %s", time.Since(began), doubt)
+		}
+		must(t, idle.For(t.Context(), time.Millisecond))
+	}
+}
+
 // Where oned accepts the server user again by itself, calls are made again within seconds.
 func TestAServerUserThatIsAcceptedAgain(t *testing.T) {
 	t.Parallel()

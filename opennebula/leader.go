@@ -43,7 +43,7 @@ type leader struct {
 	term      int
 	since     time.Time // when the term was first found, zero for the first one
 	confirmed time.Time
-	doubted   time.Time // when the first of the latest rounds without a certain leader ended, zero after a round with one
+	doubted   time.Time // when the first of the latest rounds without a certain leader ended, zero after a round with one or only refusals
 	asking    bool      // a goroutine carries out rounds
 	queued    *round    // not begun yet
 	running   *round
@@ -193,7 +193,7 @@ func (l *leader) choose(found []raftAnswer) {
 	_, restored := leading(found, max(len(servers), len(l.servers.listed))/2+1)
 	outdated := best == nil || best.status.Term < l.term && !restored
 	switch {
-	case certain && !outdated:
+	case certain && !outdated, l.poll.refused: // other processes are refused as well
 		l.doubted = time.Time{}
 	case l.doubted.IsZero():
 		l.doubted = time.Now()
