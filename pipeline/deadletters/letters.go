@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 
 	"github.com/flowjet/flowjet/internal/errs"
 	"github.com/flowjet/flowjet/pipeline"
@@ -55,8 +56,10 @@ func (s *Store) DeadLetterAll(ctx context.Context, all []pipeline.DeadLetter) er
 	return nil
 }
 
+// messageOf returns the message of a dead letter. Its id tells it apart from an equal one, and a message that is sent again is stored once.
 func messageOf(dead pipeline.DeadLetter) *nats.Msg {
 	message := nats.NewMsg(pipeline.DeadSubject(dead.Where))
+	message.Header.Set(jetstream.MsgIDHeader, nuid.Next())
 	keepHeaders(message, dead)
 	message.Data = dead.Data[:min(len(dead.Data), maxData)]
 	reason := strings.ToValidUTF8(dead.Reason[:min(len(dead.Reason), maxReason)], "")

@@ -9,8 +9,10 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/flowjet/flowjet/internal/natstest"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/internal/js"
+	"github.com/flowjet/flowjet/pipeline/internal/pipetest"
 )
 
 func TestADeadLettersReasonIsOneLine(t *testing.T) {
@@ -23,6 +25,25 @@ func TestADeadLettersReasonIsOneLine(t *testing.T) {
 	}
 	if len(message.Data) != maxData {
 		t.Errorf("%d bytes are kept", len(message.Data))
+	}
+}
+
+// A dead letter is stored once, also if an answer of NATS is lost or late.
+func TestDeadLettersOverAConnectionThatIsCut(t *testing.T) {
+	server := natstest.Server(t)
+	c := pipetest.NewCutter(t, server)
+	p, direct, ctx := clientsOf(pipetest.Open(t, c.URL())), clientsOf(pipetest.Open(t, server)), limited(t)
+	want := 0
+	for _, count := range []int64{1, 3, 40} {
+		for range 4 {
+			want += int(count)
+			c.CutSomewhere(200 * count)
+			must(t, p.DeadLetterAll(ctx, make([]pipeline.DeadLetter, count)))
+		}
+	}
+	c.Mend()
+	if found, err := direct.DeadLetters(ctx, 10*want); err != nil || len(found) != want {
+		t.Errorf("%d dead letters are stored, want %d (%v)", len(found), want, err)
 	}
 }
 

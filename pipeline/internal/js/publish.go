@@ -189,7 +189,7 @@ func Transient(err error) bool {
 	}
 	return slices.ContainsFunc([]error{
 		nats.ErrNoResponders, nats.ErrTimeout, nats.ErrDisconnected, nats.ErrReconnectBufExceeded,
-		nats.ErrConnectionReconnecting, nats.ErrStaleConnection, jetstream.ErrNoStreamResponse, context.DeadlineExceeded,
+		nats.ErrConnectionReconnecting, nats.ErrStaleConnection, jetstream.ErrNoStreamResponse, jetstream.ErrAsyncPublishTimeout, context.DeadlineExceeded,
 		ErrUnsettled,
 	}, func(passing error) bool { return errors.Is(err, passing) })
 }
