@@ -144,6 +144,28 @@ func (c Config) Refresh(ctx context.Context, state flow.State) (flow.State, flow
 	return current, facts, nil
 }
 
+// documentsPage is how many documents are listed by one call.
+const documentsPage = 500
+
+// UnreadableServices returns the ids of the services whose documents at oned cannot be read, the newest first.
+func (c Config) UnreadableServices(ctx context.Context) (ids []int, err error) {
+	client, err := c.Oned(slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	client.Follow(ctx, c.Zone)
+	err = client.Server().DocumentPages(ctx, spec.DocumentTypeService, opennebula.FilterAll, documentsPage, func(documents []opennebula.Document) error {
+		for _, document := range documents {
+			if _, _, err := spec.ReadService(document.Body); err != nil {
+				ids = append(ids, document.ID)
+			}
+		}
+		return nil
+	})
+	return ids, err
+}
+
 // OnedTime returns the time of oned's HTTP server, in whole seconds.
 func (c Config) OnedTime(ctx context.Context) (time.Time, error) {
 	return opennebula.ServerTime(ctx, c.One.XMLRPC[0])

@@ -91,6 +91,74 @@ func TestADamagedStreamIsRepaired(t *testing.T) {
 	}
 }
 
+// Streams and buckets that are deleted, or purged, while workers run are made again, commands and events that come afterwards are handled, and operators are
+// told.
+func TestStreamsThatAreLost(t *testing.T) {
+	for _, stream := range pipeline.Streams(1) {
+		t.Run(stream.Name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.startWorker("first", quick())
+			w.hear()
+			service := w.deployed(masterSlave, 1, 1)
+			w.scaledTo(service, 2)
+			w.settled()
+			must(t, w.pipe.JetStream().DeleteStream(t.Context(), stream.Name))
+			poll.Until(t, "operators to be told", func() bool {
+				found, _, err := w.pipe.LastMismatch(t.Context())
+				return err == nil && strings.HasSuffix(found.Reason, "NATS has lost were recreated, and every service was checked: "+stream.Name)
+			})
+			w.scaledTo(service, 3)
+			w.scaledTo(service, 1)
+			w.exactly(service, 2)
+			other := w.deployed(masterSlave, 1, 1)
+			w.exactly(other, 2)
+		})
+	}
+}
+
+// A stream of work that is lost with the cursors in it is numbered behind the records, which pass over lower numbers.
+func TestWorkThatIsLostWithItsCursors(t *testing.T) {
+	w := newWorld(t)
+	stop := w.startWorker("first", quick())
+	w.hear()
+	service := w.deployed(masterSlave, 1, 1)
+	w.scaledTo(service, 2)
+	stop()
+	for _, stream := range []string{pipeline.StreamWork, pipeline.StreamOf(pipeline.BucketCheckpoint)} {
+		must(t, w.pipe.JetStream().DeleteStream(t.Context(), stream))
+	}
+	again, err := pipeline.Open(t.Context(), pipeline.Config{URL: w.nats.URL()})
+	must(t, err)
+	again.Close()
+	w.startWorker("second", quick())
+	w.scaledTo(service, 1)
+	w.exactly(service, 2)
+}
+
+// A service that rests has a record again soon after it was lost, though no event comes, with the VMs that it had: also where a worker has it in
+// memory.
+func TestARecordThatIsLost(t *testing.T) {
+	w := newWorld(t)
+	w.hear()
+	settings := patient()
+	w.start(consumers.Config{ID: "one", Settings: settings, ScanInterval: 300 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)})
+	services := []int{w.deployed(masterSlave, 1, 1), w.deployed(masterSlave, 1, 1)}
+	w.settled()
+	stream, err := w.pipe.JetStream().Stream(t.Context(), pipeline.StreamOf(pipeline.BucketState))
+	must(t, err)
+	must(t, stream.Purge(t.Context()))
+	for _, service := range services {
+		poll.Until(t, "a record", func() bool {
+			record, revision, err := w.pipe.LoadRecord(t.Context(), service)
+			return err == nil && revision > 0 && record.State.Service.State() == spec.ServiceRunning
+		})
+		w.exactly(service, 2)
+	}
+	w.scaledTo(services[0], 2)
+	w.exactly(services[0], 3)
+}
+
 // Events that come before it is found that their stream was cut off are passed over by its
 // reader; services that run look at oned all the same.
 func TestEventsBehindADamage(t *testing.T) {

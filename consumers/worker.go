@@ -198,6 +198,7 @@ func (w *Worker) follow(ctx context.Context, members *work.Membership, done chan
 	var watches sync.WaitGroup
 	watches.Go(func() { w.watchOned(ctx, members) })
 	watches.Go(func() { w.database.watch(ctx, w.config.ScanInterval) })
+	watches.Go(func() { w.router.WatchStreams(ctx, func() bool { return w.Owns(pipeline.RouterKey) }) })
 	for ctx.Err() == nil {
 		w.adjust(ctx, members.Owned())
 		select {

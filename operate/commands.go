@@ -36,6 +36,7 @@ type Environment struct {
 	Oned          func(context.Context) error // authenticates at oned; OnedTime is the clock of its HTTP server
 	OnedTime      func(context.Context) (time.Time, error)
 	API           func(context.Context) ([]string, error) // why the OneFlow API is not ready; empty if it is
+	Unreadable    func(context.Context) ([]int, error)    // the services whose documents at oned cannot be read
 	OnedAt, APIAt string                                  // the addresses of both
 	DataDir       string                                  // where the embedded NATS server's files are, if they are on this host
 }

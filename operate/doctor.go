@@ -204,12 +204,27 @@ func (d *diagnosis) checkOned(ctx context.Context, around Environment) {
 		return
 	}
 	d.add("oned", fine, "", "%s answers and accepts the server user", around.OnedAt)
+	d.checkDocuments(ctx, around)
 	if around.OnedTime == nil {
 		return
 	}
 	before := time.Now()
 	if theirs, err := around.OnedTime(asking); err == nil {
 		d.compareClocks("oned's clock", theirs, nearest(theirs, before, time.Now()), 2*time.Second)
+	}
+}
+
+// checkDocuments names the services that workers leave unchanged because their documents cannot be read.
+func (d *diagnosis) checkDocuments(ctx context.Context, around Environment) {
+	if around.Unreadable == nil {
+		return
+	}
+	switch unreadable, err := around.Unreadable(ctx); {
+	case err != nil:
+		d.add("documents", warning, "", "those of the services cannot be read from oned: %v", err)
+	case len(unreadable) > 0:
+		d.add("documents", problem, "`flowjet service why ID` says what is wrong; correct the document at oned, or have `oneflow recover ID` write it as Flowjet has it",
+			"%d services are left unchanged because their documents at oned cannot be read: %s", len(unreadable), ids(slices.Sorted(slices.Values(unreadable))))
 	}
 }
 

@@ -27,7 +27,7 @@ const (
 
 func (d *diagnosis) checkStreams(overview inspect.Overview) {
 	if len(overview.Missing) > 0 {
-		d.add("streams", problem, "start Flowjet, or run `flowjet nats provision`. If they existed before, their data is lost; the services are not, oned has them",
+		d.add("streams", problem, "start Flowjet, or run `flowjet nats provision`. If they existed before, their data is lost; the services are not, oned has them. A worker that may create streams recreates them within half a minute",
 			"missing: %s", strings.Join(overview.Missing, ", "))
 		return
 	}
@@ -245,7 +245,7 @@ func (d *diagnosis) checkServices(ctx context.Context, pipe clients) {
 	}
 	if len(unreadable) > 0 {
 		d.add("services", problem, fmt.Sprintf("`nats kv del %s ID` removes a record; its service continues from its document at oned", pipeline.BucketState),
-			"%d wait because their records in %s cannot be read: %s", len(unreadable), pipeline.BucketState, names(unreadable))
+			"%d wait because their records in %s cannot be read: %s", len(unreadable), pipeline.BucketState, ids(slices.Sorted(slices.Values(unreadable))))
 	}
 	if len(others) > 0 {
 		slices.Sort(others)

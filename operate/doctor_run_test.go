@@ -163,9 +163,12 @@ func TestDoctorOfTheSurroundings(t *testing.T) {
 				s.Oned = func(context.Context) error { return fmt.Errorf("oned does not answer: %w", context.DeadlineExceeded) }
 			}, "oned", "does not answer", "hold all its connections",
 		},
-		"oned refuses us":    {func(s *Environment) { s.Oned = fails("oned refuses the server user") }, "oned", "refuses", "--one-auth-file"},
-		"oned's clock":       {func(s *Environment) { s.OnedTime = clockAhead(time.Hour) }, "oned's clock", "off this host's", "NTP"},
-		"oned's zone":        {func(s *Environment) { s.Oned = fails("oned at X serves zone 100, but --zone is 0") }, "oned", "zone 100", "set --zone here"},
+		"oned refuses us": {func(s *Environment) { s.Oned = fails("oned refuses the server user") }, "oned", "refuses", "--one-auth-file"},
+		"oned's clock":    {func(s *Environment) { s.OnedTime = clockAhead(time.Hour) }, "oned's clock", "off this host's", "NTP"},
+		"oned's zone":     {func(s *Environment) { s.Oned = fails("oned at X serves zone 100, but --zone is 0") }, "oned", "zone 100", "set --zone here"},
+		"unreadable documents": {func(s *Environment) {
+			s.Unreadable = func(context.Context) ([]int, error) { return []int{12, 7}, nil }
+		}, "documents", "2 services are left unchanged because their documents at oned cannot be read: 7, 12", "oneflow recover ID"},
 		"the API waits":      {func(s *Environment) { s.API = reasons("oned does not answer", "NATS is away") }, "API", "oned does not answer; NATS is away", "other problems first"},
 		"the disk is unread": {func(s *Environment) { s.DataDir = "/nowhere" }, "", "", ""},
 	} {
@@ -208,6 +211,7 @@ func TestDoctorLeavesOutWhatIsNotThere(t *testing.T) {
 		t.Errorf("of nothing it finds %s", d.said())
 	}
 	around := well()
+	around.Unreadable = func(context.Context) ([]int, error) { return nil, nil }
 	around.OnedTime = func(context.Context) (time.Time, error) { return time.Time{}, errors.New("it has no Date") }
 	d.checkOned(t.Context(), around)
 	if d.said() != "ok oned: http://oned:2633/RPC2 answers and accepts the server user\n" {

@@ -59,6 +59,8 @@ type Pipeline struct {
 	zone int
 	// schema is Version, unless a test has set it.
 	schema int
+	// bound is whether it uses the existing streams and makes none.
+	bound bool
 }
 
 // ConnectionState is the state of the connection to NATS, and since when.
@@ -102,7 +104,7 @@ func connect(ctx context.Context, config Config) (*Pipeline, error) {
 		wanted.InboxPrefix = config.Role.InboxPrefix()
 	}
 	core, err := js.Connect(ctx, wanted)
-	return &Pipeline{Client: core, zone: config.Zone, schema: cmp.Or(config.Schema, Version)}, err
+	return &Pipeline{Client: core, zone: config.Zone, schema: cmp.Or(config.Schema, Version), bound: config.Bound}, err
 }
 
 // Attach connects as Open does, but makes and changes nothing: it is for commands

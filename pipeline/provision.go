@@ -3,10 +3,12 @@ package pipeline
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -226,6 +228,13 @@ func awaitMaking(ctx context.Context, try func(context.Context) error) error {
 // configuration succeeds; another process may be making it now.
 func (p provisioner) createStream(ctx context.Context, wanted jetstream.StreamConfig) error {
 	read, err := p.FurthestCursor(ctx, wanted.Name)
+	if err == nil && wanted.Name == StreamWork { // the cursors may be lost as well
+		err = p.Bucket(BucketState).Each(ctx, func(_ string, value []byte) {
+			var record struct{ Applied uint64 }
+			_ = json.Unmarshal(value, &record) // an unreadable one applies nothing
+			read = max(read, record.Applied)
+		})
+	}
 	if err != nil {
 		return err
 	}
@@ -244,6 +253,36 @@ func (p provisioner) createStream(ctx context.Context, wanted jetstream.StreamCo
 		wanted.MaxBytes /= 4 // and not half: the streams that follow need room too
 		p.Log().Warn("too little disk space for a stream: its limit is smaller", "stream", wanted.Name, "bytes", wanted.MaxBytes)
 	}
+}
+
+// LostStreams returns the streams, and those under buckets, that NATS does not have any more.
+func (p *Pipeline) LostStreams(ctx context.Context) (lost []string, err error) {
+	for _, name := range allStreams {
+		switch _, err := p.Stream(name).Info(ctx); {
+		case errors.Is(err, jetstream.ErrStreamNotFound):
+			lost = append(lost, name)
+		case err != nil:
+			return nil, err
+		}
+	}
+	return lost, nil
+}
+
+// RecreateStreams makes lost streams again, as they were configured. It returns ErrNotProvisioned if this process may make none.
+func (p *Pipeline) RecreateStreams(ctx context.Context, lost []string) error {
+	if p.bound {
+		return ErrNotProvisioned
+	}
+	isBucket := func(name string) bool { return strings.HasPrefix(name, js.BucketPrefix) }
+	others := slices.DeleteFunc(slices.Clone(lost), isBucket) // numbered by the cursors in the buckets
+	for _, name := range append(slices.DeleteFunc(lost, func(name string) bool { return !isBucket(name) }), others...) {
+		config := p.Stream(name).Config()
+		config.FirstSeq = 0
+		if err := (provisioner{p}).createStream(ctx, config); err != nil {
+			return fmt.Errorf("recreate stream %s: %w", name, js.Explain(err))
+		}
+	}
+	return p.CheckZone(ctx, RoleWorker) // a new bucket of cursors has no stamp
 }
 
 // extendStream extends a bound stream to the wanted configuration. Larger values of an operator

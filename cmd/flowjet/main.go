@@ -101,7 +101,7 @@ func newOperatorCommands() (services, others []*cobra.Command) {
 			Attach: func(ctx context.Context) (*pipeline.Pipeline, []string, error) {
 				return config.Attach(ctx, pipeline.Config{Role: pipeline.RoleOperator, Name: cmd.CommandPath()})
 			},
-			Refresh: config.Refresh, Oned: config.AskOned, OnedTime: config.OnedTime, API: config.AskAPI,
+			Refresh: config.Refresh, Oned: config.AskOned, OnedTime: config.OnedTime, API: config.AskAPI, Unreadable: config.UnreadableServices,
 			OnedAt: strings.Join(config.One.XMLRPC, ", "), APIAt: config.APIAddress(),
 		}
 		if config.NATS.URL == "" {

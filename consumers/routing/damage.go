@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/flowjet/flowjet/internal/idle"
@@ -35,6 +36,35 @@ func (r *Router) watchDamage(ctx context.Context, routed func() uint64) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// WatchStreams makes streams again that NATS has lost, while the router is owned here, and has every service check oned. It does not
+// depend on the router, which cannot run without them.
+func (r *Router) WatchStreams(ctx context.Context, owned func() bool) {
+	var missing suspicion
+	var recreated []string // but the services are not yet woken
+	for idle.For(ctx, r.ConfirmDamage/2) == nil {
+		if !owned() {
+			continue
+		}
+		lost, err := r.Pipeline.LostStreams(ctx)
+		if missing.lasts(err == nil && len(lost) > 0, r.ConfirmDamage) {
+			names := strings.Join(lost, ", ")
+			if err = r.Pipeline.RecreateStreams(ctx, lost); err == nil {
+				recreated = append(recreated, names)
+				r.Services.Logger.Error("NATS has lost streams, which are recreated: every service is checked against oned", "streams", names)
+			}
+		}
+		if err == nil && len(recreated) > 0 {
+			reason := "streams that NATS has lost were recreated, and every service was checked: " + strings.Join(recreated, ", ")
+			if err = errors.Join(r.Services.WakeAll(ctx, "streams were lost"), r.Pipeline.NoteMismatch(ctx, reason)); err == nil {
+				recreated = nil
+			}
+		}
+		if err != nil && ctx.Err() == nil {
+			r.Services.Logger.Warn("the streams could not be checked or recreated, retrying", "lost", lost, "error", err)
+		}
+	}
 }
 
 // suspicion has to last before it counts: a server that has just become a stream's leader may report an end that it has passed.

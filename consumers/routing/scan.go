@@ -29,14 +29,14 @@ const (
 	lateTimer = 10 * time.Second
 )
 
-// watchServices wakes the services that wait, or are overdue, although nothing is set to wake them: because of a lost stream, or an API
-// that died between creating a document and queueing its command. A change of the zone's leader causes a scan at once: no event reports
-// what was left behind. The first successful scan also finds the service of each VM.
+// watchServices wakes the services that wait, or are overdue, although nothing is set to wake them, and those without a record: because of a
+// lost stream, or an API that died between creating a document and queueing its command. A change of the zone's leader causes a scan at
+// once: no event reports what was left behind. The first successful scan also finds the service of each VM, and another one does if that was lost.
 func (r *Router) watchServices(ctx context.Context) {
 	var next time.Time
 	scanned, failed := 0, false // the leader's term at the last scan
 	changed := false            // since the last successful scan
-	rebuilt := false
+	var owners work.Extent      // of the bucket with the service of each VM, as of the last successful scan
 	for ; ctx.Err() == nil; _ = idle.For(ctx, min(time.Second, time.Until(next))) {
 		term, _ := r.Services.Oned.Leadership()
 		other := term != scanned && scanned != 0
@@ -45,8 +45,11 @@ func (r *Router) watchServices(ctx context.Context) {
 		}
 		changed = changed || other
 		began := time.Now()
-		err := r.scan(ctx, !changed && scanned != 0, !rebuilt)
-		rebuilt = rebuilt || err == nil
+		extent, unknown := r.pipe.Extent(ctx)
+		err := r.scan(ctx, !changed && scanned != 0, unknown == nil && extent.Lacks(owners))
+		if err == nil && unknown == nil {
+			owners, _ = r.pipe.Extent(ctx) // an unknown one has the next scan complete it
+		}
 		if err != nil && !failed && ctx.Err() == nil {
 			r.Services.Logger.Warn("the services could not be checked, retrying", "error", err)
 		}
@@ -73,10 +76,25 @@ func (r *Router) scan(ctx context.Context, regular, all bool) (err error) {
 			return err
 		}
 	}
+	recorded, reasons := map[int]bool{}, map[int]string{} // why a service with a record is to be woken, empty for no reason
+	unreadable, recordsErr := r.pipe.CheckRecords(ctx, func(service int, record pipeline.Record) {
+		recorded[service] = true
+		late := func(timer pipeline.TimerState) bool { return time.Since(timer.Due) > lateTimer }
+		switch {
+		case record.Deleted:
+		case slices.ContainsFunc(slices.Collect(maps.Values(record.Timers)), late): // JetStream may have lost a timer, or may never send it
+			reasons[service] = "its timer is overdue"
+		default:
+			reasons[service] = ""
+		}
+	})
+	for _, service := range unreadable {
+		recorded[service] = true
+	}
 	listed := map[int]bool{}
 	skip := func(document opennebula.Document) bool {
 		listed[document.ID] = true
-		return !all && spec.Unasked(document.Body)
+		return !all && spec.Unasked(document.Body) && (recorded[document.ID] || recordsErr != nil)
 	}
 	var wakes []pipeline.Work
 	err = r.Services.Each(ctx, skip, func(document opennebula.Document, body spec.Body) error {
@@ -84,7 +102,10 @@ func (r *Router) scan(ctx context.Context, regular, all bool) (err error) {
 			found.add(document.ID, body)
 		}
 		state := spec.Service{Body: body}.State()
-		if state.Watched() || policy.Overdue(spec.Service{ID: document.ID, Body: body}, time.Now()) {
+		switch {
+		case recordsErr == nil && !recorded[document.ID]:
+			wakes = append(wakes, pipeline.Work{Service: document.ID, Reason: "it has no record"})
+		case state.Watched() || policy.Overdue(spec.Service{ID: document.ID, Body: body}, time.Now()):
 			wakes = append(wakes, pipeline.Work{Service: document.ID, Reason: "found in " + state.String(), Scan: regular})
 		}
 		return nil
@@ -94,31 +115,19 @@ func (r *Router) scan(ctx context.Context, regular, all bool) (err error) {
 			err = fmt.Errorf("complete bucket FLOW_OWNERS: %w", err)
 		}
 	}
-	complete := err == nil
+	for service, reason := range reasons {
+		if err == nil && !listed[service] { // no event reports that the document of a service without VMs was deleted, as by OneFlow while Flowjet was stopped
+			reason = "its document is not listed"
+		}
+		if reason != "" {
+			wakes = append(wakes, pipeline.Work{Service: service, Reason: reason})
+		}
+	}
+	err = errors.Join(err, recordsErr)
 	for _, wake := range wakes {
 		if wakeErr := r.Services.wake(ctx, wake); wakeErr != nil {
-			err = errors.Join(err, wakeErr)
-			break
+			return errors.Join(err, wakeErr)
 		}
-	}
-	var overdue []int  // JetStream may have lost a timer, or may never send it
-	var unlisted []int // no event reports that the document of a service without VMs was deleted, as by OneFlow while Flowjet was stopped
-	recordsErr := r.pipe.EachRecord(ctx, func(service int, record pipeline.Record) {
-		late := func(timer pipeline.TimerState) bool { return time.Since(timer.Due) > lateTimer }
-		switch {
-		case record.Deleted:
-		case complete && !listed[service]:
-			unlisted = append(unlisted, service)
-		case slices.ContainsFunc(slices.Collect(maps.Values(record.Timers)), late):
-			overdue = append(overdue, service)
-		}
-	})
-	err = errors.Join(err, recordsErr)
-	for _, service := range overdue {
-		err = errors.Join(err, r.Services.Wake(ctx, service, "its timer is overdue"))
-	}
-	for _, service := range unlisted {
-		err = errors.Join(err, r.Services.Wake(ctx, service, "its document is not listed"))
 	}
 	return err
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/flowjet/flowjet/flow/spec"
@@ -55,7 +54,7 @@ func (i *Inspector) Damage(ctx context.Context) (Damage, error) {
 		delete(last, service)
 	})
 	maps.DeleteFunc(last, func(service int, state string) bool {
-		return state == pipeline.Deleted || slices.Contains(unreadable, strconv.Itoa(service))
+		return state == pipeline.Deleted || slices.Contains(unreadable, service)
 	})
 	damage.Records = slices.Sorted(maps.Keys(last))
 	for service, record := range differ {

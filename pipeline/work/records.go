@@ -75,7 +75,7 @@ func (r *Records) EachRecord(ctx context.Context, visit func(service int, record
 }
 
 // CheckRecords is EachRecord, and returns the ids of the services whose records are unreadable.
-func (r *Records) CheckRecords(ctx context.Context, visit func(service int, record pipeline.Record)) (unreadable []string, err error) {
+func (r *Records) CheckRecords(ctx context.Context, visit func(service int, record pipeline.Record)) (unreadable []int, err error) {
 	defer errs.Wrap(&err, "read the services' records")
 	err = r.bucket.Each(ctx, func(key string, value []byte) {
 		service, err := strconv.Atoi(key)
@@ -84,7 +84,7 @@ func (r *Records) CheckRecords(ctx context.Context, visit func(service int, reco
 		}
 		var record pipeline.Record
 		if pipeline.Decode(value, &record) != nil {
-			unreadable = append(unreadable, key)
+			unreadable = append(unreadable, service)
 			return
 		}
 		visit(service, record)
