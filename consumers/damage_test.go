@@ -123,6 +123,10 @@ func TestWorkThatIsLostWithItsCursors(t *testing.T) {
 	stop := w.startWorker("first", quick())
 	w.hear()
 	service := w.deployed(masterSlave, 1, 1)
+	for range 1000 { // more than the new stream has before the command
+		_, err := w.pipe.PublishWork(t.Context(), pipeline.Work{Service: 4000, Reason: "test"}, "")
+		must(t, err)
+	}
 	w.scaledTo(service, 2)
 	stop()
 	for _, stream := range []string{pipeline.StreamWork, pipeline.StreamOf(pipeline.BucketCheckpoint)} {
