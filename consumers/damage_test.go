@@ -106,13 +106,42 @@ func TestStreamsThatAreLost(t *testing.T) {
 			must(t, w.pipe.JetStream().DeleteStream(t.Context(), stream.Name))
 			poll.Until(t, "operators to be told", func() bool {
 				found, _, err := w.pipe.LastMismatch(t.Context())
-				return err == nil && strings.HasSuffix(found.Reason, "NATS has lost were recreated, and every service was checked: "+stream.Name)
+				return err == nil && strings.HasSuffix(found.Reason, "NATS has lost streams or their last messages: "+stream.Name)
 			})
 			w.scaledTo(service, 3)
 			w.scaledTo(service, 1)
 			w.exactly(service, 2)
 			other := w.deployed(masterSlave, 1, 1)
 			w.exactly(other, 2)
+		})
+	}
+}
+
+// A bucket that has lost its end, or was lost, while everything was stopped is noticed: its services go on, and operators are told.
+func TestABucketThatWasDamagedWhileStopped(t *testing.T) {
+	for _, bucket := range []string{pipeline.BucketState, pipeline.BucketCommands} {
+		t.Run(bucket, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.hear()
+			stop := w.startWorker("first", quick())
+			service := w.deployed(masterSlave, 1, 1)
+			w.settled()
+			stop()
+			stop = w.startWorker("second", quick())
+			poll.Until(t, "it to be stored how far the streams go", func() bool {
+				extents, err := w.pipe.LoadExtents(t.Context())
+				return err == nil && extents[pipeline.StreamOf(bucket)].Last > 0
+			})
+			stop()
+			w.cutOff(pipeline.StreamOf(bucket), false)
+			w.startWorker("third", quick())
+			poll.Until(t, "operators to be told", func() bool {
+				found, _, err := w.pipe.LastMismatch(t.Context())
+				return err == nil && strings.HasSuffix(found.Reason, "last messages: "+pipeline.StreamOf(bucket))
+			})
+			w.scaledTo(service, 2)
+			w.exactly(service, 3)
 		})
 	}
 }

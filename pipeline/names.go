@@ -47,6 +47,9 @@ const (
 // StreamOf returns the stream under a bucket.
 func StreamOf(bucket string) string { return js.BucketPrefix + bucket }
 
+// IsBucket reports whether a stream is under a bucket.
+func IsBucket(stream string) bool { return strings.HasPrefix(stream, js.BucketPrefix) }
+
 // Headers of our own.
 const (
 	// HeaderReplyTo is the inbox for a command's reply. (A core

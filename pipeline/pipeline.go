@@ -263,6 +263,7 @@ const (
 	onedKey     = "oned"
 	eventKey    = "event"
 	mismatchKey = "mismatch"
+	extentsKey  = "extents"
 )
 
 // EventMark is an event that was read, by which it is recognised after a restart that StreamONE has lost its end and has grown as long again.
@@ -297,6 +298,19 @@ type OnedMark struct {
 	// Restored is when a different database was found. Records from before
 	// that are believed only if oned's documents agree.
 	Restored time.Time `json:"restored,omitzero"`
+}
+
+// LoadExtents returns the extents that SaveExtents kept; none without them, or where they cannot be read.
+func (p *Pipeline) LoadExtents(ctx context.Context) (extents map[string]Extent, err error) {
+	if has, err := p.loadNote(ctx, extentsKey, &extents); !has {
+		return nil, err
+	}
+	return extents, nil
+}
+
+// SaveExtents keeps the streams' extents, by which it is recognised after a restart that one was lost or cut off.
+func (p *Pipeline) SaveExtents(ctx context.Context, extents map[string]Extent) error {
+	return p.saveNote(ctx, extentsKey, extents)
 }
 
 // Mismatch is the last time at which data and oned were found not to belong together, by NATS's clock.

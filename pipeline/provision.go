@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -255,17 +254,30 @@ func (p provisioner) createStream(ctx context.Context, wanted jetstream.StreamCo
 	}
 }
 
-// LostStreams returns the streams, and those under buckets, that NATS does not have any more.
-func (p *Pipeline) LostStreams(ctx context.Context) (lost []string, err error) {
+// Extent is how far a stream goes.
+type Extent struct {
+	Made     time.Time `json:"made"`
+	Messages uint64    `json:"-"`
+	Last     uint64    `json:"last"`
+}
+
+// Lacks reports whether a stream was made again since, or has lost its end.
+func (e Extent) Lacks(before Extent) bool { return !e.Made.Equal(before.Made) || e.Last < before.Last }
+
+// Extents returns those of the streams, and of those under buckets, and the names of the streams that NATS does not have any more.
+func (p *Pipeline) Extents(ctx context.Context) (extents map[string]Extent, lost []string, err error) {
+	extents = map[string]Extent{}
 	for _, name := range allStreams {
-		switch _, err := p.Stream(name).Info(ctx); {
+		switch info, err := p.Stream(name).Info(ctx); {
 		case errors.Is(err, jetstream.ErrStreamNotFound):
 			lost = append(lost, name)
 		case err != nil:
-			return nil, err
+			return nil, nil, err
+		default:
+			extents[name] = Extent{info.Created, info.State.Msgs, info.State.LastSeq}
 		}
 	}
-	return lost, nil
+	return extents, lost, nil
 }
 
 // RecreateStreams makes lost streams again, as they were configured. It returns ErrNotProvisioned if this process may make none.
@@ -273,9 +285,9 @@ func (p *Pipeline) RecreateStreams(ctx context.Context, lost []string) error {
 	if p.bound {
 		return ErrNotProvisioned
 	}
-	isBucket := func(name string) bool { return strings.HasPrefix(name, js.BucketPrefix) }
-	others := slices.DeleteFunc(slices.Clone(lost), isBucket) // numbered by the cursors in the buckets
-	for _, name := range append(slices.DeleteFunc(lost, func(name string) bool { return !isBucket(name) }), others...) {
+	others := slices.DeleteFunc(slices.Clone(lost), IsBucket) // numbered by the cursors in the buckets
+	buckets := slices.DeleteFunc(slices.Clone(lost), func(name string) bool { return !IsBucket(name) })
+	for _, name := range append(buckets, others...) {
 		config := p.Stream(name).Config()
 		config.FirstSeq = 0
 		if err := (provisioner{p}).createStream(ctx, config); err != nil {

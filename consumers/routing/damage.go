@@ -38,33 +38,61 @@ func (r *Router) watchDamage(ctx context.Context, routed func() uint64) error {
 	return ctx.Err()
 }
 
-// WatchStreams makes streams again that NATS has lost, while the router is owned here, and has every service check oned. It does not
-// depend on the router, which cannot run without them.
+// saveExtentsEvery is how often the streams' extents are saved.
+const saveExtentsEvery = time.Minute
+
+// WatchStreams makes streams again that NATS has lost, while the router is owned here, and has every service check oned: also where one was made
+// again by another process, or a bucket was cut off. It does not depend on the router, which cannot run without them.
 func (r *Router) WatchStreams(ctx context.Context, owned func() bool) {
-	var missing suspicion
-	var recreated []string // but the services are not yet woken
+	var wrong suspicion
+	var known map[string]pipeline.Extent
+	var saved time.Time
 	for idle.For(ctx, r.ConfirmDamage/2) == nil {
 		if !owned() {
+			known = nil
 			continue
 		}
-		lost, err := r.Pipeline.LostStreams(ctx)
-		if missing.lasts(err == nil && len(lost) > 0, r.ConfirmDamage) {
-			names := strings.Join(lost, ", ")
-			if err = r.Pipeline.RecreateStreams(ctx, lost); err == nil {
-				recreated = append(recreated, names)
-				r.Services.Logger.Error("NATS has lost streams, which are recreated: every service is checked against oned", "streams", names)
+		extents, lost, err := r.Pipeline.Extents(ctx)
+		if err == nil && known == nil && len(lost) == 0 {
+			known, err = r.Pipeline.LoadExtents(ctx)
+		}
+		damaged := slices.Clone(lost)
+		for name, extent := range extents {
+			// The end of the others is watched by their readers.
+			if before, has := known[name]; has && extent.Lacks(before) && (pipeline.IsBucket(name) || !extent.Made.Equal(before.Made)) {
+				damaged = append(damaged, name)
 			}
 		}
-		if err == nil && len(recreated) > 0 {
-			reason := "streams that NATS has lost were recreated, and every service was checked: " + strings.Join(recreated, ", ")
-			if err = errors.Join(r.Services.WakeAll(ctx, "streams were lost"), r.Pipeline.NoteMismatch(ctx, reason)); err == nil {
-				recreated = nil
+		slices.Sort(damaged)
+		switch {
+		case err != nil:
+		case wrong.lasts(len(damaged) > 0, r.ConfirmDamage):
+			if err = r.replace(ctx, lost, damaged); err == nil {
+				known, saved = map[string]pipeline.Extent{}, time.Time{}
 			}
+		case len(damaged) > 0:
+		case time.Since(saved) >= saveExtentsEvery:
+			if err = r.Pipeline.SaveExtents(ctx, extents); err == nil {
+				saved = time.Now()
+			}
+			fallthrough
+		default:
+			known = extents
 		}
 		if err != nil && ctx.Err() == nil {
-			r.Services.Logger.Warn("the streams could not be checked or recreated, retrying", "lost", lost, "error", err)
+			r.Services.Logger.Warn("the streams could not be checked or recreated, retrying", "damaged", damaged, "error", err)
 		}
 	}
+}
+
+// replace makes the lost ones of damaged streams again, and has every service check oned.
+func (r *Router) replace(ctx context.Context, lost, damaged []string) error {
+	if err := r.Pipeline.RecreateStreams(ctx, lost); err != nil {
+		return err
+	}
+	names := strings.Join(damaged, ", ")
+	r.Services.Logger.Error("NATS has lost streams, or their last messages: lost ones are recreated, and every service is checked against oned", "streams", names)
+	return errors.Join(r.Services.WakeAll(ctx, "streams were lost"), r.Pipeline.NoteMismatch(ctx, "every service was checked, because NATS has lost streams or their last messages: "+names))
 }
 
 // suspicion has to last before it counts: a server that has just become a stream's leader may report an end that it has passed.

@@ -36,7 +36,7 @@ func (r *Router) watchServices(ctx context.Context) {
 	var next time.Time
 	scanned, failed := 0, false // the leader's term at the last scan
 	changed := false            // since the last successful scan
-	var owners work.Extent      // of the bucket with the service of each VM, as of the last successful scan
+	var owners pipeline.Extent  // of the bucket with the service of each VM, as of the last successful scan
 	for ; ctx.Err() == nil; _ = idle.For(ctx, min(time.Second, time.Until(next))) {
 		term, _ := r.Services.Oned.Leadership()
 		other := term != scanned && scanned != 0
@@ -45,10 +45,11 @@ func (r *Router) watchServices(ctx context.Context) {
 		}
 		changed = changed || other
 		began := time.Now()
-		extent, unknown := r.pipe.Extent(ctx)
-		err := r.scan(ctx, !changed && scanned != 0, unknown == nil && extent.Lacks(owners))
+		extents, _, unknown := r.pipe.Extents(ctx)
+		extent := extents[pipeline.StreamOf(pipeline.BucketOwners)]
+		err := r.scan(ctx, !changed && scanned != 0, unknown == nil && (extent.Messages == 0 || extent.Lacks(owners)))
 		if err == nil && unknown == nil {
-			owners, _ = r.pipe.Extent(ctx) // an unknown one has the next scan complete it
+			owners = extent
 		}
 		if err != nil && !failed && ctx.Err() == nil {
 			r.Services.Logger.Warn("the services could not be checked, retrying", "error", err)

@@ -80,26 +80,6 @@ func (o *Objects) ForgetOwner(ctx context.Context, kind string, id int) (err err
 
 func ownerKey(kind string, id int) string { return fmt.Sprintf("%s-%d", kind, id) }
 
-// Extent is how far the stream under a bucket goes.
-type Extent struct {
-	Made           time.Time
-	Messages, Last uint64
-}
-
-// Lacks reports whether something that was there before is lost, or nothing is there: the stream was purged, made again, or damage has cut it off.
-func (e Extent) Lacks(before Extent) bool {
-	return e.Messages == 0 || !e.Made.Equal(before.Made) || e.Last < before.Last
-}
-
-// Extent returns that of the owners.
-func (o *Objects) Extent(ctx context.Context) (extent Extent, err error) {
-	info, err := o.core.Stream(pipeline.StreamOf(pipeline.BucketOwners)).Info(ctx)
-	if err == nil {
-		extent = Extent{info.Created, info.State.Msgs, info.State.LastSeq}
-	}
-	return extent, err
-}
-
 // Owners returns all stored owners, kind
 // by kind: vm or net -> id -> service. Entries that cannot be parsed are left out.
 func (o *Objects) Owners(ctx context.Context) (all map[string]map[int]int, err error) {
