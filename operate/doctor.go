@@ -224,7 +224,7 @@ func (d *diagnosis) checkDocuments(ctx context.Context, around Environment) {
 		d.add("documents", warning, "", "those of the services cannot be read from oned: %v", err)
 	case len(unreadable) > 0:
 		d.add("documents", problem, "`flowjet service why ID` says what is wrong; correct the document at oned, or have `oneflow recover ID` write it as Flowjet has it",
-			"%d services are left unchanged because their documents at oned cannot be read: %s", len(unreadable), ids(slices.Sorted(slices.Values(unreadable))))
+			"%d services are left unchanged because their documents at oned cannot be read: %s", len(unreadable), few(slices.Sorted(slices.Values(unreadable))))
 	}
 }
 

@@ -245,12 +245,12 @@ func (d *diagnosis) checkServices(ctx context.Context, pipe clients) {
 	}
 	if len(unreadable) > 0 {
 		d.add("services", problem, fmt.Sprintf("`nats kv del %s ID` removes a record; its service continues from its document at oned", pipeline.BucketState),
-			"%d wait because their records in %s cannot be read: %s", len(unreadable), pipeline.BucketState, ids(slices.Sorted(slices.Values(unreadable))))
+			"%d wait because their records in %s cannot be read: %s", len(unreadable), pipeline.BucketState, few(slices.Sorted(slices.Values(unreadable))))
 	}
 	if len(others) > 0 {
 		slices.Sort(others)
 		d.add("services", problem, "stop it (OneFlow: `systemctl disable --now opennebula-flow` on every front-end), then `oneflow recover ID` lets Flowjet continue",
-			"another program, such as OneFlow, drives them, too, and Flowjet leaves them alone: %s", ids(others))
+			"another program, such as OneFlow, drives them, too, and Flowjet leaves them alone: %s", few(others))
 	}
 	if len(failed) > 0 {
 		d.add("services", warning, "`flowjet service why ID` shows what failed and what to do", "%d of %d need attention: %s", len(failed), count, names(failed))
