@@ -398,7 +398,7 @@ func (d *diagnosis) checkLost(ctx context.Context, pipe clients) {
 		return
 	}
 	if len(lost.Records) > 0 {
-		d.add("lost records", warning, "`flowjet service look ID` has a service continue from its document at oned; a service without a document has ended",
+		d.add("lost records", warning, "none is needed: a worker loads a service from its document at oned within minutes, `flowjet service look ID` at once; one without a document has ended",
 			"no record in %s, although they have not ended according to stream %s: services %s", pipeline.BucketState, pipeline.StreamFlow, few(lost.Records))
 	}
 	if len(lost.Histories) > 0 {
