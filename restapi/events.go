@@ -42,6 +42,8 @@ type follower struct {
 	flush *http.ResponseController
 	// rights are the services that the caller may or may not see.
 	rights map[int]right
+	// forever is false for a client that does not wait for further events.
+	forever bool
 	// recheck is when the caller's credentials are to be checked again.
 	recheck time.Time
 }
@@ -52,8 +54,8 @@ type right struct {
 }
 
 // stream sends changes of the services that the caller may USE as server-sent events: ?service=N for one service,
-// ?since=SEQ or Last-Event-ID for the events after that one; else from now on. An event's id is its sequence in the stream
-// FLOW.
+// ?since=SEQ or Last-Event-ID for the events after that one; else from now on. With follow=false it ends with the last event
+// that there is now. An event's id is its sequence in the stream FLOW.
 func (e *events) stream(w http.ResponseWriter, r *http.Request) error {
 	asked, err := e.identify(r)
 	if err != nil {
@@ -110,12 +112,16 @@ func (f *follower) from(ctx context.Context) (service int, after uint64, err err
 			return 0, 0, badRequest("since, and Last-Event-ID, must be the id of an event, or 0")
 		}
 	}
+	known := true
+	if f.forever, known = readFlag(cmp.Or(query.Get("follow"), "true")); !known {
+		return 0, 0, badRequest("follow must be true or false")
+	}
 	last, err := f.queue.LastTransitionSequence(ctx)
 	return service, min(after, last), asQueueError(err) // a history that damage has cut off ends before what the client has seen
 }
 
 func (f *follower) send(ctx context.Context, reader *history.Reader) {
-	for {
+	for f.forever || reader.Pending() > 0 {
 		quiet, cancel := context.WithTimeout(ctx, aliveEvery)
 		sequence, transition, err := reader.Next(quiet)
 		cancel()

@@ -5,29 +5,32 @@ import * as api from "./api.js";
 import { el, part } from "./elements.js";
 import { words } from "./states.js";
 
-let after = () => {}; // is called when something was changed
+let after = () => {}; // is called when something was changed, with what went wrong if the dialog is closed
 
 export const onChange = (listener) => { after = listener; };
 
-// buttons are those that the API allows to this user now.
-export function buttons(service) {
+// buttons are those that the API allows to this user now; a pressed one is about the service as it is then.
+export function buttons(service, now) {
+  const press = (text) => {
+    const [, , ask] = offers(now()).find(([name]) => name === text) ?? [];
+    if (ask) dialog(ask);
+  };
+  return offers(service).map(([text, kind]) => el("button", { type: "button", class: kind, onclick: () => press(text) }, text));
+}
+
+// offers are [text, kind, ask] of each button.
+function offers(service) {
   const { allowed } = service;
-  const button = (text, kind, ask) => el("button", { type: "button", class: kind, onclick: () => dialog(ask) });
   const path = `/service/${service.id}`;
   const act = (perform, params) => ({ method: "POST", path: `${path}/action`, body: { action: { perform, params } } });
-  const offers = [
+  return [
     allowed.scale.length && ["Scale …", "", { title: `Scale ${service.name}`, verb: "Scale", fields: scaling(service), request: (data) => ({ method: "POST", path: `${path}/scale`, body: { role_name: data.get("role"), cardinality: Number(data.get("cardinality")), force: data.has("force") } }) }],
     allowed.release && ["Release …", "", { title: `Release ${service.name}`, verb: "Release", request: () => act("release", {}) }],
     allowed.recover && ["Recover …", "", { title: `Recover ${service.name}`, verb: "Recover", request: () => act("recover", {}) }],
     allowed.chown && ["Owner …", "", { title: `Give ${service.name} to another owner`, verb: "Change the owner", fields: owning(), unplanned: "The service's VMs, virtual routers and own networks change their owner too.", request: (data) => act("chown", { owner_id: data.get("owner") || -1, group_id: data.get("group") || -1 }) }],
     allowed.undeploy ? ["Undeploy …", "danger", { title: `Undeploy ${service.name}`, verb: "Undeploy", danger: true, request: () => ({ method: "DELETE", path }) }]
       : allowed.delete && ["Undeploy …", "danger", { title: `Undeploy ${service.name}`, verb: "Undeploy", danger: true, request: () => act("recover", { delete: true }) }],
-  ];
-  return offers.filter(Boolean).map(([text, kind, ask]) => {
-    const made = button(text, kind, ask);
-    made.textContent = text;
-    return made;
-  });
+  ].filter(Boolean);
 }
 
 function scaling(service) {
@@ -44,6 +47,9 @@ function owning() {
   return [...named("owner", "User (name or ID)"), ...named("group", "Group (name or ID)")];
 }
 
+// newKey is random; crypto.randomUUID is only there over TLS and on the loopback address.
+const newKey = () => crypto.getRandomValues(new Uint32Array(4)).join("-");
+
 // dialog asks: {title, verb, danger, fields, request(FormData), done(answer), unplanned}.
 // unplanned is said of a change that the API makes no plan for. Any other is made only where
 // it does what the plan that was shown says.
@@ -51,7 +57,7 @@ export function dialog(ask) {
   const box = part("dialog");
   const plan = el("div", { class: "plan", role: "status" });
   const go = el("button", { type: "submit", class: ask.danger ? "danger" : "primary", disabled: !ask.unplanned }, ask.verb);
-  const check = el("button", { type: "button", onclick: () => preview() }, "Show what would happen");
+  const check = el("button", { type: "submit" }, "Show what would happen"); // the first button is the one of the Enter key
   const form = el("form", { method: "dialog", onsubmit: submit, oninput: stale },
     el("h2", { id: "dialog-title" }, ask.title), el("div", { class: "fields" }, ask.fields ?? []), plan,
     el("div", { class: "tools" }, ask.fields && !ask.unplanned ? check : "", go, el("button", { type: "button", onclick: () => box.close() }, "Cancel")));
@@ -59,7 +65,7 @@ export function dialog(ask) {
   const left = () => !box.open || !form.isConnected;
   let sent = false;
   let asked = 0; // counts what was asked for, so that the answer to an earlier form is not shown
-  let key = crypto.randomUUID(); // of one change of one version of the service
+  let key = newKey(); // of one change of one version of the service
   let planned = {}; // {etag, steps, whole} of the plan that is shown
 
   function stale() {
@@ -88,7 +94,7 @@ export function dialog(ask) {
     return { etag, steps: steps(answer), whole: steps(answer, (text) => text) };
   }
   function show(found, ...before) {
-    if (found.etag !== planned.etag) key = crypto.randomUUID();
+    if (found.etag !== planned.etag) key = newKey();
     planned = found;
     plan.replaceChildren(...before, found.steps);
     go.disabled = false;
@@ -96,24 +102,40 @@ export function dialog(ask) {
   async function submit(event) {
     event.preventDefault();
     if (sent) return;
-    if (go.disabled) return preview();
+    if (event.submitter === check) return preview();
     sent = true;
     go.disabled = true;
     const mine = asked;
+    const note = el("p", { class: "quiet" }, "Sent; closing this does not stop it …");
+    plan.append(note);
     try {
-      const answer = await make(request());
-      if (answer === undefined) return;
-      if (form.isConnected) box.close(); // another dialog stays
+      const made = await make(request());
+      if (!made) return;
+      if (made.queued) await outcome(made.queued, note);
+      if (left()) return after();
+      box.close();
       after();
-      if (form.isConnected) ask.done?.(answer);
+      ask.done?.(made.answer);
     } catch (error) {
+      if (left()) return after(`${ask.title}: ${error.message}`);
       complain(error);
       const refused = ![429, 503].includes(error.status) && error.status !== undefined;
-      if (refused) key = crypto.randomUUID(); // else the same: it acts once
+      if (refused) key = newKey(); // else the same: it acts once
       go.disabled = refused;
     } finally {
       sent = false;
       if (mine !== asked) go.disabled = true; // the form is not what was planned any more
+    }
+  }
+  // outcome waits until a queued change is carried out, or the user leaves.
+  async function outcome(id, note) {
+    note.textContent = "Queued: no worker has carried it out yet. It stays queued if you close this.";
+    for (;;) {
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+      if (left()) return;
+      const command = await api.command(id).catch((error) => { if ([401, 403, 404].includes(error.status)) throw error; });
+      if (command?.state === "done") return;
+      if (command?.state === "refused") throw new api.Refused(409, { detail: command.message });
     }
   }
   // make makes the change, of a later version of the service too if the same would happen to
@@ -125,7 +147,7 @@ export function dialog(ask) {
       } catch (error) {
         if (error.status !== 412 || tries === 5) throw error;
       }
-      key = crypto.randomUUID(); // nothing was done
+      key = newKey(); // nothing was done
       const found = await look(wanted);
       if (left()) return undefined;
       if (!found.whole.isEqualNode(planned.whole)) return show(found, el("p", { class: "problem", role: "alert" }, "The service has changed meanwhile. This would happen now:"));

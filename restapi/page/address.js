@@ -2,11 +2,11 @@
 
 const names = ["q", "state", "sort", "offset"];
 
-// read returns what the address asks for: {view, id, query}.
+// read returns what the address asks for: {view, id, query}. What is no view is the list.
 export function read() {
   const [path, search = ""] = location.hash.replace(/^#\/?/, "").split("?");
-  const [view, id] = path.split("/");
-  return { view: view || "services", id: id === undefined ? null : Number(id), query: new URLSearchParams(search) };
+  const [, view = "services", id = null] = path.match(/^(?:(templates|system)|service\/(\d+))$/) ?? [];
+  return { view: id ? "service" : view, id: id && Number(id), query: new URLSearchParams(search) };
 }
 
 // link is the address of a view with the list as it is, but for what changes.

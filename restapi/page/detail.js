@@ -2,7 +2,7 @@
 
 import * as actions from "./actions.js";
 import * as api from "./api.js";
-import { age, el, part, state, table, when } from "./elements.js";
+import { age, el, part, redraw, state, table, when } from "./elements.js";
 import { columns, graph } from "./graph.js";
 import { kindOf, words } from "./states.js";
 import * as timeline from "./timeline.js";
@@ -26,8 +26,8 @@ export function close() {
   roles = step;
 }
 
-// show shows a service and follows what happens to it.
-export function show(id, failed) {
+// show shows a service, of which nothing is read yet.
+export function show(id) {
   if (current?.id === id) return;
   close();
   current = { id, abort: new AbortController(), service: null };
@@ -35,8 +35,13 @@ export function show(id, failed) {
   part("hint").textContent = "";
   part("details").hidden = true;
   timeline.clear();
-  api.follow({ service: id, since: 0, signal: current.abort.signal, tell: (event) => timeline.append(event.data) })
-    .catch((error) => (current?.id === id ? failed(error) : undefined));
+}
+
+// history reads what has happened to the service since it was last read.
+export async function history() {
+  if (!current) return;
+  const { id, abort: { signal } } = current;
+  await api.history(id, timeline.last(), signal, (event) => { if (!signal.aborted) timeline.append(event); });
 }
 
 // missing shows that there is no such service for this user.
@@ -56,14 +61,14 @@ function ended() {
 // refresh reads the service again.
 export async function refresh() {
   if (!current) return;
-  const { id } = current;
+  const { id, abort: { signal } } = current;
   const mine = ++latest;
   const width = part("graph").clientWidth || part("service").clientWidth;
-  const [read, told] = await Promise.allSettled([api.service(id, columns(width)), api.why(id)]);
+  const [read, told] = await Promise.allSettled([api.service(id, columns(width), signal), api.why(id, signal)]);
   if (mine !== latest || current?.id !== id) return;
   const [service, why] = [read.value, told.value];
   if (!service) { // OpenNebula may be away, and what NATS holds can still be shown
-    part("hint").textContent = why?.summary ?? "";
+    part("hint").textContent = why ? [why.summary, ...why.next].join("; ") : "";
     throw read.reason;
   }
   current.service = service;
@@ -90,13 +95,13 @@ function draw(service) {
 function drawAll(service) {
   part("details").hidden = false;
   part("hint").textContent = "";
-  part("service-title").replaceChildren(service.name, state(service.state));
-  part("facts").replaceChildren(`#${service.id} · owner ${service.owner}, group ${service.group} · ${service.running} of ${service.wanted} VMs run`,
-    ...(service.started ? [" · started ", when(service.started)] : []), service.description ? ` · ${service.description}` : "");
-  part("actions").replaceChildren(...actions.buttons(service));
-  part("graph").replaceChildren(service.roles.length > drawable ? el("p", { class: "quiet" }, `There is no graph for ${service.roles.length} roles; they are listed below.`) : graph(service));
+  redraw(part("service-title"), service.name, state(service.state));
+  redraw(part("facts"), `#${service.id} · owner ${service.owner}, group ${service.group} · ${service.running} of ${service.wanted} VMs run`,
+    service.started ? [" · started ", when(service.started)] : "", service.description ? ` · ${service.description}` : "");
+  redraw(part("actions"), actions.buttons(service, () => current.service));
+  redraw(part("graph"), service.roles.length > drawable ? el("p", { class: "quiet" }, `There is no graph for ${service.roles.length} roles; they are listed below.`) : graph(service));
   const next = roles + step;
-  part("roles").replaceChildren(...service.roles.slice(0, roles).map(role), more(service.roles.length - roles, "roles", () => { roles = next; }));
+  redraw(part("roles"), service.roles.slice(0, roles).map(role), more(service.roles.length - roles, "roles", () => { roles = next; }));
   section("networks", service.networks.length && table("Networks of the service", [{ title: "Network" }, { title: "Is" }, { title: "Made from" }, { title: "Description" }],
     service.networks.map((network) => [network.name, network.id ? `network ${network.id}` : "not created yet", network.from ? `${network.from} ${network.of}` : "–", network.description || "–"])));
   const inputs = [...service.inputs, ...service.roles.flatMap((each) => each.inputs.map((input) => ({ ...input, name: `${each.name}: ${input.name}` })))];
@@ -107,7 +112,7 @@ function drawAll(service) {
 
 function section(id, content) {
   part(id).parentElement.hidden = !content;
-  part(id).replaceChildren(content || "");
+  redraw(part(id), content || "");
 }
 
 // role is a role with its VMs, those in trouble first.
@@ -151,20 +156,20 @@ function evaluation(policy) {
 // reasons shows why the service is as it is, each sentence once.
 function reasons(service, why) {
   part("why").className = kindOf(service.state);
-  part("summary").replaceChildren(`In state ${words(service.state)}`, ...(why?.since ? [" since ", when(why.since)] : []), why?.reason ? `: ${why.reason}` : "");
+  redraw(part("summary"), `In state ${words(service.state)}`, why?.since ? [" since ", when(why.since)] : "", why?.reason ? `: ${why.reason}` : "");
   const told = new Set([why?.reason]);
   const list = (title, texts) => {
     const left = texts.filter((text) => !told.has(text) && told.add(text));
     return left.length ? [el("h4", {}, title), el("ul", {}, left.map((text) => el("li", {}, text)))] : [];
   };
-  if (!why) return part("reasons").replaceChildren();
+  if (!why) return redraw(part("reasons"));
   const dead = why.dead_letters ? [`${why.dead_letters} messages for this service could not be processed: ask an administrator, who can list them with flowjet dlq ls`] : [];
   const caused = timeline.because(why.cause);
-  part("reasons").replaceChildren(...list("Cause", caused ? [caused] : []),
-    ...list("What failed", why.failed.map((trouble) => trouble.message)),
-    ...list("Waits for", why.waits.map((trouble) => trouble.message)),
-    ...list("Notes", [...(why.notes ?? []).map((note) => note.message), why.oned_away ? `OpenNebula does not answer: ${why.oned_away}` : ""].filter(Boolean)),
-    ...list("What to do", [...why.next, ...dead]));
+  redraw(part("reasons"), list("Cause", caused ? [caused] : []),
+    list("What failed", why.failed.map((trouble) => trouble.message)),
+    list("Waits for", why.waits.map((trouble) => trouble.message)),
+    list("Notes", [...(why.notes ?? []).map((note) => note.message), why.oned_away ? `OpenNebula does not answer: ${why.oned_away}` : ""].filter(Boolean)),
+    list("What to do", [...why.next, ...dead]));
 }
 
 // A box of the graph goes to its role.

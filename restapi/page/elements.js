@@ -18,15 +18,31 @@ function fill(element, attributes, children) {
     if (typeof value === "function") element.addEventListener(name.slice(2), value);
     else if (value !== undefined && value !== false && value !== null) element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat().filter((child) => child !== undefined && child !== null && child !== ""));
+  element.append(...children.flat(2).filter((child) => child !== undefined && child !== null && child !== ""));
   return element;
 }
 
-// redraw replaces what an element has in it, unless it would look the same: what is pressed or
-// has the focus meanwhile stays.
+// redraw replaces what an element has in it, except for the children that would look the same:
+// what is pressed or has the focus meanwhile stays.
 export function redraw(element, ...children) {
-  const next = fill(element.cloneNode(), {}, children);
-  if (!next.isEqualNode(element)) element.replaceChildren(...next.childNodes);
+  let at = element.firstChild;
+  for (const child of [...fill(document.createDocumentFragment(), {}, children).childNodes]) {
+    let same = at;
+    while (same && !same.isEqualNode(child)) same = same.nextSibling;
+    if (!same) {
+      element.insertBefore(child, at);
+      continue;
+    }
+    while (at !== same) at = removed(at);
+    at = at.nextSibling;
+  }
+  while (at) at = removed(at);
+}
+
+function removed(node) {
+  const { nextSibling } = node;
+  node.remove();
+  return nextSibling;
 }
 
 export const part = (id) => document.getElementById(id);
@@ -56,11 +72,11 @@ export function when(text) {
   return el("time", { datetime: text, title: time.toString() }, today ? clock.format(time) : `${day.format(time)}, ${clock.format(time)}`);
 }
 
-// age is how long ago a time was, in one unit.
+// age is how long ago a time was, in one unit; it is drawn again every minute.
 export function age(text) {
   const seconds = Math.max(0, (Date.now() - new Date(text)) / 1000);
   for (const [unit, size] of [["d", 86400], ["h", 3600], ["min", 60]]) {
     if (seconds >= size) return `${Math.floor(seconds / size)} ${unit}`;
   }
-  return `${Math.floor(seconds)} s`;
+  return "under 1 min";
 }

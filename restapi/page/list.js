@@ -14,6 +14,7 @@ export async function refresh() {
   const asked = new URLSearchParams({ q: query.get("q") ?? "", state: query.get("state") ?? "", sort: query.get("sort") ?? "-id", offset: query.get("offset") ?? "0", limit: perPage });
   const list = await api.services(asked);
   if (mine !== latest) return;
+  if (list.total > 0 && list.services.length === 0) return address.change({ offset: String(perPage * Math.floor((list.total - 1) / perPage)) }); // the page is gone
   part("count").textContent = `(${list.total})`;
   chips(list.counts, query.get("state") ?? "");
   rows(list, query);

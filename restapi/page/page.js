@@ -4,37 +4,65 @@ import * as actions from "./actions.js";
 import * as address from "./address.js";
 import * as api from "./api.js";
 import * as detail from "./detail.js";
-import { part } from "./elements.js";
+import { el, part, redraw } from "./elements.js";
 import * as list from "./list.js";
 import { words } from "./states.js";
 import * as system from "./system.js";
 import * as templates from "./templates.js";
 
-const settle = 250; // ms for which changes are gathered before what they change is read again
 const pause = 1500; // ms between two readings of the list
+const retry = 5000; // ms after which a reading that failed is tried again
+const every = 60000; // ms after which all is read again: rights, hosts and ages change without an event
 
-let session = null; // an AbortController while a user is logged in
+// readings are what is read of the API, and how many ms after a change.
+const readings = {
+  list: { read: list.refresh, wait: pause },
+  detail: { read: detail.refresh, wait: 250 },
+  timeline: { read: detail.history, wait: 250 },
+  templates: { read: templates.refresh, wait: 0 },
+  system: { read: system.refresh, wait: 0 },
+};
+
+let session = false; // whether a user is logged in
+let used = false; // whether one was
+let stream = null; // the AbortController of the stream of events
+let open = false; // whether events come
 const news = []; // what is to be announced
-const waiting = {}; // readings that are due
+const problems = new Map(); // what goes wrong, by the name of the reading
+
+const tabs = new BroadcastChannel("flowjet"); // they share the session
+tabs.addEventListener("message", () => location.reload());
 
 function login(refusal = "") {
-  session?.abort();
-  session = null;
+  session = false;
+  stream?.abort();
   detail.close();
+  part("dialog").close();
   for (const id of ["board", "leave", "views"]) part(id).hidden = true;
   part("who").textContent = "";
-  tell("", false);
+  problems.clear();
+  tell("", "");
   part("login").hidden = false;
   part("refused").textContent = refusal;
   part(part("user").value ? "password" : "user").focus();
 }
 
-// lost shows what went wrong. A service that is not the user's to see is no reason to log out.
-function lost(error) {
-  if (error.status === 401) login("You are logged out: your session has ended, or your password was changed.");
-  else if (error.status === 403) detail.missing("You may not see this service: its owner or an administrator can grant the right.");
-  else if (error.status === 404) detail.missing(error.message);
-  else tell(error.message, true);
+// failed shows what went wrong. A service that is not the user's to see is no reason to log out.
+function failed(name, error) {
+  if (!session || error.name === "AbortError") return;
+  if (error.status === 401) return login("You are logged out: your session has ended, or your password was changed.");
+  if (error.status === 403) return detail.missing("You may not see this service: its owner or an administrator can grant the right.");
+  if (error.status === 404) return detail.missing(error.message);
+  problem(name, error.message);
+  if (error.status === undefined || error.status === 429 || error.status >= 500) soon(name, retry);
+}
+
+// problem shows what goes wrong, and takes it away with an empty text.
+function problem(name, text) {
+  problems.delete(name);
+  if (text) problems.set(name, text);
+  redraw(part("problems"), [...new Set(problems.values())].map((each) => el("p", { class: "problem" }, each)));
+  live();
 }
 
 part("login").addEventListener("submit", async (event) => {
@@ -43,7 +71,10 @@ part("login").addEventListener("submit", async (event) => {
   part("password").value = "";
   part("refused").textContent = "";
   try {
-    begin(await api.begin(part("user").value, password));
+    const user = await api.begin(part("user").value, password);
+    tabs.postMessage("");
+    if (used) return location.reload(); // nothing of the former user stays
+    begin(user);
     part("main").focus();
   } catch (error) {
     login(error.status === 401 ? "OpenNebula does not know this user and password." : error.message);
@@ -51,56 +82,88 @@ part("login").addEventListener("submit", async (event) => {
 });
 
 part("leave").addEventListener("click", async () => {
-  await api.end().catch(() => {});
-  login();
+  try {
+    await api.end();
+    tabs.postMessage("");
+    location.reload();
+  } catch (error) {
+    problem("leave", `You are still logged in: ${error.message}`);
+  }
 });
 
 // begin shows what the address asks for, and listens before it reads, so that nothing that
 // happens in between is missed.
 function begin(user) {
-  session = new AbortController();
-  let before = false; // whether the stream has been open
-  const state = (open) => {
-    tell(open ? "Live" : "Connection lost, reconnecting …", !open);
-    if (open && before) refresh(); // services may have ended unheard
-    else if (open) soon("list", pause, list.refresh); // what changed before the stream began
-    before ||= open;
-  };
+  session = used = true;
   part("login").hidden = true;
   for (const id of ["board", "leave", "views"]) part(id).hidden = false;
   part("who").textContent = user.user;
-  api.follow({ signal: session.signal, state, tell: (event) => happened(event.data) }).catch(lost);
-  system.watch(session.signal);
+  listen();
   show();
 }
 
-function tell(text, broken) {
-  part("connection").textContent = text;
-  part("connection").className = broken ? "state failed" : "state running";
+// listen follows what happens while the tab is to be seen: a browser has few connections to a server for all its tabs.
+function listen() {
+  stream?.abort();
+  open = false;
+  if (!session || document.hidden) return;
+  stream = new AbortController();
+  tell("Connecting …", "working");
+  const state = (now, reason) => {
+    open = now;
+    if (open) shown().forEach((name) => soon(name)); // services may have changed or ended unheard
+    else tell("Connection lost, reconnecting …", "failed");
+    problem("stream", reason);
+  };
+  api.follow({ signal: stream.signal, state, tell: happened }).catch((error) => failed("stream", error));
 }
 
-// soon reads something again once, however often it is asked for meanwhile.
-function soon(name, wait, read) {
-  waiting[name] ??= setTimeout(async () => {
-    delete waiting[name]; // what happens from now on is read once more
-    try {
-      if (session) await read();
-    } catch (error) {
-      lost(error);
-    }
+function tell(text, kind) {
+  part("connection").textContent = text;
+  part("connection").className = `state ${kind}`;
+}
+
+function live() {
+  if (open) tell(...(Object.keys(readings).some((name) => problems.has(name)) ? ["Not up to date", "warning"] : ["Live", "running"]));
+}
+
+// soon reads something after a while once, however often it is asked for meanwhile, and not before the last reading has ended.
+function soon(name, wait = readings[name].wait) {
+  readings[name].due ??= setTimeout(() => {
+    readings[name].due = undefined; // what happens from now on is read once more
+    if (readings[name].busy) readings[name].again = true;
+    else read(name);
   }, wait);
 }
 
-const refresh = () => {
-  soon("list", 0, list.refresh);
-  soon("detail", 0, detail.refresh);
-};
+async function read(name) {
+  const reading = readings[name];
+  if (!session || document.hidden) return;
+  reading.busy = (reading.busy ?? 0) + 1;
+  try {
+    await reading.read();
+    problem(name, "");
+  } catch (error) {
+    failed(name, error);
+  }
+  reading.busy--;
+  if (reading.again && !reading.busy) {
+    reading.again = false;
+    soon(name);
+  }
+}
+
+// shown are the readings of what is shown, and refresh makes them.
+const shown = () => ["list", ...({ service: ["detail", "timeline"], templates: ["templates"], system: ["system"] }[address.read().view] ?? [])];
+const refresh = () => Promise.all(shown().map(read));
 
 // happened takes one change of a service.
 function happened(change) {
   if (change.kind === "service") announce(`Service ${change.service} is ${words(change.new)}`);
-  soon("list", pause, list.refresh);
-  if (detail.shown() === change.service) soon("detail", settle, detail.refresh);
+  soon("list");
+  if (detail.shown() !== change.service) return;
+  soon("detail");
+  soon("timeline");
 }
 
 // announce says to screen readers what happened, and not more than once a second.
@@ -117,28 +180,31 @@ function announce(text) {
 async function show(event) {
   if (!session) return;
   const { view, id } = address.read();
-  const service = view === "service" && Number.isInteger(id);
-  document.body.dataset.view = service ? "service" : view;
-  for (const [name, section] of [["service", "service"], ["templates", "template-list"], ["system", "system"]]) part(section).hidden = document.body.dataset.view !== name;
-  part("welcome").hidden = service || ["templates", "system"].includes(view);
+  document.body.dataset.view = view;
+  for (const [name, section] of [["service", "service"], ["templates", "template-list"], ["system", "system"], ["services", "welcome"]]) part(section).hidden = view !== name;
   for (const link of document.querySelectorAll("#views a, #back")) link.href = address.link(link.dataset.view, null);
-  for (const link of document.querySelectorAll("#views a")) link.toggleAttribute("aria-current", link.dataset.view === (service ? "services" : view));
+  for (const link of document.querySelectorAll("#views a")) link.toggleAttribute("aria-current", link.dataset.view === (view === "service" ? "services" : view));
   list.restore();
-  if (service) detail.show(id, lost);
+  if (view === "service") detail.show(id);
   else detail.close();
-  try {
-    await Promise.all([list.refresh(), service ? detail.refresh() : undefined, view === "templates" ? templates.show() : undefined]);
-  } catch (error) {
-    lost(error);
-  }
-  if (event && service && event.newURL.split("?")[0] !== event.oldURL.split("?")[0]) part("service-title").focus({ preventScroll: true });
+  for (const name of ["detail", "timeline", "templates", "change", "leave"]) problem(name, "");
+  const moved = event && event.newURL.split("?")[0] !== event.oldURL.split("?")[0];
+  if (moved) part("dialog").close();
+  await refresh();
+  if (moved && view === "service" && detail.shown() === id) part("service-title").focus({ preventScroll: true });
 }
 
 let width = innerWidth;
 addEventListener("resize", () => {
-  if (Math.abs(innerWidth - width) > 50) soon("detail", 300, detail.refresh);
+  if (Math.abs(innerWidth - width) > 50) soon("detail");
   width = innerWidth;
 });
 addEventListener("hashchange", show);
-actions.onChange(refresh);
-api.session().then(begin, () => login());
+document.addEventListener("visibilitychange", listen);
+setInterval(refresh, every);
+setInterval(() => { if (address.read().view === "system") soon("system"); }, 5000);
+actions.onChange((trouble) => {
+  problem("change", trouble);
+  refresh();
+});
+api.session().then(begin, (error) => login(error.status === 401 ? "" : error.message));

@@ -3,8 +3,6 @@
 import * as api from "./api.js";
 import { el, part, table } from "./elements.js";
 
-const every = 5000; // ms
-
 const sign = (good, name) => el("span", { class: `state ${good ? "running" : "failed"}` }, name);
 
 function showHealth(health) {
@@ -47,7 +45,7 @@ function showWork(work) {
           parts.join(", ") || "none", also(worker.name), `${waiting}`])));
 }
 
-async function look() {
+export async function refresh() {
   try {
     showHealth(await api.health());
   } catch {
@@ -58,13 +56,4 @@ async function look() {
   } catch (error) {
     part("workers").replaceChildren(el("p", { class: "quiet" }, error.message));
   }
-}
-
-// watch looks again and again, while the page is to be seen, until it is aborted.
-export function watch(signal) {
-  const again = () => { if (!document.hidden) look(); };
-  look();
-  const timer = setInterval(again, every);
-  document.addEventListener("visibilitychange", again, { signal });
-  signal.addEventListener("abort", () => clearInterval(timer));
 }

@@ -3,11 +3,13 @@
 import * as actions from "./actions.js";
 import * as address from "./address.js";
 import * as api from "./api.js";
-import { el, part, table } from "./elements.js";
+import { el, part, redraw, table } from "./elements.js";
+
+const few = 8; // roles of a template that are named
 
 let templates = [];
 
-export async function show() {
+export async function refresh() {
   templates = await api.templates();
   draw();
 }
@@ -15,10 +17,15 @@ export async function show() {
 function draw() {
   const wanted = part("find-template").value.trim().toLowerCase();
   const found = templates.filter((template) => `${template.name} ${template.owner} ${template.id}`.toLowerCase().includes(wanted));
-  part("templates").replaceChildren(found.length === 0 ? el("p", { class: "quiet" }, templates.length ? "No template matches." : "There are no service templates that you may see.")
+  redraw(part("templates"), found.length === 0 ? el("p", { class: "quiet" }, templates.length ? "No template matches." : "There are no service templates that you may see.")
     : table(`${found.length} service templates`, [{ title: "Template" }, { title: "Owner" }, { title: "Roles" }, { title: "Description" }, { title: "" }],
-      found.slice(0, 200).map((template) => [`${template.name} (#${template.id})`, template.owner, template.roles.map((role) => `${role.name} × ${role.cardinality}`).join(", ") || "–", template.description || "–",
-        el("button", { type: "button", "aria-label": `Instantiate ${template.name}`, onclick: () => instantiate(template) }, "Instantiate …")])));
+      found.slice(0, 200).map((template) => [`${template.name} (#${template.id})`, template.owner, rolesOf(template), template.description || "–",
+        el("button", { type: "button", "aria-label": `Instantiate ${template.name}`, onclick: () => instantiate(templates.find((each) => each.id === template.id)) }, "Instantiate …")])));
+}
+
+function rolesOf({ roles }) {
+  const named = roles.slice(0, few).map((role) => `${role.name} × ${role.cardinality}`).join(", ") || "–";
+  return roles.length > few ? `${named} and ${roles.length - few} more` : named;
 }
 
 function instantiate(template) {

@@ -5,21 +5,34 @@ import { words } from "./states.js";
 
 const step = 100; // entries that are shown at first, and more with each press
 const fresh = 10000; // ms after which a change of the past counts as history
+const most = 5000; // entries that are kept
 
 let entries = []; // the oldest first
+let newest = 0; // the id of the last one
+let cut = false; // whether older ones are not kept
 let shown = step;
 let due;
 
 export function clear() {
   entries = [];
+  newest = 0;
+  cut = false;
   shown = step;
   part("timeline").replaceChildren();
   part("older").hidden = true;
 }
 
-// append takes a change; many that come at once are drawn once.
-export function append(event) {
-  entries.push(event);
+export const last = () => newest;
+
+// append takes a change, each once; many that come at once are drawn once.
+export function append({ id, data }) {
+  if (id <= newest) return;
+  newest = id;
+  entries.push(data);
+  if (entries.length > most) {
+    entries = entries.slice(-most / 2);
+    cut = true;
+  }
   due ??= requestAnimationFrame(draw);
 }
 
@@ -31,6 +44,7 @@ function draw() {
   part("older").hidden = more <= 0;
   part("older").textContent = `Show ${Math.min(more, step)} older of ${more}`;
   part("beginning").hidden = more > 0 || chosen.length === 0;
+  part("beginning").textContent = cut ? "Older changes are not kept here; `flowjet service events` lists them." : "This is the beginning; changes are kept for 90 days.";
 }
 
 const entry = (event) => el("li", { class: Date.now() - new Date(event.time) < fresh ? "new" : undefined }, when(event.time), el("span", {}, what(event)), el("span", { class: "cause" }, cause(event)));

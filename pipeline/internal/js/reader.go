@@ -182,6 +182,9 @@ func (r *Reader) Next(ctx context.Context) (Message, error) {
 // Openings returns how often the reader has begun to read. In between the stream may have changed.
 func (r *Reader) Openings() int { return r.openings }
 
+// Pending returns how many messages were left to read when the last one was returned.
+func (r *Reader) Pending() uint64 { return r.pending }
+
 // Rewind makes the reader return a message, the last one, once more.
 func (r *Reader) Rewind(message Message) {
 	r.drop()
