@@ -126,7 +126,7 @@ func (f *follower) send(ctx context.Context, reader *history.Reader) {
 		sequence, transition, err := reader.Next(quiet)
 		cancel()
 		switch {
-		case ctx.Err() != nil || !f.vouched():
+		case ctx.Err() != nil || !f.vouched() || err != nil && !f.queue.State().Connected: // no event comes while NATS is away
 			return
 		case err == nil && f.mayUse(ctx, transition.Service):
 			data, _ := json.Marshal(transition) // plain values

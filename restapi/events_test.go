@@ -3,6 +3,7 @@ package restapi
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -132,6 +133,35 @@ func TestEventsContinueBehindTheEnd(t *testing.T) {
 	}
 }
 
+// TestEventsThatEnd: with follow=false the answer ends with the last event that there is.
+func TestEventsThatEnd(t *testing.T) {
+	w := newWorld(t, Config{})
+	mine, other := idOf(t, w.service(alice)), idOf(t, w.service(admin))
+	w.happened(mine, "DEPLOYING")
+	w.happened(mine, "RUNNING")
+	w.happened(other, "RUNNING")
+	for query, want := range map[string]int{
+		"?since=0": 2, fmt.Sprintf("?service=%d&since=0", mine): 2, fmt.Sprintf("?service=%d&since=1", mine): 1, "?since=3": 0, "": 0,
+	} {
+		got := w.expect(alice, "GET", "/flowjet/v1/events"+cmp.Or(query, "?")+"&follow=false", "", 200, "")
+		if found := strings.Count(got.body, "data: "); found != want {
+			t.Errorf("%s: %d events, want %d", query, found, want)
+		}
+	}
+}
+
+// TestEventsEndWithoutNATS: a client must not take silence for nothing happening.
+func TestEventsEndWithoutNATS(t *testing.T) {
+	w := newWorld(t, Config{})
+	live := w.follow(alice, "")
+	w.nats.Stop()
+	for live.lines.Scan() {
+	}
+	if err := live.lines.Err(); err != nil {
+		t.Errorf("the stream has not ended: %v", err)
+	}
+}
+
 func TestEventsRefuse(t *testing.T) {
 	w := newWorld(t, Config{limits: limitedTo(func(l *limits) { l.streams = 1 })})
 	service := w.service(admin)
@@ -140,6 +170,7 @@ func TestEventsRefuse(t *testing.T) {
 	w.expect(alice, "GET", "/flowjet/v1/events?service="+id, "", 403, "read service "+id)
 	w.expect(alice, "GET", "/flowjet/v1/events?service=x", "", 400, "service must be")
 	w.expect(alice, "GET", "/flowjet/v1/events?since=-1", "", 400, "since")
+	w.expect(alice, "GET", "/flowjet/v1/events?follow=maybe", "", 400, "follow must be")
 	w.follow(alice, "")
 	w.expect(alice, "GET", "/flowjet/v1/events", "", 429, "too many clients follow")
 }

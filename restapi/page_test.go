@@ -196,6 +196,8 @@ func TestPage(t *testing.T) {
 	b.do(scheme("light"))
 
 	b.checkFocus(id)
+	b.checkAway()
+	b.checkTabs(id)
 	b.checkReload()
 	b.checkList(broken)
 	b.checkNarrow()
@@ -220,17 +222,74 @@ func (b *browser) checkFocus(id string) {
 		fmt.Sprintf(`document.querySelector('#roles a[href$="/vm/%d"]')`, vm),
 	} {
 		var held bool
-		b.do(chromedp.Evaluate(focused+".focus()", nil))
+		b.do(chromedp.Evaluate(`window.button = [...document.querySelectorAll("#actions button")].at(-1);`+focused+".focus()", nil))
 		b.must(b.oned.For("oneadmin").ActOnVM(b.t.Context(), "poweroff", vm))
 		b.shows("#facts", "5 of 6 VMs run")
-		b.do(chromedp.Evaluate(focused+" === document.activeElement", &held))
+		b.do(chromedp.Evaluate(focused+" === document.activeElement && window.button.isConnected", &held))
 		if !held {
-			b.t.Errorf("%s has lost the focus", focused)
+			b.t.Errorf("%s has lost the focus, or a button was replaced, which could have been pressed meanwhile", focused)
 		}
 		b.must(b.oned.For("oneadmin").ActOnVM(b.t.Context(), "resume", vm))
 		b.shows("#facts", "6 of 6 VMs run")
 	}
 	b.shows("#service-title", "running")
+}
+
+// checkAway: while oned refuses to be read the page says so, and it goes on by itself afterwards.
+func (b *browser) checkAway() {
+	b.t.Helper()
+	for range 2 { // what is shown already, and what is not
+		b.must(b.sim.FailCall(sim.CallFailure{Method: "one.document.info", Code: opennebula.CodeInternal, Message: "the database is away", Count: 1000}))
+		b.do(chromedp.Evaluate(`document.getElementById("vms").focus(); dispatchEvent(new Event("hashchange"))`, nil))
+		b.shows("#problems", "the database is away")
+		b.shows("#connection", "Not up to date")
+		b.sim.ClearFaults()
+		b.shows("#connection", "Live")
+		b.shows("#facts", "6 of 6 VMs run")
+		b.shows("#problems", "")
+	}
+}
+
+// tab opens another tab of the same browser, in which the user is logged in.
+func (b *browser) tab(hash string) *browser {
+	b.t.Helper()
+	ctx, cancel := chromedp.NewContext(b.ctx)
+	b.t.Cleanup(cancel)
+	other := &browser{world: b.world, ctx: ctx}
+	other.do(chromedp.Navigate(b.url + pageRoot + hash))
+	return other
+}
+
+// checkTabs: tabs share a browser's six connections to a server, and a tab that is not to be seen needs none.
+func (b *browser) checkTabs(id string) {
+	b.t.Helper()
+	var tabs []*browser
+	for range 3 {
+		tabs = append(tabs, b.tab("#/service/"+id))
+		tabs[len(tabs)-1].shows("#facts", "6 of 6 VMs run")
+	}
+	streams := func(want int) {
+		b.t.Helper()
+		poll.Until(b.t, fmt.Sprintf("%d streams", want), func() bool {
+			b.api.admission.streams.mu.Lock()
+			defer b.api.admission.streams.mu.Unlock()
+			return b.api.admission.streams.taken == want
+		})
+	}
+	streams(4)
+	hidden := func(tab *browser, hidden bool) {
+		tab.do(chromedp.Evaluate(fmt.Sprintf(`Object.defineProperty(document, "hidden", { value: %t, configurable: true }); document.dispatchEvent(new Event("visibilitychange"))`, hidden), nil))
+	}
+	for _, tab := range tabs {
+		hidden(tab, true)
+	}
+	streams(1)
+	hidden(tabs[0], false)
+	tabs[0].shows("#connection", "Live")
+	for _, tab := range tabs {
+		b.must(chromedp.Cancel(tab.ctx))
+	}
+	streams(1)
 }
 
 // leadToSunstone holds the links of the VMs.
@@ -368,9 +427,10 @@ func (b *browser) press(within, text string) {
 // checkChanges makes a service of a template's form, scales it and ends it.
 func (b *browser) checkChanges(id string) {
 	b.t.Helper()
-	b.expect(admin, "POST", "/service_template", inputs, 201, "")
+	b.expect(admin, "POST", "/service_template", strings.Replace(inputs, `"Public":`, `"Inside":"O|network|Optional| |","Public":`, 1), 201, "")
 	b.visit("#/templates")
 	b.shows("#templates", "form")
+	b.do(chromedp.Evaluate("crypto.randomUUID = undefined", nil)) // it is not there without TLS
 	b.accessible("the templates")
 	b.do(chromedp.Click(`button[aria-label="Instantiate form"]`), chromedp.WaitVisible("#dialog"))
 	b.accessible("a form")
@@ -388,13 +448,16 @@ func (b *browser) checkChanges(id string) {
 	b.shows("#service-title", "made here")
 	b.shows("#facts", "3 of 3 VMs run")
 	b.shows("#inputs", "set, not shown")
+	b.shows("#networks", "left out")
 	b.shows("#roles", "Policies of db")
 	poll.Until(b.t, "the service to be listed", func() bool { return len(b.listed(admin, "?q=made").Rows) > 0 })
 	if rows := b.listed(admin, "?q=made").Rows; len(rows) != 1 {
 		b.t.Errorf("%d services were made", len(rows))
 	}
 	b.press("#actions", "Scale …")
-	b.do(chromedp.WaitVisible("#cardinality"), chromedp.SetValue("#cardinality", "2"))
+	b.do(chromedp.WaitVisible("#cardinality"), chromedp.SetValue("#cardinality", "2"), chromedp.SendKeys("#cardinality", "\r")) // no plan, no change
+	b.shows("#dialog .plan", "create db_1")
+	b.checkQueued("Scale")
 	b.press("#dialog", "Show what would happen")
 	b.shows("#dialog .plan", "create db_1")
 	b.checkTries("Scale")
@@ -430,6 +493,19 @@ func (b *browser) checkChanges(id string) {
 	b.shows("#count", "(3)")
 }
 
+// checkQueued: a change that no worker has carried out yet is not shown as done, and a later refusal is shown.
+func (b *browser) checkQueued(button string) {
+	b.t.Helper()
+	b.do(chromedp.Evaluate(`{ window.state = "queued"; window.sent = fetch; const answer = (status, body) => Promise.resolve(new Response(JSON.stringify(body), { status }));
+		window.fetch = (path, options) => options?.headers?.["If-Match"] ? answer(202, { id: "c1" }) :
+			path.endsWith("/commands/c1") ? answer(200, { state: window.state, message: "it is being undeployed" }) : sent(path, options) }`, nil))
+	b.press("#dialog", button)
+	b.shows("#dialog .plan", "Queued: no worker has carried it out yet")
+	b.do(chromedp.Evaluate(`window.state = "refused"`, nil))
+	b.shows("#dialog .plan", "it is being undeployed")
+	b.do(chromedp.Evaluate(`window.fetch = window.sent`, nil))
+}
+
 // checkTries holds how often a change is sent where the service has a later version each time: five times, each with a key of its own.
 func (b *browser) checkTries(button string) {
 	b.t.Helper()
@@ -449,9 +525,14 @@ func (b *browser) checkTries(button string) {
 func (b *browser) checkLogOut(gone string) {
 	b.t.Helper()
 	hidden := b.idOf("mail")
+	other := b.tab("#/services")
+	other.shows("#who", "oneadmin")
 	b.do(chromedp.Click("#leave"), chromedp.WaitVisible("#login"), chromedp.WaitNotVisible("#board"))
+	other.do(chromedp.WaitVisible("#login"))
 	b.do(chromedp.Reload(), chromedp.WaitVisible("#login"))
 	b.logIn("alice", "alice")
+	other.shows("#who", "alice")
+	b.must(chromedp.Cancel(other.ctx))
 	b.shows("#count", "(1)")
 	b.shows("#hint", "there is no service "+gone)
 	b.visit("#/service/" + hidden)
@@ -463,6 +544,13 @@ func (b *browser) checkLogOut(gone string) {
 	b.do(chromedp.Evaluate(`[...document.querySelectorAll("#actions button")].filter((button) => button.textContent.startsWith("Owner")).length`, &owner))
 	if owner != 0 {
 		b.t.Error("a tenant is offered to give his service away, which oned does not allow")
+	}
+	b.shows("#service-title", "wiki")
+	b.expect(admin, "POST", "/service/"+b.idOf("wiki")+"/action", perform("chown", `{"owner_id":0,"group_id":0}`), 204, "")
+	b.visit("#/service/" + b.idOf("wiki") + "?sort=name") // read again
+	b.shows("#hint", "may not see this service")
+	if title := b.text("#service-title"); strings.Contains(title, "deleted") {
+		b.t.Errorf("a service that only is not the user's to see any more is shown as %s", title)
 	}
 	b.visit("#/system")
 	b.shows("#workers", "oneadmin")
@@ -512,6 +600,22 @@ func TestPageOfManyServices(t *testing.T) {
 	}
 	id, err := w.oned.For("alice").AllocateDocument(t.Context(), spec.DocumentTypeService, "wide", fmt.Appendf(nil, `{"name":"wide","state":2,"roles":[%s]}`, strings.Join(roles, ",")))
 	w.must(err)
+	long := strings.Repeat("M", 128)
+	tall, err := w.oned.For("alice").AllocateDocument(t.Context(), spec.DocumentTypeService, long, fmt.Appendf(nil, `{"name":%q,"state":2,"roles":[{"name":%q,"type":"vm","cardinality":1,"template_id":0,"state":2,"nodes":[{"deploy_id":1}]}]}`, long, long))
+	w.must(err)
+	b.visit(fmt.Sprintf("#/service/%d", tall))
+	b.shows("#roles", long)
+	var over int
+	b.do(chromedp.Evaluate("document.documentElement.scrollWidth - innerWidth", &over))
+	if over > 0 {
+		t.Errorf("a long name makes the page %d pixels too wide", over)
+	}
+	b.visit("#/services?offset=100000")
+	b.shows("#pages", "to 2002 of 2002")
+	_, err = w.oned.For("alice").AllocateDocument(t.Context(), spec.DocumentTypeServiceTemplate, "wide", fmt.Appendf(nil, `{"name":"wide","roles":[%s]}`, strings.Join(roles, ",")))
+	w.must(err)
+	b.visit("#/templates")
+	b.shows("#templates", "and 292 more")
 	b.visit(fmt.Sprintf("#/service/%d", id))
 	b.shows("#graph", "300 roles")
 	b.press("#roles", "Show 50 more of 250 roles")

@@ -44,17 +44,13 @@ export async function history() {
   await api.history(id, timeline.last(), signal, (event) => { if (!signal.aborted) timeline.append(event); });
 }
 
-// missing shows that there is no such service for this user.
-export function missing(text) {
+// missing shows that the service is not there for this user, any more if it is gone.
+export function missing(text, gone) {
   if (!current) return;
-  part("service-title").replaceChildren(`Service ${current.id}`);
   part("hint").textContent = text;
-  if (!current.service) part("details").hidden = true;
-  else ended();
-}
-
-function ended() {
-  part("service-title").replaceChildren(current.service.name, state("DELETED"));
+  const known = gone && current.service;
+  part("details").hidden = !known;
+  redraw(part("service-title"), ...(known ? [known.name, state("DELETED")] : [`Service ${current.id}`]));
   for (const id of ["graph", "roles", "actions"]) part(id).replaceChildren();
 }
 
@@ -103,7 +99,7 @@ function drawAll(service) {
   const next = roles + step;
   redraw(part("roles"), service.roles.slice(0, roles).map(role), more(service.roles.length - roles, "roles", () => { roles = next; }));
   section("networks", service.networks.length && table("Networks of the service", [{ title: "Network" }, { title: "Is" }, { title: "Made from" }, { title: "Description" }],
-    service.networks.map((network) => [network.name, network.id ? `network ${network.id}` : "not created yet", network.from ? `${network.from} ${network.of}` : "–", network.description || "–"])));
+    service.networks.map((network) => [network.name, network.id ? `network ${network.id}` : network.of ? "not created yet" : "left out", network.of ? `${network.from} ${network.of}` : "–", network.description || "–"])));
   const inputs = [...service.inputs, ...service.roles.flatMap((each) => each.inputs.map((input) => ({ ...input, name: `${each.name}: ${input.name}` })))];
   section("inputs", inputs.length && table("Values that were given; passwords are not shown", [{ title: "Input" }, { title: "Value" }, { title: "Description" }],
     inputs.map((input) => [input.name, input.type === "password" ? (input.set ? "set, not shown" : "not set") : input.value || "–", input.description || "–"])));

@@ -52,7 +52,7 @@ function failed(name, error) {
   if (!session || error.name === "AbortError") return;
   if (error.status === 401) return login("You are logged out: your session has ended, or your password was changed.");
   if (error.status === 403) return detail.missing("You may not see this service: its owner or an administrator can grant the right.");
-  if (error.status === 404) return detail.missing(error.message);
+  if (error.status === 404) return detail.missing(error.message, true);
   problem(name, error.message);
   if (error.status === undefined || error.status === 429 || error.status >= 500) soon(name, retry);
 }

@@ -100,8 +100,7 @@ function merged(template, data) {
     })),
   };
   if (template.inputs.length) out.user_inputs_values = values(template.inputs, (input) => `input ${input.name}`);
-  const networks = template.networks.filter((network) => data.get(`network ${network.name}`));
-  if (networks.length) out.networks_values = networks.map((network) => ({ [network.name]: { [data.get(`network ${network.name} from`)]: data.get(`network ${network.name}`) } }));
+  if (template.networks.length) out.networks_values = template.networks.map((network) => ({ [network.name]: { [data.get(`network ${network.name} from`)]: data.get(`network ${network.name}`) } }));
   return out;
 }
 
