@@ -62,6 +62,7 @@ export function dialog(ask) {
     el("h2", { id: "dialog-title" }, ask.title), el("div", { class: "fields" }, ask.fields ?? []), plan,
     el("div", { class: "tools" }, ask.fields && !ask.unplanned ? check : "", go, el("button", { type: "button", onclick: () => box.close() }, "Cancel")));
   const request = () => ask.request(new FormData(form));
+  const reveal = () => form.lastChild.scrollIntoView({ block: "nearest" }); // the plan, below a long form
   const left = () => !box.open || !form.isConnected;
   let sent = false;
   let asked = 0; // counts what was asked for, so that the answer to an earlier form is not shown
@@ -98,6 +99,7 @@ export function dialog(ask) {
     planned = found;
     plan.replaceChildren(...before, found.steps);
     go.disabled = false;
+    reveal();
   }
   async function submit(event) {
     event.preventDefault();
@@ -155,8 +157,10 @@ export function dialog(ask) {
     }
   }
   function complain(error) {
+    if (error.status === 401) return after(); // the session has ended
     plan.replaceChildren(el("p", { class: "problem", role: "alert" }, error.message),
       error.violations?.length > 1 ? el("ul", {}, error.violations.map((each) => el("li", {}, each.message))) : "");
+    reveal();
   }
 
   if (ask.unplanned) plan.append(ask.unplanned);

@@ -6,6 +6,7 @@ import * as api from "./api.js";
 import { el, part, redraw, table } from "./elements.js";
 
 const few = 8; // roles of a template that are named
+const most = 200; // templates that are shown
 
 let templates = [];
 
@@ -18,8 +19,8 @@ function draw() {
   const wanted = part("find-template").value.trim().toLowerCase();
   const found = templates.filter((template) => `${template.name} ${template.owner} ${template.id}`.toLowerCase().includes(wanted));
   redraw(part("templates"), found.length === 0 ? el("p", { class: "quiet" }, templates.length ? "No template matches." : "There are no service templates that you may see.")
-    : table(`${found.length} service templates`, [{ title: "Template" }, { title: "Owner" }, { title: "Roles" }, { title: "Description" }, { title: "" }],
-      found.slice(0, 200).map((template) => [`${template.name} (#${template.id})`, template.owner, rolesOf(template), template.description || "–",
+    : table(`${found.length > most ? `The first ${most} of ` : ""}${found.length} service templates`, [{ title: "Template" }, { title: "Owner" }, { title: "Roles" }, { title: "Description" }, { title: "" }],
+      found.slice(0, most).map((template) => [`${template.name} (#${template.id})`, template.owner, rolesOf(template), template.description || "–",
         el("button", { type: "button", "aria-label": `Instantiate ${template.name}`, onclick: () => instantiate(templates.find((each) => each.id === template.id)) }, "Instantiate …")])));
 }
 
