@@ -15,8 +15,7 @@ import (
 type admission struct {
 	limits   limits
 	throttle *throttle
-	// working, receiving and streams are the slots of requests in progress, of bodies being received, and of clients
-	// that follow events.
+	// working, receiving and streams are the slots of requests in progress, of bodies being received, and of event streams.
 	working, receiving, streams *slots
 }
 

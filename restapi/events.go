@@ -41,9 +41,8 @@ type follower struct {
 	out   http.ResponseWriter
 	flush *http.ResponseController
 	// rights are the services that the caller may or may not see.
-	rights map[int]right
-	// forever is false for a client that does not wait for further events.
-	forever bool
+	rights  map[int]right
+	forever bool // whether to wait for further events
 	// recheck is when the caller's credentials are to be checked again.
 	recheck time.Time
 }
@@ -121,7 +120,7 @@ func (f *follower) from(ctx context.Context) (service int, after uint64, err err
 }
 
 func (f *follower) send(ctx context.Context, reader *history.Reader) {
-	for f.forever || reader.Pending() > 0 {
+	for f.forever || reader.Pending > 0 {
 		quiet, cancel := context.WithTimeout(ctx, aliveEvery)
 		sequence, transition, err := reader.Next(quiet)
 		cancel()
@@ -131,9 +130,7 @@ func (f *follower) send(ctx context.Context, reader *history.Reader) {
 		case err == nil && f.mayUse(ctx, transition.Service):
 			data, _ := json.Marshal(transition) // plain values
 			err = f.write(fmt.Appendf(nil, "id: %d\nevent: %s\ndata: %s\n\n", sequence, transition.Kind, data))
-		case err == nil:
-			continue
-		case quiet.Err() != nil:
+		case err != nil && quiet.Err() != nil:
 			err = f.write([]byte(": alive\n\n"))
 		}
 		if err != nil {

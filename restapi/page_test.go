@@ -177,6 +177,7 @@ func TestPage(t *testing.T) {
 	b.shows("#facts", "owner oneadmin")
 	b.shows("#facts", "6 of 6 VMs run")
 	b.shows("#summary", "In state running since")
+	b.shows("title", "Service "+id)
 	b.shows("#timeline", "Role web")
 	b.shows("#roles", "after db, cache")
 	b.shows("#roles", "running")

@@ -1,6 +1,7 @@
 package restapi
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -86,10 +87,7 @@ func (v *views) services(ctx context.Context, r *request) (answer, error) {
 }
 
 func readQuery(values url.Values) (view.Query, error) {
-	query := view.Query{Words: values.Get("q"), Sort: values.Get("sort"), Limit: defaultPage}
-	if query.Sort == "" {
-		query.Sort = "-id"
-	}
+	query := view.Query{Words: values.Get("q"), Sort: cmp.Or(values.Get("sort"), "-id"), Limit: defaultPage}
 	if view.Columns[strings.TrimPrefix(query.Sort, "-")] == nil {
 		return query, badRequest("sort must be id, name, owner, state, vms or started, with a leading minus for the reverse order")
 	}

@@ -184,6 +184,7 @@ async function show(event) {
   for (const [name, section] of [["service", "service"], ["templates", "template-list"], ["system", "system"], ["services", "welcome"]]) part(section).hidden = view !== name;
   for (const link of document.querySelectorAll("#views a, #back")) link.href = address.link(link.dataset.view, null);
   for (const link of document.querySelectorAll("#views a")) link.toggleAttribute("aria-current", link.dataset.view === (view === "service" ? "services" : view));
+  document.title = `${{ service: `Service ${id}`, templates: "Templates", system: "System" }[view] ?? "Services"} · Flowjet`;
   list.restore();
   if (view === "service") detail.show(id);
   else detail.close();

@@ -56,8 +56,8 @@ type Reader struct {
 	// epoch is that of the connection the consumer was made on, openings how many were made.
 	epoch    context.Context
 	openings int
-	// pending is the number of messages that were left to read behind last.
-	pending uint64
+	// Pending is the number of messages that were left to read behind last.
+	Pending uint64
 	// last is the stream sequence returned last; delivered the consumer's own.
 	last      uint64
 	delivered uint64
@@ -103,7 +103,7 @@ func (s *Stream) Between(ctx context.Context, filter string, after, last uint64,
 	if err != nil {
 		return false, err
 	}
-	if r.pending > uint64(most) { //nolint:gosec // a bound
+	if r.Pending > uint64(most) { //nolint:gosec // a bound
 		r.Stop()
 		return false, nil
 	}
@@ -119,7 +119,7 @@ func (s *Stream) Backlog(ctx context.Context, filter string, after uint64) (coun
 		return 0, Message{}, err
 	}
 	defer r.Stop()
-	for count = r.pending; count > 0; count = r.pending {
+	for count = r.Pending; count > 0; count = r.Pending {
 		if first, err = r.fetch(ctx); err == nil || ctx.Err() != nil {
 			return count, first, err
 		}
@@ -139,7 +139,7 @@ func (r *Reader) drain(ctx context.Context, visit func(Message)) error {
 				return err
 			}
 		}
-		if r.pending == 0 {
+		if r.Pending == 0 {
 			return nil
 		}
 		message, err := r.fetch(ctx)
@@ -182,9 +182,6 @@ func (r *Reader) Next(ctx context.Context) (Message, error) {
 // Openings returns how often the reader has begun to read. In between the stream may have changed.
 func (r *Reader) Openings() int { return r.openings }
 
-// Pending returns how many messages were left to read when the last one was returned.
-func (r *Reader) Pending() uint64 { return r.pending }
-
 // Rewind makes the reader return a message, the last one, once more.
 func (r *Reader) Rewind(message Message) {
 	r.drop()
@@ -214,7 +211,7 @@ func (r *Reader) fetch(ctx context.Context) (Message, error) {
 	if metadata.Sequence.Consumer != r.delivered+1 {
 		return Message{}, errors.New("a message was lost in transit")
 	}
-	r.delivered, r.last, r.pending = metadata.Sequence.Consumer, metadata.Sequence.Stream, metadata.NumPending
+	r.delivered, r.last, r.Pending = metadata.Sequence.Consumer, metadata.Sequence.Stream, metadata.NumPending
 	return Message{
 		Subject: message.Subject(), Header: message.Headers(), Data: message.Data(),
 		Sequence: metadata.Sequence.Stream, Time: metadata.Timestamp,
@@ -258,7 +255,7 @@ func (r *Reader) current(ctx context.Context) (jetstream.MessagesContext, error)
 	if err != nil {
 		return nil, err
 	}
-	r.delivered, r.pending = 0, consumer.CachedInfo().NumPending
+	r.delivered, r.Pending = 0, consumer.CachedInfo().NumPending
 	r.openings++
 	r.mu.Lock()
 	stopped := r.stopped.Err() != nil
