@@ -553,6 +553,7 @@ func (b *browser) checkLogOut(gone string) {
 	if title := b.text("#service-title"); strings.Contains(title, "deleted") {
 		b.t.Errorf("a service that only is not the user's to see any more is shown as %s", title)
 	}
+	b.do(chromedp.WaitNotVisible("#views [data-view=system]"))
 	b.visit("#/system")
 	b.shows("#workers", "oneadmin")
 }

@@ -98,6 +98,7 @@ function begin(user) {
   part("login").hidden = true;
   for (const id of ["board", "leave", "views"]) part(id).hidden = false;
   part("who").textContent = user.user;
+  document.querySelector("#views [data-view=system]").hidden = !user.administrator;
   listen();
   show();
 }
