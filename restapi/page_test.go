@@ -386,7 +386,7 @@ func (b *browser) checkNarrow() {
 	b.t.Helper()
 	for _, view := range []string{"#/services", "#/service/" + b.idOf("shop"), "#/templates", "#/system"} {
 		b.visit(view)
-		for _, width := range []int64{360, 700, 1360, 2560} {
+		for _, width := range []int64{360, 700, 900, 1000, 1360, 2560} {
 			b.do(chromedp.EmulateViewport(width, 900))
 			var over int
 			poll.Until(b.t, fmt.Sprintf("%s to fit %d pixels", view, width), func() bool {
