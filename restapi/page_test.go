@@ -61,7 +61,7 @@ func newBrowser(t *testing.T, w *world) *browser {
 	t.Cleanup(cancel)
 	b := &browser{world: w, ctx: ctx}
 	chromedp.ListenTarget(ctx, b.listen)
-	b.do(log.Enable(), emulation.SetFocusEmulationEnabled(true), /* all tabs are to be seen */ chromedp.Navigate(w.url+pageRoot), chromedp.WaitVisible("#login"))
+	b.do(log.Enable(), emulation.SetFocusEmulationEnabled(true) /* all tabs are to be seen */, chromedp.Navigate(w.url+pageRoot), chromedp.WaitVisible("#login"))
 	return b
 }
 
@@ -257,7 +257,7 @@ func (b *browser) tab(hash string) *browser {
 	ctx, cancel := chromedp.NewContext(b.ctx)
 	b.t.Cleanup(cancel)
 	other := &browser{world: b.world, ctx: ctx}
-	other.do(emulation.SetFocusEmulationEnabled(true), chromedp.Navigate(b.url + pageRoot + hash))
+	other.do(emulation.SetFocusEmulationEnabled(true), chromedp.Navigate(b.url+pageRoot+hash))
 	return other
 }
 
@@ -613,7 +613,7 @@ func TestPageOfManyServices(t *testing.T) {
 		t.Errorf("a long name makes the page %d pixels too wide", over)
 	}
 	b.visit("#/services?offset=100000")
-	b.shows("#pages", "to 2002 of 2002")
+	b.shows("#pages", "to 2003 of 2003")
 	_, err = w.oned.For("alice").AllocateDocument(t.Context(), spec.DocumentTypeServiceTemplate, "wide", fmt.Appendf(nil, `{"name":"wide","roles":[%s]}`, strings.Join(roles, ",")))
 	w.must(err)
 	b.visit("#/templates")
