@@ -44,7 +44,7 @@ function draw() {
   part("older").hidden = more <= 0;
   part("older").textContent = `Show ${Math.min(more, step)} older of ${more}`;
   part("beginning").hidden = more > 0 || chosen.length === 0;
-  part("beginning").textContent = cut ? "Older changes are not kept here; `flowjet service events` lists them." : "This is the beginning; changes are kept for 90 days.";
+  part("beginning").textContent = cut ? "Older changes are not shown here; an administrator can list them with `flowjet events --service`." : "This is the beginning; changes are kept for 90 days.";
 }
 
 const entry = (event) => el("li", { class: Date.now() - new Date(event.time) < fresh ? "new" : undefined }, when(event.time), el("span", {}, what(event)), el("span", { class: "cause" }, cause(event)));
