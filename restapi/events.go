@@ -111,7 +111,7 @@ func (f *follower) from(ctx context.Context) (service int, after uint64, err err
 			return 0, 0, badRequest("since, and Last-Event-ID, must be the id of an event, or 0")
 		}
 	}
-	known := true
+	var known bool
 	if f.forever, known = readFlag(cmp.Or(query.Get("follow"), "true")); !known {
 		return 0, 0, badRequest("follow must be true or false")
 	}

@@ -241,7 +241,7 @@ func (b *browser) checkAway() {
 	b.t.Helper()
 	for range 2 { // what is shown already, and what is not
 		b.must(b.sim.FailCall(sim.CallFailure{Method: "one.document.info", Code: opennebula.CodeInternal, Message: "the database is away", Count: 1000}))
-		b.do(chromedp.Evaluate(`document.getElementById("vms").focus(); dispatchEvent(new Event("hashchange"))`, nil))
+		b.do(chromedp.Evaluate(`document.getElementById("vms").focus(); dispatchEvent(new HashChangeEvent("hashchange", { oldURL: location.href, newURL: location.href }))`, nil))
 		b.shows("#problems", "the database is away")
 		b.shows("#connection", "Not up to date")
 		b.sim.ClearFaults()
