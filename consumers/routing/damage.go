@@ -65,12 +65,11 @@ func (r *Router) WatchStreams(ctx context.Context, owned func() bool) {
 		}
 		slices.Sort(damaged)
 		switch {
-		case err != nil:
-		case wrong.lasts(len(damaged) > 0, r.ConfirmDamage):
+		case wrong.lasts(err == nil && len(damaged) > 0, r.ConfirmDamage):
 			if err = r.replace(ctx, lost, damaged); err == nil {
 				known, saved = map[string]pipeline.Extent{}, time.Time{}
 			}
-		case len(damaged) > 0:
+		case err != nil, len(damaged) > 0:
 		case time.Since(saved) >= saveExtentsEvery:
 			if err = r.Pipeline.SaveExtents(ctx, extents); err == nil {
 				saved = time.Now()
