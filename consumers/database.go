@@ -144,7 +144,8 @@ func (d *database) check(ctx context.Context) error {
 	return nil
 }
 
-// differs returns why oned's database is not that of the mark, and of the newest VM that was known before; empty if it is.
+// differs returns why oned's database is not that of the mark, and of the newest VM that was known before; empty if it is, also if it lacks older
+// objects: a server of a zone may lose writes in the middle of its log, and lead.
 func (d *database) differs(ctx context.Context, mark pipeline.OnedMark, known, newest int, made string) (string, error) {
 	if newest < known {
 		return fmt.Sprintf("oned's newest VM is %d, and there was a VM %d: oned was restored from a backup, was replaced, or ended VMs were purged",
