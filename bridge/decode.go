@@ -219,13 +219,13 @@ func newFilter(c Config) (filter, error) {
 
 // passes reports whether a message with this key is wanted.
 func (f filter) passes(key opennebula.HookKey) bool {
-	switch key.Kind {
-	case opennebula.KeyState:
-		return f.passesState(key.Object, key.State, key.LCMState)
-	case opennebula.KeyAPI:
+	switch key.Object {
+	case "": // another form of the same event
+		return false
+	case "api":
 		return f.passesCall(key.Call)
 	}
-	return false // another form of the same event
+	return f.passesState(key.Object, key.State, key.LCMState)
 }
 
 // passesCall reports whether a call is wanted, by its name or as one of all calls about an object.

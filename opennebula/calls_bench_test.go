@@ -59,7 +59,7 @@ func BenchmarkCall(b *testing.B) {
 			vms, err := s.VMs(b.Context(), FilterAll, 1, 10, StateAny)
 			return expect(len(vms), 10, err)
 		}},
-		{"Document", cannedText("<DOCUMENT><ID>7</ID>" + head + "<TYPE>100</TYPE>" + string(templateText("", body)) + "</DOCUMENT>"), func(s *Session) error {
+		{"Document", cannedText("<DOCUMENT><ID>7</ID>" + head + "<TYPE>100</TYPE>" + templateText("", body) + "</DOCUMENT>"), func(s *Session) error {
 			document, err := s.Document(b.Context(), 7)
 			return expect(len(document.Body), len(body), err)
 		}},

@@ -207,7 +207,7 @@ func (s documentCalls) UpdateDocument(ctx context.Context, id int, body []byte) 
 // templateText returns a document's template: elements, and its body in CDATA. oned copies
 // values into CDATA unchecked, so they must not have "]]>": in JSON that can
 // only be in a string, where "\u003e" means the same.
-func templateText(elements string, body []byte) []byte {
+func templateText(elements string, body []byte) string {
 	if end := []byte("]]>"); bytes.Contains(body, end) {
 		fit := "]]]]><![CDATA[>"
 		if json.Valid(body) {
@@ -215,7 +215,7 @@ func templateText(elements string, body []byte) []byte {
 		}
 		body = bytes.ReplaceAll(body, end, []byte(fit))
 	}
-	return slices.Concat([]byte("<TEMPLATE>"+elements+"<BODY><![CDATA["), body, []byte("]]></BODY></TEMPLATE>"))
+	return "<TEMPLATE>" + elements + "<BODY><![CDATA[" + string(body) + "]]></BODY></TEMPLATE>"
 }
 
 // DeleteDocument removes a document (one.document.delete).
