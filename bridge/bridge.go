@@ -86,9 +86,7 @@ func (b *Bridge) Start(ctx context.Context) error {
 	b.publishing, b.stopPublishing = context.WithCancel(context.WithoutCancel(ctx))
 	b.hearing, b.stopHearing = context.WithCancel(b.publishing)
 	b.ended = make(chan struct{})
-	if err := b.config.Registerer.Register(&statusCollector{b}); err != nil {
-		b.log.Debug("register the bridge's metrics: another bridge of this process has registered them", "error", err)
-	}
+	b.config.Registerer.MustRegister(&statusCollector{b})
 	go b.run()
 	return nil
 }

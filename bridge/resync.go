@@ -230,9 +230,6 @@ func (c *comparison) flush(ctx context.Context) error {
 	c.stored += stored
 	c.differences = c.differences[:0]
 	c.metrics.resyncDifferences.Add(float64(stored))
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.resyncer.differences += uint64(stored) //nolint:gosec // not negative
 	return err
 }
 
@@ -247,10 +244,9 @@ type resyncer struct {
 	// requests has room for one.
 	requests chan struct{}
 
-	mu          sync.Mutex
-	last        time.Time // when a comparison succeeded
-	failed      string    // why the latest failed
-	differences uint64
+	mu     sync.Mutex
+	last   time.Time // when a comparison succeeded
+	failed string    // why the latest failed
 }
 
 // request requests a comparison soon.
