@@ -242,8 +242,7 @@ var methods = map[string]method{
 	"one.template.info":       reads("i|bb", templates.info()),
 	"one.templatepool.info":   reads("iii", templates.list),
 	"one.vm.info":             reads("i|b", vms.info()),
-	"one.vmpool.info":         reads("iiii|s", vmPool((*vm).writeShort)),
-	"one.vmpool.infoextended": reads("iiii|s", vmPool((*vm).writeLong)),
+	"one.vmpool.infoextended": reads("iiii|s", vmPool),
 	"one.vmpool.monitoring":   {takes: "i|i", run: vmPoolMonitoring},
 	"one.vn.info":             reads("i|b", networks.info()),
 	"one.vnpool.info":         reads("iii", networks.list),
@@ -355,10 +354,13 @@ func (r *request) text(i int) string {
 func (r *request) page(i int) page { return page{r.intOr(i, -1), r.intOr(i+1, -1)} }
 
 // template returns the template in a parameter.
-func (r *request) template(i int) template.Template {
+func (r *request) template(i int) template.Template { return r.parsed(i, opennebula.CodeInternal, "") }
+
+// parsed returns the template in a parameter; one that cannot be read is refused with the code, and the text behind prefix.
+func (r *request) parsed(i int, code opennebula.Code, prefix string) template.Template {
 	parsed, err := template.Parse(r.text(i))
 	if err != nil {
-		refuse(opennebula.CodeInternal, err.Error())
+		refuse(code, prefix+err.Error())
 	}
 	return parsed
 }
@@ -387,6 +389,9 @@ func refuseIf(condition bool, code opennebula.Code, message string) {
 		refuse(code, message)
 	}
 }
+
+// refuseFor refuses the current call for a reason, if there is one.
+func refuseFor(code opennebula.Code, reason string) { refuseIf(reason != "", code, reason) }
 
 // notFound refuses in oned's text about a missing object, such as "document".
 func notFound(what string, id int) {

@@ -20,7 +20,7 @@ type cloud struct {
 	done    []int // the ended VMs in the order of their ends
 }
 
-func newCloud(config Config) *cloud { return &cloud{pools: newPools(), hosts: newHosts(config)} }
+func newCloud() *cloud { return &cloud{pools: newPools(), hosts: newHosts()} }
 
 // pools are oned's objects, which are stored and replicated.
 type pools struct {
@@ -247,7 +247,6 @@ const (
 func seed(t *tx, config Config) {
 	c := t.cloud
 	for _, g := range []*group{{0, "oneadmin"}, {usersGroup, "users"}} {
-		c.groups[g.ID] = g
 		t.save(kindGroup, g.ID, g)
 	}
 	for _, u := range []*user{
@@ -255,7 +254,6 @@ func seed(t *tx, config Config) {
 		newUser(serverAdminID, 0, "serveradmin", config.ServerPassword, driverServer),
 		newUser(2, usersGroup, "alice", "alice", driverCore),
 	} {
-		c.users[u.ID] = u
 		t.save(kindUser, u.ID, u)
 	}
 	private := &network{

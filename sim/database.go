@@ -37,7 +37,7 @@ type database struct {
 
 func newDatabase(config Config, raft *raft, delays *delays, hooks *hooks) *database {
 	d := &database{
-		config: config, raft: raft, delays: delays, hooks: hooks, cloud: newCloud(config),
+		config: config, raft: raft, delays: delays, hooks: hooks, cloud: newCloud(),
 		replication: &replication{lag: config.FollowerLag, catchUp: config.scaled(catchUpTime)},
 	}
 	if len(config.Others) > 0 {
@@ -72,7 +72,7 @@ func (d *database) read() error {
 	if err != nil {
 		return err
 	}
-	fresh, begin := newCloud(d.config), func(t *tx) { seed(t, d.config) }
+	fresh, begin := newCloud(), func(t *tx) { seed(t, d.config) }
 	err = file.Load(func(kind, idText string, content []byte) error {
 		begin = func(t *tx) {
 			if u := t.cloud.users[serverAdminID]; u != nil { // admits the server user with another password
@@ -260,8 +260,11 @@ type tx struct {
 	written time.Time
 }
 
-// save marks an object as changed, or as removed if item is nil.
+// save puts an object into its pool and marks it as changed, or removes it if item is nil.
 func (t *tx) save(kind string, id int, item any) {
+	if pool := t.cloud.byKind[kind]; pool != nil {
+		pool.put(id, item)
+	}
 	key := statefile.Key{Kind: kind, ID: id}
 	if _, known := t.dirty[key]; !known {
 		t.order = append(t.order, key)

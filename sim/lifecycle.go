@@ -141,7 +141,6 @@ func (t *tx) settleResources(v *vm, to status) {
 	for len(t.cloud.done) > t.db.config.KeepDone {
 		oldest := t.cloud.done[0]
 		t.cloud.done = t.cloud.done[1:]
-		delete(t.cloud.vms, oldest)
 		t.save(kindVM, oldest, nil)
 		t.save(kindVMTexts, oldest, nil)
 	}

@@ -55,10 +55,10 @@ func TestHeldVMWaits(t *testing.T) {
 }
 
 func TestVMsWaitForRoom(t *testing.T) {
-	s := start(t, sim.Config{HostMemory: 16})
+	s := start(t, sim.Config{})
 	var ids []int
 	for range 5 {
-		ids = append(ids, instantiate(t, s, "vm", ""))
+		ids = append(ids, instantiate(t, s, "vm", "MEMORY = 67108864")) // a whole host
 	}
 	for _, id := range ids[:4] {
 		awaitState(t, s, id, "RUNNING")
@@ -121,10 +121,6 @@ func TestPoolOfVMs(t *testing.T) {
 		if got := strings.Join(ids, " "); got != one.want {
 			t.Errorf("%+v listed %s", one, got)
 		}
-	}
-	short := must(t, s, "one.vmpool.info", oneadmin, -2, -1, -1, -1).text
-	if strings.Contains(short, "SERVICE_ID") || !strings.Contains(short, "<VM><ID>4</ID>") {
-		t.Errorf("one.vmpool.info shows %s", short)
 	}
 }
 

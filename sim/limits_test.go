@@ -17,9 +17,9 @@ import (
 
 // runsOf is how many runs of the authentication driver something costs.
 func runsOf(s *sim.Sim, what func()) int {
-	before := s.AuthDriverRuns()
+	before := s.State().AuthDriverRuns
 	what()
-	return s.AuthDriverRuns() - before
+	return s.State().AuthDriverRuns - before
 }
 
 func TestOneSessionAUserIsRemembered(t *testing.T) {

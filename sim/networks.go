@@ -104,9 +104,9 @@ func (n *network) write(w *xmlrpc.Writer, form networkForm) {
 	w.Shut("AR_POOL")
 }
 
-// allocate takes a free address of a network; wanted is one address or "". It returns the address as attributes of a NIC,
-// whose names have the prefix.
-func (n *network) allocate(h holder, wanted, prefix string) (given template.Template, reason string) {
+// allocate takes a free address of a network, or passes the reason against it to refuse; wanted is one address or "". It
+// returns the address as attributes of a NIC, whose names have the prefix.
+func (n *network) allocate(h holder, wanted, prefix string, refuse func(reason string)) (given template.Template) {
 	ip, isIP := parseIP(wanted)
 	for i := range n.Ranges {
 		r := &n.Ranges[i]
@@ -115,10 +115,11 @@ func (n *network) allocate(h holder, wanted, prefix string) (given template.Temp
 			index, ok = r.allocate(1, h)
 		}
 		if ok {
-			return template.Of("AR_ID", itoa(r.ID), prefix+"IP", ipText(r.IP+uint32(index)), prefix+"MAC", macText(r.MAC+uint64(index))), ""
+			return template.Of("AR_ID", itoa(r.ID), prefix+"IP", ipText(r.IP+uint32(index)), prefix+"MAC", macText(r.MAC+uint64(index)))
 		}
 	}
-	return nil, fmt.Sprintf("Cannot get IP/MAC lease from virtual network %d.", n.ID)
+	refuse(fmt.Sprintf("Cannot get IP/MAC lease from virtual network %d.", n.ID))
+	return nil
 }
 
 // hold takes one particular address if it is free.
@@ -153,29 +154,29 @@ func (c *cloud) addresses(nic template.Attribute, names ...string) iter.Seq2[*ne
 	}
 }
 
-// networkOf returns the network that a NIC names: by id, or by name among the user's own first and then among all.
-func (c *cloud) networkOf(who identity, nic template.Template) (found *network, reason string) {
+// networkOf returns the network that a NIC names: by id, or by name among the user's own first and then among all. Without
+// one it passes the reason to refuse.
+func (c *cloud) networkOf(who identity, nic template.Template, refuse func(reason string)) (found *network) {
 	if nic.Has("NETWORK_ID") {
 		if found = c.networks[nic.Number("NETWORK_ID", -1)]; found == nil {
-			reason = "Virtual network with ID: " + nic.Text("NETWORK_ID") + " does not exist"
+			refuse("Virtual network with ID: " + nic.Text("NETWORK_ID") + " does not exist")
 		}
-		return found, reason
+		return found
 	}
 	name := nic.Text("NETWORK")
 	for _, id := range c.networks.ids() {
 		n := c.networks[id]
 		if n.Name == name && n.UID == who.user.ID {
-			return n, ""
+			return n
 		}
 		if n.Name == name && found == nil {
 			found = n
 		}
 	}
 	if found == nil {
-		return nil, fmt.Sprintf("User %d does not own a network with name: %s . "+
-			"Set NETWORK_UNAME or NETWORK_UID of owner in NIC.", who.user.ID, name)
+		refuse(fmt.Sprintf("User %d does not own a network with name: %s . Set NETWORK_UNAME or NETWORK_UID of owner in NIC.", who.user.ID, name))
 	}
-	return found, ""
+	return found
 }
 
 // addNetwork adds a new network to the zone: LOCK_CREATE, then READY.
@@ -207,7 +208,6 @@ func (d *database) scheduleNetwork(n *network) {
 		case one.NetworkLockDelete:
 			n.State, n.PrevState = one.NetworkDone, one.NetworkLockDelete
 			t.emit(networkEvent(n))
-			delete(t.cloud.networks, id)
 			t.save(kindNetwork, id, nil)
 		}
 	})
@@ -216,16 +216,11 @@ func (d *database) scheduleNetwork(n *network) {
 // networkReserve is one.vn.reserve(parent, template with SIZE and NAME): a
 // block of the parent's addresses becomes a network of its own.
 func networkReserve(r *request, parent *network) any {
-	asked, err := template.Parse(r.text(2))
-	if err != nil {
-		refuse(opennebula.CodeAction, err.Error())
-	}
+	asked := r.parsed(2, opennebula.CodeAction, "")
 	size, name := asked.Number("SIZE", 0), asked.Text("NAME")
 	refuseIf(name == "", opennebula.CodeAction, "NAME for reservation has to be set")
 	refuseIf(size <= 0, opennebula.CodeAction, "Reservation SIZE must be a greater than 0")
-	if reason := networks.newName(r, name); reason != "" {
-		refuse(opennebula.CodeInternal, reason)
-	}
+	refuseFor(opennebula.CodeInternal, networks.newName(r, name))
 	id := r.cloud.next[kindNetwork]
 	for i := range parent.Ranges {
 		from := &parent.Ranges[i]

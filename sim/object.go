@@ -35,14 +35,9 @@ var permissionNames = [9]string{"OWNER_U", "OWNER_M", "OWNER_A", "GROUP_U", "GRO
 
 func (o *object) base() *object { return o }
 
-// head writes ID to NAME.
-func (o *object) head(w *xmlrpc.Writer) {
-	w.Fields("ID", o.ID, "UID", o.UID, "GID", o.GID, "UNAME", o.UName, "GNAME", o.GName, "NAME", o.Name)
-}
-
 // headAndPermissions writes ID to PERMISSIONS, with other fields in between.
 func (o *object) headAndPermissions(w *xmlrpc.Writer, between ...any) {
-	o.head(w)
+	w.Fields("ID", o.ID, "UID", o.UID, "GID", o.GID, "UNAME", o.UName, "GNAME", o.GName, "NAME", o.Name)
 	w.Fields(between...)
 	w.Open("PERMISSIONS")
 	for i, name := range permissionNames {
@@ -251,9 +246,7 @@ func (c *class[T, P]) chown() func(r *request) any {
 
 func (c *class[T, P]) rename() func(r *request) any {
 	return c.change(manage, func(r *request, item P) {
-		if reason := badName(r.text(2)); reason != "" {
-			refuse(opennebula.CodeAction, reason)
-		}
+		refuseFor(opennebula.CodeAction, badName(r.text(2)))
 		item.base().Name = r.text(2)
 	})
 }
@@ -280,7 +273,6 @@ func (c *class[T, P]) newName(r *request, name string) (reason string) {
 // save adds an object to its pool, or marks an existing one as changed, and returns its id.
 func (c *class[T, P]) save(t *tx, item P) (id int) {
 	id = item.base().ID
-	c.pool(t.cloud)[id] = item
 	t.save(c.kind, id, item)
 	return id
 }
@@ -289,7 +281,6 @@ func (c *class[T, P]) save(t *tx, item P) (id int) {
 func (c *class[T, P]) remove(r *request, item P) (id int) {
 	id = item.base().ID
 	r.extra = xmlrpc.Text(c.element, item.show)
-	delete(c.pool(r.cloud), id)
 	r.tx.save(c.kind, id, nil)
 	return id
 }

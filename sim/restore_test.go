@@ -10,7 +10,7 @@ import (
 // TestVMOfAnEarlierStateFile: where a VM's texts stand in its own record they
 // are read from there, and are to be stored apart.
 func TestVMOfAnEarlierStateFile(t *testing.T) {
-	c := newCloud(Config{})
+	c := newCloud()
 	err := c.restoreRecord(kindVM, 7, []byte(`{"id":7,"state":3,"template":[{"n":"CPU","v":"1"}],"user_template":[{"n":"SERVICE_ID","v":"4"}]}`))
 	if err != nil {
 		t.Fatal(err)

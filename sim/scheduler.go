@@ -11,14 +11,13 @@ import (
 type host struct {
 	ID                  int
 	Name                string
-	cpu, memory         int // capacity and use, in hundredths of a CPU and in MiB
-	usedCPU, usedMemory int
+	usedCPU, usedMemory int // in hundredths of a CPU and in MiB
 	vms                 map[int]bool
 }
 
 func (h *host) fits(v *vm) bool {
 	cpu, memory := v.size()
-	return h.usedCPU+cpu <= h.cpu && h.usedMemory+memory <= h.memory
+	return h.usedCPU+cpu <= hostCPUs*100 && h.usedMemory+memory <= hostMemory
 }
 
 func (h *host) reserve(v *vm) {
@@ -29,8 +28,11 @@ func (h *host) reserve(v *vm) {
 	v.Host = h.ID
 }
 
-// hostCPUs are the cores of a host.
-const hostCPUs = 10_000
+// hostCPUs are the cores of a host, and hostMemory its memory in MiB.
+const (
+	hostCPUs   = 10_000
+	hostMemory = 64 << 20
+)
 
 // hosts are all hosts, and the host to try first for the next VM.
 type hosts struct {
@@ -38,12 +40,10 @@ type hosts struct {
 	next int
 }
 
-func newHosts(config Config) *hosts {
+func newHosts() *hosts {
 	h := &hosts{}
 	for id := range 4 {
-		h.all = append(h.all, &host{
-			ID: id, Name: "host" + itoa(id+1), cpu: hostCPUs * 100, memory: config.HostMemory, vms: map[int]bool{},
-		})
+		h.all = append(h.all, &host{ID: id, Name: "host" + itoa(id+1), vms: map[int]bool{}})
 	}
 	return h
 }

@@ -25,7 +25,6 @@ type Config struct {
 	// BootDelay is the time of each step of a VM or network; 0 is 2 ms and a negative one (NoDelay) is none.
 	BootDelay      time.Duration
 	ServerPassword string // the server user's, of a zone from a state file too; "" is a random one
-	HostMemory     int    // the memory of each of the four hosts, in MiB; 0 is 64 TiB
 	KeepDone       int    // how many ended VMs are kept; 0 is 10,000
 	// HooksHighWater is how many messages may wait for one subscriber before it loses them; 0 is 100,000. oned's own
 	// default is 1000.
@@ -61,7 +60,6 @@ const NoDelay time.Duration = -1
 func (c Config) withDefaults() Config {
 	c.ControlListen = cmp.Or(c.ControlListen, anyPort)
 	c.BootDelay = cmp.Or(c.BootDelay, 2*time.Millisecond)
-	c.HostMemory = cmp.Or(c.HostMemory, 64<<20)
 	c.KeepDone = cmp.Or(c.KeepDone, 10_000)
 	c.FollowerLag = max(cmp.Or(c.FollowerLag, 500*time.Millisecond), 0)
 	c.TimeFactor = max(cmp.Or(c.TimeFactor, 0.05), 0)
@@ -101,7 +99,7 @@ type Sim struct {
 
 // New prepares a simulator; nothing is opened before Start.
 func New(config Config) (*Sim, error) {
-	if config.HostMemory < 0 || config.KeepDone < 0 || config.HooksHighWater < 0 {
+	if config.KeepDone < 0 || config.HooksHighWater < 0 {
 		return nil, errors.New("configure the simulator: sizes cannot be negative")
 	}
 	if config.ServerPassword == "" {
@@ -214,7 +212,10 @@ func (s *Sim) State() Summary {
 		Version: Version, Endpoint: s.Endpoint(), Hooks: s.HooksEndpoint(), Leader: s.db.raft.now().leader() >= 0,
 		Servers: s.Servers(),
 		VMs:     map[string]int{}, Documents: map[string]int{}, BootDelay: boot.String(), CallDelay: call.String(),
-		Calls: s.CallCounts(), AuthDriverRuns: s.AuthDriverRuns(), Events: s.Events(),
+		Calls: s.CallCounts(), Events: s.Events(),
+	}
+	for _, server := range summary.Servers {
+		summary.AuthDriverRuns += server.AuthDriverRuns
 	}
 	s.db.mu.RLock()
 	defer s.db.mu.RUnlock()

@@ -43,9 +43,7 @@ func allocateTemplate(c *templateClass, prefix string) func(r *request) any {
 }
 
 func templateClone(r *request, source *storedTemplate) any {
-	if reason := templates.newName(r, r.text(2)); reason != "" {
-		refuse(opennebula.CodeInternal, reason)
-	}
+	refuseFor(opennebula.CodeInternal, templates.newName(r, r.text(2)))
 	return templates.save(r.tx, &storedTemplate{
 		object: r.cloud.owned(r.tx.nextID(kindTemplate), r.text(2), r.who), Registered: now(),
 		Template: source.Template.Set("NAME", r.text(2)),
@@ -58,10 +56,7 @@ func templateUpdate(r *request, t *storedTemplate) { r.update(&t.Template) }
 func (r *request) update(t *template.Template) {
 	mode := r.int(3)
 	refuseIf(mode < 0 || mode > 1, opennebula.CodeXMLRPC, "Wrong update type")
-	parsed, err := template.Parse(r.text(2))
-	if err != nil {
-		refuse(opennebula.CodeInternal, "Cannot update template. "+err.Error())
-	}
+	parsed := r.parsed(2, opennebula.CodeInternal, "Cannot update template. ")
 	if mode == 1 {
 		parsed = t.Merged(parsed)
 	}
@@ -203,17 +198,11 @@ var droppedAttributes = []string{"NAME", "TEMPLATE_ID", "VMID", "SCHED_ACTION"}
 
 // leaseNIC turns a NIC of a template into one of a VM, with an address.
 func (t *tx) leaseNIC(who identity, vmID, index int, nic template.Template, o order) template.Attribute {
-	n, reason := t.cloud.networkOf(who, nic)
-	if reason != "" {
-		o.notAllocated(reason)
-	}
+	n := t.cloud.networkOf(who, nic, o.notAllocated)
 	if o.router == nil {
 		who.authorize(use, networks.label, &n.object)
 	}
-	given, reason := n.allocate(holder{holderVM, vmID}, nic.Text("IP"), "")
-	if reason != "" {
-		o.notAllocated(reason)
-	}
+	given := n.allocate(holder{holderVM, vmID}, nic.Text("IP"), "", o.notAllocated)
 	return template.Vector("NIC", nic.Merged(given).Merged(template.Of(
 		"BRIDGE", n.Template.Text("BRIDGE"), "BRIDGE_TYPE", "linux", "CLUSTER_ID", "0", "NAME", "NIC"+itoa(index),
 		"NETWORK", n.Name, "NETWORK_ID", itoa(n.ID), "NIC_ID", itoa(index), "SECURITY_GROUPS", "0",

@@ -94,8 +94,13 @@ func userFor(r *request) *user {
 	if id == -1 || id == r.who.user.ID {
 		return r.who.user
 	}
-	found := r.cloud.user(id)
-	r.who.adminOnly(fmt.Sprintf("MANAGE USER [%d]", id))
+	return managedUser(r)
+}
+
+// managedUser returns the user of parameter 1 to oneadmin and its group.
+func managedUser(r *request) *user {
+	found := r.cloud.user(r.int(1))
+	r.who.adminOnly(fmt.Sprintf("MANAGE USER [%d]", found.ID))
 	return found
 }
 
@@ -137,7 +142,6 @@ func groupPoolInfo(r *request) any {
 }
 
 func (r *request) keepUser(u *user) (id int) {
-	r.cloud.users[u.ID] = u
 	r.tx.save(kindUser, u.ID, u)
 	return u.ID
 }
@@ -179,20 +183,17 @@ func (r *request) endSessions(u *user) {
 
 // userDelete is one.user.delete(id), for oneadmin only. What the user has stays, with the user's id and name.
 func userDelete(r *request) any {
-	found := r.cloud.user(r.int(1))
-	r.who.adminOnly(fmt.Sprintf("MANAGE USER [%d]", found.ID))
+	found := managedUser(r)
 	refuseIf(found.ID == 0, opennebula.CodeAction, "Cannot delete user. oneadmin cannot be deleted.")
 	r.extra = xmlrpc.Text("USER", func(w *xmlrpc.Writer) { found.write(w, r.cloud) })
 	r.endSessions(found)
-	delete(r.cloud.users, found.ID)
 	r.tx.save(kindUser, found.ID, nil)
 	return found.ID
 }
 
 // userEnable is one.user.enable(id, enabled), for oneadmin only. A server user may still act for a user who is disabled.
 func userEnable(r *request) any {
-	found := r.cloud.user(r.int(1))
-	r.who.adminOnly(fmt.Sprintf("MANAGE USER [%d]", found.ID))
+	found := managedUser(r)
 	refuseIf(found.ID == 0, opennebula.CodeAction, "Cannot enable/disable oneadmin user")
 	found.Disabled = r.int(2) == 0
 	return r.keepUser(found)
@@ -201,8 +202,7 @@ func userEnable(r *request) any {
 // groupChange returns chgrp, addgroup and delgroup, for oneadmin only.
 func groupChange(change func(u *user, gid int)) func(r *request) any {
 	return func(r *request) any {
-		r.who.adminOnly(fmt.Sprintf("MANAGE USER [%d]", r.int(1)))
-		found := r.cloud.user(r.int(1))
+		found := managedUser(r)
 		if r.cloud.groups[r.int(2)] == nil {
 			notFound("group", r.int(2))
 		}
@@ -266,7 +266,6 @@ func groupAllocate(r *request) any {
 		refuseIf(g.Name == r.text(1), opennebula.CodeAllocate, fmt.Sprintf("Error allocating a new group. NAME is already taken by GROUP %d.", g.ID))
 	}
 	made := &group{ID: r.tx.nextID(kindGroup), Name: r.text(1)}
-	r.cloud.groups[made.ID] = made
 	r.tx.save(kindGroup, made.ID, made)
 	return made.ID
 }

@@ -162,7 +162,7 @@ func (v *vm) write(w *xmlrpc.Writer, monitored bool) {
 	}
 	w.Shut("TEMPLATE")
 	v.UserTemplate.Write(w, "USER_TEMPLATE")
-	v.writeHistory(w, v.History)
+	v.writeHistory(w)
 	w.WriteString("<BACKUPS><BACKUP_CONFIG/><BACKUP_IDS></BACKUP_IDS></BACKUPS>")
 }
 
@@ -182,14 +182,14 @@ func (v *vm) writeMonitoring(w *xmlrpc.Writer, at int64) {
 	}
 }
 
-func (v *vm) writeHistory(w *xmlrpc.Writer, stays []history) {
-	if len(stays) == 0 {
+func (v *vm) writeHistory(w *xmlrpc.Writer) {
+	if len(v.History) == 0 {
 		w.WriteString("<HISTORY_RECORDS/>")
 		return
 	}
 	w.Open("HISTORY_RECORDS")
-	for i := range stays {
-		h := &stays[i]
+	for i := range v.History {
+		h := &v.History[i]
 		w.Group("HISTORY", "OID", v.ID, "SEQ", h.Sequence, "HOSTNAME", h.Host, "HID", h.HostID, "CID", 0, "STIME", h.Start, "ETIME", h.End,
 			"VM_MAD", cdata(dummyDriver), "TM_MAD", cdata(dummyDriver), "DS_ID", 0, "PLAN_ID", h.PlanID, "ACTION_ID", h.ActionID,
 			"PSTIME", h.PrologStart, "PETIME", h.PrologEnd, "RSTIME", h.RunningStart, "RETIME", h.RunningEnd,
@@ -197,22 +197,6 @@ func (v *vm) writeHistory(w *xmlrpc.Writer, stays []history) {
 			"ACTION", h.Action, "UID", h.ActionUID, "GID", h.ActionGID, "REQUEST_ID", h.ActionRequest)
 	}
 	w.Shut("HISTORY_RECORDS")
-}
-
-// writeShort writes the VM as one.vmpool.info shows it: without the user template, so without its service.
-func (v *vm) writeShort(w *xmlrpc.Writer) {
-	v.head(w)
-	w.Fields("LAST_POLL", 0, "STATE", int(v.State), "LCM_STATE", int(v.LCM), "RESCHED", v.Rescheduled,
-		"STIME", v.Start, "ETIME", v.End, "DEPLOY_ID", v.DeployID)
-	var short template.Template
-	for _, a := range v.Template {
-		if slices.Contains([]string{"CPU", "MEMORY", "NIC", "GRAPHICS"}, a.Name) || strings.HasPrefix(a.Name, "AUTOMATIC_") {
-			short = append(short, a)
-		}
-	}
-	short.Write(w, "TEMPLATE")
-	w.WriteString("<MONITORING/><USER_TEMPLATE></USER_TEMPLATE>")
-	v.writeHistory(w, v.History[max(len(v.History)-1, 0):])
 }
 
 var vms = class[vm, *vm]{kind: kindVM, words: "virtual machine", label: "VM", element: "VM"}
@@ -227,9 +211,7 @@ func vmAction(r *request) any {
 func vmRecover(r *request, v *vm) { r.tx.recoverVM(v, r.int(2)) }
 
 func vmUpdate(r *request, v *vm) {
-	if _, err := template.Parse(r.text(2)); err != nil {
-		refuse(opennebula.CodeAction, err.Error())
-	}
+	r.parsed(2, opennebula.CodeAction, "")
 	updated := v.UserTemplate
 	r.update(&updated)
 	if !updated.BreaksXML() { // else oned reports success, and keeps the old template
@@ -331,17 +313,12 @@ func poolVMs(r *request) []*vm {
 	return found
 }
 
-// vmPool returns a pool call that writes each VM with write.
-func vmPool(write func(v *vm, w *xmlrpc.Writer)) func(r *request) any {
-	return func(r *request) any {
-		return xmlrpc.Text("VM_POOL", func(w *xmlrpc.Writer) {
-			for _, v := range poolVMs(r) {
-				w.Open("VM")
-				write(v, w)
-				w.Shut("VM")
-			}
-		})
-	}
+func vmPool(r *request) any {
+	return xmlrpc.Text("VM_POOL", func(w *xmlrpc.Writer) {
+		for _, v := range poolVMs(r) {
+			w.Within("VM", v.writeLong)
+		}
+	})
 }
 
 // vmPoolMonitoring is one.vmpool.monitoring(filter, seconds): the last figures of every running VM, for any number of

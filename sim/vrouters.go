@@ -33,9 +33,7 @@ var vrouters = class[vrouter, *vrouter]{kind: kindVRouter, words: "virtual route
 func vrouterAllocate(r *request) any {
 	parsed, id := r.template(1), r.cloud.next[kindVRouter]
 	name := cmp.Or(parsed.Text("NAME"), "vr-"+itoa(id))
-	if reason := badName(name); reason != "" {
-		refuse(opennebula.CodeInternal, reason)
-	}
+	refuseFor(opennebula.CodeInternal, badName(name))
 	nics := r.cloud.eachNIC(parsed, holder{holderVRouter, id}, func(i int, nic template.Template) template.Attribute { return r.floatingNIC(id, i, nic) })
 	r.tx.nextID(kindVRouter)
 	return vrouters.made(r, &vrouter{object: r.cloud.owned(id, name, r.who), Template: parsed.Without("NAME", "NIC").With(nics...)})
@@ -43,18 +41,12 @@ func vrouterAllocate(r *request) any {
 
 // floatingNIC returns a router's NIC with its network and its floating address.
 func (r *request) floatingNIC(id, index int, nic template.Template) template.Attribute {
-	n, reason := r.cloud.networkOf(r.who, nic)
-	if reason != "" {
-		refuse(opennebula.CodeInternal, reason)
-	}
+	notAllocated := func(reason string) { refuse(opennebula.CodeInternal, reason) }
+	n := r.cloud.networkOf(r.who, nic, notAllocated)
 	r.who.authorize(use, networks.label, &n.object)
 	full := nic.Merged(template.Of("NETWORK", n.Name, "NETWORK_ID", itoa(n.ID), "NIC_ID", itoa(index)))
 	if nic.Is("FLOATING_IP") {
-		given, reason := n.allocate(holder{holderVRouter, id}, nic.Text("IP"), "VROUTER_")
-		if reason != "" {
-			refuse(opennebula.CodeInternal, reason)
-		}
-		full = full.Merged(given)
+		full = full.Merged(n.allocate(holder{holderVRouter, id}, nic.Text("IP"), "VROUTER_", notAllocated))
 	}
 	return template.Vector("NIC", full...)
 }

@@ -280,15 +280,6 @@ func (z *zone) GainLeadership() {
 	z.lead(z.raft.now().last)
 }
 
-// AuthDriverRuns returns how often the zone's servers have run the authentication driver.
-func (z *zone) AuthDriverRuns() int {
-	runs := 0
-	for _, one := range z.servers {
-		runs += int(one.sessions.runs.Load())
-	}
-	return runs
-}
-
 // WaitSubscribed blocks until a subscriber of the leader's hook events would receive a message with the key; messages
 // published before are lost for it.
 func (z *zone) WaitSubscribed(ctx context.Context, key string) error {
