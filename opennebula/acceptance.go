@@ -132,11 +132,8 @@ func (e *exchange) blame(ctx context.Context, s *caller, method string, refusal 
 func (e *exchange) checkServerUser(ctx context.Context) (*ServerUserError, error) {
 	user := e.tokens.user
 	own := &caller{client: e, group: -1, target: user, current: func() string { return e.tokens.session(user) }}
-	received, err := e.send(ctx, own, methodUserInfo, []any{-1, false})
-	switch {
-	case err == nil:
-		received.release()
-	case ctx.Err() != nil: // the caller has gone, which says nothing about oned
+	_, err := e.send(ctx, own, methodUserInfo, []any{-1, false})
+	if err != nil && ctx.Err() != nil { // the caller has gone, which says nothing about oned
 		return e.acceptance.giveUp(), err
 	}
 	return e.acceptance.note(user, err), err

@@ -25,9 +25,6 @@ func (c cannedOned) RoundTrip(request *http.Request) (*http.Response, error) {
 // cannedSession makes calls that are answered with a value.
 func cannedSession(b *testing.B, value string) *Session {
 	b.Helper()
-	spoil := released
-	released = func([]byte) {}
-	b.Cleanup(func() { released = spoil })
 	client := NewClient(Config{Endpoint: "http://127.0.0.1:1/RPC2", Credentials: testCredentials})
 	b.Cleanup(client.Close)
 	client.http.Transport = cannedOned{[]byte(envelope("<boolean>1</boolean>", value, "<i4>0</i4>"))}

@@ -301,11 +301,10 @@ func (c *Client) Confirm() func(context.Context) bool {
 	return func(ctx context.Context) bool { return !c.leader.hasChoice() || c.leader.confirm(ctx, endpoint, term) }
 }
 
-// readAs makes a call whose answer is a text, and reads it by of. The text lasts
-// until that returns: parts to be kept have to be copied.
+// readAs makes a call whose answer is a text, and reads it by of.
 func readAs[T any](ctx context.Context, c *caller, of func(text []byte) (T, error), method string, arguments ...any) (T, error) {
-	received, err := c.client.call(ctx, c, method, arguments)
-	return readText(received, err, method, of)
+	value, err := c.client.call(ctx, c, method, arguments)
+	return readText(value, err, method, of)
 }
 
 // object makes a call whose answer is an object's XML, and reads it by of.
@@ -320,22 +319,18 @@ func pool[T any](ctx context.Context, c *caller, name string, of func(r *onexml.
 }
 
 func (c *caller) callID(ctx context.Context, method string, arguments ...any) (int, error) {
-	received, err := c.client.call(ctx, c, method, arguments)
+	value, err := c.client.call(ctx, c, method, arguments)
 	if err != nil {
 		return 0, err
 	}
-	defer received.release()
-	if id, isID := received.value.(int64); isID {
+	if id, isID := value.(int64); isID {
 		return int(id), nil
 	}
-	return 0, unexpected(method, received.value)
+	return 0, unexpected(method, value)
 }
 
 func (c *caller) do(ctx context.Context, method string, arguments ...any) error {
-	received, err := c.client.call(ctx, c, method, arguments)
-	if err == nil {
-		received.release()
-	}
+	_, err := c.client.call(ctx, c, method, arguments)
 	return err
 }
 

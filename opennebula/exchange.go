@@ -104,9 +104,8 @@ func (d *departure) sent(err error) bool {
 	return conn.written.Load() > d.before.Load()
 }
 
-// call makes one XML-RPC call for a session and returns oned's answer, which the caller
-// releases. Logs and spans have a call's name and outcome, never its arguments or session.
-func (e *exchange) call(ctx context.Context, s *caller, method string, arguments []any) (*answer, error) {
+// call makes one XML-RPC call for a session and returns the value in oned's answer (see decodeAnswer). Logs and spans have a call's name and outcome, never its arguments or session.
+func (e *exchange) call(ctx context.Context, s *caller, method string, arguments []any) (any, error) {
 	if id, found := impossibleID(arguments); found {
 		return nil, &Error{Method: method, Code: CodeNoExists, Message: fmt.Sprintf("no object can have the id %d", id)}
 	}
@@ -120,7 +119,7 @@ func (e *exchange) call(ctx context.Context, s *caller, method string, arguments
 		}
 	}
 	e.pulse.begin()
-	received, err := e.send(ctx, s, method, arguments)
+	value, err := e.send(ctx, s, method, arguments)
 	refusal, refused := errors.AsType[*Error](err)
 	e.pulse.end(err == nil || refused)
 	if guarded && !s.guess && IsCode(err, CodeAuthentication) {
@@ -136,17 +135,17 @@ func (e *exchange) call(ctx context.Context, s *caller, method string, arguments
 		span.SetStatus(codes.Error, logged.Error())
 	}
 	e.logger.Debug("oned call", "method", method, "took", time.Since(started), "error", logged)
-	return received, err
+	return value, err
 }
 
 // send makes the call, and repeats it if oned has refused a session that is outdated.
-func (e *exchange) send(ctx context.Context, s *caller, method string, arguments []any) (*answer, error) {
+func (e *exchange) send(ctx context.Context, s *caller, method string, arguments []any) (any, error) {
 	session := s.current()
-	received, err := e.exchange(ctx, session, s, method, arguments)
+	value, err := e.exchange(ctx, session, s, method, arguments)
 	if renewed := s.current(); IsCode(err, CodeAuthentication) && renewed != session { // the answer has shown that oned has another time
-		received, err = e.exchange(ctx, renewed, s, method, arguments)
+		value, err = e.exchange(ctx, renewed, s, method, arguments)
 	}
-	return received, err
+	return value, err
 }
 
 // impossibleID returns the first number that XML-RPC cannot carry. All numbers from outside are ids, written into a
@@ -163,7 +162,7 @@ func impossibleID(arguments []any) (id int, found bool) {
 // exchange makes the call at the leader. If another oned leads, or none
 // does for a moment, it is repeated only if it cannot have been carried out or
 // changes nothing: for any other the caller has to check first.
-func (e *exchange) exchange(ctx context.Context, session string, s *caller, method string, arguments []any) (*answer, error) {
+func (e *exchange) exchange(ctx context.Context, session string, s *caller, method string, arguments []any) (any, error) {
 	body, err := encodeCall(method, session, arguments)
 	if err != nil {
 		return nil, err
@@ -172,23 +171,20 @@ func (e *exchange) exchange(ctx context.Context, session string, s *caller, meth
 	defer cancel()
 	for patience := time.Now().Add(electionPatience); ; {
 		endpoint, term := e.leader.endpoint()
-		received, err := e.attempt(ctx, s, endpoint, method, body)
+		value, err := e.attempt(ctx, s, endpoint, method, body)
 		if !e.leader.hasChoice() {
-			return received, err
+			return value, err
 		}
 		// If a read is to be confirmed, or finds that something does not exist, only a
 		// server that led the zone before and after it is believed.
 		decides := reads(method) && (s.confirmed && err == nil || IsCode(err, CodeNoExists))
 		if decides && !e.leader.confirm(ctx, endpoint, term) {
-			if received != nil {
-				received.release()
-			}
-			received, err = nil, &TransportError{Method: method, Err: ErrUnconfirmed}
+			value, err = nil, &TransportError{Method: method, Err: ErrUnconfirmed}
 		}
 		_, refused := errors.AsType[*Error](err)
 		knownElsewhere := err != nil && !refused || IsCode(err, CodeReplication) || NotBegun(err)
 		if !knownElsewhere || errors.Is(err, ErrOtherLife) || ctx.Err() != nil {
-			return received, err
+			return value, err
 		}
 		if !NotBegun(err) && !reads(method) {
 			e.leader.find(ctx) // so that the next call goes to the leader
@@ -207,7 +203,7 @@ var errMoved = errors.New("the zone has a new leader by now")
 
 // attempt makes the call at one oned when there is a slot for it, and abandons it if that
 // oned hangs and another leads.
-func (e *exchange) attempt(ctx context.Context, s *caller, endpoint, method string, body []byte) (received *answer, err error) {
+func (e *exchange) attempt(ctx context.Context, s *caller, endpoint, method string, body []byte) (value any, err error) {
 	if s.target != "" {
 		warmed := e.warmups.enter(ctx, warmupKey{endpoint, s.target}, e.tokens.currentPeriod())
 		defer func() { warmed(accepted(err)) }()
@@ -234,11 +230,11 @@ func (e *exchange) attempt(ctx context.Context, s *caller, endpoint, method stri
 		}
 	})
 	defer slow.Stop()
-	received, err = e.exchangeAt(waiting, e.http, endpoint, method, body)
+	value, err = e.exchangeAt(waiting, e.http, endpoint, method, body)
 	if transport, lost := errors.AsType[*TransportError](err); lost && errors.Is(context.Cause(waiting), errMoved) {
 		transport.Err = errMoved
 	}
-	return received, err
+	return value, err
 }
 
 // accepted reports whether oned accepted the session of a call that ended with err.
@@ -247,22 +243,18 @@ func accepted(err error) bool {
 	return err == nil || refused && refusal.Code != CodeAuthentication
 }
 
-func (e *exchange) exchangeAt(ctx context.Context, by *http.Client, endpoint, method string, body []byte) (*answer, error) {
+func (e *exchange) exchangeAt(ctx context.Context, by *http.Client, endpoint, method string, body []byte) (any, error) {
 	for tries := 1; ; tries++ {
 		var leaving departure
-		received, sent, err := e.post(ctx, by, endpoint, body, &leaving)
+		answer, date, sent, err := e.post(ctx, by, endpoint, body, &leaving)
 		e.restarts.note(endpoint, err)
 		switch {
 		case err == nil:
-			err = received.decode(method)
+			value, err := decodeAnswer(method, answer)
 			if by == e.http || IsCode(err, CodeAuthentication) { // a server that is only asked who leads matters if it refuses
-				e.followClock(endpoint, received.date)
+				e.followClock(endpoint, date)
 			}
-			if err != nil {
-				received.release()
-				return nil, err
-			}
-			return received, nil
+			return value, err
 		case sent || errors.Is(err, ErrOtherLife) || !leaving.reused.Load() || tries == maxStale || ctx.Err() != nil:
 			return nil, &TransportError{Method: method, Sent: sent, Err: err}
 		}
@@ -277,8 +269,8 @@ const maxStale = 4
 // Content-Length.
 const maxForeseen = 1 << 20
 
-// post sends a call and reads the answer, no more than a byte beyond the limit.
-func (e *exchange) post(ctx context.Context, by *http.Client, endpoint string, body []byte, leaving *departure) (received *answer, sent bool, err error) {
+// post sends a call and reads the answer, no more than a byte beyond the limit, and its Date.
+func (e *exchange) post(ctx context.Context, by *http.Client, endpoint string, body []byte, leaving *departure) (answer []byte, date string, sent bool, err error) {
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
 		leaving.connected.Store(true)
 		leaving.reused.Store(info.Reused)
@@ -289,32 +281,28 @@ func (e *exchange) post(ctx context.Context, by *http.Client, endpoint string, b
 	}})
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, bytes.NewReader(body))
 	if err != nil {
-		return nil, false, fmt.Errorf("oned's endpoint is not a valid address: %w", withoutURL(err))
+		return nil, "", false, fmt.Errorf("oned's endpoint is not a valid address: %w", withoutURL(err))
 	}
 	e.bind(request, body)
 	request.Header.Set("Content-Type", "text/xml")
 	response, err := by.Do(request)
 	if err != nil {
-		return nil, leaving.sent(err) && !errors.Is(err, ErrOtherLife), withoutURL(err)
+		return nil, "", leaving.sent(err) && !errors.Is(err, ErrOtherLife), withoutURL(err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return nil, true, fmt.Errorf("oned answered with HTTP status %d", response.StatusCode)
+		return nil, "", true, fmt.Errorf("oned answered with HTTP status %d", response.StatusCode)
 	}
-	received = answers.Get().(*answer)
-	received.date = response.Header.Get("Date")
-	received.raw.Grow(int(min(max(0, response.ContentLength), maxForeseen)) + bytes.MinRead)
-	_, err = received.raw.ReadFrom(io.LimitReader(response.Body, e.limit+1))
+	var raw bytes.Buffer
+	raw.Grow(int(min(max(0, response.ContentLength), maxForeseen)) + bytes.MinRead)
+	_, err = raw.ReadFrom(io.LimitReader(response.Body, e.limit+1))
 	switch {
 	case err != nil:
 		err = fmt.Errorf("read the answer: %w", err)
-	case int64(received.raw.Len()) > e.limit:
+	case int64(raw.Len()) > e.limit:
 		err = fmt.Errorf("%w (%d MiB): ask for fewer objects", ErrTooLarge, e.limit>>20)
-	default:
-		return received, true, nil
 	}
-	received.release()
-	return nil, true, err
+	return raw.Bytes(), response.Header.Get("Date"), true, err
 }
 
 // followClock has the server user's tokens follow the clock of the oned that calls go to.

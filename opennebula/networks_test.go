@@ -18,12 +18,11 @@ func recordedObjects[T any](t *testing.T, method string, read func(r *onexml.Rea
 		if call.Method != method {
 			continue
 		}
-		var received answer
-		received.raw.WriteString(call.Response)
-		if received.decode(method) != nil {
+		value, err := decodeAnswer(method, []byte(call.Response))
+		if err != nil {
 			continue
 		}
-		found, err := readText(&received, nil, method, func(text []byte) (T, error) { return readObject(method, text, read) })
+		found, err := readText(value, nil, method, func(text []byte) (T, error) { return readObject(method, text, read) })
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -190,10 +190,8 @@ func TestAnswersAreReadAsByTheDecoder(t *testing.T) {
 		if err := xmlrpc.Response(call.Response).Unmarshal(&elements); err != nil {
 			t.Fatal(err)
 		}
-		read := new(answer)
-		read.raw.WriteString(call.Response)
-		err := read.decode(call.Method)
-		switch value := read.value.(type) {
+		read, err := decodeAnswer(call.Method, []byte(call.Response))
+		switch value := read.(type) {
 		case []byte:
 			texts++
 			if wanted, _ := elements[1].(string); string(value) != wanted || err != nil {
@@ -296,10 +294,7 @@ func FuzzAnswer(f *testing.F) {
 			if xml.Unmarshal([]byte(text), new(struct{})) != nil || xmlrpc.Response(text).Unmarshal(&elements) != nil || strings.Contains(value, "<") {
 				continue
 			}
-			read := new(answer)
-			read.raw.WriteString(text)
-			err := read.decode("one.vm.info")
-			got := read.value
+			got, err := decodeAnswer("one.vm.info", []byte(text))
 			if plain, is := got.([]byte); is {
 				got = string(plain)
 			}

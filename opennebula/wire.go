@@ -5,54 +5,17 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
-// answer is oned's answer, in memory that another call gets once it is
-// released: parts to be kept are copied before. Each has one owner.
-type answer struct {
-	raw  bytes.Buffer
-	text []byte
-	// value is the second element of oned's answer: a text ([]byte, which
-	// lies in text), an int64, a bool or nil.
-	value any
-	date  string // oned's, of the HTTP answer
-}
-
-// answers are the released ones: no more than there are connections and readers.
-var answers = sync.Pool{New: func() any { return new(answer) }}
-
-// released lets tests overwrite released memory.
-var released = func([]byte) {}
-
-func (a *answer) release() {
-	a.clear()
-	answers.Put(a)
-}
-
-// clear keeps only the memory, and not that of large lists.
-func (a *answer) clear() {
-	a.raw.Reset()
-	released(a.raw.AvailableBuffer())
-	released(a.text)
-	if a.raw.Cap() > maxKept {
-		a.raw = bytes.Buffer{}
-	}
-	if cap(a.text) > maxKept {
-		a.text = nil
-	}
-	a.value = nil
-}
-
-// decode decodes oned's answer: [true, value, errno, ...] or
-// [false, message, errno, ...]. An element is a []byte, an int64, a bool, or nil for
-// a type that oned does not use. The text of the second one is kept.
-func (a *answer) decode(method string) error {
+// decodeAnswer returns the second element of oned's answer, [true, value, errno, ...] or
+// [false, message, errno, ...]. An element is a text ([]byte), an int64, a bool, or nil for
+// a type that oned does not use. Only the second one's text is read.
+func decodeAnswer(method string, answer []byte) (any, error) {
 	var elements []any
 	var fault error
-	r := onexml.New(a.raw.Bytes())
+	r := onexml.New(answer)
 	r.Root()
 	r.Each(func(name []byte) {
 		switch string(name) {
@@ -65,8 +28,7 @@ func (a *answer) decode(method string) error {
 					switch string(kind) {
 					case "string":
 						if len(elements) == 1 {
-							a.text = r.AppendText(a.text[:0])
-							value = a.text
+							value = r.AppendText(nil)
 						}
 					case "i4", "i8", "int":
 						value = int64(r.Int())
@@ -80,19 +42,18 @@ func (a *answer) decode(method string) error {
 	})
 	switch err := r.Err(); {
 	case err != nil:
-		return &TransportError{Method: method, Sent: true, Err: fmt.Errorf("read the answer: %w", err)}
+		return nil, &TransportError{Method: method, Sent: true, Err: fmt.Errorf("read the answer: %w", err)}
 	case fault != nil:
-		return fault
+		return nil, fault
 	case len(elements) < 2:
-		return unexpected(method, elements)
+		return nil, unexpected(method, elements)
 	}
 	accepted, isBool := elements[0].(bool)
 	if !isBool {
-		return unexpected(method, elements[0])
+		return nil, unexpected(method, elements[0])
 	}
 	if accepted {
-		a.value = elements[1]
-		return nil
+		return elements[1], nil
 	}
 	refusal := &Error{Method: method, Code: CodeInternal}
 	if len(elements) > 2 {
@@ -102,7 +63,7 @@ func (a *answer) decode(method string) error {
 	}
 	message, _ := elements[1].([]byte)
 	refusal.Message = string(onexml.Clean(message))
-	return refusal
+	return nil, refusal
 }
 
 // faultUnreadable is the fault for a call that oned's XML-RPC library could not read: no method was executed, and
@@ -130,15 +91,14 @@ func faultOf(r *onexml.Reader, method string) error {
 	return &TransportError{Method: method, Sent: true, Err: fmt.Errorf("fault %d: %s", code, text)}
 }
 
-// readText reads the text of a call's answer by of, and releases the answer.
-func readText[T any](received *answer, err error, method string, of func(text []byte) (T, error)) (none T, _ error) {
+// readText reads the text of a call's answer by of.
+func readText[T any](value any, err error, method string, of func(text []byte) (T, error)) (none T, _ error) {
 	if err != nil {
 		return none, err
 	}
-	defer received.release()
-	text, is := received.value.([]byte)
+	text, is := value.([]byte)
 	if !is {
-		return none, unexpected(method, received.value)
+		return none, unexpected(method, value)
 	}
 	return of(text)
 }

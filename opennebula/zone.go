@@ -110,22 +110,22 @@ func (e *exchange) zoneServers(ctx context.Context, endpoint string, id int) ([]
 // objectAt reads an object from one oned, whether it leads or not.
 func objectAt[T any](ctx context.Context, e *exchange, endpoint string, of func(r *onexml.Reader) T, method string, arguments ...any) (T, error) {
 	session := e.tokens.session(e.tokens.user)
-	received, err := e.probe(ctx, session, endpoint, method, arguments)
+	value, err := e.probe(ctx, session, endpoint, method, arguments)
 	if renewed := e.tokens.session(e.tokens.user); IsCode(err, CodeAuthentication) && renewed != session { // as in call
-		received, err = e.probe(ctx, renewed, endpoint, method, arguments)
+		value, err = e.probe(ctx, renewed, endpoint, method, arguments)
 	}
-	return readText(received, err, method, func(text []byte) (T, error) { return readObject(method, text, of) })
+	return readText(value, err, method, func(text []byte) (T, error) { return readObject(method, text, of) })
 }
 
-func (e *exchange) probe(ctx context.Context, session, endpoint, method string, arguments []any) (*answer, error) {
+func (e *exchange) probe(ctx context.Context, session, endpoint, method string, arguments []any) (any, error) {
 	body, err := encodeCall(method, session, arguments)
 	if err != nil {
 		return nil, err
 	}
 	warmed := e.warmups.enter(ctx, warmupKey{endpoint, e.tokens.user}, e.tokens.currentPeriod())
-	received, err := e.exchangeAt(ctx, e.probes, endpoint, method, body)
+	value, err := e.exchangeAt(ctx, e.probes, endpoint, method, body)
 	warmed(accepted(err))
-	return received, err
+	return value, err
 }
 
 const (
