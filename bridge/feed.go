@@ -77,7 +77,7 @@ func (f *feed) run(hearing, publishing context.Context) {
 	var producing, holding sync.WaitGroup
 	producing.Go(func() { f.listener.run(hearing, f.queue) })
 	producing.Go(func() {
-		decodeQueue(hearing, f.queue, func() *decoder { return newDecoder(f.config.Zone, f.filter, f.listener.endpoint) }, f.pass)
+		decodeQueue(hearing, f.queue, newDecoder(f.config.Zone, f.filter, f.listener.endpoint), f.pass)
 	})
 	holding.Go(func() { f.hold(hearing, heardAll, publishing) })
 	producing.Wait()

@@ -107,7 +107,7 @@ func TestListenerUnderstandsAheadWhereRoomIsScarce(t *testing.T) {
 	var got []entry
 	done, cancel := context.WithCancel(t.Context())
 	cancel()
-	decodeQueue(done, q, translator, func(entries []entry, _ int) { got = append(got, entries...) })
+	decodeQueue(done, q, translator(), func(entries []entry, _ int) { got = append(got, entries...) })
 	want := translator().decode(heard)
 	if len(got) != messages || len(want) != messages || q.bytes != 0 {
 		t.Fatalf("%d and %d events of %d messages; %d bytes are left", len(got), len(want), messages, q.bytes)
