@@ -67,7 +67,7 @@ func storesSoon(t testing.TB, store *fakeStore, want ...string) {
 
 // quietly is a configuration in which nothing happens by the clock.
 func quietly(endpoints ...string) Config {
-	return Config{Endpoints: endpoints, Standby: time.Millisecond, Resync: ResyncConfig{Every: time.Hour, Settle: time.Hour}}
+	return Config{Endpoints: endpoints, Standby: time.Millisecond, ResyncEvery: time.Hour, ResyncSettle: time.Hour}
 }
 
 // hearing starts a bridge on a fake store and a publisher of ours.

@@ -202,7 +202,7 @@ func TestResyncIsTriedAgain(t *testing.T) {
 func TestResyncGoesByTheClock(t *testing.T) {
 	cloud, store := &fakeCloud{vms: map[int]one.VM{}}, newFakeStore()
 	config := quietly("tcp://127.0.0.1:1")
-	config.Resync.Every, config.Resync.Settle = 10*time.Millisecond, 10*time.Millisecond
+	config.ResyncEvery, config.ResyncSettle = 10*time.Millisecond, 10*time.Millisecond
 	b := newBridge(config, store, cloud, nil)
 	startBridge(t, b)
 	poll.Until(t, "a comparison", func() bool { return !b.Status()[0].LastResync.IsZero() })
