@@ -38,8 +38,8 @@ type server struct {
 
 // serverSockets are the sockets on which a oned listens.
 type serverSockets struct {
-	rpc    *endpointServer
-	events *zmqpub.Publisher
+	stopRPC func(ctx context.Context)
+	events  *zmqpub.Publisher
 }
 
 func (s *server) endpoint() string { return "http://" + s.rpcAddress + "/RPC2" }
@@ -61,7 +61,7 @@ func (s *server) open(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /RPC2", s.serve)
 	s.sockets = &serverSockets{
-		rpc: serve(s.gate.Before(rpc), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		stopRPC: serve(s.gate.Before(rpc), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Date", time.Now().UTC().Format(onedDate))
 			w.Header().Set("Server", "Xmlrpc-c_Abyss/1.33.14")
 			w.Header().Set("Connection", "close") // oned's library keeps no connection, whatever KEEPALIVE_MAX_CONN is
@@ -77,7 +77,7 @@ const onedDate = "Mon, 02 Jan 2006 15:04:05 UTC"
 
 func closeSockets(ctx context.Context, all ...*serverSockets) {
 	for _, one := range all {
-		one.rpc.stop(ctx)
+		one.stopRPC(ctx)
 		one.events.Close()
 	}
 }
@@ -109,38 +109,28 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(answer.Bytes())
 }
 
-// endpointServer is an HTTP server on a listener.
-type endpointServer struct {
-	server *http.Server
-	ended  chan struct{}
-}
-
 // requestTimeout is oned's TIMEOUT for receiving a call.
 const requestTimeout = 15 * time.Second
 
-func serve(listener net.Listener, handler http.Handler, logger *slog.Logger) *endpointServer {
-	e := &endpointServer{
-		server: &http.Server{
-			Handler: handler, ReadHeaderTimeout: requestTimeout, IdleTimeout: requestTimeout,
-			MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
-		},
-		ended: make(chan struct{}),
+// serve answers HTTP requests on a listener. stop lets open ones finish until the context ends, then closes everything.
+func serve(listener net.Listener, handler http.Handler, logger *slog.Logger) (stop func(ctx context.Context)) {
+	server := &http.Server{
+		Handler: handler, ReadHeaderTimeout: requestTimeout, IdleTimeout: requestTimeout,
+		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
+	ended := make(chan struct{})
 	go func() {
-		defer close(e.ended)
-		if err := e.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		defer close(ended)
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			logger.Error("a server of the simulator ended", "address", listener.Addr().String(), "error", err)
 		}
 	}()
-	return e
-}
-
-// stop lets open calls finish until the context ends, then closes everything.
-func (e *endpointServer) stop(ctx context.Context) {
-	if e.server.Shutdown(ctx) != nil {
-		_ = e.server.Close()
+	return func(ctx context.Context) {
+		if server.Shutdown(ctx) != nil {
+			_ = server.Close()
+		}
+		<-ended
 	}
-	<-e.ended
 }
 
 // listen opens a TCP port; the error names its purpose, the address, and the mend.

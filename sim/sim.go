@@ -93,7 +93,7 @@ type Sim struct {
 	db     *database
 
 	mu             sync.Mutex // guards starting and stopping
-	control        *endpointServer
+	stopControl    func(ctx context.Context)
 	controlAddress string // set by the first start and stays the same ever after
 }
 
@@ -135,7 +135,7 @@ func New(config Config) (*Sim, error) {
 func (s *Sim) Start(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.control != nil {
+	if s.stopControl != nil {
 		return errors.New("start the simulator: it is running")
 	}
 	if err := ctx.Err(); err != nil {
@@ -158,7 +158,7 @@ func (s *Sim) Start(ctx context.Context) error {
 	for pattern, handler := range (&controlAPI{s}).routes() {
 		mux.HandleFunc(pattern, handler)
 	}
-	s.control = serve(control, mux, s.config.Logger)
+	s.stopControl = serve(control, mux, s.config.Logger)
 	return nil
 }
 
@@ -166,12 +166,12 @@ func (s *Sim) Start(ctx context.Context) error {
 func (s *Sim) Stop(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.control == nil {
+	if s.stopControl == nil {
 		return nil
 	}
 	s.stop(ctx)
-	s.control.stop(ctx)
-	s.control = nil
+	s.stopControl(ctx)
+	s.stopControl = nil
 	s.db.stop()
 	return nil
 }
