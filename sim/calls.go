@@ -350,9 +350,6 @@ func (r *request) text(i int) string {
 	return ""
 }
 
-// page returns the start and end of a pool call, at positions i and i+1.
-func (r *request) page(i int) page { return page{r.intOr(i, -1), r.intOr(i+1, -1)} }
-
 // template returns the template in a parameter.
 func (r *request) template(i int) template.Template { return r.parsed(i, opennebula.CodeInternal, "") }
 

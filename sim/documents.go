@@ -2,7 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/sim/internal/template"
@@ -57,10 +56,7 @@ func documentAllocate(r *request) any {
 // documentPoolInfo is one.documentpool.info(filter, start, end, type), newest first. A page is cut from the documents that
 // the list without it shows.
 func documentPoolInfo(r *request) any {
-	all := r.cloud.documents
-	ids := slices.DeleteFunc(all.ids(), func(id int) bool { return all[id].Type != r.int(4) || !r.who.listed(r.int(1), &all[id].object) })
-	slices.Reverse(ids)
-	return documents.listed(all, r.page(2).cut(ids))
+	return documents.listed(documents.page(r, func(d *document) bool { return d.Type == r.int(4) && r.who.listed(r.int(1), &d.object) }))
 }
 
 func documentUpdate(r *request, d *document) {

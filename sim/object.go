@@ -188,21 +188,41 @@ func (c *class[T, P]) info() func(r *request) any {
 	return c.on(use, func(_ *request, item P) any { return xmlrpc.Text(c.element, item.show) })
 }
 
-// list is the pool's call info(filter, start, end), the newest object first. A page also counts objects that the caller may
-// not see.
+// list is the pool's call info(filter, start, end). A page also counts objects that the caller may not see.
 func (c *class[T, P]) list(r *request) any {
-	all := c.pool(r.cloud)
-	ids := all.ids()
-	slices.Reverse(ids)
-	return c.listed(all, slices.DeleteFunc(r.page(2).cut(ids), func(id int) bool { return !r.who.listed(r.int(1), P(all[id]).base()) }))
+	page := c.page(r, func(P) bool { return true })
+	return c.listed(slices.DeleteFunc(page, func(item P) bool { return !r.who.listed(r.int(1), item.base()) }))
 }
 
-func (c *class[T, P]) listed(all pool[T], ids []int) any {
+func (c *class[T, P]) listed(items []P) any {
 	return xmlrpc.Text(c.element+"_POOL", func(w *xmlrpc.Writer) {
-		for _, id := range ids {
-			w.Within(c.element, P(all[id]).show)
+		for _, item := range items {
+			w.Within(c.element, item.show)
 		}
 	})
+}
+
+// page returns those objects of a page that fit, the newest first. Parameters 2 and 3 are the first and the last id, -1 is
+// open; an end below -1 makes start an offset and -end the number of objects. Ids are dense, so counting down is cheaper
+// than sorting thousands of them.
+func (c *class[T, P]) page(r *request, fits func(item P) bool) (found []P) {
+	start, end := max(r.intOr(2, -1), 0), r.intOr(3, -1)
+	all, first, last := c.pool(r.cloud), start, r.cloud.next[c.kind]-1
+	if end < -1 {
+		first = 0
+	} else if end >= 0 {
+		last = min(last, end)
+	}
+	for id := last; id >= first; id-- {
+		if item := P(all[id]); item != nil && fits(item) {
+			found = append(found, item)
+		}
+	}
+	if end < -1 {
+		found = found[min(start, len(found)):]
+		found = found[:min(-end, len(found))]
+	}
+	return found
 }
 
 // allocate answers the call allocate(template): prefix and the id name an object whose template has no name.
@@ -261,9 +281,8 @@ func (c *class[T, P]) newName(r *request, name string) (reason string) {
 	if reason := badName(name); reason != "" {
 		return reason
 	}
-	all := c.pool(r.cloud)
-	for _, id := range all.ids() {
-		if other := P(all[id]).base(); other.Name == name && other.UID == r.who.user.ID {
+	for id, item := range c.pool(r.cloud) {
+		if other := P(item).base(); other.Name == name && other.UID == r.who.user.ID {
 			return "NAME is already taken by " + c.label + " " + itoa(id) + "."
 		}
 	}
@@ -283,16 +302,4 @@ func (c *class[T, P]) remove(r *request, item P) (id int) {
 	r.extra = xmlrpc.Text(c.element, item.show)
 	r.tx.save(c.kind, id, nil)
 	return id
-}
-
-// page cuts a listing as oned does: start and end are ids, -1 is open; an end below -1 makes start an offset and -end the
-// number of objects.
-type page struct{ start, end int }
-
-func (p page) cut(ids []int) []int {
-	if p.end < -1 {
-		from := min(max(p.start, 0), len(ids))
-		return ids[from:min(from-p.end, len(ids))]
-	}
-	return slices.DeleteFunc(ids, func(id int) bool { return id < p.start || p.end >= 0 && id > p.end })
 }

@@ -282,41 +282,17 @@ func vmScheduleDelete(r *request, v *vm) {
 	v.Scheduled = slices.Concat(v.Scheduled[:i], v.Scheduled[i+1:])
 }
 
-// poolVMs returns the VMs of a pool call (filter, start, end, state), newest first. Ids are dense, so counting down is
-// cheaper than sorting thousands of them.
-func poolVMs(r *request) []*vm {
-	state, wanted := r.intOr(4, opennebula.StateNotDone), r.page(2)
-	first, last := wanted.start, r.cloud.next[kindVM]-1
-	if wanted.end >= 0 {
-		last = min(last, wanted.end)
-	}
-	if wanted.end < -1 {
-		first = 0
-	}
-	var found []*vm
-	at := time.Now()
-	for id := last; id >= max(first, 0); id-- {
-		v := r.cloud.vms[id]
-		if v == nil {
-			continue
-		}
-		v = v.stored(at)
-		matches := state == opennebula.StateAny || state == opennebula.StateNotDone && v.State != one.VMDone || state == int(v.State)
-		if matches && r.who.listed(r.int(1), &v.object) {
-			found = append(found, v)
-		}
-	}
-	if wanted.end < -1 {
-		from := min(max(wanted.start, 0), len(found))
-		found = found[from:min(from-wanted.end, len(found))]
-	}
-	return found
-}
-
+// vmPool is one.vmpool.infoextended(filter, start, end, state).
 func vmPool(r *request) any {
+	state, at := r.intOr(4, opennebula.StateNotDone), time.Now()
+	found := vms.page(r, func(v *vm) bool {
+		is := v.stored(at).State
+		matches := state == opennebula.StateAny || state == opennebula.StateNotDone && is != one.VMDone || state == int(is)
+		return matches && r.who.listed(r.int(1), &v.object)
+	})
 	return xmlrpc.Text("VM_POOL", func(w *xmlrpc.Writer) {
-		for _, v := range poolVMs(r) {
-			w.Within("VM", v.writeLong)
+		for _, v := range found {
+			w.Within("VM", v.stored(at).writeLong)
 		}
 	})
 }
