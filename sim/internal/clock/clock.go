@@ -59,8 +59,6 @@ func (c *Clock) At(due time.Time, run func()) {
 
 func (c *Clock) loop() {
 	defer close(c.ended)
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
 	for {
 		select {
 		case <-c.quit:
@@ -72,12 +70,10 @@ func (c *Clock) loop() {
 			run()
 			continue
 		}
-		timer.Reset(wait)
 		select {
-		case <-timer.C:
+		case <-time.After(wait):
 		case <-c.wake:
 		case <-c.quit:
-			return
 		}
 	}
 }
