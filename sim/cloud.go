@@ -36,14 +36,13 @@ type pools struct {
 	next        map[string]int     // the next id of each kind; it only grows
 }
 
-// The kinds of records. A VM's texts and the next ids are in no pool.
+// The kinds of records. The next ids are in no pool.
 const (
 	kindUser       = "user"
 	kindGroup      = "group"
 	kindDocument   = "document"
 	kindTemplate   = "template"
 	kindVM         = "vm"
-	kindVMTexts    = "vmtexts"
 	kindNetwork    = "network"
 	kindVNTemplate = "vntemplate"
 	kindVRouter    = "vrouter"
@@ -121,25 +120,14 @@ func (p pool[T]) ids() []int {
 }
 
 func (p *pools) restoreRecord(kind string, id int, content []byte) error {
-	all := p.byKind[kind]
-	switch {
-	case kind == kindNext:
+	if kind == kindNext {
 		return json.Unmarshal(content, &p.next)
-	case kind == kindVMTexts && p.vms[id] == nil:
-		return errors.New("there is no such VM")
-	case kind == kindVMTexts:
-		return json.Unmarshal(content, &p.vms[id].vmTexts)
-	case all == nil:
+	}
+	all := p.byKind[kind]
+	if all == nil {
 		return fmt.Errorf("unknown kind %q", kind)
 	}
-	if err := all.restore(id, content); err != nil || kind != kindVM {
-		return err
-	}
-	// A VM's texts follow. Older state files have them in the same record, from which they move with the VM's next change.
-	texts := &p.vms[id].vmTexts
-	err := json.Unmarshal(content, texts)
-	texts.unsaved = texts.Template != nil
-	return err
+	return all.restore(id, content)
 }
 
 func (c *cloud) user(id int) *user {

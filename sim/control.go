@@ -338,7 +338,7 @@ var attributeName = regexp.MustCompile(`^[A-Z][A-Z0-9_]*$`)
 // ReadyVM reports READY=YES as the guest of a VM does: by one.vm.update, as the VM's owner, with the event of that call.
 func (f *faultInjector) ReadyVM(id int) error {
 	return f.changeByHand(id, "report ready", func(t *tx, v *vm) {
-		v.setUserTemplate(v.UserTemplate.Set("READY", "YES"))
+		v.UserTemplate = v.UserTemplate.Set("READY", "YES")
 		vms.save(t, v)
 		parameters := []xmlrpc.Value{
 			{Kind: xmlrpc.String}, {Kind: xmlrpc.Int, Number: id}, {Kind: xmlrpc.String, Text: "READY=YES\n"}, {Kind: xmlrpc.Int, Number: 1},

@@ -270,10 +270,6 @@ func (t *tx) save(kind string, id int, item any) {
 		t.order = append(t.order, key)
 	}
 	t.dirty[key] = item
-	if v, is := item.(*vm); is && v.unsaved {
-		v.unsaved = false
-		t.save(kindVMTexts, id, &v.vmTexts)
-	}
 }
 
 // nextID returns an id that was never used before.

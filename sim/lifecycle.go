@@ -142,7 +142,6 @@ func (t *tx) settleResources(v *vm, to status) {
 		oldest := t.cloud.done[0]
 		t.cloud.done = t.cloud.done[1:]
 		t.save(kindVM, oldest, nil)
-		t.save(kindVMTexts, oldest, nil)
 	}
 }
 
@@ -206,7 +205,7 @@ func (t *tx) place(v *vm) {
 		return
 	}
 	if v.UserTemplate.Has("SCHED_MESSAGE") {
-		v.setUserTemplate(v.UserTemplate.Without("SCHED_MESSAGE"))
+		v.UserTemplate = v.UserTemplate.Without("SCHED_MESSAGE")
 	}
 	t.occupy(v, h)
 }
@@ -216,7 +215,7 @@ const noHistory = "Cannot update virtual machine history"
 
 // note leaves a message in a VM's user template, without an event.
 func (t *tx) note(v *vm, name, message string) {
-	v.setUserTemplate(v.UserTemplate.Set(name, time.Now().UTC().Format(time.ANSIC)+": "+message))
+	v.UserTemplate = v.UserTemplate.Set(name, time.Now().UTC().Format(time.ANSIC)+": "+message)
 	vms.save(t, v)
 }
 
@@ -224,7 +223,7 @@ func (t *tx) occupy(v *vm, h *host) {
 	h.reserve(v)
 	v.History = append(v.History, newHistory(len(v.History), h))
 	if !v.Template.Has("TM_MAD_SYSTEM") {
-		v.setTemplate(v.Template.Set("TM_MAD_SYSTEM", dummyDriver))
+		v.Template = v.Template.Set("TM_MAD_SYSTEM", dummyDriver)
 	}
 	t.enter(v, active(one.LCMInit))
 }

@@ -124,8 +124,7 @@ func (t *tx) makeVM(who identity, o order) *vm {
 	}
 	nics := t.cloud.eachNIC(own, holder{holderVM, id}, func(i int, nic template.Template) template.Attribute { return t.leaseNIC(who, id, i, nic, o) })
 	t.nextID(kindVM)
-	v := &vm{object: t.cloud.owned(id, name, who), Start: now(), Host: -1, State: one.VMPending}
-	v.setUserTemplate(forUser)
+	v := &vm{object: t.cloud.owned(id, name, who), Start: now(), Host: -1, State: one.VMPending, UserTemplate: forUser}
 	if o.hold {
 		own = own.Set("SUBMIT_ON_HOLD", "YES")
 		v.State = one.VMHold
@@ -134,7 +133,7 @@ func (t *tx) makeVM(who identity, o order) *vm {
 	variables := template.Of(
 		"NAME", v.Name, "VMID", itoa(id), "UID", itoa(v.UID), "UNAME", v.UName, "GID", itoa(v.GID), "GNAME", v.GName,
 	).With(own...).With(forUser...)
-	v.setTemplate(completedTemplate(own, nics, id, o.from.ID, variables))
+	v.Template = completedTemplate(own, nics, id, o.from.ID, variables)
 	t.cloud.vms[id] = v
 	return v
 }

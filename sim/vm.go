@@ -18,20 +18,21 @@ import (
 // vm is one virtual machine.
 type vm struct {
 	object
-	vmTexts     `json:"-"`
-	State       one.VMState       `json:"state"`
-	LCM         one.LCMState      `json:"lcm"`
-	PrevState   one.VMState       `json:"prev_state"`
-	PrevLCM     one.LCMState      `json:"prev_lcm"`
-	Rescheduled bool              `json:"resched,omitempty"`
-	Start       int64             `json:"start"`
-	End         int64             `json:"end"`
-	DeployID    string            `json:"deploy_id"`
-	History     []history         `json:"history,omitempty"`
-	Scheduled   []scheduledAction `json:"scheduled,omitempty"`
-	Monitoring  map[string]string `json:"monitoring,omitempty"` // figures that were set by hand; they replace made-up ones
-	Origin      one.VMState       `json:"origin,omitempty"`     // STOPPED or UNDEPLOYED while a VM comes back from that state
-	Host        int               `json:"host"`                 // the host whose capacity the VM holds, -1 without one
+	State        one.VMState       `json:"state"`
+	LCM          one.LCMState      `json:"lcm"`
+	PrevState    one.VMState       `json:"prev_state"`
+	PrevLCM      one.LCMState      `json:"prev_lcm"`
+	Rescheduled  bool              `json:"resched,omitempty"`
+	Start        int64             `json:"start"`
+	End          int64             `json:"end"`
+	DeployID     string            `json:"deploy_id"`
+	History      []history         `json:"history,omitempty"`
+	Scheduled    []scheduledAction `json:"scheduled,omitempty"`
+	Template     template.Template `json:"template"`
+	UserTemplate template.Template `json:"user_template"`
+	Monitoring   map[string]string `json:"monitoring,omitempty"` // figures that were set by hand; they replace made-up ones
+	Origin       one.VMState       `json:"origin,omitempty"`     // STOPPED or UNDEPLOYED while a VM comes back from that state
+	Host         int               `json:"host"`                 // the host whose capacity the VM holds, -1 without one
 	// HalfWritten: the leader ended while it gave the VM a host; no server can do that since.
 	HalfWritten bool `json:"half_written,omitempty"`
 
@@ -53,19 +54,6 @@ func (v *vm) stored(at time.Time) *vm {
 	earlier.PrevState, earlier.PrevLCM = v.formerPrev.state, v.formerPrev.lcm
 	return &earlier
 }
-
-// vmTexts are the large texts of a VM, which seldom change. They are a record of their own: a change of state does not
-// write them again.
-type vmTexts struct {
-	Template     template.Template `json:"template"`
-	UserTemplate template.Template `json:"user_template"`
-
-	unsaved bool // they differ from the state file
-}
-
-func (v *vmTexts) setTemplate(t template.Template) { v.Template, v.unsaved = t, true }
-
-func (v *vmTexts) setUserTemplate(t template.Template) { v.UserTemplate, v.unsaved = t, true }
 
 // history is one stay of a VM on a host.
 type history struct {
@@ -215,7 +203,7 @@ func vmUpdate(r *request, v *vm) {
 	updated := v.UserTemplate
 	r.update(&updated)
 	if !updated.BreaksXML() { // else oned reports success, and keeps the old template
-		v.setUserTemplate(updated)
+		v.UserTemplate = updated
 	}
 }
 
