@@ -134,10 +134,10 @@ func encodeCall(method, session string, arguments []any) ([]byte, error) {
 	var call bytes.Buffer
 	call.WriteString(`<?xml version="1.0" encoding="UTF-8"?><methodCall><methodName>` + method + "</methodName><params>")
 	for _, argument := range append([]any{session}, arguments...) {
-		kind, text := "string", ""
+		var kind, text string
 		switch value := argument.(type) {
 		case string:
-			text = string(onexml.Clean([]byte(value)))
+			kind, text = "string", string(onexml.Clean([]byte(value)))
 		case int:
 			kind, text = "int", strconv.Itoa(value)
 		case bool:
