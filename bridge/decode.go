@@ -175,13 +175,13 @@ func newFilter(c Config) (filter, error) {
 
 // passes reports whether a message with this key is wanted.
 func (f filter) passes(key opennebula.HookKey) bool {
-	switch key.Object {
-	case "": // another form of the same event
-		return false
-	case "api":
+	switch key.Kind {
+	case opennebula.KeyState:
+		return f.passesState(key.Object, key.State, key.LCMState)
+	case opennebula.KeyAPI:
 		return f.passesCall(key.Call)
 	}
-	return f.passesState(key.Object, key.State, key.LCMState)
+	return false // another form of the same event
 }
 
 // passesCall reports whether a call is wanted, by its name or as one of all calls about an object.

@@ -229,8 +229,10 @@ func (f *feed) newBatch(l lease, entries []entry, number uint64) *batch {
 			b.deadLetters = append(b.deadLetters, e)
 			continue
 		}
-		id := e.hash + "-" + f.epoch + "-" + strconv.FormatUint(number+uint64(i), 10)
-		b.events = append(b.events, feeds.Event{Subject: e.subject, MessageID: id, Data: e.data})
+		var space [80]byte
+		id := append(append(append(append(space[:0], e.hash...), '-'), f.epoch...), '-')
+		id = strconv.AppendUint(id, number+uint64(i), 10)
+		b.events = append(b.events, feeds.Event{Subject: e.subject, MessageID: string(id), Data: e.data})
 	}
 	b.commit = l.Stage(b.events)
 	return b

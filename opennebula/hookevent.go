@@ -14,15 +14,25 @@ import (
 	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
+// The kinds of hook-event key. The short forms of an object's state change
+// ("EVENT VM 21/ACTIVE/RUNNING ", "EVENT NET 2/READY/ ") have the object as
+// their kind: vm, net, host, image.
+const (
+	KeyState   = "state"
+	KeyService = "service"
+	KeyAPI     = "api"
+	KeyRetry   = "retry"
+)
+
 // HookKey is the first frame of a hook event.
 type HookKey struct {
-	// Object is vm, net, host, image or api; empty for the other forms of oned's, which repeat an event and are not used.
+	Kind string
+	// Object is vm, net, host or image in state changes of both forms.
 	Object string
-	// ID is the object's. In an event of api it is the id for which the call was made (its first argument after the
-	// session), -1 if that is no id; the key does not have it.
+	// ID is the object's, or the service's for KeyService.
 	ID              int
 	State, LCMState string
-	// Call and OK are set for object api.
+	// Call and OK are set for KeyAPI.
 	Call string
 	OK   bool
 }
@@ -49,60 +59,84 @@ func ParseKey(key string) (HookKey, error) {
 	if len(key) > maxKeySize {
 		return HookKey{}, decodeError(key, ReasonKey, fmt.Errorf("it has %d bytes", len(key)))
 	}
-	parsed, reason, err := parseKey(strings.Fields(key))
-	if reason != "" {
-		return HookKey{}, decodeError(key, reason, err)
+	var space [5]string
+	words := space[:0]
+	for word := range strings.FieldsSeq(key) {
+		words = append(words, word)
+	}
+	switch {
+	case len(words) > 0 && words[0] == "RETRY":
+		return HookKey{Kind: KeyRetry}, nil
+	case len(words) < 3 || words[0] != "EVENT":
+		return HookKey{}, decodeError(key, ReasonKey, nil)
+	}
+	parsed, err := parseEventKey(words[1], words[2:])
+	switch {
+	case err != nil:
+		return HookKey{}, decodeError(key, ReasonKey, err)
+	case parsed.Kind == "":
+		return HookKey{}, decodeError(key, ReasonObject, nil)
 	}
 	return parsed, nil
 }
 
-func parseKey(words []string) (key HookKey, reason Reason, err error) {
+// parseEventKey leaves the kind empty for an unknown object.
+func parseEventKey(kind string, words []string) (key HookKey, err error) {
 	switch {
-	case len(words) > 0 && words[0] == "RETRY":
-		return HookKey{}, "", nil
-	case len(words) < 3 || words[0] != "EVENT":
-		return HookKey{}, ReasonKey, nil
-	case words[1] == "API":
-		if len(words) != 4 || words[3] != "0" && words[3] != "1" {
-			return HookKey{}, ReasonKey, errors.New("a call and 0 or 1 must follow EVENT API")
+	case kind == "API":
+		if len(words) != 2 || words[1] != "0" && words[1] != "1" {
+			return key, errors.New("a call and 0 or 1 must follow EVENT API")
 		}
-		if !strings.HasPrefix(words[2], "one.") {
-			return HookKey{}, ReasonKey, errors.New("the name of a call must begin with \"one.\"")
+		if !strings.HasPrefix(words[0], "one.") {
+			return key, errors.New("the name of a call must begin with \"one.\"")
 		}
-		return HookKey{Object: "api", Call: words[2], OK: words[3] == "1"}, "", nil
-	case len(words) != 3:
-		return HookKey{}, ReasonKey, fmt.Errorf("it has %d words", len(words))
-	case words[1] != "STATE": // EVENT VM 21/ACTIVE/RUNNING, EVENT SERVICE 7
-		return HookKey{}, "", nil
+		return HookKey{Kind: KeyAPI, Call: words[0], OK: words[1] == "1"}, nil
+	case len(words) != 1:
+		return key, fmt.Errorf("it has %d words", len(words)+2)
+	case kind == "SERVICE":
+		key.Kind = KeyService
+		key.ID, err = parseID(words[0])
+		return key, err
 	}
-	parts := strings.Split(words[2], "/") // VM/ACTIVE/RUNNING/21 and NET/READY//2
+	var space [5]string
+	parts := space[:0]
+	for part := range strings.SplitSeq(words[0], "/") {
+		parts = append(parts, part)
+	}
 	last := len(parts) - 1
-	if last < 2 || last > 3 {
-		return HookKey{}, ReasonKey, errors.New("OBJECT/STATE/LCM_STATE/id must follow EVENT STATE")
+	id, states := parts[0], parts[1:] // 21/ACTIVE/RUNNING and 2/READY/
+	if key.Object = hookObjects[kind]; kind == "STATE" {
+		if last < 2 || last > 3 {
+			return key, errors.New("OBJECT/STATE/LCM_STATE/id must follow EVENT STATE")
+		}
+		key.Object, id, states = hookObjects[parts[0]], parts[last], parts[1:last] // VM/ACTIVE/RUNNING/21 and NET/READY//2
+	} else if key.Object != "" && (last < 1 || last > 2) {
+		return key, fmt.Errorf("id/STATE/LCM_STATE must follow EVENT %s", kind)
 	}
-	if key.Object = hookObjects[parts[0]]; key.Object == "" {
-		return HookKey{}, ReasonObject, nil
+	if key.Object == "" {
+		return key, nil
 	}
-	if key.ID, err = parseID(parts[last]); err != nil {
-		return HookKey{}, ReasonKey, err
+	if key.Kind = key.Object; kind == "STATE" {
+		key.Kind = KeyState
 	}
-	if key.State = parts[1]; last == 3 {
-		key.LCMState = parts[2]
+	if key.ID, err = parseID(id); err != nil {
+		return key, err
+	}
+	if key.State = states[0]; len(states) > 1 {
+		key.LCMState = states[1]
 	}
 	// Only names are accepted as states: they become parts of subjects.
-	for _, state := range parts[1:last] {
-		if strings.Trim(state, stateBytes) != "" || len(state) > 64 || key.State == "" {
-			return HookKey{}, ReasonKey, fmt.Errorf("%q and %q are not state names", key.State, key.LCMState)
+	for _, state := range states {
+		foreign := strings.IndexFunc(state, func(c rune) bool { return (c < 'A' || c > 'Z') && c != '_' && (c < '0' || c > '9') }) >= 0
+		if foreign || len(state) > 64 || key.State == "" {
+			return key, fmt.Errorf("%q and %q are not state names", key.State, key.LCMState)
 		}
 	}
 	if key.Object == "vm" && key.LCMState == "" {
-		return HookKey{}, ReasonKey, errors.New("a VM's key must have an LCM_STATE")
+		return key, errors.New("a VM's key must have an LCM_STATE")
 	}
-	return key, "", nil
+	return key, nil
 }
-
-// stateBytes are the characters of a state's name.
-const stateBytes = "ABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789"
 
 func parseID(text string) (int, error) {
 	id, err := strconv.ParseUint(text, 10, 31)
@@ -114,11 +148,19 @@ func parseID(text string) (int, error) {
 
 // HookEvent is a hook event, reduced to the data that a service needs.
 type HookEvent struct {
-	HookKey
+	// Object is vm, net, host, image or api.
+	Object string
+	// ID is the object's; for api the id for which the call was made (its
+	// first argument after the session), -1 if that is no id.
+	ID              int
+	State, LCMState string
 	// VM is set for object vm.
 	VM *one.VM
 	// Host is a VM's REMOTE_HOST.
 	Host string
+	// Call and OK are set for object api.
+	Call string
+	OK   bool
 	// Ready is set if a successful one.vm.update wrote READY, or removed it
 	// by replacing the whole user template.
 	Ready *bool
@@ -135,12 +177,13 @@ type Reason string
 
 // The reasons of a DecodeError.
 const (
-	ReasonKey      Reason = "the key is not known"
-	ReasonObject   Reason = "the key has an unknown object"
-	ReasonSize     Reason = "the body is too large"
-	ReasonBase64   Reason = "the body is not base64"
-	ReasonXML      Reason = "the body is not the expected XML"
-	ReasonMismatch Reason = "the body does not match the key"
+	ReasonKey        Reason = "the key is not known"
+	ReasonObject     Reason = "the key has an unknown object"
+	ReasonNotCarried Reason = "this form of the event is not used"
+	ReasonSize       Reason = "the body is too large"
+	ReasonBase64     Reason = "the body is not base64"
+	ReasonXML        Reason = "the body is not the expected XML"
+	ReasonMismatch   Reason = "the body does not match the key"
 )
 
 // DecodeError is returned for a hook event that could not be decoded. It names the key
@@ -184,18 +227,25 @@ type EventDecoder struct{ text []byte }
 // maxKept is the largest memory that a decoder keeps for the next event.
 const maxKept = 1 << 20
 
-// Decode reads a hook event from its two frames, of which the key has been parsed and has an Object. The error is a
-// *DecodeError.
+// Decode reads a hook event from its two frames, of which the key has been parsed. Only the
+// forms "EVENT STATE ..." and "EVENT API ..." are decoded: the others repeat them. The
+// error is a *DecodeError.
 func (d *EventDecoder) Decode(key string, parsed HookKey, body []byte) (HookEvent, error) {
+	if parsed.Kind != KeyState && parsed.Kind != KeyAPI {
+		return HookEvent{}, decodeError(key, ReasonNotCarried, nil)
+	}
 	text, reason, err := d.decodeBody(body)
 	if err != nil {
 		return HookEvent{}, decodeError(key, reason, err)
 	}
-	event := HookEvent{HookKey: parsed}
-	switch parsed.Object {
-	case "api":
+	event := HookEvent{
+		Object: parsed.Object, ID: parsed.ID, State: parsed.State, LCMState: parsed.LCMState,
+		Call: parsed.Call, OK: parsed.OK,
+	}
+	switch {
+	case parsed.Kind == KeyAPI:
 		reason, err = event.readCall(text)
-	case "vm":
+	case parsed.Object == "vm":
 		event.VM = new(one.VM)
 		if event.Host, *event.VM, err = decodeVM(text); err != nil {
 			reason = ReasonXML
