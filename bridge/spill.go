@@ -2,9 +2,11 @@ package bridge
 
 import (
 	"bufio"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -20,7 +22,7 @@ type spill struct {
 	limit  int64
 
 	file    *os.File
-	reader  *json.Decoder
+	reader  *bufio.Reader
 	writer  *bufio.Writer
 	written int64
 	count   int
@@ -62,13 +64,18 @@ func (s *spill) write(e entry) error {
 	if err != nil {
 		return err
 	}
-	if s.written+int64(len(text)) > s.limit {
+	size := int64(len(text)) + 4
+	if s.written+size > s.limit {
 		return errSpillFull
 	}
-	if _, err = s.writer.Write(text); err != nil {
+	_, err = s.writer.Write(binary.BigEndian.AppendUint32(nil, uint32(len(text))))
+	if err == nil {
+		_, err = s.writer.Write(text)
+	}
+	if err != nil {
 		return fmt.Errorf("write to the spill file: %w", err)
 	}
-	s.written += int64(len(text))
+	s.written += size
 	s.count++
 	return nil
 }
@@ -87,7 +94,7 @@ func (s *spill) open() error {
 		return fmt.Errorf("unlink the spill file %s: %w", filepath.Base(file.Name()), err)
 	}
 	s.file, s.writer = file, bufio.NewWriterSize(file, 256<<10)
-	s.reader = json.NewDecoder(bufio.NewReaderSize(&following{file: file}, 256<<10))
+	s.reader = bufio.NewReaderSize(&following{file: file}, 256<<10)
 	return nil
 }
 
@@ -111,8 +118,17 @@ func (s *spill) read() (entry, error) {
 	if err := s.writer.Flush(); err != nil {
 		return entry{}, fmt.Errorf("write to the spill file: %w", err)
 	}
+	var header [4]byte
+	_, err := io.ReadFull(s.reader, header[:])
+	text := make([]byte, binary.BigEndian.Uint32(header[:]))
+	if err == nil {
+		_, err = io.ReadFull(s.reader, text)
+	}
 	var e spilled
-	if err := s.reader.Decode(&e); err != nil {
+	if err == nil {
+		err = json.Unmarshal(text, &e)
+	}
+	if err != nil {
 		return entry{}, fmt.Errorf("read the spill file: %w", err)
 	}
 	if s.count--; s.count == 0 {
