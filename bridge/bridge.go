@@ -86,9 +86,7 @@ func (b *Bridge) Start(ctx context.Context) error {
 	b.publishing, b.stopPublishing = context.WithCancel(context.WithoutCancel(ctx))
 	b.hearing, b.stopHearing = context.WithCancel(b.publishing)
 	b.ended = make(chan struct{})
-	if err := b.config.Registerer.Register(&statusCollector{b}); err != nil {
-		b.log.Debug("register the bridge's metrics: another bridge of this process has registered them", "error", err)
-	}
+	b.config.Registerer.MustRegister(&statusCollector{b})
 	go b.run()
 	return nil
 }
@@ -285,34 +283,26 @@ type Config struct {
 	// unreachable, at most 1 GiB. Without a folder, and beyond the bound, events are
 	// dropped, and replaced by comparing oned with the stored events.
 	SpillDir string
-	Resync   ResyncConfig
+	// ResyncEvery is the time between two comparisons of oned's VMs and networks with the stored events; 5 min.
+	ResyncEvery time.Duration
+	// ResyncSettle is the time after which a comparison caused by a connect or an overflow is
+	// repeated, because a subscription may reach the publisher late; 2 s.
+	ResyncSettle time.Duration
 	// Standby is the silence after which a bridge takes a feed over from its holder,
 	// which sends heartbeats five times as often; 1 s.
 	Standby time.Duration
-	// Keep is how long a bridge on standby keeps events; 30 s.
-	Keep time.Duration
 	// Quiet is the silence of a publisher after which it is probed (see monitor); 30 s.
 	Quiet      time.Duration
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }
 
-// ResyncConfig sets when oned's VMs and networks are compared with the stored events.
-type ResyncConfig struct {
-	// Every is the time between two comparisons; 5 min.
-	Every time.Duration
-	// Settle is the time after which a comparison caused by a connect or an overflow is
-	// repeated, because a subscription may reach the publisher late; 2 s.
-	Settle time.Duration
-}
-
 func (c Config) withDefaults() Config {
-	c.MaxQueueBytes = cmp.Or(max(c.MaxQueueBytes, 0), 48<<20)
-	c.Standby = cmp.Or(max(c.Standby, 0), time.Second)
-	c.Keep = cmp.Or(max(c.Keep, 0), 30*time.Second)
-	c.Quiet = cmp.Or(max(c.Quiet, 0), 30*time.Second)
-	c.Resync.Every = cmp.Or(max(c.Resync.Every, 0), 5*time.Minute)
-	c.Resync.Settle = cmp.Or(max(c.Resync.Settle, 0), 2*time.Second)
+	c.MaxQueueBytes = cmp.Or(c.MaxQueueBytes, 48<<20)
+	c.Standby = cmp.Or(c.Standby, time.Second)
+	c.Quiet = cmp.Or(c.Quiet, 30*time.Second)
+	c.ResyncEvery = cmp.Or(c.ResyncEvery, 5*time.Minute)
+	c.ResyncSettle = cmp.Or(c.ResyncSettle, 2*time.Second)
 	if c.Objects == nil {
 		c.Objects = knownObjects
 	}

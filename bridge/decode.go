@@ -6,11 +6,9 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -19,58 +17,16 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-const (
-	// decodeAtOnce is how many messages go to a decoder at a time: enough to make
-	// handing over cheap, few enough to keep all decoders busy.
-	decodeAtOnce = 64
-	maxDecoders  = 8
-)
+// decodeAtOnce is how many messages are decoded at a time: enough to make handing over cheap.
+const decodeAtOnce = 64
 
-// decodeQueue decodes the queue's messages and passes them on in the order in which they
-// were received. After ctx it finishes the queued ones. Half of the processors are left to
-// JetStream, which takes longer for an event and would only have to catch up.
-func decodeQueue(ctx context.Context, q *queue, newDecoder func() *decoder, pass func(entries []entry, messages int)) {
-	decoders := min(runtime.GOMAXPROCS(0)/2, maxDecoders)
-	if decoders <= 1 {
-		d := newDecoder()
-		for items := q.next(ctx); len(items) > 0; items = q.next(ctx) {
-			pass(d.decode(items), len(items))
-			q.passed(len(items))
-		}
-		return
-	}
-	todo, ordered := make(chan *job, decoders), make(chan *job, decoders)
-	var group sync.WaitGroup
-	for range decoders {
-		group.Go(func() {
-			d := newDecoder()
-			for j := range todo {
-				j.entries = d.decode(j.items)
-				close(j.done)
-			}
-		})
-	}
-	group.Go(func() {
-		for j := range ordered {
-			<-j.done
-			pass(j.entries, len(j.items))
-			q.passed(len(j.items))
-		}
-	})
+// decodeQueue decodes the queue's messages and passes them on in the order in which they were received. After ctx it
+// finishes the queued ones. One decoder is enough: JetStream takes longer for an event.
+func decodeQueue(ctx context.Context, q *queue, d *decoder, pass func(entries []entry, messages int)) {
 	for items := q.next(ctx); len(items) > 0; items = q.next(ctx) {
-		j := &job{items: items, done: make(chan struct{})}
-		ordered <- j
-		todo <- j
+		pass(d.decode(items), len(items))
+		q.passed(len(items))
 	}
-	close(todo)
-	close(ordered)
-	group.Wait()
-}
-
-type job struct {
-	items   []item
-	entries []entry
-	done    chan struct{}
 }
 
 func (d *decoder) decode(items []item) []entry {

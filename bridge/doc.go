@@ -4,7 +4,7 @@
 //
 //	listener      reads one publisher, and reconnects                 listener.go, connection.go
 //	queue         holds received messages, bounded                    listener.go
-//	decoder       makes entries of them, in parallel and in order     decode.go
+//	decoder       makes entries of them, in order                     decode.go
 //	replayBuffer  holds entries until they are stored, and a tail     replaybuffer.go, spill.go
 //	feed          publishes them in batches while it holds the lease  feed.go
 //	              takes the lease over, and finds its position        takeover.go

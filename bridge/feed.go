@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nuid"
 
@@ -44,6 +45,9 @@ type feed struct {
 	meter  meter
 }
 
+// standbyKeeps is how long a bridge on standby keeps events.
+const standbyKeeps = 30 * time.Second
+
 // rawBytes bounds the messages that are not decoded yet, besides the part that the buffer can spare.
 const rawBytes = 16 << 20
 
@@ -60,7 +64,7 @@ func newFeed(b *Bridge, endpoint string) (*feed, error) {
 	}
 	f := &feed{
 		Bridge: b, name: feedName(c.Zone, endpoint), epoch: nuid.Next(), requestResync: b.resyncer.request,
-		buffer: newReplayBuffer(c.MaxQueueBytes, c.Keep, room),
+		buffer: newReplayBuffer(c.MaxQueueBytes, standbyKeeps, room),
 	}
 	f.log = b.log.With("feed", f.name)
 	f.unparsed = &unparsedLog{log: f.log}
@@ -77,7 +81,7 @@ func (f *feed) run(hearing, publishing context.Context) {
 	var producing, holding sync.WaitGroup
 	producing.Go(func() { f.listener.run(hearing, f.queue) })
 	producing.Go(func() {
-		decodeQueue(hearing, f.queue, func() *decoder { return newDecoder(f.config.Zone, f.filter, f.listener.endpoint) }, f.pass)
+		decodeQueue(hearing, f.queue, newDecoder(f.config.Zone, f.filter, f.listener.endpoint), f.pass)
 	})
 	holding.Go(func() { f.hold(hearing, heardAll, publishing) })
 	producing.Wait()

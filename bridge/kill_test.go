@@ -80,7 +80,7 @@ func onedOfProcess(config *Config) (*opennebula.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	config.Resync = ResyncConfig{Every: 2 * time.Second, Settle: 300 * time.Millisecond}
+	config.ResyncEvery, config.ResyncSettle = 2*time.Second, 300*time.Millisecond
 	config.Quiet, config.SpillDir = 3*time.Second, os.TempDir()
 	endpoints := strings.Split(endpoint, ",")
 	return opennebula.NewClient(opennebula.Config{

@@ -103,7 +103,6 @@ func (l *listener) overflowed(now time.Time) {
 	l.mu.Lock()
 	again := now.Sub(l.status.overflowed) < steady
 	l.status.overflowed = now
-	l.status.Overflows++
 	if !again {
 		l.status.Gaps++
 	}

@@ -287,10 +287,9 @@ func (b *replayBuffer) awaits(object objectID) bool {
 func (b *replayBuffer) report(status *FeedStatus) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	status.Kept, status.Spilled, status.Dropped = len(b.entries), b.spill.length(), b.dropped
+	status.Spilled, status.Dropped = b.spill.length(), b.dropped
 	status.QueueLength = int(status.Heard - min(status.Heard, b.decoded)) //nolint:gosec // fits
 	if b.holding {
 		status.QueueLength += b.unstored() + status.Spilled
-		status.QueueBytes = b.waiting
 	}
 }

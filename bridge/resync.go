@@ -201,7 +201,7 @@ func (c *comparison) differs(ctx context.Context, event pipeline.Event, after ui
 	for _, f := range c.all() {
 		if f.buffer.awaits(objectID{event.Object, event.ID}) {
 			c.overtaken = true
-			time.AfterFunc(c.config.Resync.Settle, func() {
+			time.AfterFunc(c.config.ResyncSettle, func() {
 				if ctx.Err() == nil {
 					c.request("events were pending")
 				}
@@ -230,9 +230,6 @@ func (c *comparison) flush(ctx context.Context) error {
 	c.stored += stored
 	c.differences = c.differences[:0]
 	c.metrics.resyncDifferences.Add(float64(stored))
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.resyncer.differences += uint64(stored) //nolint:gosec // not negative
 	return err
 }
 
@@ -247,10 +244,9 @@ type resyncer struct {
 	// requests has room for one.
 	requests chan struct{}
 
-	mu          sync.Mutex
-	last        time.Time // when a comparison succeeded
-	failed      string    // why the latest failed
-	differences uint64
+	mu     sync.Mutex
+	last   time.Time // when a comparison succeeded
+	failed string    // why the latest failed
 }
 
 // request requests a comparison soon.
@@ -261,17 +257,17 @@ func (r *resyncer) request(cause string) {
 
 // run compares, on request and periodically, until ctx ends.
 func (r *resyncer) run(ctx context.Context) {
-	timer := time.NewTimer(r.config.Resync.Every)
+	timer := time.NewTimer(r.config.ResyncEvery)
 	defer timer.Stop()
 	comparison := r.newComparison()
 	for {
-		next := r.config.Resync.Every
+		next := r.config.ResyncEvery
 		var wanted bool
 		select {
 		case <-ctx.Done():
 			return
 		case <-r.requests:
-			next, wanted = r.config.Resync.Settle, r.holdsAny()
+			next, wanted = r.config.ResyncSettle, r.holdsAny()
 		case <-timer.C:
 			// The bridge that publishes the first feed by name makes the periodic comparison for all.
 			wanted = slices.MinFunc(r.all(), func(a, b *feed) int { return strings.Compare(a.name, b.name) }).holding.Load()

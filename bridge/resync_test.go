@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
@@ -94,8 +96,8 @@ func TestResyncPublishesOnlyDifferences(t *testing.T) {
 	compared(t, b)
 	compared(t, b)
 	storesSoon(t, store, "1 RUNNING resync", "2 RUNNING resync", "3 DONE resync")
-	if differences := b.Status()[0].ResyncDifferences; differences != 3 {
-		t.Errorf("%d differences counted", differences)
+	if counted := metric(t, b.config.Registerer.(*prometheus.Registry), "resync_differences_total"); counted != 3 {
+		t.Errorf("%g differences counted", counted)
 	}
 }
 
@@ -200,7 +202,7 @@ func TestResyncIsTriedAgain(t *testing.T) {
 func TestResyncGoesByTheClock(t *testing.T) {
 	cloud, store := &fakeCloud{vms: map[int]one.VM{}}, newFakeStore()
 	config := quietly("tcp://127.0.0.1:1")
-	config.Resync.Every, config.Resync.Settle = 10*time.Millisecond, 10*time.Millisecond
+	config.ResyncEvery, config.ResyncSettle = 10*time.Millisecond, 10*time.Millisecond
 	b := newBridge(config, store, cloud, nil)
 	startBridge(t, b)
 	poll.Until(t, "a comparison", func() bool { return !b.Status()[0].LastResync.IsZero() })

@@ -2,11 +2,9 @@ package bridge
 
 import (
 	"bufio"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -22,7 +20,7 @@ type spill struct {
 	limit  int64
 
 	file    *os.File
-	reader  *bufio.Reader
+	reader  *json.Decoder
 	writer  *bufio.Writer
 	written int64
 	count   int
@@ -64,18 +62,13 @@ func (s *spill) write(e entry) error {
 	if err != nil {
 		return err
 	}
-	size := int64(len(text)) + 4
-	if s.written+size > s.limit {
+	if s.written+int64(len(text)) > s.limit {
 		return errSpillFull
 	}
-	_, err = s.writer.Write(binary.BigEndian.AppendUint32(nil, uint32(len(text))))
-	if err == nil {
-		_, err = s.writer.Write(text)
-	}
-	if err != nil {
+	if _, err = s.writer.Write(text); err != nil {
 		return fmt.Errorf("write to the spill file: %w", err)
 	}
-	s.written += size
+	s.written += int64(len(text))
 	s.count++
 	return nil
 }
@@ -94,7 +87,7 @@ func (s *spill) open() error {
 		return fmt.Errorf("unlink the spill file %s: %w", filepath.Base(file.Name()), err)
 	}
 	s.file, s.writer = file, bufio.NewWriterSize(file, 256<<10)
-	s.reader = bufio.NewReaderSize(&following{file: file}, 256<<10)
+	s.reader = json.NewDecoder(bufio.NewReaderSize(&following{file: file}, 256<<10))
 	return nil
 }
 
@@ -118,17 +111,8 @@ func (s *spill) read() (entry, error) {
 	if err := s.writer.Flush(); err != nil {
 		return entry{}, fmt.Errorf("write to the spill file: %w", err)
 	}
-	var header [4]byte
-	_, err := io.ReadFull(s.reader, header[:])
-	text := make([]byte, binary.BigEndian.Uint32(header[:]))
-	if err == nil {
-		_, err = io.ReadFull(s.reader, text)
-	}
 	var e spilled
-	if err == nil {
-		err = json.Unmarshal(text, &e)
-	}
-	if err != nil {
+	if err := s.reader.Decode(&e); err != nil {
 		return entry{}, fmt.Errorf("read the spill file: %w", err)
 	}
 	if s.count--; s.count == 0 {

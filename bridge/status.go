@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
 // Leads reports whether the endpoint's oned is the publishing one.
@@ -40,20 +41,15 @@ type FeedStatus struct {
 	Rate float64
 	// Gaps counts the times when events may have been lost: the connection was lost, or the queue full.
 	Gaps uint64
-	// Overflows counts the messages that found the queue full: oned may have dropped others meanwhile.
-	Overflows uint64
 	// Holding reports whether this bridge has the feed's lease.
 	Holding bool
 	// Published counts the stored events.
 	Published uint64
 	// StoreError is the reason why JetStream stores no events; empty when it does.
 	StoreError string
-	// QueueLength and QueueBytes are the events that wait to be stored; QueueBytes leaves out the Spilled ones, in the file.
+	// QueueLength counts the events that wait to be stored, Spilled those of them in the file.
 	QueueLength int
-	QueueBytes  int64
 	Spilled     int
-	// Kept is the number of events that are kept for a take-over.
-	Kept int
 	// Dropped counts the events for which there was no room anywhere.
 	Dropped     uint64
 	DeadLetters uint64
@@ -61,9 +57,8 @@ type FeedStatus struct {
 	// The rest is the bridge's, the same for all its feeds.
 
 	// LastResync is when the last comparison with oned succeeded, and ResyncError the reason why the latest failed.
-	LastResync        time.Time
-	ResyncError       string
-	ResyncDifferences uint64
+	LastResync  time.Time
+	ResyncError string
 
 	overflowed time.Time // the last time
 }
@@ -101,7 +96,7 @@ func (b *Bridge) Status() []FeedStatus {
 		status.Endpoint, status.Feed, status.Holding = f.listener.endpoint, f.name, f.holding.Load()
 		f.buffer.report(&status)
 		b.resyncer.mu.Lock()
-		status.LastResync, status.ResyncError, status.ResyncDifferences = b.resyncer.last, b.resyncer.failed, b.resyncer.differences
+		status.LastResync, status.ResyncError = b.resyncer.last, b.resyncer.failed
 		b.resyncer.mu.Unlock()
 		all = append(all, status)
 	}
@@ -148,14 +143,13 @@ type metrics struct {
 }
 
 func newMetrics(registerer prometheus.Registerer) *metrics {
-	counter := func(name, help string) prometheus.Counter {
-		return register(registerer, prometheus.NewCounter(prometheus.CounterOpts{Name: "flowjet_bridge_" + name, Help: help}))
-	}
+	made := promauto.With(registerer)
 	counters := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return register(registerer, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "flowjet_bridge_" + name, Help: help}, labels))
+		return made.NewCounterVec(prometheus.CounterOpts{Name: "flowjet_bridge_" + name, Help: help}, labels)
 	}
+	counter := func(name, help string) prometheus.Counter { return counters(name, help).WithLabelValues() }
 	gauge := func(name, help string) prometheus.Gauge {
-		return register(registerer, prometheus.NewGauge(prometheus.GaugeOpts{Name: "flowjet_bridge_" + name, Help: help}))
+		return made.NewGauge(prometheus.GaugeOpts{Name: "flowjet_bridge_" + name, Help: help})
 	}
 	return &metrics{
 		events:            counters("events_total", "Hook events stored in JetStream.", "object"),
@@ -166,17 +160,6 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		resyncDifferences: counter("resync_differences_total", "Missing events that a comparison found and published."),
 		lastEvent:         gauge("last_event_timestamp_seconds", "Time at which the newest stored event was received, in unix seconds."),
 	}
-}
-
-// register returns the collector that an earlier bridge of this process has registered, if any.
-func register[C prometheus.Collector](registerer prometheus.Registerer, collector C) C {
-	err := registerer.Register(collector)
-	if known, is := err.(prometheus.AlreadyRegisteredError); is { //nolint:errorlint // returned as it is
-		if existing, same := known.ExistingCollector.(C); same {
-			return existing
-		}
-	}
-	return collector
 }
 
 // statusCollector exports Status to Prometheus, one series a feed.

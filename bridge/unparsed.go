@@ -37,38 +37,25 @@ func (u *unparsedLog) note(reason string) {
 func (u *unparsedLog) end() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.pause != nil {
+	if u.flush(); u.pause != nil {
 		u.pause.Stop()
-		u.pause = nil
 	}
-	u.write()
 }
 
 // flush writes a line if there are events, and begins a pause after it. The caller holds the mutex.
 func (u *unparsedLog) flush() {
-	u.pause = nil
-	if !u.write() {
+	if u.pause != nil {
+		u.pause.Stop()
+		u.pause = nil
+	}
+	if u.count == 0 {
 		return
 	}
+	u.log.Warn("hook events could not be parsed; see the dead letters", "events", u.count, "reason", u.reason, "subject", pipeline.DeadSubject(deadLetterSource))
+	u.count = 0
 	u.pause = time.AfterFunc(unparsedEvery, func() {
 		u.mu.Lock()
 		defer u.mu.Unlock()
-		if u.pause != nil { // end was not called
-			u.flush()
-		}
+		u.flush()
 	})
-}
-
-// write reports whether there was an event to log.
-func (u *unparsedLog) write() bool {
-	if u.count == 0 {
-		return false
-	}
-	text := "a hook event could not be parsed; see the dead letters"
-	if u.count > 1 {
-		text = "hook events could not be parsed; see the dead letters"
-	}
-	u.log.Warn(text, "events", u.count, "reason", u.reason, "subject", pipeline.DeadSubject(deadLetterSource))
-	u.count = 0
-	return true
 }

@@ -30,7 +30,7 @@ func TestHookEventsThatCannotBeParsedAreCountedInTheLog(t *testing.T) {
 		for i := range 1000 {
 			u.note(fmt.Sprint("reason ", i))
 		}
-		first := `msg="a hook event could not be parsed; see the dead letters" events=1 reason="reason 0"`
+		first := `msg="hook events could not be parsed; see the dead letters" events=1 reason="reason 0"`
 		lines(first)
 		time.Sleep(unparsedEvery)
 		many := `msg="hook events could not be parsed; see the dead letters" events=999 reason="reason 999"`
