@@ -236,11 +236,12 @@ func (l *loader) isOurs(digest string) bool {
 }
 
 // followLeader records the zone's leader. A change is committed while the service waits: its time decides which VMs may have been left
-// behind. A waiting service was handled not long ago, so a change that this process has not seen came after that.
+// behind. A waiting service was handled not long ago, so a change that this process has not seen came after that; without a record nothing
+// is known of it.
 func (l *loader) followLeader() {
 	term, since := l.worker.oned.Leadership()
 	before, waits := l.record.State.Leader, l.record.State.Service.State().Waiting()
-	if since.IsZero() && waits {
+	if since.IsZero() && waits && before.Term != 0 {
 		since = time.Now()
 	}
 	l.record.State = flow.Lead(l.record.State, term, since)

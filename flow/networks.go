@@ -226,7 +226,8 @@ func (n networker) undeployNetworks() {
 }
 
 // DoubtRequests returns the state with all requests to VMs, networks and virtual routers in doubt: after a crash their effects are
-// looked up, or they are repeated.
+// looked up, or they are repeated. A VM that is not on its way as far as the state knows may be so since the service began, and under an
+// earlier leader: the state may be a lost record's.
 func DoubtRequests(state State) State {
 	p := newPlanner(Input{State: state})
 	doubted := p.Asked
@@ -239,6 +240,13 @@ func DoubtRequests(state State) State {
 	for i := range p.Routers {
 		if router := &p.Routers[i]; router.Left == "" {
 			router.Attempts = max(1, router.Attempts)
+		}
+	}
+	for role := range p.Service.Body.EachRole() {
+		for _, node := range role.Nodes {
+			if _, known := p.Stays[node.DeployID]; !known {
+				set(&p.Stays, node.DeployID, Stay{First: p.Service.Body.Started()})
+			}
 		}
 	}
 	return p.State

@@ -26,13 +26,9 @@ type Leader struct {
 	Since time.Time `json:"since,omitzero"`
 }
 
-// Lead returns the state under the leader of a term, first heard of at since. The first known leader changes nothing for VMs.
+// Lead returns the state under the leader of a term, first heard of at since; zero if that is unknown, which changes nothing for VMs.
 func Lead(state State, term int, since time.Time) State {
-	switch {
-	case term <= 0 || term == state.Leader.Term:
-	case state.Leader.Term == 0:
-		state.Leader = Leader{Term: term}
-	default:
+	if term > 0 && term != state.Leader.Term {
 		state.Leader = Leader{Term: term, Since: since.UTC()}
 	}
 	return state

@@ -103,6 +103,33 @@ func TestVMsOfADeadLeaderWaitShortly(t *testing.T) {
 	fresh.wantActions()
 }
 
+// Without its record it is unknown since when a VM is on its way. oned's history tells.
+func TestVMsOfADeadLeaderWaitShortlyWithoutARecord(t *testing.T) {
+	for name, test := range map[string]struct {
+		entered time.Duration // before the leader changed
+		actions []string
+	}{
+		"left behind":      {time.Second, []string{"recover-failure 100"}},
+		"the new leader's": {-time.Second, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := deploying(t, one.VMActive, one.LCMProlog)
+			changed := s.now.Add(10 * time.Second)
+			s.now = s.now.Add(20 * time.Second)
+			s.state = flow.DoubtRequests(flow.Lead(flow.State{Service: s.state.Service}, 4, changed))
+			s.plan()
+			if wanted := flow.Inspections(s.state, s.facts, s.now, s.settings); len(wanted) != 1 {
+				t.Fatalf("to be inspected: %+v, want VM 100", wanted)
+			}
+			vm := s.facts[100]
+			vm.Inspection = &one.Inspection{Since: changed.Add(-test.entered)}
+			s.facts[100] = vm
+			s.planAfter(s.settings.VMDeadlines.LeaderChange)
+			s.wantActions(test.actions...)
+		})
+	}
+}
+
 // Which of two leaders saw a VM come to its state, oned's history tells.
 func TestHistoryTellsWhoseAVMIs(t *testing.T) {
 	for name, test := range map[string]struct {
