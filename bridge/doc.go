@@ -3,7 +3,7 @@
 // The path of an event:
 //
 //	listener      reads one publisher, and reconnects                 listener.go, connection.go
-//	queue         holds received messages, bounded                    listener.go
+//	queue         holds the messages of a burst, bounded              listener.go
 //	decoder       makes entries of them, in order                     decode.go
 //	replayBuffer  holds entries until they are stored, and a tail     replaybuffer.go, spill.go
 //	feed          publishes them in batches while it holds the lease  feed.go
