@@ -48,10 +48,12 @@ func (s *server) answer(ctx context.Context, body []byte) *xmlrpc.Writer {
 		return nil
 	}
 	s.zone.calls.finish(entry, r.caller, r.answer)
+	encoded := r.answer.encode(name)
 	if r.dropped {
+		encoded.Release()
 		return nil
 	}
-	return r.answer.encode(name)
+	return encoded
 }
 
 // process passes a call through the delays and the planned faults to the server that carries it out.

@@ -150,10 +150,11 @@ type event struct {
 	body []byte
 }
 
-// newEvent returns an event with the body from the writer.
+// newEvent returns an event with the body from the writer, which it releases.
 func newEvent(w *xmlrpc.Writer, keys ...string) event {
 	body := make([]byte, fastbase64.StdEncoding.EncodedLen(w.Len()))
 	fastbase64.StdEncoding.Encode(body, w.Bytes())
+	w.Release()
 	return event{keys: keys, body: body}
 }
 
@@ -166,7 +167,7 @@ func vmEvent(v *vm) event {
 		"EVENT VM " + id + "/" + state + "/" + lcm + " ",
 		"EVENT STATE VM/" + state + "/" + lcm + "/" + id + " ",
 	}
-	w := new(xmlrpc.Writer)
+	w := xmlrpc.NewWriter()
 	w.Open("HOOK_MESSAGE")
 	w.Fields("HOOK_TYPE", "STATE", "HOOK_OBJECT", "VM", "STATE", state, "LCM_STATE", lcm, "RESOURCE_ID", v.ID)
 	if service := v.UserTemplate.Text("SERVICE_ID"); service != "" {
@@ -184,7 +185,7 @@ func vmEvent(v *vm) event {
 }
 
 func networkEvent(n *network) event {
-	w := new(xmlrpc.Writer)
+	w := xmlrpc.NewWriter()
 	w.Open("HOOK_MESSAGE")
 	w.Fields("HOOK_TYPE", "STATE", "HOOK_OBJECT", "NET", "STATE", n.State.String(), "RESOURCE_ID", n.ID)
 	w.Within(networks.element, func(w *xmlrpc.Writer) { n.write(w, eventForm) })
@@ -205,7 +206,7 @@ func apiEvent(method string, parameters []xmlrpc.Value, secrets []int, a answer,
 		result = 0
 		published = []string{"false", "[" + method + "] " + a.refusal.message, itoa(int(a.refusal.code)), itoa(a.refusal.object)}
 	}
-	w := new(xmlrpc.Writer)
+	w := xmlrpc.NewWriter()
 	parameter := func(i int, direction, text string) {
 		fmt.Fprintf(w, "<PARAMETER><POSITION>%d</POSITION><TYPE>%s</TYPE><VALUE>%s</VALUE></PARAMETER>", i+1, direction, text)
 	}

@@ -103,6 +103,7 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request) {
 		// net/http has no other way to close a connection without an answer.
 		panic(http.ErrAbortHandler)
 	}
+	defer answer.Release()
 	w.Header().Set("Content-Type", "text/xml; charset=utf-8")
 	w.Header().Set("Content-Length", strconv.Itoa(answer.Len()))
 	_, _ = w.Write(answer.Bytes())

@@ -21,6 +21,7 @@ func TestAnswersAreEscapedOnceMore(t *testing.T) {
 		}
 		plain := Text("VM", write)
 		w := NewAnswer(true, plain)
+		defer w.Release()
 		if !strings.Contains(w.String(), "<value><string>"+wire.Replace(plain)+"</string></value>\r\n") {
 			t.Errorf("%s\nstands in an answer as\n%s", plain, w.Bytes())
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/flowjet/flowjet/opennebula/onexml"
 )
@@ -113,7 +114,7 @@ const (
 
 // NewAnswer writes an answer: its outcome, and values, each a text or a number, of which an int64 is an i8.
 func NewAnswer(ok bool, values ...any) *Writer {
-	w := new(Writer)
+	w := NewWriter()
 	w.WriteString(responseHead + arrayHead)
 	digit := "0"
 	if ok {
@@ -153,7 +154,7 @@ const (
 
 // NewFault writes an XML-RPC fault: the call never reached oned's methods.
 func NewFault(code int, message string) *Writer {
-	w := new(Writer)
+	w := NewWriter()
 	w.WriteString(responseHead + "<fault>\r\n<value><struct>\r\n<member><name>faultCode</name>\r\n")
 	w.value("i4", strconv.Itoa(code))
 	w.WriteString("</member>\r\n<member><name>faultString</name>\r\n")
@@ -165,9 +166,30 @@ func NewFault(code int, message string) *Writer {
 // Writer writes XML. Only the methods of this file escape text.
 type Writer struct{ bytes.Buffer }
 
+// maxKept bounds the memory that a writer keeps for the next one.
+const maxKept = 1 << 20
+
+// writers are reused for their memory.
+var writers = sync.Pool{New: func() any { return new(Writer) }}
+
+// NewWriter returns an empty writer; the caller releases it once the text is used.
+func NewWriter() *Writer {
+	w := writers.Get().(*Writer)
+	w.Reset()
+	return w
+}
+
+// Release returns the writer to the pool.
+func (w *Writer) Release() {
+	if w.Cap() <= maxKept {
+		writers.Put(w)
+	}
+}
+
 // Text returns an element with the content that the function writes.
 func Text(name string, write func(w *Writer)) string {
-	var w Writer
+	w := NewWriter()
+	defer w.Release()
 	w.Within(name, write)
 	return w.String()
 }
@@ -247,7 +269,14 @@ func (w *Writer) Group(name string, namesAndValues ...any) {
 }
 
 // Open writes <name>.
-func (w *Writer) Open(name string) { w.WriteString("<" + name + ">") }
+func (w *Writer) Open(name string) { w.tag("<", name) }
 
 // Shut writes </name>.
-func (w *Writer) Shut(name string) { w.WriteString("</" + name + ">") }
+func (w *Writer) Shut(name string) { w.tag("</", name) }
+
+// tag concatenates nothing: tags are most of a simulated zone's output.
+func (w *Writer) tag(begin, name string) {
+	w.WriteString(begin)
+	w.WriteString(name)
+	w.WriteByte('>')
+}
