@@ -301,13 +301,18 @@ var methods = map[string]method{
 
 // fits reports whether the parameters are a session and the method's parameters.
 func (m method) fits(parameters []xmlrpc.Value) bool {
-	given := ""
-	for _, parameter := range parameters {
-		given += string(parameter.Kind)
+	needed, optional, _ := strings.Cut(m.takes, "|")
+	given := len(parameters) - 1
+	if given < 0 || given < len(needed) || parameters[0].Kind != xmlrpc.String {
+		return false
 	}
-	needed, optional, _ := strings.Cut("s"+m.takes, "|")
 	types := needed + optional
-	return len(given) >= len(needed) && (strings.HasPrefix(types, given) || strings.HasPrefix(given, types))
+	for i := 0; i < given && i < len(types); i++ {
+		if byte(parameters[i+1].Kind) != types[i] {
+			return false
+		}
+	}
+	return true
 }
 
 // Version is the simulated version of OpenNebula.

@@ -3,7 +3,6 @@
 package template
 
 import (
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -129,26 +128,35 @@ func (t Template) Write(w *xmlrpc.Writer, name string) { w.Within(name, t.WriteC
 // without a name behind it or a backslash before it, which stays in the value. $NAME[...] refers to another object, which
 // has no values here.
 func Expand(text string, value func(name string) string) (filled string, ok bool) {
-	ok = true
-	filled = variable.ReplaceAllStringFunc(text, func(found string) string {
-		parts := variable.FindStringSubmatch(found)
-		switch name, index := parts[1], parts[2]; {
-		case found[0] == '\\':
-			return found
-		case name == "", index == "[":
-			ok = false
-			return ""
-		case index != "":
-			return ""
+	var out strings.Builder
+	for i := 0; i < len(text); {
+		switch {
+		case text[i] == '\\' && i+1 < len(text):
+			out.WriteString(text[i : i+2])
+			i += 2
+		case text[i] == '$':
+			rest := text[i+1:]
+			name := leading(rest, nameBytes)
+			if name == 0 {
+				return "", false
+			}
+			i += 1 + name
+			if !strings.HasPrefix(rest[name:], "[") {
+				out.WriteString(value(strings.ToUpper(rest[:name])))
+				continue
+			}
+			end := strings.IndexByte(rest[name:], ']')
+			if end < 0 {
+				return "", false
+			}
+			i += end + 1
 		default:
-			return value(strings.ToUpper(name))
+			out.WriteByte(text[i])
+			i++
 		}
-	})
-	return filled, ok
+	}
+	return out.String(), true
 }
-
-// variable matches $NAME, $NAME[...] and, so that they stay, a backslash with the character behind it.
-var variable = regexp.MustCompile(`(?s)\\.|\$([_0-9A-Za-z]*)(\[(?:[^\]]*\])?)?`)
 
 // Unreadable returns oned's error about an unreadable variable in a VM's template, "" if there is none.
 func (t Template) Unreadable() string {

@@ -171,6 +171,11 @@ var (
 	quoted = regexp.MustCompile(`^"(\\"|[^"])*"`)
 )
 
+const nameBytes = "_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+// leading returns how many bytes of a set the text begins with.
+func leading(text, set string) int { return len(text) - len(strings.TrimLeft(text, set)) }
+
 // expect reads a token, which must be one of the wanted ones.
 func (s *textScanner) expect(wanted ...string) error {
 	if slices.Contains(wanted, s.next()) {
