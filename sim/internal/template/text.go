@@ -2,7 +2,6 @@ package template
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -133,45 +132,83 @@ func (s *textScanner) next() string {
 
 // match returns the length of the next token and its kind, "" for skipped text.
 func (s *textScanner) match() (length int, token string) {
-	rules := rulesOfNames
+	rest := s.text[s.at:]
 	if s.value {
-		rules = rulesOfValues
+		return matchValue(rest)
 	}
-	for _, rule := range rules {
-		if found := rule.pattern.FindString(s.text[s.at:]); len(found) > length {
-			length, token = len(found), rule.token
+	blanks, lines := leading(rest, blank), leading(rest, space)
+	behind, behindLines := rest[blanks:], rest[lines:]
+	switch {
+	case strings.HasPrefix(behind, "#") && strings.Contains(behind, "\n"):
+		return blanks + strings.IndexByte(behind, '\n') + 1, ""
+	case strings.HasPrefix(behind, "="):
+		blanks++
+		blanks += leading(rest[blanks:], blank)
+		if strings.HasPrefix(rest[blanks:], "\n") {
+			return blanks + 1, tokenEqualNothing
+		}
+		return blanks, tokenEqual
+	case strings.HasPrefix(behindLines, ","):
+		return lines + 1 + leading(rest[lines+1:], space), tokenComma
+	case strings.HasPrefix(behindLines, "]"):
+		return lines + 1 + leading(rest[lines+1:], space), tokenShut
+	case lines > 0:
+		return lines, ""
+	}
+	if name := leading(rest, nameBytes); name > 0 {
+		return name, tokenVariable
+	}
+	return 1, ""
+}
+
+// matchValue matches the text after an equals sign.
+func matchValue(rest string) (length int, token string) {
+	if blanks := leading(rest, blank); strings.HasPrefix(rest[blanks:], "[") {
+		length, token = blanks+1+leading(rest[blanks+1:], space), tokenOpen
+	}
+	line, _, _ := strings.Cut(rest, "\n")
+	if strings.Contains(line, "]]>") && len(line) > length {
+		length, token = len(line), tokenCDATA
+	}
+	if quoted := quotedLength(rest); quoted > length {
+		length, token = quoted, tokenString
+	}
+	bare := strings.IndexAny(rest, space+"=#,[]")
+	if bare < 0 {
+		bare = len(rest)
+	}
+	if bare > length {
+		length, token = bare, tokenString
+	}
+	if token == "" {
+		return 1, ""
+	}
+	return length, token
+}
+
+// quotedLength returns the length of a quoted value, 0 without one. A quote after a backslash ends it only if no other
+// quote does.
+func quotedLength(rest string) (length int) {
+	if !strings.HasPrefix(rest, `"`) {
+		return 0
+	}
+	for i := 1; i < len(rest); i++ {
+		if rest[i] != '"' {
+			continue
+		}
+		length = i + 1
+		if rest[i-1] != '\\' || i == 1 {
+			return length
 		}
 	}
-	return max(length, 1), token
+	return length
 }
 
-// rule is the pattern of a token, or of skipped text. Of two that match equally long the first counts.
-type rule struct {
-	token   string
-	pattern *regexp.Regexp
-}
-
-var (
-	rulesOfNames = []rule{
-		{"", regexp.MustCompile(`^[ \t]*#[^\n]*\n`)}, // a comment
-		{tokenEqualNothing, regexp.MustCompile(`^[ \t]*=[ \t]*\n`)},
-		{tokenEqual, regexp.MustCompile(`^[ \t]*=[ \t]*`)},
-		{tokenComma, regexp.MustCompile(`^[ \t\n]*,[ \t\n]*`)},
-		{tokenShut, regexp.MustCompile(`^[ \t\n]*\][ \t\n]*`)},
-		{"", regexp.MustCompile(`^[ \t\n]+`)},
-		{tokenVariable, regexp.MustCompile(`^[_0-9A-Za-z]+`)},
-	}
-	// rulesOfValues are for the text after an equals sign. A quote after a backslash ends a value only if no other does.
-	rulesOfValues = []rule{
-		{tokenOpen, regexp.MustCompile(`^[ \t]*\[[ \t\n]*`)},
-		{tokenCDATA, regexp.MustCompile(`^[^\n]*\]\]>[^\n]*`)},
-		{tokenString, quoted},
-		{tokenString, regexp.MustCompile(`^[^ \t\n=#,\[\]]+`)},
-	}
-	quoted = regexp.MustCompile(`^"(\\"|[^"])*"`)
+const (
+	blank     = " \t"
+	space     = blank + "\n"
+	nameBytes = "_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
-
-const nameBytes = "_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 // leading returns how many bytes of a set the text begins with.
 func leading(text, set string) int { return len(text) - len(strings.TrimLeft(text, set)) }
@@ -257,7 +294,7 @@ func (s *textScanner) vector(name string) (Attribute, error) {
 
 // stringValue returns the value of the string that was read last.
 func (s *textScanner) stringValue() string {
-	if quoted.FindString(s.lexeme) == s.lexeme {
+	if strings.HasPrefix(s.lexeme, `"`) && quotedLength(s.lexeme) == len(s.lexeme) {
 		return strings.ReplaceAll(s.lexeme[1:len(s.lexeme)-1], `\"`, `"`)
 	}
 	return s.lexeme
