@@ -30,7 +30,7 @@ func (l *serviceLoop) handleOnce(ctx context.Context, input pipeline.Input) erro
 		}
 	}
 	l.loader.followLeader()
-	if !fresh && isNews(input.Work) && input.Work.Event == nil { // the record may be lost, which nothing else shows as long as the service rests
+	if !fresh && isBare(input.Work) { // the record may be lost, which nothing else shows as long as the service rests
 		if err := l.saver.stillOurs(ctx); err != nil {
 			return err
 		}
