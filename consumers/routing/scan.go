@@ -105,7 +105,7 @@ func (r *Router) scan(ctx context.Context, regular, all bool) (err error) {
 		state := spec.Service{Body: body}.State()
 		switch {
 		case recordsErr == nil && !recorded[document.ID]:
-			wakes = append(wakes, pipeline.Work{Service: document.ID, Reason: "it has no record"})
+			wakes = append(wakes, pipeline.Work{Service: document.ID, Reason: "it has no record", Scan: true})
 		case state.Watched() || policy.Overdue(spec.Service{ID: document.ID, Body: body}, time.Now()):
 			wakes = append(wakes, pipeline.Work{Service: document.ID, Reason: "found in " + state.String(), Scan: regular})
 		}
