@@ -53,37 +53,29 @@ func (l *listener) hear(ctx context.Context, q *queue) error {
 		if err != nil {
 			return err
 		}
-		if conn.from.reader.Buffered() == 0 && q.isIdle() {
-			l.passAlone(message)
-		} else if err := l.pass(ctx, q, message); err != nil {
+		message.heard = time.Now().UTC()
+		if conn.from.reader.Buffered() == 0 && q.isIdle() { // no other precedes it or, as far as is known, follows: the decoder would first have to be woken
+			l.feed.pass(l.decoder.decode([]item{message}), 1)
+		} else if err := l.push(ctx, q, message); err != nil {
 			return err
 		}
+		l.count(message.heard)
 	}
 }
 
-// passAlone decodes a message that no other precedes or, as far as is known, follows: the decoder would first have to be woken.
-func (l *listener) passAlone(message item) {
-	message.heard = time.Now().UTC()
-	l.feed.pass(l.decoder.decode([]item{message}), 1)
-	l.count(message.heard)
-}
-
-// pass queues a message. While it waits for room the publisher silently drops the messages above
+// push queues a message. While it waits for room the publisher silently drops the messages above
 // its high-water mark: when room gets scarce, because there is no processor time for decoding,
 // the listener decodes the message itself.
-func (l *listener) pass(ctx context.Context, q *queue, message item) error {
-	now := time.Now().UTC()
-	message.heard = now
+func (l *listener) push(ctx context.Context, q *queue, message item) error {
 	if q.almostFull() {
 		// A translation needs a tenth of the room.
 		early := l.decoder.translate(message)
-		message = item{heard: now, translation: &early}
+		message = item{heard: message.heard, translation: &early}
 	}
 	waited, err := q.push(ctx, message)
 	if err != nil {
 		return err
 	}
-	l.count(now)
 	if waited {
 		l.overflowed(time.Now())
 	}

@@ -98,7 +98,7 @@ func TestListenerUnderstandsAheadWhereRoomIsScarce(t *testing.T) {
 	room := 40 * heard[0].size()
 	q := newQueue(room/2, func() int64 { return room / 2 })
 	for _, message := range heard {
-		must(t, listener.pass(limited(t), q, message))
+		must(t, listener.push(limited(t), q, message))
 	}
 	asHeard := slices.IndexFunc(q.items, func(i item) bool { return i.translation != nil })
 	if asHeard < 15 || asHeard > 25 || listener.status.Gaps > 0 {

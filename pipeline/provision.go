@@ -268,16 +268,25 @@ func (e Extent) Lacks(before Extent) bool { return !e.Made.Equal(before.Made) ||
 func (p *Pipeline) Extents(ctx context.Context) (extents map[string]Extent, lost []string, err error) {
 	extents = map[string]Extent{}
 	for _, name := range allStreams {
-		switch info, err := p.Stream(name).Info(ctx); {
+		switch extent, err := p.Extent(ctx, name); {
 		case errors.Is(err, jetstream.ErrStreamNotFound):
 			lost = append(lost, name)
 		case err != nil:
 			return nil, nil, err
 		default:
-			extents[name] = Extent{info.Created, info.State.Msgs, info.State.LastSeq}
+			extents[name] = extent
 		}
 	}
 	return extents, lost, nil
+}
+
+// Extent returns that of a stream.
+func (p *Pipeline) Extent(ctx context.Context, name string) (Extent, error) {
+	info, err := p.Stream(name).Info(ctx)
+	if err != nil {
+		return Extent{}, err
+	}
+	return Extent{info.Created, info.State.Msgs, info.State.LastSeq}, nil
 }
 
 // RecreateStreams makes lost streams again, as they were configured. It returns ErrNotProvisioned if this process may make none.

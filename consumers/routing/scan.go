@@ -45,8 +45,7 @@ func (r *Router) watchServices(ctx context.Context) {
 		}
 		changed = changed || other
 		began := time.Now()
-		extents, _, unknown := r.pipe.Extents(ctx)
-		extent := extents[pipeline.StreamOf(pipeline.BucketOwners)]
+		extent, unknown := r.pipe.Extent(ctx, pipeline.StreamOf(pipeline.BucketOwners))
 		err := r.scan(ctx, !changed && scanned != 0, unknown == nil && (extent.Messages == 0 || extent.Lacks(owners)))
 		if err == nil && unknown == nil {
 			owners = extent
