@@ -1,8 +1,8 @@
 // Command structure measures how the code is divided and compares it with the ceilings in tools/structure/ceilings: a number may
 // fall, never rise. `make structure` runs it in the repository's folder.
 //
-// Go is counted outside tools/. Types and functions are counted without tests;
-// a type is in each file that declares it or a method of it.
+// Go is counted outside tools/. Types and functions are counted without tests; a type is in each file that declares it or a method
+// of it. A package counts as tests if no program of this module is built with it, so that only tests import it.
 package main
 
 import (
@@ -157,9 +157,21 @@ type typeSize struct {
 	files   map[string]bool
 }
 
+// module is what the import paths of this module's packages start with.
+const module = "github.com/flowjet/flowjet/"
+
+// A source is a file of Go.
+type source struct {
+	*ast.File
+	path, folder string
+	lines        int
+}
+
+func (s source) isTest() bool { return strings.HasSuffix(s.path, "_test.go") }
+
 func readCode(root string) (*code, error) {
-	c := &code{packages: map[string]*lines{}, types: map[string]*typeSize{}}
-	return c, filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+	var sources []source
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
@@ -168,34 +180,67 @@ func readCode(root string) (*code, error) {
 		case entry.IsDir() || !strings.HasSuffix(path, ".go"):
 			return nil
 		}
-		return c.readFile(path)
+		files := token.NewFileSet()
+		file, err := parser.ParseFile(files, path, nil, parser.ParseComments)
+		if err == nil {
+			sources = append(sources, source{file, path, filepath.Dir(path), files.File(file.Pos()).LineCount()})
+		}
+		return err
 	})
+	c := &code{packages: map[string]*lines{}, types: map[string]*typeSize{}}
+	built := foldersOfPrograms(sources)
+	for _, s := range sources {
+		c.count(s, s.isTest() || !built[s.folder])
+	}
+	return c, err
 }
 
-func (c *code) readFile(path string) error {
-	files := token.NewFileSet()
-	file, err := parser.ParseFile(files, path, nil, parser.ParseComments)
-	if err != nil {
-		return err
+// foldersOfPrograms returns the folders whose packages are in a program: the main packages, and what they import.
+func foldersOfPrograms(sources []source) map[string]bool {
+	imports := map[string][]string{}
+	var open []string
+	for _, s := range sources {
+		switch {
+		case s.isTest():
+			continue
+		case s.Name.Name == "main":
+			open = append(open, s.folder)
+		}
+		for _, spec := range s.Imports {
+			if folder, ours := strings.CutPrefix(strings.Trim(spec.Path.Value, `"`), module); ours {
+				imports[s.folder] = append(imports[s.folder], filepath.FromSlash(folder))
+			}
+		}
 	}
-	for _, comment := range file.Comments {
+	built := map[string]bool{}
+	for len(open) > 0 {
+		folder := open[0]
+		open = open[1:]
+		if !built[folder] {
+			built[folder] = true
+			open = append(open, imports[folder]...)
+		}
+	}
+	return built
+}
+
+// count adds a file to the counts.
+func (c *code) count(s source, asTest bool) {
+	for _, comment := range s.Comments {
 		text := strings.Join(strings.Fields(comment.Text()), " ")
 		c.commentsSayThat += len(saysThat.FindAllString(text, -1))
 	}
-	folder := filepath.Dir(path)
-	if c.packages[folder] == nil {
-		c.packages[folder] = &lines{}
+	if c.packages[s.folder] == nil {
+		c.packages[s.folder] = &lines{}
 	}
-	count := files.File(file.Pos()).LineCount()
-	if strings.HasSuffix(path, "_test.go") {
-		c.packages[folder].tests += count
-		return nil
+	if asTest {
+		c.packages[s.folder].tests += s.lines
+		return
 	}
-	c.packages[folder].code += count
-	for _, declaration := range file.Decls {
-		c.readDeclaration(declaration, folder, path)
+	c.packages[s.folder].code += s.lines
+	for _, declaration := range s.Decls {
+		c.readDeclaration(declaration, s.folder, s.path)
 	}
-	return nil
 }
 
 func (c *code) readDeclaration(declaration ast.Decl, folder, path string) {
