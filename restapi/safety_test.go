@@ -318,16 +318,18 @@ func TestTLS(t *testing.T) {
 	if err := s.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: "flowjet.test"}}
-	response, err := (&http.Client{Transport: transport}).Get("https://" + s.Addr() + "/flowjet/v1/version")
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, _ := io.ReadAll(response.Body)
-	response.Body.Close()
-	transport.CloseIdleConnections()
-	if response.StatusCode != http.StatusOK || !strings.Contains(string(text), "version") {
-		t.Errorf("got %d %s", response.StatusCode, text)
+	for _, browser := range []bool{false, true} {
+		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: "flowjet.test"}, ForceAttemptHTTP2: browser}
+		response, err := (&http.Client{Transport: transport}).Get("https://" + s.Addr() + "/flowjet/v1/version")
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _ := io.ReadAll(response.Body)
+		response.Body.Close()
+		transport.CloseIdleConnections()
+		if response.StatusCode != http.StatusOK || !strings.Contains(string(text), "version") || browser != (response.ProtoMajor == 2) {
+			t.Errorf("got %d %s in %s", response.StatusCode, text, response.Proto)
+		}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), poll.Limit)
 	defer cancel()

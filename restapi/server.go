@@ -98,21 +98,21 @@ func (s *Server) Start(ctx context.Context) error {
 		}
 		return fmt.Errorf("the API cannot listen on %s: %w; choose another address with --api-listen", s.config.Listen, err)
 	}
-	if s.tls != nil {
-		listener = tls.NewListener(listener, s.tls)
-	}
 	s.listener = listener
 	s.http = &http.Server{
-		Handler: s.handler, ReadHeaderTimeout: s.config.limits.headerTimeout, ReadTimeout: s.config.limits.requestTimeout, WriteTimeout: writeTimeout,
+		Handler: s.handler, TLSConfig: s.tls, ReadHeaderTimeout: s.config.limits.headerTimeout, ReadTimeout: s.config.limits.requestTimeout, WriteTimeout: writeTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		// A client waits for every call that is made for it.
 		BaseContext: func(net.Listener) context.Context { return opennebula.Urgent(context.Background()) },
 		ErrorLog:    slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
 	}
 	s.begin()
-	server := s.http
+	serve := s.http.Serve
+	if server := s.http; s.tls != nil { // with HTTP/2, of which a browser needs one connection for all its tabs
+		serve = func(listener net.Listener) error { return server.ServeTLS(listener, "", "") }
+	}
 	s.serving.Go(func() {
-		if err := server.Serve(listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
+		if err := serve(listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
 			s.logger.Error("the API has stopped listening", "address", listener.Addr().String(), "error", err)
 		}
 	})
