@@ -603,10 +603,11 @@ func TestPageOfManyServices(t *testing.T) {
 	id, err := w.oned.For("alice").AllocateDocument(t.Context(), spec.DocumentTypeService, "wide", fmt.Appendf(nil, `{"name":"wide","state":2,"roles":[%s]}`, strings.Join(roles, ",")))
 	w.must(err)
 	long := strings.Repeat("M", 128)
-	tall, err := w.oned.For("alice").AllocateDocument(t.Context(), spec.DocumentTypeService, long, fmt.Appendf(nil, `{"name":%q,"state":2,"roles":[{"name":%q,"type":"vm","cardinality":1,"template_id":0,"state":2,"nodes":[{"deploy_id":1}]}]}`, long, long))
+	tall, err := w.oned.For("alice").AllocateDocument(t.Context(), spec.DocumentTypeService, "\u202e"+long[3:], fmt.Appendf(nil, `{"name":%q,"state":2,"roles":[{"name":%q,"type":"vm","cardinality":1,"template_id":0,"state":2,"nodes":[{"deploy_id":1}]}]}`, long, long))
 	w.must(err)
 	b.visit(fmt.Sprintf("#/service/%d", tall))
 	b.shows("#roles", long)
+	b.shows("#service-title", "\ufffd"+long[3:]) // does not turn round what stands behind it
 	var over int
 	b.do(chromedp.Evaluate("document.documentElement.scrollWidth - innerWidth", &over))
 	if over > 0 {

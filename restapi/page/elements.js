@@ -18,9 +18,13 @@ function fill(element, attributes, children) {
     if (typeof value === "function") element.addEventListener(name.slice(2), value);
     else if (value !== undefined && value !== false && value !== null) element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat(2).filter((child) => child !== undefined && child !== null && child !== ""));
+  const shown = children.flat(2).filter((child) => child !== undefined && child !== null && child !== "");
+  element.append(...shown.map((child) => (typeof child === "string" ? child.replace(turning, "\ufffd") : child)));
   return element;
 }
+
+// turning matches the characters that would turn round, or end, the text behind a name.
+const turning = /[\u202a-\u202e\u2066-\u2069]/g;
 
 // redraw replaces what an element has in it, except for the children that would look the same:
 // what is pressed or has the focus meanwhile stays.
