@@ -120,7 +120,7 @@ func TestNewVMIsNotLookedAtWhileItIsHeardOf(t *testing.T) {
 		return err == nil && record.State.Service.State() == spec.ServiceRunning
 	})
 	made, looks := w.sim.Calls("one.template.instantiate", 0)[0], 0
-	for _, look := range w.sim.Calls("one.document.info", made.Sequence) { // with which each look begins
+	for _, look := range w.sim.Calls("one.vm.info", made.Sequence) {
 		if after := look.Received.Sub(made.Received); after < 2*time.Second {
 			t.Errorf("a VM that is to be heard of was looked at %s after it was made", after)
 		}

@@ -355,6 +355,13 @@ func (s *saver) writeInTime(ctx context.Context, all bool) (mayEnd bool, err err
 			return !s.behind.isSoon(), nil
 		}
 	}
-	err = s.saveDocument(ctx)
+	changed, err := s.loader.follow(ctx)
+	if changed { // what was decided is decided anew
+		s.cause.Kind, s.cause.ID, s.cause.User = "wake", "document", ""
+		err = s.proceed(ctx, pipeline.Input{}, flow.Decide(s.known(), nil), nil)
+	}
+	if err == nil {
+		err = s.saveDocument(ctx)
+	}
 	return err == nil, err
 }

@@ -25,7 +25,7 @@ func (l *serviceLoop) handleOnce(ctx context.Context, input pipeline.Input) erro
 		if err := l.loader.load(ctx); err != nil {
 			return err
 		}
-		if l.revision == 0 && input.Work.Command == nil {
+		if l.loader.strange && input.Work.Command == nil {
 			l.record.State = flow.Met(l.record.State, time.Now(), l.worker.config.Settings)
 		}
 	}

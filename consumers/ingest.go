@@ -113,8 +113,13 @@ func (i *ingester) ingestEvent(ctx context.Context, input pipeline.Input) error 
 	case !ofService && !known && event.Ready == nil:
 		return nil
 	case !ofService, !known:
-		return i.refresh(ctx, event.ID)
-	case flow.CreatedByOther(i.record.State, before): // it may have been added to the document by now
+		err := i.refresh(ctx, event.ID)
+		if fresh := ofService && (event.VM.IsNew() || event.VM.State == one.VMHold); err == nil && fresh &&
+			flow.CreatedByServer(i.record.State, i.facts[event.ID], i.worker.config.Settings) {
+			err = i.loader.followOthers(ctx, "", []int{event.ID}) // it is noted in the document later
+		}
+		return err
+	case flow.CreatedByOther(i.record.State, before, i.worker.config.Settings): // it may have been added to the document by now
 		return i.loader.refreshDocument(ctx)
 	}
 	vm := *event.VM
@@ -211,7 +216,7 @@ const (
 // and ids that do not exist yet.
 func (i *ingester) doubtfulVMs(ctx context.Context) ([]int, flow.Facts, error) {
 	wanted, facts := map[int]bool{}, flow.Facts{}
-	for _, id := range spec.VMIDs(i.record.State.Service.Body.Roles...) {
+	for _, id := range append(spec.VMIDs(i.record.State.Service.Body.Roles...), i.record.State.Dropped...) {
 		wanted[id] = true
 	}
 	for id := range i.record.State.Asked {

@@ -2,6 +2,7 @@ package consumers_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,16 +21,25 @@ func (w *world) asOneFlow(service int, role, name string) int {
 	return vm
 }
 
-// noteAsOneFlow adds VMs to a role and writes the document.
+// noteAsOneFlow adds VMs to a role and writes the document, in whose log it notes the state.
 func (w *world) noteAsOneFlow(service int, state spec.ServiceState, cardinality int, vms ...int) {
 	w.t.Helper()
 	body, _ := w.body(service)
+	body.Log = append(body.Log, spec.LogEntry{Timestamp: time.Now().Unix() + 1, Severity: "I", Message: "New state: " + state.String()})
 	role := &body.Roles[0]
 	for _, vm := range vms {
 		role.Nodes = append(role.Nodes, spec.NewNode(w.vm(vm)))
 	}
 	body.State, role.State, role.Cardinality = &state, new(spec.RoleState(state)), cardinality
 	must(w.t, w.oned.For("alice").UpdateDocument(w.t.Context(), service, encode(w.t, body)))
+}
+
+// leftAlone returns why a service is left alone.
+func (w *world) leftAlone(service int) *flow.LeftAlone {
+	w.t.Helper()
+	record, _, err := w.pipe.LoadRecord(w.t.Context(), service)
+	must(w.t, err)
+	return record.State.LeftAlone
 }
 
 // TestAServiceThatOneFlowCreates: both run, and no VM is created twice. The events of OneFlow's VMs come before it notes them.
@@ -39,12 +49,10 @@ func TestAServiceThatOneFlowCreates(t *testing.T) {
 	w.hear()
 	service := w.service(`{"name":"svc","state":11,"roles":[{"name":"a","type":"vm","cardinality":2,"template_id":0,"state":0}]}`)
 	vms := []int{w.asOneFlow(service, "a", "a_0"), w.asOneFlow(service, "a", "a_1")}
-	poll.Until(t, "the service to be met", func() bool {
-		record, _, err := w.pipe.LoadRecord(t.Context(), service)
-		must(t, err)
-		return record.State.LeftAlone != nil
-	})
+	poll.Until(t, "the service to be met", func() bool { return w.leftAlone(service) != nil })
 	w.noteAsOneFlow(service, spec.ServiceDeploying, 2, vms...)
+	poll.Until(t, "that to be noticed", func() bool { return w.leftAlone(service).Until.IsZero() })
+	w.accepted(service, flow.VerbRecover, nil)
 	w.await(service, spec.ServiceRunning)
 	if all := w.sim.VMs(); len(all) != 2 {
 		t.Errorf("there are %d VMs, want OneFlow's two", len(all))
@@ -63,11 +71,7 @@ func TestAServiceThatOneFlowScales(t *testing.T) {
 	w.awaitRunning(vm)
 	w.noteAsOneFlow(service, spec.ServiceScaling, 2, vm)
 	must(t, w.oned.For("alice").ActOnVM(t.Context(), "poweroff", vm)) // its next event
-	poll.Until(t, "that to be noticed", func() bool {
-		record, _, err := w.pipe.LoadRecord(t.Context(), service)
-		must(t, err)
-		return record.State.LeftAlone != nil
-	})
+	poll.Until(t, "that to be noticed", func() bool { return w.leftAlone(service) != nil })
 	reply := w.command(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 3})
 	if reply.Refused != flow.RefusedState || !strings.Contains(reply.Message, fmt.Sprintf("has added VM %d", vm)) {
 		t.Errorf("the answer is %+v", reply)
@@ -81,6 +85,80 @@ func TestAServiceThatOneFlowScales(t *testing.T) {
 		t.Errorf("there are %d VMs, want three", len(all))
 	}
 	w.undeployed(service)
+}
+
+// TestAServiceWhoseStateOneFlowChanges is left alone: the document is read before it is written.
+func TestAServiceWhoseStateOneFlowChanges(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	w.hear()
+	service := w.deployed(masterSlave, 1, 1)
+	record, _, err := w.pipe.LoadRecord(t.Context(), service)
+	must(t, err)
+	poll.Until(t, "the document not to be trusted any more", func() bool { return time.Since(record.Written) > time.Second })
+	w.noteAsOneFlow(service, spec.ServiceUndeploying, 1)
+	must(t, w.oned.For("alice").ActOnVM(t.Context(), "poweroff", record.State.Service.RoleNodes("Master")[0]))
+	poll.Until(t, "that to be noticed", func() bool { return w.leftAlone(service) != nil })
+	reply := w.command(service, flow.VerbUndeploy, nil)
+	if reply.Refused != flow.RefusedState || !strings.Contains(reply.Message, `has logged "New state: UNDEPLOYING"`) {
+		t.Errorf("the answer is %+v", reply)
+	}
+	if body, _ := w.body(service); (spec.Service{Body: body}).State() != spec.ServiceUndeploying {
+		t.Errorf("the service that OneFlow drives is changed: %s", encode(t, body))
+	}
+	w.accepted(service, flow.VerbRecover, flow.RecoverArguments{Delete: true})
+	w.gone(service)
+}
+
+// TestAServiceThatOneFlowContinues as the server user, which notes its VMs only when all are created, is left alone.
+func TestAServiceThatOneFlowContinues(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	w.hear()
+	service := w.deployed(masterSlave, 1, 1)
+	vm, err := w.oned.For("serveradmin").InstantiateTemplate(t.Context(), 0, "Master_1", true, fmt.Sprintf("SERVICE_ID=\"%d\"\nROLE_NAME=\"Master\"\n", service))
+	must(t, err)
+	poll.Until(t, "that to be noticed", func() bool { return w.leftAlone(service) != nil })
+	if left := w.leftAlone(service); !slices.Equal(left.VMs, []int{vm}) {
+		t.Errorf("it is left alone because of %v, want VM %d", left.VMs, vm)
+	}
+}
+
+// TestAVMThatOneFlowDrops from the document, which it read before the VM was created, is not forgotten.
+func TestAVMThatOneFlowDrops(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	w.hear()
+	service := w.deployed(masterSlave, 1, 1)
+	older, _ := w.body(service)
+	w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 2})
+	w.await(service, spec.ServiceRunning)
+	must(t, w.oned.For("alice").UpdateDocument(t.Context(), service, encode(t, older)))
+	w.noteAsOneFlow(service, spec.ServiceRunning, 1)
+	must(t, w.pipe.PublishWakes(t.Context(), []pipeline.Wake{{Work: pipeline.Work{Service: service, Reason: "test"}}}, nil))
+	poll.Until(t, "that to be noticed", func() bool { return w.leftAlone(service) != nil })
+	w.accepted(service, flow.VerbRecover, nil)
+	w.exactly(service, 3)
+	w.undeployed(service)
+}
+
+// TestWhoEditsADocumentDrivesNoService: a user who edits a document at oned, or writes an older one again, changes no log.
+func TestWhoEditsADocumentDrivesNoService(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	w.hear()
+	service := w.deployed(masterSlave, 1, 1)
+	older, _ := w.body(service)
+	w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 2})
+	w.await(service, spec.ServiceRunning)
+	for name, body := range map[string]spec.Body{"older": older, "edited": older} {
+		body.Description, body.Name = &name, name
+		must(t, w.oned.For("alice").UpdateDocument(t.Context(), service, encode(t, body)))
+		w.accepted(service, flow.VerbUpdate, flow.UpdateArguments{Append: true, Template: []byte(`{"shutdown_action":"terminate"}`)})
+		if found, _ := w.body(service); *found.Description != name || w.leftAlone(service) != nil {
+			t.Errorf("the document that a user edited is %s, and left alone: %+v", encode(t, found), w.leftAlone(service))
+		}
+	}
 }
 
 // TestAServiceThatIsTakenOver goes on at once: OneFlow was found stopped.

@@ -26,6 +26,8 @@ type loader struct {
 	rewrites, rewritten bool
 	// read is when the document was last fetched.
 	read time.Time
+	// strange is whether another program has changed the document, or may have made it, while no worker drove the service.
+	strange bool
 }
 
 // checkDatabase discards all data that is from another database of oned's, so that it is loaded again.
@@ -113,7 +115,7 @@ func (l *loader) load(ctx context.Context) error {
 // refreshDocument reads the document and compares it with the record. Its text is ours as last saved or decided, or as a former owner saved
 // it too late, or another program's, which then is the truth. Only the zone's leader is believed that it is another program's.
 func (l *loader) refreshDocument(ctx context.Context) error {
-	l.read = time.Now()
+	l.read, l.strange = time.Now(), l.revision == 0
 	var found foundDocument
 	var err error
 	if l.revision == 0 && l.made != nil {
@@ -147,6 +149,7 @@ func (l *loader) refreshDocument(ctx context.Context) error {
 	state := &l.record.State
 	state.Service.ID = l.service
 	state.Service = state.Service.OwnedBy(found.owner, time.Now())
+	logged := flow.LoggedByOther(*state, found.body)
 	if found.digest != l.record.Saved && len(found.repairs) > 0 {
 		l.worker.config.Logger.Warn("the service's document is inconsistent and is repaired", "service", l.service, "repairs", found.repairs)
 		found.body = found.body.Noted(found.repairs, time.Now())
@@ -162,35 +165,52 @@ func (l *loader) refreshDocument(ctx context.Context) error {
 	case found.digest != l.record.Saved, l.predates(found.digest):
 		if reason, since := l.ofAnotherTime(found); reason != "" {
 			l.forgetRecord(reason, since)
+			l.strange = true
 			state.Service = spec.Service{ID: l.service, Owner: found.owner, Body: found.body}
 		} else {
 			l.worker.config.Logger.Info("the document was changed by another program and is used as it is", "service", l.service)
-			if l.loaded { // else that may have been while no worker drove the service
-				if err := l.followOthers(ctx, flow.Added(*state, found.body)); err != nil {
+			if l.strange = !l.loaded && logged != ""; l.loaded {
+				if err := l.followOthers(ctx, logged, flow.Added(*state, found.body)); err != nil {
 					return err
 				}
 			}
-			state.Service.Body = found.body
+			*state = flow.Replaced(*state, found.body)
 		}
 	}
 	l.record.Saved = found.digest
 	return nil
 }
 
-// followOthers checks whether another program has created VMs that it has added to the document.
-func (l *loader) followOthers(ctx context.Context, added []int) error {
-	if len(added) == 0 || l.record.State.LeftAlone != nil {
+// followOthers checks whether another program that has changed the document drives the service: it has logged something, or added VMs that it
+// created.
+func (l *loader) followOthers(ctx context.Context, logged string, added []int) error {
+	if left := l.record.State.LeftAlone; len(added) == 0 && logged == "" || left != nil && left.Until.IsZero() {
 		return nil
 	}
 	added = added[:min(len(added), scattered)] // ids of any number can be written
 	if err := l.ingester.refresh(ctx, added...); err != nil {
 		return err
 	}
-	if l.record.State = flow.Driven(l.record.State, added, l.facts); l.record.State.LeftAlone != nil {
+	l.record.State = flow.Driven(l.record.State, logged, added, l.facts, l.worker.config.Settings)
+	if left := l.record.State.LeftAlone; left != nil && left.Until.IsZero() {
 		l.worker.config.Logger.Error("another program, such as OneFlow, drives the service, too: it is left alone until it is recovered",
-			"service", l.service, "vms", l.record.State.LeftAlone.VMs)
+			"service", l.service, "vms", left.VMs, "logged", left.Logged)
 	}
 	return nil
+}
+
+// trustedShare is the share of Settings.CheckInterval (half a second of 30) for which a document that was read or written is written without
+// being read again.
+const trustedShare = 60
+
+// follow reads a document that is to be written, and reports whether another program has changed it.
+func (l *loader) follow(ctx context.Context) (changed bool, err error) {
+	decided, since := l.saver.digest(), time.Now().Add(-l.worker.config.Settings.CheckInterval/trustedShare)
+	if decided == l.record.Saved || l.revision == 0 || l.read.After(since) || l.saver.behind.written.After(since) {
+		return false, nil
+	}
+	err = l.refreshDocument(ctx)
+	return err == nil && l.saver.digest() != decided, err
 }
 
 // foundDocument is a service's document as oned shows it. A body that is ours to the letter is not parsed.

@@ -126,6 +126,7 @@ type task struct {
 // New makes a worker that is not running.
 func New(config Config, pipe *pipeline.Pipeline, oned *opennebula.Client) *Worker {
 	config = config.withDefaults()
+	config.Settings.ServerUser = oned.ServerUser()
 	w := &Worker{
 		config: config,
 		pipe: clients{

@@ -196,6 +196,8 @@ type State struct {
 	Retries map[string]Retry `json:"retries,omitempty"`
 	// LeftAlone is why nothing is decided for the service; nil if it is driven.
 	LeftAlone *LeftAlone `json:"left_alone,omitempty"`
+	// Dropped are the nodes that the document of another program that drives the service, too, lacks. They are nodes again when the service goes on.
+	Dropped []int `json:"dropped,omitempty"`
 	// Deadlines are the times of the next decisions, by timer name.
 	Deadlines map[string]time.Time `json:"deadlines,omitempty"`
 }

@@ -83,12 +83,18 @@ func (v inventory) applyFacts() {
 			v.followLoss(role, count)
 		}
 	}
+	v.Dropped = nil
 }
 
 // adopt makes a node of a VM that is none: of a planned one or, if the intents were lost, of one that a role lacks. A second VM with the
 // same key, or one for which no role has room, is from a call that took effect after it had been given up: it is ended before it is used.
 // If both are found together the younger is ended, since VMs are handled in the order of their ids.
 func (v inventory) adopt(vm one.VM) {
+	if role := v.Service.Role(vm.Role); role != nil && slices.Contains(v.Dropped, vm.ID) && !vm.Gone() && !vm.Ending() {
+		v.addNode(role, vm)
+		role.Cardinality = max(role.Cardinality, len(role.Nodes))
+		return
+	}
 	if vm.Key == "" || vm.Service != v.Service.ID {
 		return
 	}

@@ -2,11 +2,13 @@ package flow
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/flowjet/flowjet/flow/internal/raw"
 	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/spec"
 )
@@ -16,8 +18,10 @@ import (
 type LeftAlone struct {
 	// Until is when a service goes on that another program may just be creating; zero if a user has to recover it.
 	Until time.Time `json:"until,omitzero"`
-	// VMs are those that another program has added to the service's document; without any, those of which it has not written there yet.
+	// VMs are those that another program has added to the service's document, or with Until, created without a note there.
 	VMs []int `json:"vms,omitempty"`
+	// Logged is what another program has written into the service's log.
+	Logged string `json:"logged,omitempty"`
 }
 
 // Met returns the state of a service that a worker meets for the first time, without a command for it. If it gets VMs, another program may be
@@ -42,19 +46,54 @@ func Added(state State, body spec.Body) (added []int) {
 	return added
 }
 
-// Driven returns the state after another program added VMs to the document while a worker drove the service. If the VMs were created for the
-// service, and not by a worker, that program drives it, too: it is left alone until a user recovers it.
-func Driven(state State, added []int, facts Facts) State {
-	created := slices.DeleteFunc(added, func(id int) bool { return !CreatedByOther(state, facts[id]) })
-	if len(created) > 0 && state.LeftAlone == nil {
-		state.LeftAlone = &LeftAlone{VMs: created}
+// driverLog matches the lines that OneFlow, as Flowjet, logs when it changes a service's state or a role's cardinality. A user who renames or
+// updates a service, or edits its document, logs none.
+var driverLog = regexp.MustCompile(`^(New state: |Role \S+ scaling )`)
+
+// LoggedByOther returns the newest line by which another program has logged a change of the service in its document, empty without one. Lines
+// that were written here are known, except those older than the log.
+func LoggedByOther(state State, body spec.Body) string {
+	ours := state.Service.Body.Log
+	for _, line := range slices.Backward(body.Log) {
+		known := slices.ContainsFunc(ours, func(our spec.LogEntry) bool { return our.Timestamp == line.Timestamp && our.Message == line.Message })
+		if !known && (len(ours) == 0 || line.Timestamp > ours[0].Timestamp) && driverLog.MatchString(line.Message) {
+			return line.Message
+		}
+	}
+	return ""
+}
+
+// Driven returns the state after another program changed the document while a worker drove the service: it logged something, or added VMs that
+// were created for the service, and not by a worker. That program drives the service, too: it is left alone until a user recovers it.
+func Driven(state State, logged string, added []int, facts Facts, settings Settings) State {
+	created := slices.DeleteFunc(added, func(id int) bool { return !CreatedByOther(state, facts[id], settings) })
+	if len(created) > 0 || logged != "" {
+		state.LeftAlone = &LeftAlone{VMs: created, Logged: logged}
 	}
 	return state
 }
 
+// Replaced returns the state with another program's document. What a program that drives the service, too, has dropped from it, which it may have
+// read before the nodes were added, is kept until the service goes on.
+func Replaced(state State, body spec.Body) State {
+	if state.LeftAlone != nil {
+		kept := append(spec.VMIDs(state.Service.Body.Roles...), state.Dropped...)
+		nodes := spec.VMIDs(body.Roles...)
+		state.Dropped = slices.DeleteFunc(kept, func(id int) bool { return slices.Contains(nodes, id) })
+	}
+	state.Service.Body = body
+	return state
+}
+
 // CreatedByOther reports whether another program has created the VM for the service: it is no node yet, and has no key of a worker's.
-func CreatedByOther(state State, vm one.VM) bool {
-	return vm.Service == state.Service.ID && vm.Key == "" && !vm.Gone() && state.Service.Owns(vm) && !state.isNode(vm.ID)
+func CreatedByOther(state State, vm one.VM, settings Settings) bool {
+	return vm.Service == state.Service.ID && vm.Key == "" && !vm.Gone() && !state.isNode(vm.ID) &&
+		(state.Service.Owns(vm) || vm.Owner.UName != "" && vm.Owner.UName == settings.ServerUser)
+}
+
+// CreatedByServer reports whether OneFlow has created the VM where it continued a deployment at its start: no user creates any as the server user.
+func CreatedByServer(state State, vm one.VM, settings Settings) bool {
+	return CreatedByOther(state, vm, settings) && !state.Service.Owns(vm)
 }
 
 // leftAlone reports whether nothing is decided now, and sets when to decide again. A service that goes on getting VMs of another program is
@@ -69,7 +108,7 @@ func (p *planner) leftAlone() bool {
 	}
 	var created []int
 	for id, vm := range p.facts {
-		if CreatedByOther(p.State, vm) {
+		if CreatedByOther(p.State, vm, p.settings) {
 			created = append(created, id)
 		}
 	}
@@ -102,7 +141,11 @@ func (l LeftAlone) text() string {
 	for _, id := range l.VMs {
 		vms = append(vms, strconv.Itoa(id))
 	}
-	return "another program, such as OneFlow, drives it, too, and has added VM " + strings.Join(shortened(vms, maxReasons), ", ")
+	text := "another program, such as OneFlow, drives it, too, and has "
+	if len(vms) == 0 {
+		return text + fmt.Sprintf("logged %q", raw.Shown(l.Logged))
+	}
+	return text + "added VM " + strings.Join(shortened(vms, maxReasons), ", ")
 }
 
 func goOnAdvice(service int) string {

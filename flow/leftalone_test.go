@@ -1,6 +1,7 @@
 package flow_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -67,7 +68,7 @@ func TestAServiceThatAnotherProgramDrivesIsLeftAlone(t *testing.T) {
 	elastic := strings.Replace(oneRole(1), `"type"`, `"min_vms":1,"max_vms":5,"elasticity_policies":[{"type":"CHANGE","adjust":1,"expression":"CPU > 80"}],"type"`, 1)
 	s := runningStage(t, elastic)
 	vm := s.another("a")
-	s.state = flow.Driven(s.state, []int{vm.ID}, s.facts)
+	s.state = flow.Driven(s.state, "", []int{vm.ID}, s.facts, s.settings)
 	role := s.role("a")
 	role.Nodes, role.Cardinality = append(role.Nodes, spec.NewNode(vm)), 2
 	strange := s.another("a")
@@ -106,8 +107,53 @@ func TestNodesThatSomebodyWrote(t *testing.T) {
 	ended.State = one.VMDone
 	for _, vm := range []one.VM{keyed, strange, ended} {
 		s.facts[vm.ID] = vm
-		if state := flow.Driven(s.state, []int{vm.ID}, s.facts); state.LeftAlone != nil {
+		if state := flow.Driven(s.state, "", []int{vm.ID}, s.facts, s.settings); state.LeftAlone != nil {
 			t.Errorf("the service is left alone because of %+v", vm)
+		}
+	}
+}
+
+// TestLinesThatAnotherProgramLogged: older lines of the service's, and a user's own, are none.
+func TestLinesThatAnotherProgramLogged(t *testing.T) {
+	line := func(at int64, message string) spec.LogEntry {
+		return spec.LogEntry{Timestamp: at, Severity: "I", Message: message}
+	}
+	s := runningStage(t, oneRole(1))
+	ours := []spec.LogEntry{line(100, "New state: DEPLOYING"), line(200, "New state: RUNNING")}
+	s.state.Service.Body.Log = ours
+	for want, log := range map[string][]spec.LogEntry{
+		"New state: WARNING":                    append(slices.Clone(ours), line(200, "New state: WARNING")),
+		"New state: RUNNING":                    append(slices.Clone(ours), line(201, "New state: RUNNING")),
+		"Role a scaling down from 2 to 1 nodes": {ours[0], line(150, "Role a scaling down from 2 to 1 nodes")},
+		"":                                      {line(99, "New state: PENDING"), ours[0]},
+	} {
+		if got := flow.LoggedByOther(s.state, spec.Body{Log: log}); got != want {
+			t.Errorf("%+v: got %q, want %q", log, got, want)
+		}
+	}
+	if got := flow.LoggedByOther(s.state, spec.Body{Log: append(slices.Clone(ours), line(300, "checked by hand"))}); got != "" {
+		t.Errorf("a user's own line counts: %q", got)
+	}
+}
+
+// TestVMsOfTheServerUser: OneFlow alone creates VMs as the server user.
+func TestVMsOfTheServerUser(t *testing.T) {
+	s := runningStage(t, oneRole(1))
+	s.settings.ServerUser = "serveradmin"
+	vm := s.another("a")
+	vm.Owner = one.Identity{UID: 1, UName: "serveradmin"}
+	if !flow.CreatedByServer(s.state, vm, s.settings) {
+		t.Error("OneFlow's VM is not recognised")
+	}
+	for _, other := range []func(*one.VM){
+		func(vm *one.VM) { vm.Owner.UName = "bob" },
+		func(vm *one.VM) { vm.Service++ },
+		func(vm *one.VM) { vm.State = one.VMDone },
+		func(vm *one.VM) { vm.Owner = s.state.Service.Owner },
+	} {
+		vm := vm
+		if other(&vm); flow.CreatedByServer(s.state, vm, s.settings) {
+			t.Errorf("%+v counts as OneFlow's", vm)
 		}
 	}
 }

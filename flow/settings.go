@@ -27,6 +27,8 @@ type Settings struct {
 	AutoscalerInterval time.Duration
 	// RetryFor is how long a call is retried that oned refuses for a reason that may pass, while it answers other calls.
 	RetryFor time.Duration
+	// ServerUser is the user of oned as which OneFlow continues deployments, serveradmin.
+	ServerUser string
 	// Deadlines are the defaults for services.
 	Deadlines policy.Deadlines
 	// VMDeadlines limit how long a VM may stay in a state that it should leave by itself.

@@ -153,6 +153,9 @@ func (c *Client) Ping(ctx context.Context) bool {
 // use is the first user's.
 var ErrOtherUser = errors.New("the server user has another name: restart the process")
 
+// ServerUser returns the server user's name.
+func (c *Client) ServerUser() string { return c.tokens.user }
+
 // Renew uses a changed password of the server user for every call from now
 // on, including those of sessions in use, and reports whether it had changed.
 func (c *Client) Renew(credentials Credentials) (changed bool, err error) {
