@@ -276,10 +276,8 @@ type EventMark struct {
 
 // LoadEventMark returns the mark; the zero mark without one, or where it cannot be read.
 func (p *Pipeline) LoadEventMark(ctx context.Context) (mark EventMark, err error) {
-	if has, err := p.loadNote(ctx, eventKey, &mark); !has {
-		return EventMark{}, err
-	}
-	return mark, nil
+	mark, _, _, err = loadNote[EventMark](ctx, p, eventKey)
+	return mark, err
 }
 
 // SaveEventMark keeps the mark.
@@ -302,10 +300,8 @@ type OnedMark struct {
 
 // LoadExtents returns the extents that SaveExtents kept; none without them, or where they cannot be read.
 func (p *Pipeline) LoadExtents(ctx context.Context) (extents map[string]Extent, err error) {
-	if has, err := p.loadNote(ctx, extentsKey, &extents); !has {
-		return nil, err
-	}
-	return extents, nil
+	extents, _, _, err = loadNote[map[string]Extent](ctx, p, extentsKey)
+	return extents, err
 }
 
 // SaveExtents keeps the streams' extents, by which it is recognised after a restart that one was lost or cut off.
@@ -322,7 +318,7 @@ type Mismatch struct {
 
 // LoadOnedMark returns the mark; false if there is none, or it cannot be read.
 func (p *Pipeline) LoadOnedMark(ctx context.Context) (mark OnedMark, has bool, err error) {
-	has, err = p.loadNote(ctx, onedKey, &mark)
+	mark, has, _, err = loadNote[OnedMark](ctx, p, onedKey)
 	return mark, has, err
 }
 
@@ -334,7 +330,7 @@ func (p *Pipeline) SaveOnedMark(ctx context.Context, mark OnedMark) error {
 
 // LastMismatch returns the mismatch that NoteMismatch stored last; false if there is none.
 func (p *Pipeline) LastMismatch(ctx context.Context) (mismatch Mismatch, has bool, err error) {
-	has, stored, err := p.loadDatedNote(ctx, mismatchKey, &mismatch)
+	mismatch, has, stored, err := loadNote[Mismatch](ctx, p, mismatchKey)
 	if has {
 		mismatch.Found = stored
 	}
@@ -356,15 +352,14 @@ func (p *Pipeline) LastRecordTime(ctx context.Context) (last time.Time, err erro
 	return last, err
 }
 
-func (p *Pipeline) loadNote(ctx context.Context, key string, note any) (has bool, err error) {
-	has, _, err = p.loadDatedNote(ctx, key, note)
-	return has, err
-}
-
-func (p *Pipeline) loadDatedNote(ctx context.Context, key string, note any) (has bool, stored time.Time, err error) {
+// loadNote returns the value of a key, and when it was stored; false and the zero value if there is none, or it cannot be read.
+func loadNote[T any](ctx context.Context, p *Pipeline, key string) (note T, has bool, stored time.Time, err error) {
 	defer errs.Wrap(&err, "read the key %s of %s", key, BucketCheckpoint)
 	text, revision, stored, err := p.Bucket(BucketCheckpoint).GetDated(ctx, key)
-	return revision != 0 && json.Unmarshal(text, note) == nil, stored, err
+	if revision == 0 || json.Unmarshal(text, &note) != nil {
+		return *new(T), false, stored, err
+	}
+	return note, true, stored, nil
 }
 
 func (p *Pipeline) saveNote(ctx context.Context, key string, note any) (err error) {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"strconv"
 	"strings"
 
@@ -101,47 +100,41 @@ func (r *Records) SaveRecord(ctx context.Context, service int, record pipeline.R
 	if stream.Replicated() { // several replicas do not wait for a disk
 		return r.SaveRecordNow(ctx, service, record, revision)
 	}
-	commit := func(ctx context.Context, message *nats.Msg) (uint64, error) { return stream.Commit(ctx, message) }
-	return r.save(ctx, service, r.message(service, record), revision, commit)
+	return r.save(ctx, service, record, revision, func(ctx context.Context, message *nats.Msg) (uint64, error) { return stream.Commit(ctx, message) })
 }
 
 // SaveRecordNow is SaveRecord for a caller that cannot wait for the group commit of
 // other callers.
 func (r *Records) SaveRecordNow(ctx context.Context, service int, record pipeline.Record, revision uint64) (uint64, error) {
-	return r.save(ctx, service, r.message(service, record), revision, r.core.Publish)
+	return r.save(ctx, service, record, revision, r.core.Publish)
 }
 
-// message returns one write of a record. Its nonce tells it apart from another worker's with the same content: only one of the two may go on.
-func (r *Records) message(service int, record pipeline.Record) *nats.Msg {
-	record.Version = r.schema
-	message := nats.NewMsg(pipeline.KeySubject(pipeline.BucketState, strconv.Itoa(service)))
-	message.Data = pipeline.Encode(&record)
-	message.Header.Set(pipeline.HeaderNonce, nuid.Next())
-	if record.Deleted {
-		message.Header.Set(headerTTL, pipeline.TombstoneTTL.String())
-	}
-	return message
-}
-
-// save writes a record with a function that stores a message. It does not use
-// KeyValue.Update, which hides whether a refusal is final (10071) or another
+// save writes a record with a function that stores a message. Its nonce tells it apart from another worker's with the same content: only
+// one of the two may go on. It does not use KeyValue.Update, which hides whether a refusal is final (10071) or another
 // write is still on its way (10164, on several replicas), which is retried.
 func (r *Records) save(
-	ctx context.Context, service int, message *nats.Msg, revision uint64, store func(context.Context, *nats.Msg) (uint64, error),
+	ctx context.Context, service int, record pipeline.Record, revision uint64, store func(context.Context, *nats.Msg) (uint64, error),
 ) (saved uint64, err error) {
 	defer errs.Wrap(&err, "save the record of service %d", service)
+	record.Version = r.schema
+	subject, data, nonce := pipeline.KeySubject(pipeline.BucketState, strconv.Itoa(service)), pipeline.Encode(&record), nuid.Next()
 	behind := func(revision uint64) *nats.Msg { // a new one each time: storing it sets headers, too
-		message := &nats.Msg{Subject: message.Subject, Data: message.Data, Header: maps.Clone(message.Header)}
+		message := nats.NewMsg(subject)
+		message.Data = data
+		message.Header.Set(pipeline.HeaderNonce, nonce)
+		if record.Deleted {
+			message.Header.Set(headerTTL, pipeline.TombstoneTTL.String())
+		}
 		message.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(revision, 10))
 		return message
 	}
 	if saved, err = store(ctx, behind(revision)); js.Conflict(err) {
 		// A conflict with our own write whose answer was lost, the marker of a deleted record, or another worker's write.
-		last, failed := r.core.Stream(stateStream).Last(ctx, message.Subject)
+		last, failed := r.core.Stream(stateStream).Last(ctx, subject)
 		switch {
 		case failed != nil:
 			err = failed
-		case last != nil && last.Header.Get(pipeline.HeaderNonce) == message.Header.Get(pipeline.HeaderNonce):
+		case last != nil && last.Header.Get(pipeline.HeaderNonce) == nonce:
 			return last.Sequence, nil
 		case last != nil && revision == 0 && len(last.Data) == 0:
 			saved, err = r.core.Publish(ctx, behind(last.Sequence))
@@ -151,7 +144,7 @@ func (r *Records) save(
 	case js.Conflict(err):
 		err = pipeline.ErrConflict
 	case errors.Is(err, nats.ErrMaxPayload):
-		err = fmt.Errorf("its %d bytes are more than the NATS server takes; raise max_payload: %w", len(message.Data), err)
+		err = fmt.Errorf("its %d bytes are more than the NATS server takes; raise max_payload: %w", len(data), err)
 	}
 	return saved, err
 }

@@ -1,10 +1,12 @@
 package work
 
 import (
+	"context"
 	"errors"
 	"sync/atomic"
 	"testing"
 
+	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/flowjet/flowjet/flow"
@@ -69,7 +71,8 @@ func TestTheRecordOfAnEndedServiceExpires(t *testing.T) {
 				t.Errorf("ended %t: it is kept for %q", ended, got)
 			}
 		}
-		expiring := p.Records.message(42, pipeline.Record{})
+		expiring := nats.NewMsg(pipeline.KeySubject(pipeline.BucketState, "42"))
+		expiring.Data = pipeline.Encode(pipeline.Record{})
 		expiring.Header.Set(headerTTL, "1s")
 		_, err := p.JetStream().PublishMsg(ctx, expiring)
 		must(t, err)
@@ -222,11 +225,14 @@ func TestRecordsAreSavedWhereNoBatchIsTaken(t *testing.T) {
 // A write whose answer was lost is found by its nonce, and taken for nobody else's.
 func TestAWriteWhoseAnswerWasLostIsFound(t *testing.T) {
 	p, ctx := single(t), limited(t)
-	write := p.Records.message(42, recordOf(42, 1))
-	saved, err := p.save(ctx, 42, write, 0, p.Publish)
-	must(t, err)
-	if again, err := p.save(ctx, 42, write, 0, p.Publish); err != nil || again != saved {
-		t.Errorf("the same write got revision %d (%v), want %d", again, err, saved)
+	var first uint64
+	sentTwice := func(ctx context.Context, message *nats.Msg) (sequence uint64, err error) {
+		first, err = p.Publish(ctx, message)
+		must(t, err)
+		return p.Publish(ctx, message)
+	}
+	if saved, err := p.save(ctx, 42, recordOf(42, 1), 0, sentTwice); err != nil || saved != first {
+		t.Errorf("the write got revision %d (%v), want %d", saved, err, first)
 	}
 	if _, err := p.SaveRecordNow(ctx, 42, recordOf(42, 1), 0); !errors.Is(err, pipeline.ErrConflict) {
 		t.Errorf("another write of the same content: %v", err)

@@ -60,16 +60,11 @@ const (
 	Renamed
 )
 
-// Result is the result of storing one message.
+// Result is the result of storing messages in their order: the first ones are stored, and all without an error. Sequence is the last one's.
 type Result struct {
+	Stored   int
 	Sequence uint64
 	Err      error
-}
-
-// GroupResult is the result of storing the messages of a group: the first ones are stored, and all without an error.
-type GroupResult struct {
-	Stored int
-	Err    error
 }
 
 // Append stores messages in their order and returns when all are stored. Each has a
@@ -83,34 +78,21 @@ func (s *Stream) Append(ctx context.Context, messages []*nats.Msg, rules Rules) 
 // AppendEach stores messages that do not depend on each other, each under its own
 // condition if it has one, and returns the result of each.
 func (s *Stream) AppendEach(ctx context.Context, messages []*nats.Msg) []Result {
-	entries, space := make([]*entry, len(messages)), make([]entry, len(messages))
-	for i := range messages {
-		entries[i] = &space[i]
-		entries[i].messages = messages[i : i+1]
-	}
-	s.append(ctx, entries, Rules{})
-	results := make([]Result, len(messages))
-	for i, one := range entries {
-		results[i] = one.result
-	}
-	return results
+	return s.AppendGroups(ctx, slices.Collect(slices.Chunk(messages, 1)))
 }
 
 // AppendGroups stores groups of messages that do not depend on each other, those of a group in their order and, behind one that was
 // refused, none. It returns the result of each group.
-func (s *Stream) AppendGroups(ctx context.Context, groups [][]*nats.Msg) []GroupResult {
+func (s *Stream) AppendGroups(ctx context.Context, groups [][]*nats.Msg) []Result {
 	entries, space := make([]*entry, len(groups)), make([]entry, len(groups))
 	for i := range groups {
 		entries[i] = &space[i]
 		entries[i].messages = groups[i]
 	}
 	s.append(ctx, entries, Rules{})
-	results := make([]GroupResult, len(groups))
+	results := make([]Result, len(groups))
 	for i, one := range entries {
-		results[i] = GroupResult{one.stored, one.result.Err}
-		if one.result.Err == nil {
-			results[i].Stored = len(one.messages)
-		}
+		results[i] = one.result
 	}
 	return results
 }
@@ -119,8 +101,7 @@ func (s *Stream) AppendGroups(ctx context.Context, groups [][]*nats.Msg) []Group
 // stored. Entries do not depend on each other.
 type entry struct {
 	messages []*nats.Msg
-	result   Result // of the last message, or of the failed one
-	stored   int    // those in front of the failed one, counted where an entry has several messages
+	result   Result // so far; Sequence is the last stored or failed message's
 }
 
 type item struct {
@@ -209,7 +190,7 @@ func (a *appender) stepBatch(ctx context.Context, replicated bool) error {
 	case err == nil:
 		for i, one := range items {
 			one.entry.result.Sequence = last - uint64(count-1-i) //nolint:gosec // as many are stored, next to each other
-			one.entry.stored++
+			one.entry.result.Stored++
 		}
 		a.items, a.order.newest = a.items[count:], last
 		return nil
@@ -234,9 +215,9 @@ func (a *appender) stepSingly(ctx context.Context, count int) error {
 				return err
 			}
 			// A refused message counts as stored last once it is stored: until then, those in front of it may stay where they are.
-			next.entry.result, a.order.newest = Result{sequence, err}, sequence
+			next.entry.result.Sequence, next.entry.result.Err, a.order.newest = sequence, err, sequence
 			if err == nil {
-				next.entry.stored++
+				next.entry.result.Stored++
 			}
 			a.failed = a.failed || err != nil
 		}
@@ -340,7 +321,7 @@ func (a *appender) burst(ctx context.Context, items []item, ordered bool) []Resu
 		}
 		select {
 		case answer := <-ack.Ok():
-			results[i].Sequence = answer.Sequence
+			results[i].Stored, results[i].Sequence = 1, answer.Sequence
 			if a.overtaken(answer.Sequence) {
 				results[i].Err = errOvertaken
 			}

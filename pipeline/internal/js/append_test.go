@@ -121,7 +121,7 @@ func TestAppendGroupsKeepsTheOrderOfEach(t *testing.T) {
 				}
 				groups[2] = append(messages(subject(2), 0, 50), messages(subject(2), 50, 50+size)...)
 				for i, result := range c.Stream("S").AppendGroups(ctx, groups) {
-					want := GroupResult{Stored: size}
+					want := Result{Stored: size}
 					if i == 2 {
 						want.Stored = 50
 					}

@@ -48,7 +48,9 @@ func (s *Stream) Commit(ctx context.Context, messages ...*nats.Msg) (uint64, err
 		carryTrace(ctx, message)
 	}
 	own := &request{entry: entry{messages: messages}, since: time.Now(), abandoned: ctx.Done(), done: make(chan struct{})}
-	s.group.add(own)
+	if err := s.group.add(own); err != nil {
+		return 0, err
+	}
 	select {
 	case <-own.done:
 		return own.result.Sequence, own.result.Err
@@ -57,25 +59,18 @@ func (s *Stream) Commit(ctx context.Context, messages ...*nats.Msg) (uint64, err
 	}
 }
 
-func (r *request) finish(err error) {
-	if err != nil {
-		r.result = Result{Err: err}
-	}
-	close(r.done)
-}
-
-func (g *group) add(own *request) {
+func (g *group) add(own *request) error {
 	g.mutex.Lock()
 	defer g.mutex.Unlock()
 	if g.closed {
-		own.finish(ErrClosed)
-		return
+		return ErrClosed
 	}
 	g.waiting = append(g.waiting, own)
 	if !g.running {
 		g.running = true
 		g.wait.Go(g.run)
 	}
+	return nil
 }
 
 // run stores the waiting requests, as many as fit into one batch each time. It leaves out abandoned
@@ -107,15 +102,15 @@ func (g *group) run() {
 			default:
 			}
 			if time.Since(one.since) > staleAfter {
-				one.finish(errStale)
-				return true
+				one.result.Err = errStale
+			} else {
+				entries = append(entries, &one.entry)
 			}
-			entries = append(entries, &one.entry)
 			return false
 		})
 		g.store(entries)
 		for _, one := range requests {
-			one.finish(nil)
+			close(one.done)
 		}
 	}
 }

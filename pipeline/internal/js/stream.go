@@ -40,21 +40,24 @@ func (s *Stream) Config() jetstream.StreamConfig {
 // Replicated reports whether the stream is kept by more than one server.
 func (s *Stream) Replicated() bool { return s.Config().Replicas > 1 }
 
-func (s *Stream) retry(ctx context.Context, try func(context.Context, jetstream.Stream) error) error {
+// ask retries a call of a stream.
+func ask[T any](ctx context.Context, s *Stream, call func(context.Context, jetstream.Stream) (T, error)) (answer T, err error) {
 	if s.handle == nil {
-		return jetstream.ErrStreamNotFound
+		return answer, jetstream.ErrStreamNotFound
 	}
-	return Retry(ctx, func(ctx context.Context) error { return try(ctx, s.handle) })
+	err = Retry(ctx, func(ctx context.Context) (err error) {
+		answer, err = call(ctx, s.handle)
+		return err
+	})
+	return answer, err
 }
 
 // Info returns the stream's current state.
 func (s *Stream) Info(ctx context.Context, options ...jetstream.StreamInfoOpt) (info *jetstream.StreamInfo, err error) {
 	defer errs.Wrap(&err, "ask about stream %s", s.name)
-	err = s.retry(ctx, func(ctx context.Context, stream jetstream.Stream) (err error) {
-		info, err = stream.Info(ctx, options...)
-		return err
+	return ask(ctx, s, func(ctx context.Context, stream jetstream.Stream) (*jetstream.StreamInfo, error) {
+		return stream.Info(ctx, options...)
 	})
-	return info, err
 }
 
 // End returns the sequence of the last message that the stream has had: messages behind it are new.
@@ -68,23 +71,21 @@ func (s *Stream) End(ctx context.Context) (uint64, error) {
 
 // Get reads one message: that of the sequence, or with WithGetMsgSubject the first one
 // from there on. It is nil if there is none.
-func (s *Stream) Get(ctx context.Context, sequence uint64, options ...jetstream.GetMsgOpt) (message *Message, err error) {
-	err = s.retry(ctx, func(ctx context.Context, stream jetstream.Stream) (err error) {
-		message, err = stream.GetMsg(ctx, sequence, options...)
-		return err
-	})
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil, nil
-	}
-	return message, err
+func (s *Stream) Get(ctx context.Context, sequence uint64, options ...jetstream.GetMsgOpt) (*Message, error) {
+	return orNone(ask(ctx, s, func(ctx context.Context, stream jetstream.Stream) (*Message, error) {
+		return stream.GetMsg(ctx, sequence, options...)
+	}))
 }
 
 // Last returns the newest message on a subject, nil if there is none.
-func (s *Stream) Last(ctx context.Context, subject string) (message *Message, err error) {
-	err = s.retry(ctx, func(ctx context.Context, stream jetstream.Stream) (err error) {
-		message, err = stream.GetLastMsgForSubject(ctx, subject)
-		return err
-	})
+func (s *Stream) Last(ctx context.Context, subject string) (*Message, error) {
+	return orNone(ask(ctx, s, func(ctx context.Context, stream jetstream.Stream) (*Message, error) {
+		return stream.GetLastMsgForSubject(ctx, subject)
+	}))
+}
+
+// orNone returns nil for a message that does not exist.
+func orNone(message *Message, err error) (*Message, error) {
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil, nil
 	}
@@ -127,7 +128,9 @@ func (s *Stream) LastOf(ctx context.Context, filter string) (sequence uint64, he
 
 // Delete deletes a message. A missing one is no error.
 func (s *Stream) Delete(ctx context.Context, sequence uint64) error {
-	err := s.retry(ctx, func(ctx context.Context, stream jetstream.Stream) error { return stream.DeleteMsg(ctx, sequence) })
+	_, err := ask(ctx, s, func(ctx context.Context, stream jetstream.Stream) (any, error) {
+		return nil, stream.DeleteMsg(ctx, sequence)
+	})
 	if errors.Is(err, jetstream.ErrMsgNotFound) || errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
 		return nil
 	}
@@ -136,7 +139,10 @@ func (s *Stream) Delete(ctx context.Context, sequence uint64) error {
 
 // Purge removes messages.
 func (s *Stream) Purge(ctx context.Context, which ...jetstream.StreamPurgeOpt) error {
-	return s.retry(ctx, func(ctx context.Context, stream jetstream.Stream) error { return stream.Purge(ctx, which...) })
+	_, err := ask(ctx, s, func(ctx context.Context, stream jetstream.Stream) (any, error) {
+		return nil, stream.Purge(ctx, which...)
+	})
+	return err
 }
 
 // Bucket is a key-value bucket. Each call is retried like those of a Client.
@@ -145,16 +151,18 @@ type Bucket struct {
 	kv     jetstream.KeyValue
 }
 
-func (b *Bucket) retry(ctx context.Context, try func(context.Context) error) error {
+// askBucket retries a call of a bucket.
+func askBucket[T any](ctx context.Context, b *Bucket, call func(context.Context) (T, error)) (answer T, err error) {
 	if b.kv == nil {
-		return jetstream.ErrBucketNotFound
+		return answer, jetstream.ErrBucketNotFound
 	}
-	return Retry(ctx, func(ctx context.Context) error {
-		if err := b.client.connected(); err != nil {
-			return err
+	err = Retry(ctx, func(ctx context.Context) (err error) {
+		if err = b.client.connected(); err == nil {
+			answer, err = call(ctx)
 		}
-		return try(ctx)
+		return err
 	})
+	return answer, err
 }
 
 // Get reads a key's value with its revision, which is 0 if there is none.
@@ -165,48 +173,36 @@ func (b *Bucket) Get(ctx context.Context, key string) (value []byte, revision ui
 
 // GetDated is Get, and also returns when the value was written.
 func (b *Bucket) GetDated(ctx context.Context, key string) (value []byte, revision uint64, written time.Time, err error) {
-	err = b.retry(ctx, func(ctx context.Context) error {
-		entry, err := b.kv.Get(ctx, key)
-		if err == nil {
-			value, revision, written = entry.Value(), entry.Revision(), entry.Created()
-		}
-		return err
-	})
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
+	entry, err := askBucket(ctx, b, func(ctx context.Context) (jetstream.KeyValueEntry, error) { return b.kv.Get(ctx, key) })
+	switch {
+	case errors.Is(err, jetstream.ErrKeyNotFound):
 		return nil, 0, time.Time{}, nil
+	case err != nil:
+		return nil, 0, time.Time{}, err
 	}
-	return value, revision, written, err
+	return entry.Value(), entry.Revision(), entry.Created(), nil
 }
 
 // Put writes a key's value.
 func (b *Bucket) Put(ctx context.Context, key string, value []byte) error {
-	return b.retry(ctx, func(ctx context.Context) error {
-		_, err := b.kv.Put(ctx, key, value)
-		return err
-	})
+	_, err := askBucket(ctx, b, func(ctx context.Context) (uint64, error) { return b.kv.Put(ctx, key, value) })
+	return err
 }
 
 // Create writes the value of a key that has none; otherwise it returns an error for which Conflict is true.
 func (b *Bucket) Create(ctx context.Context, key string, value []byte) (revision uint64, err error) {
-	err = b.retry(ctx, func(ctx context.Context) (err error) {
-		revision, err = b.kv.Create(ctx, key, value)
-		return err
-	})
-	return revision, err
+	return askBucket(ctx, b, func(ctx context.Context) (uint64, error) { return b.kv.Create(ctx, key, value) })
 }
 
 // Update writes a key's value if its revision is still the one given; otherwise it returns an error for which Conflict is true.
 func (b *Bucket) Update(ctx context.Context, key string, value []byte, revision uint64) (now uint64, err error) {
-	err = b.retry(ctx, func(ctx context.Context) (err error) {
-		now, err = b.kv.Update(ctx, key, value, revision)
-		return err
-	})
-	return now, err
+	return askBucket(ctx, b, func(ctx context.Context) (uint64, error) { return b.kv.Update(ctx, key, value, revision) })
 }
 
 // Purge removes a key with its history.
 func (b *Bucket) Purge(ctx context.Context, key string, options ...jetstream.KVDeleteOpt) error {
-	return b.retry(ctx, func(ctx context.Context) error { return b.kv.Purge(ctx, key, options...) })
+	_, err := askBucket(ctx, b, func(ctx context.Context) (any, error) { return nil, b.kv.Purge(ctx, key, options...) })
+	return err
 }
 
 // stalledAfter is the time without a value after which the reading of a bucket is abandoned: a
