@@ -14,7 +14,7 @@
 //	scheduler    gives slots to service loops                        scheduler.go
 //	serviceLoop  handles one input after the other, and retries      loop.go, handle.go
 //	loader       reads and compares record and document              load.go
-//	ingester     updates facts about VMs, from events or oned        ingest.go, heard.go
+//	ingester     updates facts about VMs, from events or oned        ingest.go
 //	saver        commits, saves the document, publishes, sets timers commit.go, history.go
 //	executor     makes the calls of a decision, each once            act.go, networks.go
 //	             finds VMs whose call was not answered, and ends

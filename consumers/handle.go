@@ -30,7 +30,8 @@ func (l *serviceLoop) handleOnce(ctx context.Context, input pipeline.Input) erro
 		}
 	}
 	l.loader.followLeader()
-	if !fresh && isBare(input.Work) { // the record may be lost, which nothing else shows as long as the service rests
+	if work := input.Work; !fresh && isNews(work) && work.Event == nil && work.Trouble == nil {
+		// It is to check everything: its record may be lost, which nothing else shows as long as the service rests.
 		if err := l.saver.stillOurs(ctx); err != nil {
 			return err
 		}

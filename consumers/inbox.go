@@ -75,11 +75,6 @@ func isNews(work pipeline.Work) bool {
 	return work.Command == nil && work.Timer == nil && work.Measures == nil && !work.Newer
 }
 
-// isBare reports whether the work is a wake-up that makes the service check all of its state.
-func isBare(work pipeline.Work) bool {
-	return isNews(work) && work.Event == nil && work.Trouble == nil
-}
-
 // sameSubject reports whether a later piece of news, with union's, makes an earlier one superfluous.
 func sameSubject(earlier, later pipeline.Work) bool {
 	a, b := earlier.Event, later.Event

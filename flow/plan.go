@@ -196,7 +196,8 @@ func (p *planner) settle() {
 		if p.Service.State() == before {
 			p.step()
 		}
-		if p.Service.State() != before || p.limiter.anyOverdue() {
+		isLate := func(role spec.Role) bool { return p.limiter.overdueOf(&role) != nil }
+		if p.Service.State() != before || p.limiter.hasDeadlines() && slices.ContainsFunc(p.Service.Body.Roles, isLate) {
 			continue
 		}
 		p.tracker.followStays() // roles have changed their states

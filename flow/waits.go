@@ -146,11 +146,6 @@ func (l limiter) overdueOf(role *spec.Role) *overdue {
 	return late
 }
 
-// anyOverdue reports whether a role is late.
-func (l limiter) anyOverdue() bool {
-	return l.hasDeadlines() && slices.ContainsFunc(l.Service.Body.Roles, func(role spec.Role) bool { return l.overdueOf(&role) != nil })
-}
-
 // behind returns the VMs of the role that keep it in its state.
 func (l limiter) behind(role *spec.Role) []one.VM {
 	nodes, ends := role.Nodes, role.CurrentState() == spec.RoleUndeploying
