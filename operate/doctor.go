@@ -76,7 +76,8 @@ func (d *diagnosis) checkNATS(ctx context.Context, around Environment) {
 	pipe := newClients(attached)
 	overview, err := settled(ctx, pipe, missing)
 	if err != nil {
-		d.add("NATS", problem, "check that JetStream is enabled and has a leader: `nats server report jetstream`", "JetStream does not answer: %v", err)
+		d.add("NATS", problem, "check that JetStream is enabled and has a leader (`nats server report jetstream`), and that most of its servers can write to their disks", "JetStream does not answer: %v", err)
+		d.checkDisks(overview, around.DataDir)
 		return
 	}
 	d.now = time.Now() // the checks took some time
@@ -115,9 +116,10 @@ const (
 
 // settled returns an overview in which trouble has lasted for several checks.
 func settled(ctx context.Context, pipe clients, missing []string) (overview inspect.Overview, err error) {
+	began := time.Now()
 	ended := lasting(ctx, func() bool {
 		overview, err = pipe.Overview(ctx, missing)
-		return err != nil || unsettled(overview)
+		return (err != nil || unsettled(overview)) && time.Since(began) < electWithin // longer without an answer is no failover
 	})
 	return overview, cmp.Or(ended, err)
 }

@@ -330,19 +330,32 @@ func usedText(disk pipeline.Disk) string {
 // same disk, as the packages install it, and is away once it cannot write. The host of a local data folder is left to
 // checkDisk.
 func (d *diagnosis) checkDisks(overview inspect.Overview, local string) {
-	var ours string
-	if local != "" {
-		ours, _ = os.Hostname()
-	}
-	fullest := map[string]pipeline.Disk{}
-	for _, disk := range overview.Disks {
-		if disk.Host != ours && disk.NearlyFull() && disk.Full() > fullest[disk.Host].Full() {
-			fullest[disk.Host] = disk.Disk
-		}
+	fullest := fullDisks(overview)
+	if ours, err := os.Hostname(); local != "" && err == nil {
+		delete(fullest, ours)
 	}
 	for _, host := range slices.Sorted(maps.Keys(fullest)) {
 		d.add("disk of "+host, problem, mendDisk(fullest[host])+" there: on a full disk its NATS server stores nothing, and is restarted when there is room again", "%s", usedText(fullest[host]))
 	}
+}
+
+// fullDisks returns the fullest disk of each host that has a nearly full one.
+func fullDisks(overview inspect.Overview) map[string]pipeline.Disk {
+	fullest := map[string]pipeline.Disk{}
+	for _, disk := range overview.Disks {
+		if disk.NearlyFull() && disk.Full() > fullest[disk.Host].Full() {
+			fullest[disk.Host] = disk.Disk
+		}
+	}
+	return fullest
+}
+
+// withFullDisks adds the full disks to the error of an overview: NATS servers that cannot write do not answer.
+func withFullDisks(err error, overview inspect.Overview) error {
+	for host, disk := range fullDisks(overview) {
+		err = fmt.Errorf("%w; on %s %s: %s there", err, host, usedText(disk), mendDisk(disk))
+	}
+	return err
 }
 
 // mismatchFor is how long a mismatch between the data and oned is reported.

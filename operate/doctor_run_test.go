@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/flowjet/flowjet/flow"
@@ -234,6 +235,34 @@ func TestDoctorOfNATSThatIsAway(t *testing.T) {
 	found, status := d.doctor()
 	if got := strings.Join(wrong(found), ", "); status != terminal.ExitTrouble || got != "problem NATS" {
 		t.Errorf("found %s, exit %d", got, status)
+	}
+}
+
+// TestFullDisksAreNamedWithoutJetStream: servers that cannot write do not answer, but the processes still report their disks.
+func TestFullDisksAreNamedWithoutJetStream(t *testing.T) {
+	t.Parallel()
+	node := natstest.NewNode(t)
+	d := &desk{t: t, url: node.URL(), around: well()}
+	pipe, err := pipeline.Open(t.Context(), pipeline.Config{URL: d.url, Name: "fe2"})
+	d.must(err)
+	process, err := presence.Announce(pipe, func() pipeline.Process {
+		return pipeline.Process{ID: "one", Name: "fe2 worker", Host: "fe2", Disk: &pipeline.Disk{Folder: "/data", Used: 1}}
+	})
+	d.must(err)
+	t.Cleanup(func() { process.Leave(patient(t)); pipe.Close() })
+	reader, missing, err := pipeline.Attach(t.Context(), pipeline.Config{URL: d.url, Role: pipeline.RoleOperator, Name: "doctor"})
+	d.must(err)
+	t.Cleanup(reader.Close)
+	node.Stop()
+	node.Change(func(options *server.Options) { options.JetStream = false })
+	node.Start()
+	var overview inspect.Overview
+	poll.Until(t, "the process to report its disk again", func() bool {
+		overview, err = newClients(reader).Overview(t.Context(), missing)
+		return len(overview.Disks) > 0
+	})
+	if err == nil || withFullDisks(err, overview).Error() != err.Error()+"; on fe2 100 % of the disk of /data are used, 0 B are free: free some space there" {
+		t.Errorf("the disks are %+v, and the error %v", overview.Disks, err)
 	}
 }
 

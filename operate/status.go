@@ -46,7 +46,7 @@ func statusCommand(t tool) *cobra.Command {
 			}
 			overview, err := pipe.Overview(ctx, nil)
 			if err != nil {
-				return err
+				return withFullDisks(err, overview)
 			}
 			if c.Structured() {
 				return c.Show(overview)
@@ -252,7 +252,7 @@ func topCommand(t tool) *cobra.Command {
 func topFrame(ctx context.Context, console *terminal.Console, pipe clients) (string, error) {
 	overview, err := pipe.Overview(ctx, nil)
 	if err != nil {
-		return "", err
+		return "", withFullDisks(err, overview)
 	}
 	var rows []serviceRow
 	err = pipe.EachRecord(ctx, func(id int, record pipeline.Record) {

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/template"
 	"github.com/flowjet/flowjet/opennebula"
@@ -141,8 +143,8 @@ type queueError struct{ error }
 
 // Error adds the likely cause where NATS gave none: a server whose disk is full does not answer.
 func (e *queueError) Error() string {
-	if errors.Is(e.error, context.DeadlineExceeded) {
-		return fmt.Sprintf("%v: NATS does not answer in time, as when its disk is full", e.error)
+	if errors.Is(e.error, context.DeadlineExceeded) || errors.Is(e.error, jetstream.ErrNoStreamResponse) {
+		return fmt.Sprintf("%v: NATS does not answer, as when the disks of most of its servers are full; repeat the request when there is space again", e.error)
 	}
 	return e.error.Error()
 }

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
@@ -40,9 +42,12 @@ const key = "Idempotency-Key"
 
 // TestTextOfAStoreThatDoesNotAnswer: "context deadline exceeded" alone tells a client nothing.
 func TestTextOfAStoreThatDoesNotAnswer(t *testing.T) {
-	err := asQueueError(fmt.Errorf("reserve a request's key: %w", context.DeadlineExceeded))
-	if want := "reserve a request's key: context deadline exceeded: NATS does not answer in time, as when its disk is full"; err.Error() != want {
-		t.Errorf("got %q", err)
+	for _, silent := range []error{context.DeadlineExceeded, jetstream.ErrNoStreamResponse} {
+		err := asQueueError(fmt.Errorf("reserve a request's key: %w", silent))
+		want := fmt.Sprintf("reserve a request's key: %v: NATS does not answer, as when the disks of most of its servers are full; repeat the request when there is space again", silent)
+		if err.Error() != want {
+			t.Errorf("got %q", err)
+		}
 	}
 	if other := asQueueError(pipeline.ErrConflict); other.Error() != pipeline.ErrConflict.Error() {
 		t.Errorf("got %q", other)

@@ -83,13 +83,13 @@ type WebhookCount struct {
 const overdueAfter = 15 * time.Second
 
 // Overview reads everything; it listens for a second for live members.
-// Missing is the second result of pipeline.Attach.
+// Missing is the second result of pipeline.Attach. With an error it has what was read before, such as the disks: a full one may be the cause.
 func (i *Inspector) Overview(ctx context.Context, missing []string) (Overview, error) {
 	overview := Overview{Version: pipeline.Version, Time: time.Now().UTC(), Server: i.core.Server(), Missing: list(missing), Disks: []DiskStatus{}}
 	c := &collector{Inspector: i, overview: &overview, missing: missing}
 	beats, err := c.listen(ctx)
 	if err != nil {
-		return Overview{}, err
+		return overview, err
 	}
 	steps := []struct {
 		needs []string
@@ -105,7 +105,7 @@ func (i *Inspector) Overview(ctx context.Context, missing []string) (Overview, e
 			continue
 		}
 		if err := step.read(ctx); err != nil {
-			return Overview{}, err
+			return overview, err
 		}
 	}
 	return overview, nil
