@@ -166,7 +166,7 @@ func collectOverview(into chan<- prometheus.Metric, observer *inspect.Observer) 
 	gauge(into, "events_waiting", "Stored events that the router has not processed yet.", float64(work.EventsWaiting))
 	gauge(into, "dead_letters", "Messages that could not be processed and are kept as dead letters.", float64(work.DeadLetters))
 	for _, member := range work.Members {
-		gauge(into, "members_missing", "1 while a process that ran before does not report; else 0.", oneIf(member.Missing != nil), "member", member.Name)
+		gauge(into, "members_missing", "1 while a process that ran before does not report; else 0.", oneIf(!member.Missing.IsZero()), "member", member.Name)
 	}
 	gauge(into, "nats_servers_away", "NATS servers with replicas of streams that the other servers cannot reach.", away)
 	for _, partition := range work.Partitions {

@@ -25,7 +25,7 @@ type Service struct {
 
 // Why explains a service's state.
 type Why struct {
-	Since    *time.Time     `json:"since,omitempty"`
+	Since    time.Time      `json:"since,omitzero"`
 	Reason   string         `json:"reason,omitempty"`
 	Failed   []flow.Finding `json:"failed"`
 	Waits    []flow.Finding `json:"waits"`

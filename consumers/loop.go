@@ -295,11 +295,10 @@ func (l *serviceLoop) deadLetter(ctx context.Context, input pipeline.Input, caus
 // answer sends a command's result to the waiting client.
 func (l *serviceLoop) answer(ctx context.Context, input pipeline.Input, reply pipeline.Reply) error {
 	command := input.Work.Command
-	ended := reply.Time
 	status := pipeline.CommandStatus{
 		Version: pipeline.Version, ID: command.ID, State: pipeline.CommandDone, Verb: command.Verb,
 		Service: command.Service, UID: command.User.UID, Message: reply.Message,
-		Queued: input.Published, Ended: &ended,
+		Queued: input.Published, Ended: reply.Time,
 	}
 	if reply.Refused != "" {
 		status.State = pipeline.CommandRefused

@@ -36,7 +36,7 @@ func (w *world) givenUp(service int, verb flow.Verb, arguments any) {
 			return false
 		}
 		must(w.t, err)
-		return status.State == pipeline.CommandRefused && status.Ended != nil && status.Message == reply.Message
+		return status.State == pipeline.CommandRefused && !status.Ended.IsZero() && status.Message == reply.Message
 	})
 	poll.Until(w.t, "the dead letter", func() bool {
 		letters, err := w.pipe.DeadLetters(w.t.Context(), 10)

@@ -37,12 +37,12 @@ func Explain(state State, facts Facts, now time.Time) Explanation {
 	slices.SortStableFunc(whose, func(a, b string) int { return e.Waits[a].Due.Compare(e.Waits[b].Due) })
 	for _, role := range whose { // the deadlines of VMs are shown with the VMs
 		wait := e.Waits[role]
-		e.note(Finding{Kind: FoundDeadline, Role: role, State: strings.ToUpper(wait.For), Action: wait.Then, Since: timeOf(wait.Since), Due: timeOf(wait.Due)})
+		e.note(Finding{Kind: FoundDeadline, Role: role, State: strings.ToUpper(wait.For), Action: wait.Then, Since: wait.Since.UTC(), Due: wait.Due.UTC()})
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.Retries)) {
 		retry := e.Retries[name]
 		found := Finding{Kind: FoundRetry, Role: retry.Role, Action: retry.Call, Attempts: retry.Attempts, Said: retry.Message}
-		found.Since, found.Due = timeOf(retry.Since), timeOf(retry.Next)
+		found.Since, found.Due = retry.Since.UTC(), retry.Next.UTC()
 		e.wait(found)
 	}
 	for _, id := range slices.Sorted(maps.Keys(e.Asked)) {
@@ -123,7 +123,7 @@ func (e *explainer) explainState() {
 		}
 	case spec.ServiceCooldown:
 		if e.CooldownUntil.After(e.now) {
-			e.wait(Finding{Kind: FoundCooldown, Due: timeOf(e.CooldownUntil)})
+			e.wait(Finding{Kind: FoundCooldown, Due: e.CooldownUntil.UTC()})
 		}
 	case spec.ServiceUndeploying:
 		for role := range e.Service.Body.EachRole() {
@@ -318,13 +318,13 @@ func (e *explainer) aboutVM(kind FindingKind, role string, id int) Finding {
 	if vm, known := e.facts[id]; known {
 		found.State = vm.StateText()
 		if stay, stays := e.Stays[id]; stays && stay.State == vm.State && stay.LCMState == vm.LCMState {
-			found.Since, found.Said, found.Due = timeOf(stay.Since), cmp.Or(stay.Scheduler, stay.Error), timeOf(stay.Due)
+			found.Since, found.Said, found.Due = stay.Since.UTC(), cmp.Or(stay.Scheduler, stay.Error), stay.Due.UTC()
 		}
 	}
 	if asked := e.Asked[id]; (kind == FoundEnding || kind == FoundOrphan) && e.AskedToEnd(id) {
 		found.Action = asked.Action
 		if !asked.Doubt && !asked.Refused {
-			found.AskedAt = timeOf(asked.At)
+			found.AskedAt = asked.At.UTC()
 		}
 	}
 	return found

@@ -68,13 +68,13 @@ type Finding struct {
 	Count  int `json:"count,omitempty"`
 	Wanted int `json:"wanted,omitempty"`
 	// Action is the request to a VM, made at AskedAt, or what oned did not do.
-	Action  string     `json:"action,omitempty"`
-	AskedAt *time.Time `json:"asked_at,omitempty"`
+	Action  string    `json:"action,omitempty"`
+	AskedAt time.Time `json:"asked_at,omitzero"`
 	// Attempts is how often that was tried.
 	Attempts int `json:"attempts,omitempty"`
 	// Since is when it began, Due when it ends or is acted on.
-	Since *time.Time `json:"since,omitempty"`
-	Due   *time.Time `json:"due,omitempty"`
+	Since time.Time `json:"since,omitzero"`
+	Due   time.Time `json:"due,omitzero"`
 	// Said is the message of oned, its scheduler or the service's log; for an ignored attribute, the name that was perhaps intended; for a policy, its
 	// fault and the remedy.
 	Said string `json:"said,omitempty"`
@@ -90,14 +90,6 @@ func plural(count int, noun string) string {
 }
 
 func utc(at time.Time) string { return at.UTC().Format(time.RFC3339) }
-
-func timeOf(at time.Time) *time.Time {
-	if at.IsZero() {
-		return nil
-	}
-	at = at.UTC()
-	return &at
-}
 
 // Written is the finding with its message.
 func (f Finding) Written(now time.Time) Finding {
@@ -170,7 +162,7 @@ func (f Finding) text(now time.Time) string {
 			text += ", which no longer belongs to a role,"
 		}
 		switch {
-		case f.Action != "" && f.AskedAt != nil:
+		case f.Action != "" && !f.AskedAt.IsZero():
 			text += " was asked to $ACTION at $ASKED"
 		case f.Action != "": // oned has refused it for now, or may not have heard it
 			text += " is to be asked to $ACTION"
@@ -198,12 +190,6 @@ func (f Finding) text(now time.Time) string {
 			text = "the deadline of " + whose + " for $STATE passed at $DUE; it takes effect now"
 		}
 	}
-	at := func(known *time.Time) string {
-		if known == nil {
-			return ""
-		}
-		return utc(*known)
-	}
 	id, are := "", map[bool]string{true: "is", false: "are"}[f.Count == 1]
 	if f.VM != nil {
 		id = strconv.Itoa(*f.VM)
@@ -211,24 +197,24 @@ func (f Finding) text(now time.Time) string {
 	return strings.NewReplacer(
 		"$ROLE", f.Role, "$ID", id, "$NAME", f.Name, "$STATE", f.State, "$STAY", f.stayText(now), "$PARENT", f.Parent, "$WANTED", strconv.Itoa(f.Wanted),
 		"$COUNT", strconv.Itoa(f.Count), "$VMS", plural(f.Count, "VM"), "$INPUTS", plural(f.Count, "input"), "$MESSAGES", plural(f.Count, "message"), "$ARE", are,
-		"$ACTION", f.Action, "$ASKED", at(f.AskedAt), "$ATTEMPTS", strconv.Itoa(f.Attempts), "$SINCE", at(f.Since), "$DUE", at(f.Due), "$SAID", f.Said,
+		"$ACTION", f.Action, "$ASKED", utc(f.AskedAt), "$ATTEMPTS", strconv.Itoa(f.Attempts), "$SINCE", utc(f.Since), "$DUE", utc(f.Due), "$SAID", f.Said,
 	).Replace(text)
 }
 
 func (f Finding) stayText(now time.Time) string {
 	var known []string
-	if f.Since != nil {
-		known = append(known, "since "+utc(*f.Since))
+	if !f.Since.IsZero() {
+		known = append(known, "since "+utc(f.Since))
 	}
 	if f.Said != "" {
 		known = append(known, f.Said)
 	}
 	switch {
-	case f.Due == nil:
+	case f.Due.IsZero():
 	case f.Due.After(now):
-		known = append(known, "its deadline is "+utc(*f.Due))
+		known = append(known, "its deadline is "+utc(f.Due))
 	default:
-		known = append(known, "its deadline was "+utc(*f.Due))
+		known = append(known, "its deadline was "+utc(f.Due))
 	}
 	if len(known) == 0 {
 		return ""

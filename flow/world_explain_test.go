@@ -104,7 +104,7 @@ func (p *player) contradict(state flow.State, found flow.Finding) string {
 		return "nothing is retried"
 	case flow.FoundDeadline:
 		wait, runs := state.Waits[found.Role]
-		if !runs || strings.ToUpper(wait.For) != found.State || !wait.Due.Equal(*found.Due) || wait.Then != found.Action {
+		if !runs || strings.ToUpper(wait.For) != found.State || !wait.Due.Equal(found.Due) || wait.Then != found.Action {
 			return "no such deadline runs"
 		}
 		if role != nil && roleState(*role).String() != found.State || role == nil && state.Service.State().String() != found.State {

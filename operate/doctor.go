@@ -138,7 +138,7 @@ func lasting(ctx context.Context, wrong func() bool) error {
 func unsettled(overview inspect.Overview) bool {
 	return len(overview.Workers) == 0 ||
 		slices.ContainsFunc(overview.Feeds, func(feed inspect.FeedStatus) bool { return !feed.Alive || feed.Disconnected }) ||
-		slices.ContainsFunc(overview.Members, func(member presence.Member) bool { return member.Missing != nil }) ||
+		slices.ContainsFunc(overview.Members, func(member presence.Member) bool { return !member.Missing.IsZero() }) ||
 		slices.ContainsFunc(overview.Servers, func(server inspect.ServerStatus) bool { return server.Away }) ||
 		slices.ContainsFunc(overview.Streams, func(stream inspect.StreamStatus) bool { return stream.Trouble != "" })
 }

@@ -65,7 +65,7 @@ func (d *diagnosis) checkServers(overview inspect.Overview) {
 func (d *diagnosis) checkMembers(overview inspect.Overview) {
 	gone, there := map[string][]presence.Member{}, map[string]bool{}
 	for _, member := range overview.Members {
-		if member.Missing != nil {
+		if !member.Missing.IsZero() {
 			gone[member.Host] = append(gone[member.Host], member)
 		} else {
 			there[member.Host] = true
@@ -73,7 +73,7 @@ func (d *diagnosis) checkMembers(overview inspect.Overview) {
 	}
 	for _, host := range slices.Sorted(maps.Keys(gone)) {
 		members := gone[host]
-		last := slices.MaxFunc(members, func(a, b presence.Member) int { return a.Missing.Compare(*b.Missing) })
+		last := slices.MaxFunc(members, func(a, b presence.Member) int { return a.Missing.Compare(b.Missing) })
 		if !there[host] && len(members) > 1 {
 			var all []string
 			for _, member := range members {
@@ -98,7 +98,7 @@ func (d *diagnosis) silence(missing presence.Member) string {
 	if missing.SinceUnknown {
 		return ""
 	}
-	return " for " + terminal.Span(d.now.Sub(*missing.Missing))
+	return " for " + terminal.Span(d.now.Sub(missing.Missing))
 }
 
 func (d *diagnosis) checkWorkers(overview inspect.Overview) {
@@ -196,12 +196,12 @@ func (d *diagnosis) checkReaders(overview inspect.Overview) {
 	}
 	late := 0
 	for _, reader := range readersOf(overview) {
-		if reader.Oldest == nil || d.now.Sub(*reader.Oldest) < slowAfter {
+		if reader.Oldest.IsZero() || d.now.Sub(reader.Oldest) < slowAfter {
 			continue
 		}
 		late++
 		d.add("reader "+reader.Reader, problem, "its worker waits for oned or NATS: its log and /flowjet/v1/health have the reason",
-			"%d messages wait, the oldest for %s", reader.Lag, terminal.Span(d.now.Sub(*reader.Oldest)))
+			"%d messages wait, the oldest for %s", reader.Lag, terminal.Span(d.now.Sub(reader.Oldest)))
 	}
 	if late == 0 {
 		d.add("readers", fine, "", "no message waits longer than %s", slowAfter)
@@ -236,7 +236,7 @@ func (d *diagnosis) checkServices(ctx context.Context, pipe clients) {
 		case state.Failed() || state == spec.ServiceWarning:
 			failed = append(failed, fmt.Sprintf("%d (%s)", id, row.State))
 		case inspect.Stuck(record.State.Service, d.now):
-			stuck = append(stuck, fmt.Sprintf("%d (%s for %s)", id, row.State, terminal.Span(d.now.Sub(*row.Since))))
+			stuck = append(stuck, fmt.Sprintf("%d (%s for %s)", id, row.State, terminal.Span(d.now.Sub(row.Since))))
 		}
 	})
 	if err != nil {

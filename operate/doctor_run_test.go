@@ -303,7 +303,7 @@ func TestDoctorNamesMissingWorkersOnce(t *testing.T) {
 	old := now.Add(-time.Hour)
 	overview := inspect.Overview{Timers: inspect.TimerCount{Set: 3, Overdue: 2}}
 	for _, key := range []string{pipeline.RouterKey, pipeline.WebhooksCursor, pipeline.PartitionKey(0), pipeline.PartitionKey(1), pipeline.PartitionKey(15)} {
-		overview.Readers = append(overview.Readers, inspect.ReaderStatus{Reader: key, Lag: 7, Oldest: &old})
+		overview.Readers = append(overview.Readers, inspect.ReaderStatus{Reader: key, Lag: 7, Oldest: old})
 	}
 	diagnose := func(workers ...inspect.WorkerShare) string {
 		d := diagnosis{now: now}
@@ -341,7 +341,7 @@ func TestDoctorTellsSinceWhenAFrontEndIsGone(t *testing.T) {
 	hour, minute := now.Add(-time.Hour), now.Add(-time.Minute)
 	d := diagnosis{now: now}
 	d.checkMembers(inspect.Overview{Status: inspect.Status{Members: []presence.Member{
-		{Name: "fe2 api", Host: "fe2", Missing: &hour}, {Name: "fe2 bridge", Host: "fe2", Missing: &minute}, {Name: "fe2 worker", Host: "fe2", Missing: &hour},
+		{Name: "fe2 api", Host: "fe2", Missing: hour}, {Name: "fe2 bridge", Host: "fe2", Missing: minute}, {Name: "fe2 worker", Host: "fe2", Missing: hour},
 	}}})
 	if want := "problem front-end fe2: none of its processes has reported for 1m0s: fe2 api, fe2 bridge, fe2 worker\n"; d.said() != want {
 		t.Errorf("it says %swant %s", d.said(), want)

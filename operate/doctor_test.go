@@ -26,15 +26,15 @@ func (d *diagnosis) said() string {
 func TestEachCauseIsNamedOnce(t *testing.T) {
 	now := time.Now()
 	gone := now.Add(-time.Minute)
-	member := func(host, part string, missing *time.Time) presence.Member {
+	member := func(host, part string, missing time.Time) presence.Member {
 		return presence.Member{Name: host + " " + part, Host: host, Parts: []string{part}, Missing: missing}
 	}
 	d := diagnosis{now: now}
 	overview := inspect.Overview{
 		Status: inspect.Status{
 			Members: []presence.Member{
-				member("fe1", "worker", nil), member("fe1", "api", &gone),
-				member("fe2", "worker", &gone), member("fe2", "api", &gone), member("fe2", "bridge", &gone),
+				member("fe1", "worker", time.Time{}), member("fe1", "api", gone),
+				member("fe2", "worker", gone), member("fe2", "api", gone), member("fe2", "bridge", gone),
 			},
 			Servers: []inspect.ServerStatus{{Name: "n1"}, {Name: "n2", Away: true, Streams: 7}},
 		},
@@ -56,7 +56,7 @@ func TestEachCauseIsNamedOnce(t *testing.T) {
 		t.Error("what may mend itself is looked at again, and nothing else")
 	}
 	noticed := diagnosis{now: now}
-	unstored := member("fe3", "worker", &now)
+	unstored := member("fe3", "worker", now)
 	unstored.SinceUnknown = true
 	noticed.checkMembers(inspect.Overview{Status: inspect.Status{Members: []presence.Member{unstored}}})
 	if got := noticed.said(); got != "problem process fe3 worker: it has not reported\n" {

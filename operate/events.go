@@ -293,7 +293,7 @@ func writeCommands(c *terminal.Console, found []pipeline.CommandStatus) error {
 	var rows [][]string
 	for _, status := range found {
 		took := "-"
-		if status.Ended != nil {
+		if !status.Ended.IsZero() {
 			took = terminal.Span(status.Ended.Sub(status.Queued))
 		}
 		rows = append(rows, []string{

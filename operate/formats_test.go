@@ -13,7 +13,7 @@ import (
 func TestAListInEveryFormat(t *testing.T) {
 	since := time.Date(2026, 11, 28, 11, 59, 0, 0, time.UTC)
 	rows := []serviceRow{
-		{ID: 3, Name: "web", Owner: "alice", State: "RUNNING", Since: &since, Roles: 2, VMs: 3, Wanted: 4},
+		{ID: 3, Name: "web", Owner: "alice", State: "RUNNING", Since: since, Roles: 2, VMs: 3, Wanted: 4},
 		{ID: 12, Name: "bad\x1b[2Jname", Owner: "bob", State: "PENDING"},
 	}
 	at := since.Local().Format("2006-01-02 15:04:05 MST")
@@ -59,7 +59,7 @@ func TestNothingInEveryFormat(t *testing.T) {
 // TestTopShowsTroubleFirst, then what has not come to rest for the longest time, and no more than fits.
 func TestTopShowsTroubleFirst(t *testing.T) {
 	now := time.Now()
-	since := func(ago time.Duration) *time.Time { at := now.Add(-ago); return &at }
+	since := func(ago time.Duration) time.Time { return now.Add(-ago) }
 	rows := []serviceRow{
 		{ID: 1, Name: "young", State: "DEPLOYING", Since: since(time.Second)}, {ID: 2, Name: "old", State: "SCALING", Since: since(time.Hour)},
 		{ID: 3, Name: "warned", State: "WARNING", Since: since(time.Minute)}, {ID: 4, Name: "failed", State: "FAILED_DEPLOYING", Since: since(time.Minute)},

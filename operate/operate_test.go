@@ -249,7 +249,7 @@ func TestStatusOfNothing(t *testing.T) {
 // The tables of status, of an overview in which each part has something to tell.
 func TestStatusTables(t *testing.T) {
 	now := time.Now()
-	ago := func(length time.Duration) *time.Time { at := now.Add(-length); return &at }
+	ago := func(length time.Duration) time.Time { return now.Add(-length) }
 	overview := inspect.Overview{
 		Server:   "nats://fe1:4222",
 		Services: map[string]int{"RUNNING": 3, "WARNING": 1, "DONE": 0}, Timers: inspect.TimerCount{Set: 4, Overdue: 1},
@@ -264,8 +264,8 @@ func TestStatusTables(t *testing.T) {
 			},
 			Servers: []inspect.ServerStatus{{Name: "n1"}, {Name: "n2", Away: true}},
 		},
-		Feeds:   []inspect.FeedStatus{{Feed: "0.fe1", Holder: "bridge@fe1", Alive: true, Since: *ago(time.Hour)}, {Feed: "0.fe2", Holder: "bridge@fe2", Since: *ago(time.Minute)}},
-		Streams: []inspect.StreamStatus{{Name: "ONE", Messages: 10, Bytes: 2048, MaxBytes: 1 << 30, Replicas: 3, Last: &now}, {Name: "FLOW", Replicas: 1, Trouble: "it is smaller than it should be"}},
+		Feeds:   []inspect.FeedStatus{{Feed: "0.fe1", Holder: "bridge@fe1", Alive: true, Since: ago(time.Hour)}, {Feed: "0.fe2", Holder: "bridge@fe2", Since: ago(time.Minute)}},
+		Streams: []inspect.StreamStatus{{Name: "ONE", Messages: 10, Bytes: 2048, MaxBytes: 1 << 30, Replicas: 3, Last: now}, {Name: "FLOW", Replicas: 1, Trouble: "it is smaller than it should be"}},
 	}
 	var out strings.Builder
 	writeOverview(terminal.New(&out, terminal.Table), overview)
@@ -311,10 +311,10 @@ func TestDoctorWeighsWhatItFinds(t *testing.T) {
 			d.checkStreams(inspect.Overview{Streams: []inspect.StreamStatus{{Name: "ONE", Trouble: "small"}}})
 		}, "warning stream ONE"},
 		"a reader that is late": {func(d *diagnosis) {
-			d.checkReaders(inspect.Overview{Status: inspect.Status{Workers: []inspect.WorkerShare{worker}, Readers: []inspect.ReaderStatus{{Reader: "router", Lag: 3, Oldest: &old}}}})
+			d.checkReaders(inspect.Overview{Status: inspect.Status{Workers: []inspect.WorkerShare{worker}, Readers: []inspect.ReaderStatus{{Reader: "router", Lag: 3, Oldest: old}}}})
 		}, "problem reader router"},
 		"a reader that has to do": {func(d *diagnosis) {
-			d.checkReaders(inspect.Overview{Status: inspect.Status{Workers: []inspect.WorkerShare{worker}, Readers: []inspect.ReaderStatus{{Reader: "router", Lag: 3, Oldest: &due}}}})
+			d.checkReaders(inspect.Overview{Status: inspect.Status{Workers: []inspect.WorkerShare{worker}, Readers: []inspect.ReaderStatus{{Reader: "router", Lag: 3, Oldest: due}}}})
 		}, "ok readers"},
 		"overdue timers": {func(d *diagnosis) {
 			d.checkTimers(inspect.Overview{Status: inspect.Status{Workers: []inspect.WorkerShare{worker}}, Timers: inspect.TimerCount{Set: 2, Overdue: 1}})
@@ -393,7 +393,7 @@ func TestCommandsAreListed(t *testing.T) {
 	}
 	ended := time.Now()
 	found := []pipeline.CommandStatus{
-		{ID: "A", Verb: flow.VerbScale, Service: 3, State: pipeline.CommandDone, Queued: ended.Add(-2 * time.Second), Ended: &ended},
+		{ID: "A", Verb: flow.VerbScale, Service: 3, State: pipeline.CommandDone, Queued: ended.Add(-2 * time.Second), Ended: ended},
 		{ID: "B", Verb: flow.VerbUndeploy, Service: 4, State: pipeline.CommandQueued, Queued: ended},
 	}
 	var out strings.Builder

@@ -20,14 +20,14 @@ import (
 )
 
 type serviceRow struct {
-	ID     int        `json:"id"`
-	Name   string     `json:"name"`
-	Owner  string     `json:"owner"`
-	State  string     `json:"state"`
-	Since  *time.Time `json:"since,omitempty"` // when it entered the state, by its log
-	Roles  int        `json:"roles"`
-	VMs    int        `json:"vms"`
-	Wanted int        `json:"wanted"` // the sum of the roles' cardinalities
+	ID     int       `json:"id"`
+	Name   string    `json:"name"`
+	Owner  string    `json:"owner"`
+	State  string    `json:"state"`
+	Since  time.Time `json:"since,omitzero"` // when it entered the state, by its log
+	Roles  int       `json:"roles"`
+	VMs    int       `json:"vms"`
+	Wanted int       `json:"wanted"` // the sum of the roles' cardinalities
 }
 
 func serviceRecords(t tool) *cobra.Command {
@@ -74,11 +74,11 @@ func writeServices(c *terminal.Console, rows []serviceRow) error {
 	var cells [][]string
 	for _, row := range rows {
 		since := "-"
-		if row.Since != nil {
-			since = c.At(*row.Since)
+		if !row.Since.IsZero() {
+			since = c.At(row.Since)
 		}
 		cells = append(cells, []string{
-			strconv.Itoa(row.ID), row.Name, row.Owner, row.State, c.AgoOf(row.Since), strconv.Itoa(row.Roles), fmt.Sprintf("%d/%d", row.VMs, row.Wanted), since,
+			strconv.Itoa(row.ID), row.Name, row.Owner, row.State, c.Ago(row.Since), strconv.Itoa(row.Roles), fmt.Sprintf("%d/%d", row.VMs, row.Wanted), since,
 		})
 	}
 	return c.List(terminal.Listing{
@@ -113,7 +113,7 @@ func serviceRecord(t tool) *cobra.Command {
 		row := rowOf(id, service)
 		c.Title("Service %d  %s", id, row.Name)
 		c.Say("owner       %s", c.Timed(row.Owner))
-		c.Say("state       %s for %s", c.State(row.State), c.AgoOf(row.Since))
+		c.Say("state       %s for %s", c.State(row.State), c.Ago(row.Since))
 		c.Say("deployment  %s", c.Timed(service.Body.Deployment))
 		c.Say("")
 		writeParts(c, record.State)

@@ -111,7 +111,7 @@ func writeOverview(c *terminal.Console, overview inspect.Overview) {
 			limit = bytesText(stream.MaxBytes)
 		}
 		streams = append(streams, []string{
-			stream.Name, strconv.FormatUint(stream.Messages, 10), bytesText(stream.Bytes), limit, strconv.Itoa(stream.Replicas), c.AgoOf(stream.Last), stream.Trouble,
+			stream.Name, strconv.FormatUint(stream.Messages, 10), bytesText(stream.Bytes), limit, strconv.Itoa(stream.Replicas), c.Ago(stream.Last), stream.Trouble,
 		})
 	}
 	c.Table([]string{"STREAM", "MESSAGES", "SIZE", "LIMIT", "REPLICAS", "LAST", "PROBLEM"}, streams)
@@ -126,8 +126,8 @@ func writeProcesses(c *terminal.Console, overview inspect.Overview) {
 		switch {
 		case member.SinceUnknown:
 			state = "MISSING"
-		case member.Missing != nil:
-			state = "MISSING for " + c.Ago(*member.Missing)
+		case !member.Missing.IsZero():
+			state = "MISSING for " + c.Ago(member.Missing)
 		case at >= 0 && overview.Disks[at].NearlyFull():
 			state = fmt.Sprintf("ok, its disk is %.0f %% full", overview.Disks[at].Full()*100)
 		}
@@ -173,7 +173,7 @@ func readersOf(overview inspect.Overview) (readers []inspect.ReaderStatus) {
 			continue
 		}
 		work.Lag += reader.Lag
-		if work.Oldest == nil || reader.Oldest != nil && reader.Oldest.Before(*work.Oldest) {
+		if work.Oldest.IsZero() || !reader.Oldest.IsZero() && reader.Oldest.Before(work.Oldest) {
 			work.Oldest = reader.Oldest
 		}
 	}
@@ -184,7 +184,7 @@ func writeReaders(c *terminal.Console, overview inspect.Overview) {
 	c.Say("")
 	var rows [][]string
 	for _, reader := range readersOf(overview) {
-		rows = append(rows, []string{reader.Reader, strconv.FormatUint(reader.Lag, 10), c.AgoOf(reader.Oldest)})
+		rows = append(rows, []string{reader.Reader, strconv.FormatUint(reader.Lag, 10), c.Ago(reader.Oldest)})
 	}
 	c.Table([]string{"READER", "WAITING", "OLDEST"}, rows)
 }
@@ -310,14 +310,8 @@ func writeUnsettled(c *terminal.Console, rows []serviceRow) {
 		}
 		return 2
 	}
-	since := func(row serviceRow) time.Time {
-		if row.Since == nil {
-			return time.Time{}
-		}
-		return *row.Since
-	}
 	slices.SortFunc(rows, func(a, b serviceRow) int {
-		return cmp.Or(cmp.Compare(weight(a), weight(b)), since(a).Compare(since(b)), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(cmp.Compare(weight(a), weight(b)), a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID))
 	})
 	more := len(rows) - topRows
 	_ = writeServices(c, rows[:min(len(rows), topRows)]) // a table is written to memory

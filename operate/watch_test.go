@@ -224,7 +224,7 @@ func TestForgettingAProcess(t *testing.T) {
 	}
 	var overview inspect.Overview
 	d.must(json.Unmarshal([]byte(d.shows("status -o json")), &overview))
-	if len(overview.Members) != 1 || overview.Members[0].Name != "fe1 up" || overview.Members[0].Missing == nil {
+	if len(overview.Members) != 1 || overview.Members[0].Name != "fe1 up" || overview.Members[0].Missing.IsZero() {
 		t.Errorf("the members are %+v", overview.Members)
 	}
 	// Nothing has stored since when it is missing.
@@ -246,7 +246,7 @@ func TestCommandsAreFiltered(t *testing.T) {
 		_, _ = d.pipe.SubmitCommand(t.Context(), command, time.Millisecond) // no worker answers
 	}
 	ended := time.Now()
-	d.must(d.pipe.FinishCommand(t.Context(), "", pipeline.CommandStatus{ID: "B", Verb: flow.VerbUndeploy, Service: 4, State: pipeline.CommandRefused, Queued: ended, Ended: &ended},
+	d.must(d.pipe.FinishCommand(t.Context(), "", pipeline.CommandStatus{ID: "B", Verb: flow.VerbUndeploy, Service: 4, State: pipeline.CommandRefused, Queued: ended, Ended: ended},
 		pipeline.Reply{Command: "B", Refused: "conflict", Message: "it is DEPLOYING"}))
 	for line, want := range map[string]string{
 		"commands -o name --state queued": "A\n", "commands -o name --state refused": "B\n", "commands -o name --state done": "",

@@ -134,10 +134,10 @@ type CommandStatus struct {
 	Verb    flow.Verb `json:"verb"`
 	Service int       `json:"service"`
 	// UID is that of the user who may read it.
-	UID     int        `json:"uid"`
-	Message string     `json:"message,omitempty"`
-	Queued  time.Time  `json:"queued"`
-	Ended   *time.Time `json:"ended,omitempty"`
+	UID     int       `json:"uid"`
+	Message string    `json:"message,omitempty"`
+	Queued  time.Time `json:"queued"`
+	Ended   time.Time `json:"ended,omitzero"`
 }
 
 // Record is the value in BucketState of a service: decisions that are not

@@ -26,7 +26,7 @@ func TestWhyNamesWhatFailedAndTheCause(t *testing.T) {
 		Cause: pipeline.Cause{Kind: "event", ID: "vm 6 POWEROFF/LCM_INIT", Sequence: 3}, Time: at,
 	}}, 1))
 	said := w.why(alice, id, 200)
-	if said.State != "WARNING" || said.Since == nil || !said.Since.Equal(at) || said.Cause == nil || said.Cause.Sequence != 3 || len(said.Path) != 1 || len(said.Next) == 0 {
+	if said.State != "WARNING" || said.Since.IsZero() || !said.Since.Equal(at) || said.Cause == nil || said.Cause.Sequence != 3 || len(said.Path) != 1 || len(said.Next) == 0 {
 		t.Errorf("it says %+v", said)
 	}
 	w.why(alice, w.bareService("oneadmin", `{"name":"b","roles":[]}`), 403)

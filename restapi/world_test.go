@@ -251,7 +251,7 @@ func (w *world) finish(ctx context.Context, input pipeline.Input, answer pipelin
 	answer.Command = command.ID
 	status := pipeline.CommandStatus{
 		ID: command.ID, State: pipeline.CommandDone, Verb: command.Verb, Service: command.Service,
-		UID: command.User.UID, Queued: input.Published, Ended: &ended, Message: answer.Message,
+		UID: command.User.UID, Queued: input.Published, Ended: ended, Message: answer.Message,
 	}
 	if err := w.pipe.FinishCommand(ctx, input.ReplyTo, status, answer); err != nil && ctx.Err() == nil {
 		w.t.Error(err)

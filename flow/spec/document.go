@@ -232,15 +232,14 @@ func (s Service) State() ServiceState {
 	return *s.Body.State
 }
 
-// Since returns when a service entered its state, by its log; nil if the log does not have it.
-func Since(s Service) *time.Time {
+// Since returns when a service entered its state, by its log; the zero time if the log does not have it.
+func Since(s Service) time.Time {
 	for _, entry := range slices.Backward(s.Body.Log) {
 		if entry.Message == StateLogged+s.State().String() {
-			since := time.Unix(entry.Timestamp, 0).UTC()
-			return &since
+			return time.Unix(entry.Timestamp, 0).UTC()
 		}
 	}
-	return nil
+	return time.Time{}
 }
 
 // StateLogged is the beginning of a state's entry in the log; OneFlow writes the same.

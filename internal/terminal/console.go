@@ -246,20 +246,12 @@ func Abridged(text string, most int) string {
 	return text
 }
 
-// AgoOf is Ago for a time that may not be known.
-func (c *Console) AgoOf(at *time.Time) string {
-	if at == nil {
-		return "-"
-	}
-	return c.Ago(*at)
-}
-
 // Since returns for how long, and since when, something has been so; empty if that is not known.
-func (c *Console) Since(at *time.Time) string {
-	if at == nil {
+func (c *Console) Since(at time.Time) string {
+	if at.IsZero() {
 		return ""
 	}
-	return " for " + c.Ago(*at) + ", since " + c.At(*at)
+	return " for " + c.Ago(at) + ", since " + c.At(at)
 }
 
 // Listing is the output of a command that lists objects, in all forms.

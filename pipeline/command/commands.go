@@ -94,12 +94,9 @@ type storedStatus struct {
 }
 
 func (s storedStatus) reply() pipeline.Reply {
-	reply := pipeline.Reply{Version: pipeline.Version, Command: s.ID, Message: s.Message, Refused: s.Refused}
+	reply := pipeline.Reply{Version: pipeline.Version, Command: s.ID, Message: s.Message, Refused: s.Refused, Time: s.Ended}
 	if s.State == pipeline.CommandRefused && reply.Refused == "" {
 		reply.Refused = flow.RefusedState // an older Flowjet wrote it
-	}
-	if s.Ended != nil {
-		reply.Time = *s.Ended
 	}
 	return reply
 }

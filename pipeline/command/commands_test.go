@@ -33,7 +33,7 @@ func answer(t testing.TB, p clients, times int) {
 		ended := time.Now().UTC()
 		status := pipeline.CommandStatus{
 			ID: input.Work.Command.ID, State: pipeline.CommandDone, Verb: input.Work.Command.Verb,
-			Service: 42, UID: input.Work.Command.User.UID, Queued: input.Published, Ended: &ended,
+			Service: 42, UID: input.Work.Command.User.UID, Queued: input.Published, Ended: ended,
 		}
 		for range times {
 			if err := p.FinishCommand(context.Background(), input.ReplyTo, status, pipeline.Reply{Command: status.ID, Time: ended}); err != nil {
@@ -57,7 +57,7 @@ func TestACommandIsAnswered(t *testing.T) {
 			status, err = p.CommandStatus(ctx, "c1")
 			return err == nil && status.State == pipeline.CommandDone
 		})
-		if status.UID != 3 || status.Ended == nil {
+		if status.UID != 3 || status.Ended.IsZero() {
 			t.Errorf("the status is %+v", status)
 		}
 		must(t, p.Conn().Flush())

@@ -43,7 +43,7 @@ func (i *Inspector) Damage(ctx context.Context) (Damage, error) {
 		state, has := last[service]
 		since := spec.Since(record.State.Service)
 		// A service that was taken over from OneFlow has no history yet.
-		emptied := info.State.Msgs == 0 && record.Outbox.First > 0 && since != nil && time.Since(*since) < info.Config.MaxAge
+		emptied := info.State.Msgs == 0 && record.Outbox.First > 0 && !since.IsZero() && time.Since(since) < info.Config.MaxAge
 		switch {
 		case record.Deleted:
 		case emptied:

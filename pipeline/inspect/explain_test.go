@@ -86,7 +86,7 @@ func TestTheWorkIsShownByPartition(t *testing.T) {
 			{Worker: "a", Router: true, Partitions: []int{0, 2}},
 			{Worker: "b", Autoscaler: true, OnedUnreachable: true, Partitions: []int{1}},
 		},
-		Members:     []presence.Member{{Name: "fe1", Missing: &missing}},
+		Members:     []presence.Member{{Name: "fe1", Missing: missing}},
 		Servers:     []ServerStatus{{Name: "n1", Away: true}},
 		Readers:     []ReaderStatus{{Reader: pipeline.RouterKey, Lag: 7}, {Reader: pipeline.PartitionKey(2), Lag: 3}, {Reader: pipeline.WebhooksCursor, Lag: 9}},
 		DeadLetters: map[string]uint64{"work": 2, "bridge": 1},

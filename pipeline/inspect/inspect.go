@@ -74,22 +74,13 @@ func (i *Inspector) Storage(ctx context.Context) (used uint64, most int64, err e
 // list returns a copy that is never null in JSON.
 func list[T any](items []T) []T { return append([]T{}, items...) }
 
-// timeOf returns nil for no time, so that JSON leaves it out.
-func timeOf(at time.Time) *time.Time {
-	if at.IsZero() {
-		return nil
-	}
-	at = at.UTC()
-	return &at
-}
-
 // stuckAfter is how long a service may be in a transient state.
 const stuckAfter = 30 * time.Minute
 
 // Stuck reports whether a service has been in a transient state for too long.
 func Stuck(service spec.Service, now time.Time) bool {
 	state, since := service.State(), spec.Since(service)
-	return state.Waiting() && state != spec.ServiceCooldown && since != nil && now.Sub(*since) > stuckAfter
+	return state.Waiting() && state != spec.ServiceCooldown && !since.IsZero() && now.Sub(since) > stuckAfter
 }
 
 // ServiceCounts counts the services that have not ended.

@@ -62,8 +62,8 @@ type ReaderStatus struct {
 	Reader string `json:"reader"`
 	Cursor uint64 `json:"cursor"`
 	// Lag is the number of messages behind the cursor, Oldest since when the first of them waits.
-	Lag    uint64     `json:"lag"`
-	Oldest *time.Time `json:"oldest,omitempty"`
+	Lag    uint64    `json:"lag"`
+	Oldest time.Time `json:"oldest,omitzero"`
 }
 
 // TimerCount counts the services' timers.
@@ -165,7 +165,7 @@ func (c *collector) hearAll(ctx context.Context, processes *presence.Follower) e
 		for _, process := range processes.Live() {
 			heard[process.Name] = true
 		}
-		silent := slices.ContainsFunc(expected, func(m presence.Member) bool { return m.Missing == nil && !heard[m.Name] })
+		silent := slices.ContainsFunc(expected, func(m presence.Member) bool { return m.Missing.IsZero() && !heard[m.Name] })
 		if !silent || time.Since(began) > presence.MissingAfter+listenFor/2 {
 			return nil
 		}
@@ -217,12 +217,12 @@ func (c *collector) webhooks(ctx context.Context) error {
 
 // StreamStatus is one stream.
 type StreamStatus struct {
-	Name     string     `json:"name"`
-	Messages uint64     `json:"messages"`
-	Bytes    uint64     `json:"bytes"`
-	MaxBytes int64      `json:"max_bytes"`
-	Replicas int        `json:"replicas"`
-	Last     *time.Time `json:"last,omitempty"`
+	Name     string    `json:"name"`
+	Messages uint64    `json:"messages"`
+	Bytes    uint64    `json:"bytes"`
+	MaxBytes int64     `json:"max_bytes"`
+	Replicas int       `json:"replicas"`
+	Last     time.Time `json:"last,omitzero"`
 	// Trouble is its problem; empty for none.
 	Trouble string `json:"trouble,omitempty"`
 	// Lost is the number of messages that its server could not read, as far as the server has noticed.
@@ -294,7 +294,7 @@ func (c *collector) streams(ctx context.Context) error {
 			}
 		}
 		if info.State.LastSeq > 0 {
-			status.Last = timeOf(info.State.LastTime)
+			status.Last = info.State.LastTime.UTC()
 		}
 		c.overview.Streams = append(c.overview.Streams, status)
 	}

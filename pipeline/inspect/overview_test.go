@@ -49,7 +49,7 @@ func TestOverviewAndWhyShowWhatWaits(t *testing.T) {
 	must(t, p.DeadLetter(ctx, pipeline.DeadLetter{Where: "worker", Reason: "it failed", Data: pipeline.Encode(pipeline.Work{Version: 1, Service: 42}), Origin: pipeline.WorkSubject(42)}))
 	why, err := p.Why(ctx, 42, nil)
 	must(t, err)
-	if why.State != "WARNING" || why.Backlog.Count != 1 || why.Backlog.Oldest == nil || why.DeadLetters != 1 || len(why.Next) < 2 || len(why.Notes) != 1 {
+	if why.State != "WARNING" || why.Backlog.Count != 1 || why.Backlog.Oldest.IsZero() || why.DeadLetters != 1 || len(why.Next) < 2 || len(why.Notes) != 1 {
 		t.Errorf("why says %+v", why)
 	}
 	overview, err := p.Overview(ctx, nil)

@@ -169,7 +169,7 @@ func (o *Observer) Status(ctx context.Context, missing ...string) (Status, error
 			}
 			lag, first, err := o.inspector.core.Stream(of.stream).Backlog(ctx, of.filter, cursor)
 			errs.Wrap(&err, "read the position of %s", of.cursor)
-			found[i] = ReaderStatus{Reader: of.cursor, Cursor: cursor, Lag: lag, Oldest: timeOf(first.Time)}
+			found[i] = ReaderStatus{Reader: of.cursor, Cursor: cursor, Lag: lag, Oldest: first.Time.UTC()}
 			return err
 		}, checkpoints, of.stream)
 	}

@@ -37,7 +37,7 @@ type Why struct {
 	// State is the state's name, DELETED for a service that has ended.
 	State string `json:"state"`
 	// Since is when the service entered the state.
-	Since *time.Time `json:"since,omitempty"`
+	Since time.Time `json:"since,omitzero"`
 	// Summary is all of it in one sentence.
 	Summary string `json:"summary"`
 	// Reason is the reason of the transition to the state, Cause its cause.
@@ -75,7 +75,7 @@ type RoleStatus struct {
 type Backlog struct {
 	Count uint64 `json:"count"`
 	// Oldest is since when the first of it waits.
-	Oldest *time.Time `json:"oldest,omitempty"`
+	Oldest time.Time `json:"oldest,omitzero"`
 }
 
 // Refresh fetches a service's state and facts as the zone's leader shows them now. An
@@ -139,7 +139,7 @@ func (i *Inspector) addInputs(ctx context.Context, why *Why, applied uint64) (er
 	if why.Backlog, err = i.backlogOf(ctx, why.Service, applied); err != nil {
 		return err
 	}
-	if oldest := why.Backlog.Oldest; oldest != nil && now.Sub(*oldest) > lateAfter {
+	if oldest := why.Backlog.Oldest; !oldest.IsZero() && now.Sub(oldest) > lateAfter {
 		why.Waits = append(why.Waits, flow.Finding{Kind: flow.FoundInputs, Count: int(min(why.Backlog.Count, 1<<31)), Since: oldest}.Written(now))
 		var heard Overview
 		if _, err := (&collector{Inspector: i, overview: &heard}).listen(ctx); err != nil {
@@ -157,7 +157,7 @@ func (i *Inspector) addInputs(ctx context.Context, why *Why, applied uint64) (er
 	deadLetters = slices.DeleteFunc(deadLetters, toConfiguredReceiver)
 	if why.DeadLetters = len(deadLetters); len(deadLetters) > 0 {
 		last := deadLetters[len(deadLetters)-1]
-		why.Notes = append(why.Notes, flow.Finding{Kind: flow.FoundDead, Count: len(deadLetters), Said: last.Reason, Since: &last.Time}.Written(now))
+		why.Notes = append(why.Notes, flow.Finding{Kind: flow.FoundDead, Count: len(deadLetters), Said: last.Reason, Since: last.Time}.Written(now))
 		why.Next = append(why.Next, fmt.Sprintf("`flowjet dlq ls --service %d` lists messages that could not be processed", why.Service))
 	}
 	return nil
@@ -230,10 +230,10 @@ func (w *Why) blame(path []pipeline.Transition, log []spec.LogEntry) {
 		switch {
 		case last.Kind != "service":
 			continue
-		case w.Since == nil && last.New != w.State:
+		case w.Since.IsZero() && last.New != w.State:
 			return
-		case w.Since == nil:
-			w.Since, w.Cause, w.Reason = &last.Time, &last.Cause, last.Reason
+		case w.Since.IsZero():
+			w.Since, w.Cause, w.Reason = last.Time, &last.Cause, last.Reason
 		case last.New == spec.ServiceUndeploying.String():
 			w.Cause, w.Reason = &last.Cause, last.Reason
 			return
@@ -242,11 +242,9 @@ func (w *Why) blame(path []pipeline.Transition, log []spec.LogEntry) {
 			return
 		}
 	}
-	for i := len(log) - 1; w.Since == nil && i >= 0; i-- {
-		if log[i].Message == "New state: "+w.State {
-			since := time.Unix(log[i].Timestamp, 0).UTC()
-			w.Since = &since
-			return
+	for i := len(log) - 1; w.Since.IsZero() && i >= 0; i-- {
+		if log[i].Message == spec.StateLogged+w.State {
+			w.Since = time.Unix(log[i].Timestamp, 0).UTC()
 		}
 	}
 }
@@ -254,7 +252,7 @@ func (w *Why) blame(path []pipeline.Transition, log []spec.LogEntry) {
 func (w *Why) summary() string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "service %d is %s", w.Service, w.State)
-	if w.Since != nil {
+	if !w.Since.IsZero() {
 		fmt.Fprintf(&text, " since %s", w.Since.UTC().Format(time.RFC3339))
 	}
 	switch {
@@ -337,5 +335,5 @@ func (i *Inspector) backlogOf(ctx context.Context, service int, applied uint64) 
 	if err != nil || first.Subject != subject {
 		return Backlog{}, err
 	}
-	return Backlog{count, timeOf(own.Time)}, nil
+	return Backlog{count, own.Time.UTC()}, nil
 }

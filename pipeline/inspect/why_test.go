@@ -39,7 +39,7 @@ func TestWhyTellsHowAServiceCameToItsState(t *testing.T) {
 	must(t, err)
 	why, err := p.Why(ctx, 42, nil)
 	must(t, err)
-	if why.State != "DEPLOYING" || why.Name != "web" || why.Owner != "anna" || why.Since == nil || why.Since.Unix() != 1_900_000_000 ||
+	if why.State != "DEPLOYING" || why.Name != "web" || why.Owner != "anna" || why.Since.IsZero() || why.Since.Unix() != 1_900_000_000 ||
 		len(why.Roles) != 2 || why.Roles[0] != (RoleStatus{"Master", "DEPLOYING", 1, 1}) || why.Roles[1].State != "PENDING" || why.Timers["look"].Unix() != 1_900_000_060 {
 		t.Errorf("from the record alone: %+v", why)
 	}
@@ -71,7 +71,7 @@ func TestWhyTellsHowAServiceCameToItsState(t *testing.T) {
 	path = append([]pipeline.Transition{ending}, path...)
 	must(t, all.PublishTransitions(ctx, append(path, transition(42, pipeline.Deleted)), keptPath+2))
 	why, err = p.Why(ctx, 42, nil)
-	if must(t, err); why.Since == nil || why.Reason != ending.Reason || why.Cause.Text() != "a deadline passed" || len(why.Path) != keptPath {
+	if must(t, err); why.Since.IsZero() || why.Reason != ending.Reason || why.Cause.Text() != "a deadline passed" || len(why.Path) != keptPath {
 		t.Errorf("of one that a deadline has ended: %+v", why)
 	}
 	if why.State != pipeline.Deleted || len(why.Failed)+len(why.Waits)+len(why.Next) > 0 {

@@ -129,7 +129,7 @@ func TestAnUpgradeIsNoNewMember(t *testing.T) {
 	upgraded := old
 	upgraded.Release = "2"
 	members, changed := merge(members, []pipeline.Process{upgraded}, now)
-	if !changed || len(members) != 1 || members[0].Release != "2" || members[0].Missing != nil {
+	if !changed || len(members) != 1 || members[0].Release != "2" || !members[0].Missing.IsZero() {
 		t.Errorf("after an upgrade there are %+v", members)
 	}
 	moved := upgraded
@@ -153,7 +153,7 @@ func TestMembersAreBounded(t *testing.T) {
 	if again, changed := merge(members, live, now); changed || len(again) != maxMembers {
 		t.Errorf("with more than fit each look changes something: %d, %v", len(again), changed)
 	}
-	if later, _ := merge(members, nil, now.Add(time.Minute)); len(later) != maxMembers || later[0].Missing == nil {
+	if later, _ := merge(members, nil, now.Add(time.Minute)); len(later) != maxMembers || later[0].Missing.IsZero() {
 		t.Error("those that are gone are not missing")
 	}
 }

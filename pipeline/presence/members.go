@@ -32,8 +32,8 @@ type Member struct {
 	Parts []string `json:"parts"`
 	// Release is the version of Flowjet that it ran last.
 	Release string `json:"release"`
-	// Missing is since when it does not report; nil while it does.
-	Missing *time.Time `json:"missing,omitempty"`
+	// Missing is since when it does not report; zero while it does.
+	Missing time.Time `json:"missing,omitzero"`
 	// SinceUnknown reports whether Missing is only when this process noticed it: a worker stores it, and none may run.
 	SinceUnknown bool `json:"-"`
 }
@@ -103,7 +103,7 @@ func merge(known []Member, live []pipeline.Process, now time.Time) (members []Me
 			// It replaces the one with the same parts that is missing for longest.
 			replaced := -1
 			for i, m := range members {
-				if m.Missing != nil && slices.Equal(m.Parts, process.Parts) && (replaced < 0 || m.Missing.Before(*members[replaced].Missing)) {
+				if !m.Missing.IsZero() && slices.Equal(m.Parts, process.Parts) && (replaced < 0 || m.Missing.Before(members[replaced].Missing)) {
 					replaced = i
 				}
 			}
@@ -111,17 +111,16 @@ func merge(known []Member, live []pipeline.Process, now time.Time) (members []Me
 				members = slices.Delete(members, replaced, replaced+1)
 			}
 			members, changed = append(members, current), true
-		case at >= 0 && (members[at].Missing != nil || members[at].Host != current.Host || members[at].Release != current.Release || !slices.Equal(members[at].Parts, current.Parts)):
+		case at >= 0 && (!members[at].Missing.IsZero() || members[at].Host != current.Host || members[at].Release != current.Release || !slices.Equal(members[at].Parts, current.Parts)):
 			members[at], changed = current, true
 		}
 	}
 	for i := range members {
-		if !alive[members[i].Name] && members[i].Missing == nil {
-			since := now.UTC()
-			members[i].Missing, changed = &since, true
+		if !alive[members[i].Name] && members[i].Missing.IsZero() {
+			members[i].Missing, changed = now.UTC(), true
 		}
 	}
-	kept := slices.DeleteFunc(members, func(m Member) bool { return m.Missing != nil && now.Sub(*m.Missing) > forgetAfter })
+	kept := slices.DeleteFunc(members, func(m Member) bool { return !m.Missing.IsZero() && now.Sub(m.Missing) > forgetAfter })
 	changed = changed || len(kept) < len(members)
 	slices.SortFunc(kept, func(a, b Member) int { return strings.Compare(a.Name, b.Name) })
 	return kept, changed
@@ -157,14 +156,14 @@ func (f *Follower) Members(ctx context.Context) ([]Member, error) {
 	members, _ := merge(known, f.Live(), time.Now())
 	settled := f.settled()
 	for i := range members {
-		var stored *time.Time
+		var stored time.Time
 		if at := slices.IndexFunc(known, func(m Member) bool { return m.Name == members[i].Name }); at >= 0 {
 			stored = known[at].Missing
 		}
 		if !settled {
 			members[i].Missing = stored
 		}
-		members[i].SinceUnknown = members[i].Missing != nil && stored == nil
+		members[i].SinceUnknown = !members[i].Missing.IsZero() && stored.IsZero()
 	}
 	return append([]Member{}, members...), nil
 }

@@ -18,7 +18,7 @@ func process(host string, parts ...string) pipeline.Process {
 func names(members []Member) (all string) {
 	for _, m := range members {
 		all += m.Name
-		if m.Missing != nil {
+		if !m.Missing.IsZero() {
 			all += "!"
 		}
 		all += " "
