@@ -78,7 +78,9 @@ func (s *saver) publishNext(ctx context.Context) error {
 		return fmt.Errorf("publish the transitions of service %d: %w", s.service, err)
 	}
 	outbox.First += uint64(count) //nolint:gosec // a length
-	outbox.Transitions = outbox.Transitions[count:]
+	if outbox.Transitions = outbox.Transitions[count:]; len(outbox.Transitions) == 0 {
+		outbox.Transitions = nil // or a service loop that rests keeps those published
+	}
 	return nil
 }
 

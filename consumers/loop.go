@@ -35,6 +35,7 @@ type serviceLoop struct {
 	room        chan struct{} // closed when a full inbox has room again
 	rests       *list.Element // among the service loops that rest
 	since       time.Time     // when it came to rest
+	keptFor     time.Duration // how long from then on
 	// urgent is whether a client waits for an answer. It changes under the mutex.
 	urgent atomic.Bool
 

@@ -28,7 +28,7 @@ import (
 //	gone    forgotten: the next input makes a new one
 //
 // put requests a slot for a service loop that rests, or is gone. A working loop handles its inputs one by one until it comes to rest, or
-// requests another slot. All this happens under the partition's mutex, which ask, rest, stop and forgetOldest expect to be held.
+// requests another slot. All this happens under the partition's mutex, which ask, rest, stop and forget expect to be held.
 type partition struct {
 	worker *Worker
 	number int
@@ -47,9 +47,11 @@ type partition struct {
 }
 
 const (
-	// maxResting is how many idle services of a partition are kept in memory, 15 KB each, and loopIdle is for how long.
+	// maxResting is how many idle services of a partition are kept in memory, 15 KB each, loopIdle is for how long, and endedIdle for those
+	// that have ended: for their last events.
 	maxResting = 512
 	loopIdle   = 5 * time.Minute
+	endedIdle  = 10 * time.Second
 )
 
 // runPartition reads a partition from its saved cursor on until ctx ends.
@@ -114,11 +116,11 @@ func (p *partition) tend(ctx context.Context, name string, saved uint64) {
 	pause := pipeline.SaveCursorEvery / pipeline.Partitions * time.Duration(p.number)
 	for ; idle.For(ctx, pause) == nil; pause = pipeline.SaveCursorEvery {
 		p.mutex.Lock()
-		for oldest := p.resting.Front(); oldest != nil && time.Since(oldest.Value.(*serviceLoop).since) >= loopIdle; oldest = p.resting.Front() {
-			p.forgetOldest()
-		}
 		for _, l := range p.loops {
-			if l.slotRequest == nil && l.rests == nil && l.saver.behind.isDue() && !p.closed {
+			switch {
+			case l.rests != nil && time.Since(l.since) >= l.keptFor:
+				p.forget(l)
+			case l.slotRequest == nil && l.rests == nil && l.saver.behind.isDue() && !p.closed:
 				l.inbox.write = true
 				p.wait.Add(1)
 				p.ask(l)
@@ -275,8 +277,11 @@ func (p *partition) rest(l *serviceLoop) {
 	if !l.saver.behind.due.IsZero() {
 		return
 	}
+	if l.keptFor = loopIdle; l.record.Deleted {
+		l.keptFor = endedIdle
+	}
 	if l.rests = p.resting.PushBack(l); p.resting.Len() > maxResting {
-		p.forgetOldest()
+		p.forget(p.resting.Front().Value.(*serviceLoop))
 	}
 }
 
@@ -286,11 +291,11 @@ func (p *partition) stop(l *serviceLoop) {
 	p.wait.Done()
 }
 
-// forgetOldest drops the service loop that has been idle longest.
-func (p *partition) forgetOldest() {
-	oldest := p.resting.Remove(p.resting.Front()).(*serviceLoop)
-	delete(p.loops, oldest.service)
-	p.worker.health.note(oldest.service, "")
+// forget drops an idle service loop.
+func (p *partition) forget(l *serviceLoop) {
+	p.resting.Remove(l.rests)
+	delete(p.loops, l.service)
+	p.worker.health.note(l.service, "")
 }
 
 func (l *serviceLoop) waiting() bool {
