@@ -48,7 +48,7 @@ func TestWhatAShellOffers(t *testing.T) {
 	d.must(err)
 	letter := forService(3)
 	letter.Reason = "it is no JSON: " + strings.Repeat("x", 100)
-	number := d.buried(letter)
+	number := d.deadLettered(letter)
 	for line, want := range map[string]string{
 		"service why ":      "3\tshop RUNNING\n12\tmail FAILED_DEPLOYING",
 		"service record ":   "3\tshop RUNNING\n12\tmail FAILED_DEPLOYING",

@@ -14,8 +14,8 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// buried puts a message for a service to the dead letters and returns its number.
-func (d *desk) buried(letter pipeline.DeadLetter) string {
+// deadLettered puts a message for a service to the dead letters and returns its number.
+func (d *desk) deadLettered(letter pipeline.DeadLetter) string {
 	d.t.Helper()
 	letter.Where = "worker"
 	if letter.Reason == "" {
@@ -47,7 +47,7 @@ func (d *desk) waiting(id int) uint64 {
 func TestADeadLetterIsSentAgain(t *testing.T) {
 	d := newDesk(t)
 	d.keep(3, "shop", "alice", spec.ServiceRunning)
-	number, other := d.buried(forService(3)), d.buried(forService(3))
+	number, other := d.deadLettered(forService(3)), d.deadLettered(forService(3))
 	before := d.waiting(3)
 	if out := d.shows("dlq retry " + number); out != "dead letter "+number+": sent again\n" {
 		t.Errorf("it says %q", out)
@@ -68,9 +68,9 @@ func TestADeadLetterIsSentAgain(t *testing.T) {
 func TestSomeDeadLettersCannotBeSentAgain(t *testing.T) {
 	d := newDesk(t)
 	d.keep(3, "shop", "alice", spec.ServiceRunning)
-	good := d.buried(forService(3))
-	torn := d.buried(pipeline.DeadLetter{Data: []byte("{")})
-	long := d.buried(pipeline.DeadLetter{Origin: pipeline.WorkSubject(3), Data: []byte(strings.Repeat("x", 300<<10))}) // what is kept of it is not all
+	good := d.deadLettered(forService(3))
+	torn := d.deadLettered(pipeline.DeadLetter{Data: []byte("{")})
+	long := d.deadLettered(pipeline.DeadLetter{Origin: pipeline.WorkSubject(3), Data: []byte(strings.Repeat("x", 300<<10))}) // what is kept of it is not all
 	out, err := d.run("dlq", "retry", "--all", "-o", "json")
 	if err == nil || ExitOf(err) != terminal.ExitFailed || err.Error() != "2 of 3 dead letters could not be sent again" {
 		t.Errorf("it ends with %v", err)
@@ -94,7 +94,7 @@ func TestSomeDeadLettersCannotBeSentAgain(t *testing.T) {
 // A wrong number among right ones changes nothing.
 func TestDeadLettersAreChangedOnlyWhenAllAreThere(t *testing.T) {
 	d := newDesk(t)
-	number := d.buried(forService(3))
+	number := d.deadLettered(forService(3))
 	d.refuses(terminal.ExitNotFound, "dlq drop "+number+" 999")
 	d.refuses(terminal.ExitUsage, "dlq drop "+number+" first")
 	for _, line := range []string{"dlq drop", "dlq retry", "dlq drop --all 1", "dlq retry --all 1", "dlq drop 0", "dlq show -- -1"} {
@@ -117,8 +117,8 @@ func TestDeadLettersOfAService(t *testing.T) {
 	d := newDesk(t)
 	d.keep(3, "shop", "alice", spec.ServiceRunning)
 	d.keep(4, "mail", "bob", spec.ServiceRunning)
-	byData, bySubject := d.buried(forService(3)), d.buried(pipeline.DeadLetter{Origin: pipeline.WorkSubject(3), Data: []byte("{")})
-	d.buried(pipeline.DeadLetter{Data: []byte("of nobody")})
+	byData, bySubject := d.deadLettered(forService(3)), d.deadLettered(pipeline.DeadLetter{Origin: pipeline.WorkSubject(3), Data: []byte("{")})
+	d.deadLettered(pipeline.DeadLetter{Data: []byte("of nobody")})
 	if found := d.shows("dlq ls --service 3 -o name"); found != byData+"\n"+bySubject+"\n" {
 		t.Errorf("of service 3 are %q", found)
 	}
@@ -145,7 +145,7 @@ func TestALongReasonOfADeadLetter(t *testing.T) {
 	reason := "message 7 cannot be read: " + strings.Repeat("é", 200) + " at 2026-11-28T11:59:00Z"
 	letter := forService(3)
 	letter.Reason, letter.Time = reason, time.Now()
-	number := d.buried(letter)
+	number := d.deadLettered(letter)
 	if out := d.shows("dlq ls"); strings.Contains(out, strings.Repeat("é", 100)) || !strings.Contains(out, "…") {
 		t.Errorf("the table has %s", out)
 	}

@@ -95,8 +95,8 @@ func TestTheLastEventsOfAllStreams(t *testing.T) {
 		d.turns(3, number, "RUNNING", "SCALING")
 		number++
 	}
-	d.buried(forService(3))
-	d.buried(forService(4))
+	d.deadLettered(forService(3))
+	d.deadLettered(forService(4))
 	d.must(d.pipe.QueueDelivery(t.Context(), pipeline.HookSubject("ops", 3), pipeline.Delivery{ID: "3-9", Service: 3}))
 	d.turns(3, number, "SCALING", "COOLDOWN")
 	for line, want := range map[string]int{
@@ -156,7 +156,7 @@ func TestADeadLetterThatIsNamedTwice(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
 	d.keep(3, "shop", "alice", spec.ServiceRunning)
-	number := d.buried(forService(3))
+	number := d.deadLettered(forService(3))
 	before := d.waiting(3)
 	d.shows("dlq retry " + number + " " + number)
 	if now := d.waiting(3); now != before+1 {
@@ -175,7 +175,7 @@ func TestTheMessageOfADeadLetter(t *testing.T) {
 		"":                 "subject      flow.work.3\n",
 		"\xff\xfe":         "\n\uFFFD\uFFFD\n",
 	} {
-		number := d.buried(pipeline.DeadLetter{Origin: pipeline.WorkSubject(3), Data: []byte(data)})
+		number := d.deadLettered(pipeline.DeadLetter{Origin: pipeline.WorkSubject(3), Data: []byte(data)})
 		d.shows("dlq show "+number, want, "reason       it is no JSON\n", "flowjet dlq retry "+number)
 		d.shows("dlq drop " + number)
 	}

@@ -32,7 +32,7 @@ func TestWhatScriptsRelyOn(t *testing.T) {
 	d := newDesk(t)
 	d.around = well()
 	d.keep(3, "shop", "alice", spec.ServiceRunning, 11)
-	number, other := d.buried(forService(3)), d.buried(forService(3))
+	number, other := d.deadLettered(forService(3)), d.deadLettered(forService(3))
 	_, _ = d.pipe.SubmitCommand(t.Context(), flow.Command{ID: "A", Verb: flow.VerbScale, Service: 3}, time.Millisecond) // no worker answers
 	for _, test := range []struct{ line, want string }{
 		{"service records", "id name owner roles since state vms wanted"},
@@ -60,7 +60,7 @@ func TestWhatScriptsRelyOn(t *testing.T) {
 			t.Errorf("%s has the fields\n%s\nwant\n%s", test.line, got, test.want)
 		}
 	}
-	long := d.buried(pipeline.DeadLetter{Origin: pipeline.WorkSubject(3), Data: []byte(strings.Repeat("x", 300<<10))}) // only a part of it is kept
+	long := d.deadLettered(pipeline.DeadLetter{Origin: pipeline.WorkSubject(3), Data: []byte(strings.Repeat("x", 300<<10))}) // only a part of it is kept
 	out, err := d.run("dlq", "retry", long, "-o", "json")
 	if got := fields(t, out); err == nil || got != "done error sequence" {
 		t.Errorf("a retry that fails ends with %v and the fields %s", err, got)

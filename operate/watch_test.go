@@ -151,7 +151,7 @@ func TestFollowingEvents(t *testing.T) {
 	follow.writes("RUNNING -> SCALING")
 	d.bridges("fe1")
 	follow.writes("opennebula: vm 21 ACTIVE/RUNNING")
-	d.buried(forService(3))
+	d.deadLettered(forService(3))
 	follow.writes("it is no JSON")
 	d.must(d.pipe.QueueDelivery(t.Context(), pipeline.HookSubject("ops", 3), pipeline.Delivery{ID: "3-1", Service: 3, Receiver: "ops"}))
 	follow.writes("webhook: 3-1 waits for receiver ops")
