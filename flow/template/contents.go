@@ -69,7 +69,7 @@ func (c contentsRule) check(path string, role spec.Role) {
 }
 
 // networkIDPattern matches what oned reads as an id, and a value of a parent's VM.
-var networkIDPattern = regexp.MustCompile(`^(\+?\d|\$\{|$)`)
+var networkIDPattern = regexp.MustCompile(`^(\+?\d|\$\{[^}]*\.|$)`)
 
 // networkUse is a NIC's reference to a network, by its id or as $NAME.
 type networkUse struct{ attribute, id string }

@@ -37,6 +37,7 @@ func TestUnknownNetworksInContents(t *testing.T) {
 		"chosen, not declared": {`"networks_values":[{"Priv":{"id":"1"}}],`, `{"NIC":[{"NETWORK_ID":"$Priv"}]}`, ``},
 		"an input":             {`"user_inputs":{"NET":"M|text"},`, `{"NIC":[{"NETWORK_ID":"$NET"}]}`, ``},
 		"an input of 6":        {`"custom_attrs":{"NET":"M|text"},`, `{"NIC":[{"NETWORK_ID":"$NET"}]}`, ``},
+		"a network in braces":  {networks, `{"NIC":[{"NETWORK_ID":"${Public}"}]}`, "the NETWORK_ID of NIC must be a network's id, or $NAME"},
 		"of a parent's VM":     {``, `{"NIC":[{"NETWORK_ID":"${db.TEMPLATE.NIC.NETWORK_ID}"}]}`, ``},
 	} {
 		t.Run(name, func(t *testing.T) {
