@@ -49,6 +49,7 @@ func (b *inbox) put(input pipeline.Input) bool {
 			added.sequences = slices.Concat(earlier.sequences, added.sequences)
 			added.Work.Trouble = union(earlier.Work.Trouble, input.Work.Trouble)
 			added.Work.Scan = earlier.Work.Scan && input.Work.Scan
+			added.Work.Taken = earlier.Work.Taken || input.Work.Taken
 			if added.reported = reportedStates(added.Work); added.reported == nil { // a check of everything, or READY of the VM
 				added.reported = earlier.reported
 			}
@@ -102,15 +103,17 @@ func union(earlier, later []pipeline.Trouble) []pipeline.Trouble {
 // condense replaces the news from first on by one check of everything.
 func (b *inbox) condense(first int) {
 	var all []uint64
+	taken := false
 	reported := map[int]pipeline.Trouble{} // of each VM the last
 	for _, one := range b.waiting[first:] {
 		all = append(all, one.sequences...)
+		taken = taken || one.Work.Taken
 		for _, state := range one.reported {
 			reported[state.VM] = state
 		}
 	}
 	last := b.waiting[len(b.waiting)-1]
-	last.Work = pipeline.Work{Version: pipeline.Version, Service: last.Work.Service, Reason: "more events than can be queued"}
+	last.Work = pipeline.Work{Version: pipeline.Version, Service: last.Work.Service, Reason: "more events than can be queued", Taken: taken}
 	last.sequences, last.reported = all, slices.Collect(maps.Values(reported))
 	b.waiting = append(b.waiting[:first], last)
 }

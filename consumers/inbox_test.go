@@ -46,6 +46,24 @@ func TestInboxKeepsTheNewestNews(t *testing.T) {
 	}
 }
 
+// TestInboxKeepsThatAServiceIsTakenOver: a scan that comes before it is handled replaces the news, and so do too many events.
+func TestInboxKeepsThatAServiceIsTakenOver(t *testing.T) {
+	for name, later := range map[string]int{"a scan": 1, "many events": maxWaiting + 1} {
+		var b inbox
+		b.put(pipeline.Input{Sequence: 1, Work: pipeline.Work{Taken: true}})
+		for i := range later {
+			news := vmEvent(uint64(i+2), i)
+			if later == 1 {
+				news.Work = pipeline.Work{Scan: true}
+			}
+			b.put(news)
+		}
+		if got, _ := b.pop(); len(got.sequences) < 2 || !got.Work.Taken {
+			t.Errorf("%s: it is forgotten: %+v", name, got.Work)
+		}
+	}
+}
+
 // TestREADYKeepsTheStateThatWasTold: oned may still show a VM as it was before the event whose place that of READY takes.
 func TestREADYKeepsTheStateThatWasTold(t *testing.T) {
 	var b inbox
