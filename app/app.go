@@ -303,7 +303,7 @@ func (a *App) credentials() (opennebula.Credentials, error) {
 	}
 	credentials, err := opennebula.ReadCredentials(a.config.One.AuthFile)
 	if err != nil {
-		return opennebula.Credentials{}, fmt.Errorf("%w: set the right file with --one-auth-file", err)
+		return opennebula.Credentials{}, fmt.Errorf("%w: run as oneadmin, or set the right file with --one-auth-file", err)
 	}
 	return credentials, nil
 }

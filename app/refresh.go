@@ -221,7 +221,7 @@ func (c Config) AskAPI(ctx context.Context) ([]string, error) {
 func (c Config) Oned(logger *slog.Logger) (*opennebula.Client, error) {
 	credentials, err := opennebula.ReadCredentials(c.authFile())
 	if err != nil {
-		return nil, fmt.Errorf("%w: set the right file with --one-auth-file", err)
+		return nil, fmt.Errorf("%w: run as oneadmin, or set the right file with --one-auth-file", err)
 	}
 	return opennebula.NewClient(opennebula.Config{
 		Endpoint: c.One.XMLRPC[0], Others: c.One.XMLRPC[1:], Credentials: credentials, Logger: logger,

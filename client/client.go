@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/flowjet/flowjet/internal/idle"
 )
@@ -76,7 +77,7 @@ type Answer struct {
 
 // Error is returned when the API has refused a call.
 type Error struct {
-	Status int
+	Status int // 502 if what answered is not a Flowjet API
 	Detail string
 	// User is the caller, if the credentials were refused.
 	User string
@@ -108,6 +109,9 @@ func (e *UnreachableError) Unwrap() error { return e.Err }
 func (c *Client) Do(ctx context.Context, r Request) (Answer, error) {
 	if r.Method != http.MethodGet && r.Key == "" {
 		r.Key = rand.Text()
+	}
+	if strings.ContainsFunc(r.Key+r.IfMatch, unicode.IsControl) {
+		return Answer{}, &Error{Status: http.StatusBadRequest, Detail: "the Idempotency-Key and the ETag must not contain control characters"}
 	}
 	var text []byte
 	if r.Body != nil {
@@ -197,6 +201,7 @@ func (c *Client) refusal(status int, body []byte) error {
 	}
 	if json.Unmarshal(body, &problem) != nil || problem.Detail == "" {
 		problem.Detail = fmt.Sprintf("the server at %s is not a Flowjet API: it answers with status %d", c.Endpoint(), status)
+		status = http.StatusBadGateway // its 404 does not mean that a service is gone
 	}
 	return &Error{Status: status, Detail: strings.TrimSpace(problem.Detail), User: c.credentials.User}
 }

@@ -305,7 +305,7 @@ const maxCredentialsSize = 4096 // bytes
 func ReadCredentials(path string) (Credentials, error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return Credentials{}, fmt.Errorf("read the server user's credentials: %w (run as oneadmin or give another file)", err)
+		return Credentials{}, fmt.Errorf("read the server user's credentials: %w", err)
 	}
 	defer file.Close()
 	text, err := io.ReadAll(io.LimitReader(file, maxCredentialsSize+1))

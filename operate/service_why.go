@@ -98,7 +98,7 @@ func serviceWatch(t tool) *cobra.Command {
 	cmd := t.aboutService(help{
 		"watch ID", "Follow what happens to a service",
 		"It ends with Ctrl-C, when the service has ended, or, with --until, when the service is in one of the states.\n" +
-			"With --until it fails when the service enters a failed state that is not among them, or when --timeout has passed.",
+			"With --until it fails when the service enters a failed state that is not among them, or when --timeout has passed. A service that has ended was DONE.",
 		"flowjet service watch 3\nflowjet service watch 3 --until RUNNING --timeout 5m",
 	}, func(ctx context.Context, c *terminal.Console, pipe clients, id int) error {
 		if err := terminal.AtLeast("timeout", within, 0); err != nil {
@@ -184,7 +184,7 @@ func stopped(ctx context.Context, err error) error {
 // over reports whether the state ends the watching, and with which result.
 func (w watcher) over(state string) (bool, error) {
 	switch {
-	case slices.Contains(w.until, state):
+	case slices.Contains(w.until, state), state == pipeline.Deleted && slices.Contains(w.until, spec.ServiceDone.String()):
 		return true, nil
 	case len(w.until) > 0 && (strings.HasPrefix(state, "FAILED_") || state == pipeline.Deleted):
 		return true, terminal.ExitTrouble.Because(fmt.Errorf("service %d is %s: `flowjet service why %d`", w.service, state, w.service))

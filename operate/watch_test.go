@@ -89,6 +89,7 @@ func TestWatchingForAState(t *testing.T) {
 		"it fails, as is waited for":  {"--until FAILED_DEPLOYING", spec.ServiceDeploying, []string{"FAILED_DEPLOYING"}, 0, ""},
 		"it ends instead":             {"--until RUNNING", spec.ServiceUndeploying, []string{pipeline.Deleted}, terminal.ExitTrouble, "service 3 is DELETED"},
 		"it ends, as is waited for":   {"--until DELETED", spec.ServiceUndeploying, []string{"DONE", pipeline.Deleted}, 0, ""},
+		"it has ended before":         {"--until DONE", spec.ServiceUndeploying, []string{pipeline.Deleted}, 0, ""},
 		"the time is over":            {"--until RUNNING --timeout 200ms", spec.ServiceDeploying, nil, terminal.ExitTimeout, "service 3 did not reach RUNNING within 200ms"},
 		"the time is over, no state":  {"--timeout 200ms", spec.ServiceDeploying, nil, terminal.ExitTimeout, "service 3 did not reach its end within 200ms"},
 		"a state that there is not":   {"--until HAPPY", spec.ServiceRunning, nil, terminal.ExitUsage, `--until is "HAPPY"`},

@@ -117,7 +117,7 @@ func readFile(path string) (json.RawMessage, error) {
 	}
 	text, err := io.ReadAll(io.LimitReader(file, maxFile))
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
+		return nil, terminal.ExitUsage.Because(fmt.Errorf("read the file: %w", err))
 	}
 	body, err := asJSON(text)
 	if err != nil {

@@ -43,11 +43,13 @@ func TestWhatIsNoAPI(t *testing.T) {
 		"GET /services":    answering(http.StatusOK, "<html>"),
 		"GET /templates":   answering(http.StatusBadGateway, "<html>"),
 		"GET /services/3":  answering(http.StatusOK, `{"id": "three"}`),
+		"GET /services/7":  answering(http.StatusNotFound, "<html>"),
 		"DELETE /service/": answering(http.StatusOK, ""),
 	})
 	c.fails(terminal.ExitFailed, "is not a Flowjet API", "service", "list")
 	c.fails(terminal.ExitUnreachable, "it answers with status 502", "template", "list")
 	c.fails(terminal.ExitFailed, "is not a Flowjet API", "service", "show", "3")
+	c.fails(terminal.ExitUnreachable, "it answers with status 404", "service", "show", "7")
 	c.url = "http://127.0.0.1:1"
 	c.fails(terminal.ExitUnreachable, "set another with --endpoint or ONEFLOW_URL", "service", "list")
 	c.fails(terminal.ExitUnreachable, "does not answer", "service", "undeploy", "3")
@@ -160,4 +162,13 @@ func TestNamesThatAreNoOnesOrOfSeveral(t *testing.T) {
 	if sent := c.changes(); len(sent) > 0 {
 		t.Errorf("it changes something by a name that is not clear: %v", sent)
 	}
+}
+
+// What cannot be sent or read is the command line's fault, not the API's.
+func TestWhatCannotBeSent(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t, nil)
+	c.fails(terminal.ExitUsage, "must not contain control characters", "service", "scale", "3", "web", "2", "--idempotency-key", "a\nb")
+	c.fails(terminal.ExitUsage, "must not contain control characters", "service", "scale", "3", "web", "2", "--if-match", "\"a\r\"")
+	c.fails(terminal.ExitUsage, "is a directory", "template", "create", t.TempDir())
 }

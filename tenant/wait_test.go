@@ -50,6 +50,7 @@ func TestHowWaitingEnds(t *testing.T) {
 		"it is gone instead":            {"service scale 3 web 2 --wait", missing, nil, terminal.ExitTrouble, "service 3 is gone"},
 		"it is gone, as it should be":   {"service undeploy 3 --wait", missing, []string{turned(3, "UNDEPLOYING", "DONE")}, 0, "it is gone"},
 		"in WARNING on its way to gone": {"service undeploy 3 --wait", inTurn(shown("WARNING"), missing), []string{turned(3, "WARNING", "UNDEPLOYING"), turned(3, "UNDEPLOYING", "DONE")}, 0, "it is gone"},
+		"a balancer knows no such page": {"service undeploy 3 --wait --timeout 300ms", answering(http.StatusNotFound, "<html>"), nil, terminal.ExitTimeout, "within 300ms"},
 		"it fails to go":                {"service recover 3 --delete --wait", shown("FAILED_UNDEPLOYING"), []string{turned(3, "UNDEPLOYING", "FAILED_UNDEPLOYING")}, terminal.ExitTrouble, "is FAILED_UNDEPLOYING"},
 		"the time is over":              {"service scale 3 web 2 --wait --timeout 300ms", shown("SCALING"), nil, terminal.ExitTimeout, "service 3 did not reach RUNNING within 300ms and continues"},
 		"the API is away for a moment":  {"service scale 3 web 2 --wait", inTurn(refusing(http.StatusServiceUnavailable, "it starts"), shown("RUNNING")), []string{turned(3, "SCALING", "RUNNING")}, 0, "it is RUNNING"},

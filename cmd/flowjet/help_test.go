@@ -118,3 +118,24 @@ func TestEveryHelp(t *testing.T) {
 		}
 	})
 }
+
+// A command whose output cannot be written does not succeed: an empty file is not an empty list.
+func TestOutputThatCannotBeWritten(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skipf("there is no disk that is full: %v", err)
+	}
+	defer full.Close()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"--help", "help options", "completion bash"} {
+		var failed strings.Builder
+		command := exec.CommandContext(t.Context(), self, strings.Fields(line)...)
+		command.Env, command.Stdout, command.Stderr = append(os.Environ(), asCommand+"=1"), full, &failed
+		if err := command.Run(); err == nil || !strings.Contains(failed.String(), "no space left on device") {
+			t.Errorf("flowjet %s: %v, want the disk's error: %s", line, err, failed.String())
+		}
+	}
+}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,8 +34,10 @@ func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	root := newRoot()
+	out := terminal.NewOutput(os.Stdout)
+	root.SetOut(out)
 	cmd, err := root.ExecuteContextC(ctx)
-	if err = helpful(cmd, err); err != nil && !errors.Is(err, context.Canceled) {
+	if err = helpful(cmd, cmp.Or(err, out.Err)); err != nil && !errors.Is(err, context.Canceled) {
 		terminal.Error(os.Stderr, err)
 		return int(operate.ExitOf(err))
 	}

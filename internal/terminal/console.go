@@ -4,6 +4,7 @@ package terminal
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -37,10 +38,31 @@ func New(out io.Writer, format Format) *Console {
 	return c
 }
 
+type file interface {
+	io.Writer
+	Fd() uintptr
+}
+
+// Output is a file that remembers the first error of writing to it, so that a command whose output is lost does not succeed.
+type Output struct {
+	file
+	Err error
+}
+
+// NewOutput returns an Output that writes to a file.
+func NewOutput(to *os.File) *Output { return &Output{file: to} }
+
+// Write implements io.Writer.
+func (o *Output) Write(text []byte) (int, error) {
+	n, err := o.file.Write(text)
+	o.Err = cmp.Or(o.Err, err)
+	return n, err
+}
+
 // IsTerminal reports whether a reader or writer is a terminal.
 func IsTerminal(end any) bool {
-	file, isFile := end.(*os.File)
-	return isFile && term.IsTerminal(int(file.Fd()))
+	opened, isFile := end.(interface{ Fd() uintptr })
+	return isFile && term.IsTerminal(int(opened.Fd()))
 }
 
 // Structured reports whether the output is for scripts: values as JSON or YAML.
@@ -346,7 +368,7 @@ func (c *Console) Change(change flow.Change) string {
 	if change.Kind != "service" && change.Kind != "role" {
 		return text
 	}
-	return strings.Replace(text, change.New, c.State(change.New), 1)
+	return strings.Replace(text, "-> "+change.New, "-> "+c.State(change.New), 1)
 }
 
 // Printable returns another program's text without the characters that a terminal would obey.

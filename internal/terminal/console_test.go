@@ -32,3 +32,16 @@ func TestHostileTexts(t *testing.T) {
 		t.Errorf("there are %d lines: %q", lines, shown)
 	}
 }
+
+// The new state alone is coloured, also where the old one begins with its name.
+func TestColourOfAChange(t *testing.T) {
+	c := &Console{Now: time.Now, colour: true}
+	for want, change := range map[string]flow.Change{
+		"DEPLOYING_NETS -> \x1b[36mDEPLOYING\x1b[0m":          {Kind: "service", Old: "DEPLOYING_NETS", New: "DEPLOYING"},
+		"role RUNNING: SCALING -> \x1b[32mRUNNING\x1b[0m (r)": {Kind: "role", Role: "RUNNING", Old: "SCALING", New: "RUNNING", Reason: "r"},
+	} {
+		if got := c.Change(change); got != want {
+			t.Errorf("it is %q, want %q", got, want)
+		}
+	}
+}

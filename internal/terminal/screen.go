@@ -12,25 +12,25 @@ import (
 
 // Screen is a terminal that is redrawn repeatedly, on a page of its own: its former contents come back when it is closed.
 type Screen struct {
-	out     *os.File
+	out     file
 	restore func()
 }
 
 // Screen takes over the terminal; false if the console is none, or a terminal that cannot
 // be drawn on. Quit is called when q or Ctrl-C is typed.
 func (c *Console) Screen(quit context.CancelFunc) (*Screen, bool) {
-	file, isFile := c.out.(*os.File)
-	if !isFile || !IsTerminal(file) || os.Getenv("TERM") == "dumb" || os.Getenv("TERM") == "" {
+	out, isFile := c.out.(file)
+	if !isFile || !IsTerminal(out) || os.Getenv("TERM") == "dumb" || os.Getenv("TERM") == "" {
 		return nil, false
 	}
-	s := &Screen{out: file, restore: func() {}}
+	s := &Screen{out: out, restore: func() {}}
 	if keyboard := int(os.Stdin.Fd()); term.IsTerminal(keyboard) {
 		if was, err := term.MakeRaw(keyboard); err == nil {
 			s.restore = func() { _ = term.Restore(keyboard, was) }
 			go awaitQuit(os.Stdin, quit)
 		}
 	}
-	fmt.Fprint(file, "\x1b[?1049h\x1b[?25l\x1b[2J")
+	fmt.Fprint(out, "\x1b[?1049h\x1b[?25l\x1b[2J")
 	return s, true
 }
 
