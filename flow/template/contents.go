@@ -151,18 +151,21 @@ func checkInputs(f *findings, path string, declared, values json.RawMessage) {
 var networkPattern = regexp.MustCompile(`^[MO]\|network\|[^|]*\|[^|]*\|\s*(?:(id|template_id|reserve_from):(\d*)(.*)|(?:undefined|null):.*)?$`)
 
 func checkNetworks(f *findings, body spec.Body) {
-	var networks map[string]string
+	var networks raw.Object
 	if len(body.Networks) > 0 && json.Unmarshal(body.Networks, &networks) != nil {
 		f.add("networks", "must be an object of strings such as {\"Public\": \"M|network|Public| |id:0\"}")
 	}
+	chosen := networkNames(spec.Body{NetworksValues: body.NetworksValues})
 	for _, name := range slices.Sorted(maps.Keys(networks)) {
-		if !networkPattern.MatchString(strings.TrimSpace(networks[name])) {
-			f.add("networks."+name, "is %q; it must look like \"M|network|description| |id:0\", with id, template_id or reserve_from last", raw.Shown(networks[name]))
+		declared := raw.Plain(networks[name])
+		// A declaration only gives the default: templates that OneFlow has stored with an invalid one can be used by choosing the network.
+		if !networkPattern.MatchString(strings.TrimSpace(declared)) && !slices.Contains(chosen, name) {
+			f.add("networks."+name, "is %q; it must look like \"M|network|description| |id:0\", with id, template_id or reserve_from last", raw.Shown(declared))
 		}
-		if err := spec.CheckAddresses(networks[name]); err != nil {
+		if err := spec.CheckAddresses(declared); err != nil {
 			f.add("networks."+name, "%v", err)
 		}
-		if proposed, _ := proposal(networks[name]); proposed != nil {
+		if proposed, _ := proposal(declared); proposed != nil {
 			if wrong := spec.WrongNetworkName(name, proposed); wrong != "" {
 				f.add("networks", "%s", wrong)
 			}
@@ -186,7 +189,7 @@ func chooseNetworks(f *findings, body *spec.Body, proposed, given json.RawMessag
 			f.add("networks_values", "lacks %s; name every network, or omit networks_values to use those that the template proposes", strings.Join(missing, ", "))
 		}
 	}
-	var networks map[string]string
+	var networks raw.Object
 	if json.Unmarshal(body.Networks, &networks) != nil {
 		return
 	}
@@ -205,7 +208,7 @@ func chooseNetworks(f *findings, body *spec.Body, proposed, given json.RawMessag
 		if slices.Contains(chosen, name) {
 			continue
 		}
-		value, mandatory := proposal(networks[name])
+		value, mandatory := proposal(raw.Plain(networks[name]))
 		switch {
 		case value != nil:
 			values = append(values, spec.NetworkValue{name: value})
@@ -226,7 +229,7 @@ func chooseNetworks(f *findings, body *spec.Body, proposed, given json.RawMessag
 			if _, reserves := choice[string(spec.FromReservation)]; reserves && spec.JoinsNetwork(raw.Text(choice["extra"])) {
 				f.add("networks_values", "has NETWORK_ID in the \"extra\" of network %q: a service reserves a network of its own; give the id of an existing one as id", name)
 			}
-			_, mandatory := proposal(networks[name])
+			_, mandatory := proposal(raw.Plain(networks[name]))
 			source, text := chosenID(choice)
 			switch id, isNumber := raw.Whole(text); {
 			case isNumber && id >= 0:

@@ -224,3 +224,20 @@ func TestReplaceAndAppend(t *testing.T) {
 		t.Errorf("replace without roles: got %v", err)
 	}
 }
+
+// OneFlow reads a network's declaration only where the network is not chosen, and stores any: such templates can be instantiated by choosing it.
+func TestNetworksDeclaredInAnotherForm(t *testing.T) {
+	for _, declared := range []string{`{"id":"0"}`, `""`, `null`, `"M|network|words"`} {
+		template := `{"name":"s","registration_time":1,"roles":[{"name":"a","type":"vm","template_id":0,"template_contents":{"NIC":[{"NETWORK_ID":"$P"}]}}],"networks":{"P":` + declared + `}}`
+		if got, want := started(t, template, `{"networks_values":[{"P":{"id":"0"}}]}`), `"networks_values":[{"P":{"id":"0"}}]`; !strings.Contains(got, want) {
+			t.Errorf("%s: %s is not in %s", declared, want, got)
+		}
+		for given, message := range map[string]string{
+			``: `networks.P: is "`, `{"networks_values":[]}`: `lacks P; name every network`, `{"networks_values":[{"P":{"id":"-1"}}]}`: `must have a whole number`,
+		} {
+			if _, err := Instantiate([]byte(template), json.RawMessage(given), registered); err == nil || !strings.Contains(err.Error(), message) {
+				t.Errorf("%s with %s: got %v, want %s", declared, given, err, message)
+			}
+		}
+	}
+}

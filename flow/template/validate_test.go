@@ -84,7 +84,7 @@ func TestReadTemplateRefuses(t *testing.T) {
 		"no start":                  {policy(`"scheduled_policies":[{"type":"CHANGE","adjust":1}]`), `needs either`},
 		"odd start":                 {policy(`"scheduled_policies":[{"type":"CHANGE","adjust":1,"start_time":"soon"}]`), `.start_time (role "a"): is "soon"`},
 		"networks an array":         {`{"name":"s","roles":[],"networks":[1]}`, `networks: is [1]; it must be an object`},
-		"networks of numbers":       {`{"name":"s","roles":[],"networks":{"a":1}}`, `must be an object of strings`},
+		"networks of numbers":       {`{"name":"s","roles":[],"networks":{"a":1}}`, `networks.a: is "1"; it must look like`},
 		"network odd":               {`{"name":"s","roles":[],"networks":{"a":"net 0"}}`, `networks.a: is "net 0"`},
 		"network values odd":        {`{"name":"s","roles":[],"networks_values":[{"a":{"id":"0","template_id":"1"}}]}`, `one of id, template_id and reserve_from`},
 		"network values two":        {`{"name":"s","roles":[],"networks_values":[{"a":{"id":"0"},"b":{"id":"0"}}]}`, `element 0 has 2`},
