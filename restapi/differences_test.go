@@ -36,7 +36,7 @@ var (
 	optionalInput  = &difference{"an optional user input without a value", "400", "its default, or none"}
 	unknownNetwork = &difference{"a NIC on a `$NETWORK` that nobody declares", "accepted; the service fails to deploy", "400, naming role and network (`networks` can come with `merge_template` where the template is OneFlow 6's)"}
 	notReadable    = &difference{"contents, inputs and networks' `extra` that oned cannot read, a reservation without `SIZE`", "accepted; the service fails to deploy", "400, naming the attribute"}
-	networkText    = &difference{"a network whose description contains `|`, or that is not declared as `M|network|...`", "accepted; its source is not found unless `networks_values` is given", "400; a template that OneFlow has stored so can be instantiated with `networks_values`"}
+	networkText    = &difference{"a network whose description contains `|`, or that is declared in another form", "accepted; its source is not found unless `networks_values` is given", "400; a template that OneFlow has stored so can be instantiated with `networks_values`"}
 	fraction       = &difference{"a fraction where a whole number belongs, such as an `adjust` of 1.5", "the fraction is cut off", "400"}
 	notOctal       = &difference{"`chmod` with the digits 8 and 9", "accepted: 999 is 111", "400, or 500 for a service"}
 	commas         = &difference{"commas between the attributes in a network's `extra`, as Sunstone's form writes them", "oned's error, and a service in FAILED_DEPLOYING", "the network is made"}

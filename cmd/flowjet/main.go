@@ -34,7 +34,7 @@ func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	root := newRoot()
-	out := terminal.NewOutput(os.Stdout)
+	out := &terminal.Output{File: os.Stdout}
 	root.SetOut(out)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err = helpful(cmd, cmp.Or(err, out.Err)); err != nil && !errors.Is(err, context.Canceled) {

@@ -38,23 +38,21 @@ func New(out io.Writer, format Format) *Console {
 	return c
 }
 
-type file interface {
+// File is an open file, as *os.File.
+type File interface {
 	io.Writer
 	Fd() uintptr
 }
 
 // Output is a file that remembers the first error of writing to it, so that a command whose output is lost does not succeed.
 type Output struct {
-	file
+	File
 	Err error
 }
 
-// NewOutput returns an Output that writes to a file.
-func NewOutput(to *os.File) *Output { return &Output{file: to} }
-
 // Write implements io.Writer.
 func (o *Output) Write(text []byte) (int, error) {
-	n, err := o.file.Write(text)
+	n, err := o.File.Write(text)
 	o.Err = cmp.Or(o.Err, err)
 	return n, err
 }

@@ -12,14 +12,14 @@ import (
 
 // Screen is a terminal that is redrawn repeatedly, on a page of its own: its former contents come back when it is closed.
 type Screen struct {
-	out     file
+	out     File
 	restore func()
 }
 
 // Screen takes over the terminal; false if the console is none, or a terminal that cannot
 // be drawn on. Quit is called when q or Ctrl-C is typed.
 func (c *Console) Screen(quit context.CancelFunc) (*Screen, bool) {
-	out, isFile := c.out.(file)
+	out, isFile := c.out.(File)
 	if !isFile || !IsTerminal(out) || os.Getenv("TERM") == "dumb" || os.Getenv("TERM") == "" {
 		return nil, false
 	}
