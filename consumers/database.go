@@ -3,6 +3,7 @@ package consumers
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -148,6 +149,9 @@ func (d *database) check(ctx context.Context) error {
 // objects: a server of a zone may lose writes in the middle of its log, and lead.
 func (d *database) differs(ctx context.Context, mark pipeline.OnedMark, known, newest int, made string) (string, error) {
 	if newest < known {
+		if _, err := d.oned.Server().Confirmed().VM(ctx, known); errors.Is(err, opennebula.ErrDisagree) {
+			return "", nil // the leader lacks what the zone has: the services of those VMs wait
+		}
 		return fmt.Sprintf("oned's newest VM is %d, and there was a VM %d: oned was restored from a backup, was replaced, or ended VMs were purged",
 			newest, known), nil
 	}
@@ -170,7 +174,7 @@ func (d *database) made(ctx context.Context, vm int) (string, error) {
 		return "", nil
 	}
 	tree, err := d.oned.Server().Confirmed().VMTree(ctx, vm)
-	if err != nil && opennebula.Temporary(err) {
+	if err != nil && opennebula.Temporary(err) && !errors.Is(err, opennebula.ErrDisagree) {
 		return "", fmt.Errorf("read the start time of VM %d: %w", vm, err)
 	}
 	made, _ := tree.Lookup("STIME")

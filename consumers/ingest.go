@@ -326,7 +326,7 @@ func (i *ingester) fetchSpan(ctx context.Context, session *opennebula.Session, s
 		_, err := i.fetchVM(ctx, session, span[0], facts)
 		return err
 	}
-	began := time.Now()
+	missing, began := map[int]bool{}, time.Now()
 	vms, err := session.VMsAt(ctx, span, opennebula.StateAny)
 	if err != nil {
 		return fmt.Errorf("read VMs %d to %d of service %d: %w", span[0], span[len(span)-1], i.service, err)
@@ -334,10 +334,19 @@ func (i *ingester) fetchSpan(ctx context.Context, session *opennebula.Session, s
 	for _, id := range span {
 		i.heard.asked[id] = began
 		facts[id] = one.VM{ID: id, State: one.VMDone, Service: i.service}
+		missing[id] = i.record.State.Service.Made.Has(id)
 	}
 	for _, vm := range vms {
 		if _, wanted := slices.BinarySearch(span, vm.ID); wanted || vm.Service == i.service {
 			facts[vm.ID] = vm
+			missing[vm.ID] = false
+		}
+	}
+	for id, lost := range missing {
+		if lost { // an ended VM stays until it is purged
+			if _, err := i.fetchVM(ctx, session, id, facts); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -346,6 +355,9 @@ func (i *ingester) fetchSpan(ctx context.Context, session *opennebula.Session, s
 func (i *ingester) fetchVM(ctx context.Context, session *opennebula.Session, id int, facts flow.Facts) (one.VM, error) {
 	began := time.Now()
 	vm, err := session.VM(ctx, id)
+	if opennebula.IsCode(err, opennebula.CodeNoExists) && i.record.State.Service.Made.Has(id) {
+		vm, err = session.Confirmed().VM(ctx, id)
+	}
 	if opennebula.IsCode(err, opennebula.CodeNoExists) {
 		vm, err = one.VM{ID: id, State: one.VMDone, Service: i.service}, nil
 	}

@@ -123,7 +123,7 @@ func (l *loader) refreshDocument(ctx context.Context) error {
 	} else {
 		found, err = l.readDocument(ctx, l.worker.oned.Server())
 	}
-	if errors.Is(err, errUnreadable) {
+	if errors.Is(err, errUnreadable) || err == nil && !found.exists && l.revision != 0 {
 		found, err = l.readDocument(ctx, l.worker.oned.Server().Confirmed())
 	}
 	if errors.Is(err, errUnreadable) && l.rewrites {

@@ -2,13 +2,17 @@ package consumers_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/flowjet/flowjet/consumers"
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/internal/testlog"
+	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/sim"
 )
 
@@ -81,6 +85,45 @@ func TestAFollowersReadsDecideNothing(t *testing.T) {
 		w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 1})
 		w.await(service, spec.ServiceRunning)
 		w.exactly(service, 3)
+	}
+}
+
+// TestALeaderThatHasLostWritesIsNotBelieved: nothing that it lacks and another server has is given up or made again. What it made
+// meanwhile is kept, and all services go on with the next leader.
+func TestALeaderThatHasLostWritesIsNotBelieved(t *testing.T) {
+	w := newZone(t)
+	w.hear()
+	var log testlog.Log
+	w.start(consumers.Config{Hearing: func() bool { return true }, ID: "one", Settings: quick(), Logger: log.Logger()})
+	whole, document, vms := w.deployed(masterSlave, 1, 1), w.deployed(masterSlave, 2, 1), w.deployed(masterSlave, 1, 2)
+	before := w.leader()
+	next := (before + 1) % 3
+	var lost []int
+	for _, vm := range w.vms(vms) {
+		lost = append(lost, vm.ID)
+	}
+	must(t, w.sim.LoseWrites(next, []int{document}, lost))
+	must(t, w.sim.Lead(next))
+	w.accepted(whole, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 2})
+	w.await(whole, spec.ServiceRunning)
+	for _, service := range []int{document, vms} {
+		_, err := w.pipe.PublishWork(t.Context(), pipeline.Work{Service: service, Reason: "test"}, "")
+		must(t, err)
+	}
+	poll.Until(t, "the worker to wait", func() bool { return strings.Contains(log.String(), "oned's servers have different data") })
+	must(t, w.sim.Lead(before))
+	for service, count := range map[int]int{whole: 3, document: 3, vms: 3} {
+		w.accepted(service, flow.VerbUpdate, flow.UpdateArguments{Append: true, Template: []byte(`{"description":"x"}`)})
+		w.await(service, spec.ServiceRunning)
+		w.exactly(service, count)
+		record, _, err := w.pipe.LoadRecord(t.Context(), service)
+		must(t, err)
+		if record.Applied == 0 || record.Deleted {
+			t.Errorf("the record of service %d was given up", service)
+		}
+	}
+	if strings.Contains(log.String(), "does not match its document") {
+		t.Error("a record was given up:", log.String())
 	}
 }
 

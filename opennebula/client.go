@@ -289,8 +289,9 @@ func (c *Client) With(name, secret string) *Session {
 // Confirmed returns a session of the same user whose reads are answered by the server
 // that led the zone, in one term, before and after the answer. A follower's database is
 // behind, so every decision to shrink, end or forget something needs such a read. Without
-// certainty a read ends in an error that is Temporary (ErrUnconfirmed). In a zone of
-// one server it is the same session.
+// certainty a read ends in an error that is Temporary (ErrUnconfirmed), and also if the
+// leader lacks an object that a follower has (ErrDisagree). In a zone of one server it is
+// the same session.
 func (s *Session) Confirmed() *Session {
 	confirmed := *s.caller
 	confirmed.confirmed = true

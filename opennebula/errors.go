@@ -17,6 +17,10 @@ var ErrTooLarge = errors.New("the answer is too large")
 // certain that the server led the zone while it answered.
 var ErrUnconfirmed = errors.New("the zone's leader is not known for certain")
 
+// ErrDisagree is the cause of an error of a confirmed read of an object that the zone's leader lacks and a follower has: one of them has lost
+// writes. Only an operator knows which.
+var ErrDisagree = errors.New("oned's servers have different data: restore the wrong one from another one's database (`onedb backup`, `onedb restore`)")
+
 // codeNames are the names of the error numbers in OpenNebula's documentation.
 var codeNames = map[Code]string{
 	CodeAuthentication: "AUTHENTICATION", CodeAuthorization: "AUTHORIZATION", CodeNoExists: "NO_EXISTS",

@@ -18,11 +18,15 @@ import (
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/flowjet/flowjet/internal/idle"
 )
 
 const (
 	maxAnswerSize = 64 << 20
 	dialTimeout   = 5 * time.Second
+	// followerLag is how far a follower's database is behind at most, but after its restart.
+	followerLag = 2 * time.Second
 	// An idle connection counts among those that oned serves.
 	idleTimeout = time.Second
 )
@@ -177,9 +181,15 @@ func (e *exchange) exchange(ctx context.Context, session string, s *caller, meth
 		}
 		// If a read is to be confirmed, or finds that something does not exist, only a
 		// server that led the zone before and after it is believed.
-		decides := reads(method) && (s.confirmed && err == nil || IsCode(err, CodeNoExists))
-		if decides && !e.leader.confirm(ctx, endpoint, term) {
+		decides, other := reads(method) && (s.confirmed && err == nil || IsCode(err, CodeNoExists)), ""
+		if s.confirmed && decides && err != nil {
+			other = e.elsewhere(ctx, session, endpoint, term, method, arguments)
+		}
+		switch {
+		case decides && !e.leader.confirm(ctx, endpoint, term):
 			value, err = nil, &TransportError{Method: method, Err: ErrUnconfirmed}
+		case other != "":
+			return nil, &TransportError{Method: method, Err: fmt.Errorf("%w: %s leads and answers %q, %s has the object", ErrDisagree, endpoint, err, other)}
 		}
 		_, refused := errors.AsType[*Error](err)
 		knownElsewhere := err != nil && !refused || IsCode(err, CodeReplication) || NotBegun(err)
@@ -195,6 +205,31 @@ func (e *exchange) exchange(ctx context.Context, session string, s *caller, meth
 		cancel()
 		if !found {
 			return nil, err
+		}
+	}
+}
+
+// elsewhere returns a follower that has what the zone's leader lacks, and loses it not within followerLag; empty without one. Raft does not
+// notice that: oned's servers can have lost writes in the middle of their logs, and lead.
+func (e *exchange) elsewhere(ctx context.Context, session, leader string, term int, method string, arguments []any) string {
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	for began := time.Now(); ; {
+		holder := ""
+		for _, server := range e.leader.servers.all() {
+			if server == leader {
+				continue
+			}
+			status, err := e.raftStatus(ctx, server)
+			if err != nil || status.State != RaftFollower || status.Term != term {
+				continue // it has no part in the zone now
+			}
+			if _, err = e.probe(ctx, session, server, method, arguments); err == nil {
+				holder = server
+			}
+		}
+		if holder == "" || time.Since(began) > followerLag || idle.For(ctx, firstPause) != nil {
+			return holder
 		}
 	}
 }

@@ -97,6 +97,7 @@ func (d *diagnosis) checkNATS(ctx context.Context, around Environment) {
 	d.checkDamage(ctx, pipe)
 	d.checkLost(ctx, pipe)
 	d.checkServices(ctx, pipe)
+	d.checkLeftVMs(ctx, pipe)
 	d.checkDeadLetters(overview)
 	d.checkWebhooks(ctx, pipe)
 	d.checkClock(ctx, pipe)

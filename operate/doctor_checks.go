@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/terminal"
 	"github.com/flowjet/flowjet/pipeline"
@@ -22,6 +23,7 @@ const (
 	slowAfter        = 30 * time.Second // how long a message may wait before it counts as stuck
 	resyncsRead      = 5000             // how many of the last events are searched for lost ones
 	resyncsTolerated = 100              // how many of these a comparison may have found: a bridge's start finds some
+	leftAfter        = 15 * time.Minute // how long a VM may take to end: its service gave it ten minutes for each step
 	nearlyFull       = 0.9              // which part of JetStream's storage may be used
 )
 
@@ -260,6 +262,30 @@ func (d *diagnosis) checkServices(ctx context.Context, pipe clients) {
 	}
 	if len(failed)+len(stuck)+len(unreadable)+len(others) == 0 {
 		d.add("services", fine, "", "%d, none failed or stuck", count)
+	}
+}
+
+// checkLeftVMs names the VMs that do not end although their services have: a leader of the zone that died leaves them so, and no service
+// has oned retry them any more.
+func (d *diagnosis) checkLeftVMs(ctx context.Context, pipe clients) {
+	ending, err := work.NewQueue(pipe.Pipeline).VMsThat(ctx, func(vm one.VM) bool { return vm.Service >= 0 && vm.Ending() && !vm.Gone() })
+	var left []string
+	for _, id := range slices.Sorted(maps.Keys(ending)) {
+		event := ending[id]
+		if d.now.Sub(event.Heard) < leftAfter {
+			continue
+		}
+		record, revision, loadErr := pipe.LoadRecord(ctx, event.VM.Service)
+		if err = cmp.Or(err, loadErr); loadErr == nil && (record.Deleted || revision == 0) {
+			left = append(left, fmt.Sprintf("%s of service %d since %s", event.Title(), event.VM.Service, event.Heard.UTC().Format(time.RFC3339)))
+		}
+	}
+	if err != nil {
+		d.add("VMs", warning, "", "those that do not end cannot be found: %v", err)
+	}
+	if len(left) > 0 {
+		d.add("VMs", warning, "see `onevm show ID` and its host: `onevm recover --success ID` if the VM is gone there, `--retry` if its disks are to be saved, `--delete` to give it up",
+			"%d do not end although their services have: %s", len(left), few(left))
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/internal/natstest"
@@ -263,6 +264,38 @@ func TestFullDisksAreNamedWithoutJetStream(t *testing.T) {
 	})
 	if err == nil || withFullDisks(err, overview).Error() != err.Error()+"; on fe2 100 % of the disk of /data are used, 0 B are free: free some space there" {
 		t.Errorf("the disks are %+v, and the error %v", overview.Disks, err)
+	}
+}
+
+// TestDoctorNamesVMsThatOutliveTheirServices: only those that do not end, and whose service has.
+func TestDoctorNamesVMsThatOutliveTheirServices(t *testing.T) {
+	t.Parallel()
+	desk := newDesk(t)
+	ctx, now := patient(t), time.Now()
+	desk.keep(8, "shop", "alice", spec.ServiceRunning)
+	_, err := desk.pipe.SaveRecord(ctx, 7, pipeline.Record{Version: pipeline.Version, Deleted: true}, 0)
+	desk.must(err)
+	var events []feeds.Event
+	for vm, is := range map[int]struct {
+		service int
+		state   one.LCMState
+		since   time.Duration
+	}{
+		21: {7, one.LCMEpilog, time.Hour}, 22: {7, one.LCMEpilog, time.Minute}, 23: {7, one.LCMRunning, time.Hour}, 24: {8, one.LCMShutdown, time.Hour},
+	} {
+		event := eventOf(vm, false)
+		event.Subject, event.Event.LCMState, event.Event.Heard = pipeline.VMSubject(0, vm, "ACTIVE", is.state.String()), is.state.String(), now.Add(-is.since)
+		event.Event.VM = &one.VM{ID: vm, State: one.VMActive, LCMState: is.state, Service: is.service}
+		events = append(events, event)
+	}
+	lease, err := feeds.New(desk.pipe.Pipeline).Acquire(ctx, "fe1", "bridge-1", 0)
+	desk.must(err)
+	desk.must(lease.Publish(ctx, events))
+	d := diagnosis{now: now}
+	d.checkLeftVMs(ctx, desk.pipe)
+	want := "warning VMs: 1 do not end although their services have: vm 21 ACTIVE/EPILOG of service 7 since " + now.Add(-time.Hour).UTC().Format(time.RFC3339) + "\n"
+	if d.said() != want {
+		t.Errorf("it says %q, want %q", d.said(), want)
 	}
 }
 

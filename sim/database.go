@@ -22,11 +22,12 @@ type database struct {
 	delays      *delays
 	hooks       *hooks
 
-	mu          sync.RWMutex // guards the cloud, the settings of boots, and whether changes are accepted
+	mu          sync.RWMutex // guards the cloud, the settings of boots, what is lost, and whether changes are accepted
 	open        bool
 	cloud       *cloud
 	bootsPaused bool
 	failBoots   int
+	lost        map[int]map[statefile.Key]bool // what a server lacks, by the server
 
 	file   *statefile.File
 	queue  chan *commit // the commits to carry out; a full queue blocks the caller
@@ -37,7 +38,7 @@ type database struct {
 
 func newDatabase(config Config, raft *raft, delays *delays, hooks *hooks) *database {
 	d := &database{
-		config: config, raft: raft, delays: delays, hooks: hooks, cloud: newCloud(),
+		config: config, raft: raft, delays: delays, hooks: hooks, cloud: newCloud(), lost: map[int]map[statefile.Key]bool{},
 		replication: &replication{lag: config.FollowerLag, catchUp: config.scaled(catchUpTime)},
 	}
 	if len(config.Others) > 0 {

@@ -161,7 +161,7 @@ type pooled[T any] interface {
 // find returns the object with the id, on which the caller needs a right.
 func (c *class[T, P]) find(r *request, id int, needed right) P {
 	found := P(c.pool(r.cloud)[id])
-	if found == nil {
+	if found == nil || r.lost(c.kind, id) {
 		notFound(c.words, id)
 	}
 	r.who.authorize(needed, c.label, found.base())
@@ -214,7 +214,7 @@ func (c *class[T, P]) page(r *request, fits func(item P) bool) (found []P) {
 		last = min(last, end)
 	}
 	for id := last; id >= first; id-- {
-		if item := P(all[id]); item != nil && fits(item) {
+		if item := P(all[id]); item != nil && fits(item) && !r.lost(c.kind, id) {
 			found = append(found, item)
 		}
 	}

@@ -120,6 +120,27 @@ func (z *zone) lead(n int) {
 	z.attachLeader()
 }
 
+// LoseWrites has a server lack these documents and VMs, also while it leads, as one that has lost writes in the middle of its log: every
+// other server has them. Without any the server is whole again.
+func (z *zone) LoseWrites(n int, documents, vms []int) error {
+	if _, err := z.serverNumbered(n); err != nil {
+		return err
+	}
+	lost := map[statefile.Key]bool{}
+	for kind, ids := range map[string][]int{kindDocument: documents, kindVM: vms} {
+		for _, id := range ids {
+			lost[statefile.Key{Kind: kind, ID: id}] = true
+		}
+	}
+	z.db.locked(func() { z.db.lost[n] = lost })
+	return nil
+}
+
+// lost reports whether the server lacks an object that the zone has.
+func (r *request) lost(kind string, id int) bool {
+	return r.server != nil && r.server.zone.db.lost[r.server.index][statefile.Key{Kind: kind, ID: id}]
+}
+
 // watchConnections starts an election when a follower has had no free connection for as long as it waits for its leader:
 // the leader's messages do not reach it.
 func (z *zone) watchConnections() {
