@@ -140,11 +140,11 @@ func internal(err error, kind func(reason string) bool) bool {
 }
 
 // NotBegun reports whether oned has certainly not begun the call: not a byte of it
-// has left, the zone had no leader, or oned refuses the server user.
+// has left, the zone had no certain leader, or oned refuses the server user.
 func NotBegun(err error) bool {
 	transport, lost := errors.AsType[*TransportError](err)
 	_, refused := errors.AsType[*ServerUserError](err)
-	return refused || errors.Is(err, ErrUnconfirmed) || lost && !transport.Sent || internal(err, notBegun)
+	return refused || errors.Is(err, ErrUnconfirmed) || errors.Is(err, ErrDisagree) || lost && !transport.Sent || internal(err, notBegun)
 }
 
 // Ambiguous reports whether the call may or may not have been carried out, so that
