@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/sim/internal/statefile"
 	"github.com/flowjet/flowjet/sim/internal/template"
 	"github.com/flowjet/flowjet/sim/internal/xmlrpc"
 )
@@ -332,6 +333,11 @@ type request struct {
 	cloud  *cloud
 	tx     *tx
 	who    identity
+}
+
+// lost reports whether the server lacks an object that the zone has.
+func (r *request) lost(kind string, id int) bool {
+	return r.server != nil && r.server.zone.db.lost[r.server.index][statefile.Key{Kind: kind, ID: id}]
 }
 
 func (r *request) int(i int) int { return r.intOr(i, 0) }

@@ -136,11 +136,6 @@ func (z *zone) LoseWrites(n int, documents, vms []int) error {
 	return nil
 }
 
-// lost reports whether the server lacks an object that the zone has.
-func (r *request) lost(kind string, id int) bool {
-	return r.server != nil && r.server.zone.db.lost[r.server.index][statefile.Key{Kind: kind, ID: id}]
-}
-
 // watchConnections starts an election when a follower has had no free connection for as long as it waits for its leader:
 // the leader's messages do not reach it.
 func (z *zone) watchConnections() {
