@@ -1,16 +1,17 @@
 package template
 
 import (
-	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/adhocore/gronx"
+	"github.com/go-playground/validator/v10"
 
 	"github.com/flowjet/flowjet/flow/expression"
 	"github.com/flowjet/flowjet/flow/internal/raw"
@@ -185,143 +186,149 @@ func checkPolicies(f *findings, path string, policies rolePolicies) {
 	}
 }
 
-// elasticityFields and scheduledFields are the policies of a template.
+// These types carry the rules that concern a single value.
+type bodyFields struct {
+	Name           string       `json:"name" validate:"required,max=128,bytes,plain,bmp"`
+	Deployment     string       `json:"deployment" validate:"omitempty,oneof=none straight"`
+	ShutdownAction string       `json:"shutdown_action" validate:"omitempty,shutdown"`
+	Roles          []roleFields `json:"roles" validate:"present,max=1024,dive"`
+}
+
+type roleFields struct {
+	Name           string             `json:"name" validate:"required,max=128,rolename"`
+	Type           string             `json:"type" validate:"required,oneof=vm vr"`
+	Cardinality    int                `json:"cardinality" validate:"gte=0"`
+	TemplateID     int                `json:"template_id" validate:"gte=0"`
+	ShutdownAction string             `json:"shutdown_action" validate:"omitempty,shutdown"`
+	MinVMs         *int               `json:"min_vms" validate:"omitempty,gte=0"`
+	MaxVMs         *int               `json:"max_vms" validate:"omitempty,gte=0"`
+	Cooldown       *int               `json:"cooldown" validate:"omitempty,gte=0"`
+	Elasticity     []elasticityFields `json:"elasticity_policies" validate:"dive"`
+	Scheduled      []scheduledFields  `json:"scheduled_policies" validate:"dive"`
+}
+
 type elasticityFields struct {
-	Type          string `json:"type"`
-	Adjust        *int   `json:"adjust"`
-	MinAdjustStep *int   `json:"min_adjust_step"`
-	Expression    string `json:"expression"`
-	Period        *int   `json:"period"`
-	PeriodNumber  *int   `json:"period_number"`
-	Cooldown      *int   `json:"cooldown"`
+	Type          string `json:"type" validate:"required,oneof=CHANGE CARDINALITY PERCENTAGE_CHANGE"`
+	Adjust        *int   `json:"adjust" validate:"required"`
+	MinAdjustStep *int   `json:"min_adjust_step" validate:"omitempty,gte=1"`
+	Expression    string `json:"expression" validate:"required,max=4096"`
+	Period        *int   `json:"period" validate:"omitempty,gte=0"`
+	PeriodNumber  *int   `json:"period_number" validate:"omitempty,gte=0"`
+	Cooldown      *int   `json:"cooldown" validate:"omitempty,gte=0"`
 }
 
 type scheduledFields struct {
-	Type          string          `json:"type"`
-	Adjust        *int            `json:"adjust"`
-	MinAdjustStep *int            `json:"min_adjust_step"`
-	Recurrence    string          `json:"recurrence"`
+	Type          string          `json:"type" validate:"required,oneof=CHANGE CARDINALITY PERCENTAGE_CHANGE"`
+	Adjust        *int            `json:"adjust" validate:"required"`
+	MinAdjustStep *int            `json:"min_adjust_step" validate:"omitempty,gte=1"`
+	Recurrence    string          `json:"recurrence" validate:"omitempty,max=256,fivefields"`
 	StartTime     json.RawMessage `json:"start_time"`
 }
 
-var roleName = regexp.MustCompile(`^\w+$`)
-
-var policyTypes = []string{"CHANGE", "CARDINALITY", "PERCENTAGE_CHANGE"}
+var (
+	roleNamePattern = regexp.MustCompile(`^\w+$`)
+	fieldRules      = newFieldRules()
+)
 
 // shutdownActions are the values of shutdown_action; the last two are what OneFlow before 5.0 called the first two.
 var shutdownActions = []string{"terminate", "terminate-hard", "shutdown", "shutdown-hard"}
 
-// checkFields checks the rules that concern a single value. Of those that a value breaks the first is reported.
+func newFieldRules() *validator.Validate {
+	v := validator.New(validator.WithRequiredStructEnabled())
+	v.RegisterTagNameFunc(func(field reflect.StructField) string { return field.Tag.Get("json") })
+	v.RegisterAlias("shutdown", "oneof="+strings.Join(shutdownActions, " "))
+	register(v, "rolename", func(value reflect.Value) bool { return roleNamePattern.MatchString(value.String()) })
+	register(v, "bytes", func(value reflect.Value) bool { return len(value.String()) <= spec.MaxName }) // oned counts bytes
+	register(v, "present", func(value reflect.Value) bool { return !value.IsNil() })
+	register(v, "plain", func(value reflect.Value) bool {
+		name := value.String()
+		return !strings.Contains(name, "]]>") && !strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f || r == '<' || r == '&' })
+	})
+	register(v, "bmp", func(value reflect.Value) bool { return !one.BeyondBMP(value.String()) })
+	register(v, "fivefields", func(value reflect.Value) bool {
+		recurrence := policy.Fields(value.String())
+		return len(strings.Fields(recurrence)) == 5 && gronx.IsValid(recurrence)
+	})
+	return v
+}
+
+// register adds a rule. Only an empty or reserved name is refused, so an error here is a programming error that every test run would meet.
+func register(v *validator.Validate, name string, holds func(reflect.Value) bool) {
+	rule := func(field validator.FieldLevel) bool { return holds(field.Field()) }
+	if err := v.RegisterValidation(name, rule, true); err != nil {
+		panic("flow: rule " + name + ": " + err.Error())
+	}
+}
+
 func checkFields(f *findings, body spec.Body, policies []rolePolicies) {
-	f.addWrong("name", cmp.Or(missing(body.Name, "it must be a string"), tooLong(body.Name, spec.MaxName), wrongName(body.Name)))
-	f.addWrong("deployment", notOneOf(body.Deployment, []string{"none", spec.DeploymentStraight}))
-	f.addWrong("shutdown_action", notOneOf(body.ShutdownAction, shutdownActions))
-	switch {
-	case body.Roles == nil:
-		f.add("roles", "is missing; it must be an array, which may be empty")
-	case len(body.Roles) > spec.MaxRoles:
-		f.add("roles", "is too long; at most %d are possible", spec.MaxRoles)
-		return
+	fields := bodyFields{Name: body.Name, Deployment: body.Deployment, ShutdownAction: body.ShutdownAction}
+	if body.Roles != nil {
+		fields.Roles = []roleFields{}
 	}
 	for i, role := range body.Roles {
-		at := prefixed(f, "roles[%d].", i)
-		at("name", cmp.Or(missing(role.Name, "it must be a string"), tooLong(role.Name, spec.MaxName), wrongRoleName(role.Name)))
-		at("type", cmp.Or(missing(role.Type, "it can be vm or vr"), notOneOf(role.Type, []string{spec.RoleTypeVM, spec.RoleTypeVR})))
-		at("cardinality", below(&role.Cardinality, 0))
-		at("template_id", below(&role.TemplateID, 0))
-		at("shutdown_action", notOneOf(role.ShutdownAction, shutdownActions))
-		at("min_vms", below(role.MinVMs, 0))
-		at("max_vms", below(role.MaxVMs, 0))
-		at("cooldown", below(role.Cooldown, 0))
-		for j, given := range policies[i].elasticity {
-			at := prefixed(f, "roles[%d].elasticity_policies[%d].", i, j)
-			checkChange(at, given.Type, given.Adjust, given.MinAdjustStep)
-			at("expression", cmp.Or(missing(given.Expression, `give a condition such as "CPU > 80"`), tooLong(given.Expression, expression.MaxLength)))
-			at("period", below(given.Period, 0))
-			at("period_number", below(given.PeriodNumber, 0))
-			at("cooldown", below(given.Cooldown, 0))
+		fields.Roles = append(fields.Roles, roleFields{
+			Name: role.Name, Type: role.Type, Cardinality: role.Cardinality, TemplateID: role.TemplateID,
+			ShutdownAction: role.ShutdownAction, MinVMs: role.MinVMs, MaxVMs: role.MaxVMs, Cooldown: role.Cooldown,
+			Elasticity: policies[i].elasticity, Scheduled: policies[i].scheduled,
+		})
+	}
+	wrong, _ := errors.AsType[validator.ValidationErrors](fieldRules.Struct(fields))
+	for _, field := range wrong {
+		_, path, _ := strings.Cut(field.Namespace(), ".")
+		f.addWrong(path, complaint(field))
+	}
+}
+
+func complaint(field validator.FieldError) string {
+	switch field.Tag() {
+	case "required", "present":
+		missing := required[field.Field()]
+		if field.Field() == "type" && strings.Contains(field.Namespace(), "_policies[") {
+			missing = "; it can be CHANGE, CARDINALITY or PERCENTAGE_CHANGE"
 		}
-		for j, given := range policies[i].scheduled {
-			at := prefixed(f, "roles[%d].scheduled_policies[%d].", i, j)
-			checkChange(at, given.Type, given.Adjust, given.MinAdjustStep)
-			at("recurrence", wrongRecurrence(given.Recurrence))
-		}
-	}
-}
-
-// prefixed returns addWrong for the attributes of an object.
-func prefixed(f *findings, object string, indexes ...any) func(attribute, wrong string) {
-	object = fmt.Sprintf(object, indexes...)
-	return func(attribute, wrong string) { f.addWrong(object+attribute, wrong) }
-}
-
-func checkChange(at func(attribute, wrong string), kind string, adjust, step *int) {
-	at("type", cmp.Or(missing(kind, "it can be "+raw.Choices(policyTypes)), notOneOf(kind, policyTypes)))
-	if adjust == nil {
-		at("adjust", "is missing; it must be a whole number")
-	}
-	at("min_adjust_step", below(step, 1))
-}
-
-func missing(text, instead string) string {
-	if text != "" {
-		return ""
-	}
-	return "is missing; " + instead
-}
-
-func tooLong(text string, most int) string {
-	if utf8.RuneCountInString(text) <= most {
-		return ""
-	}
-	return fmt.Sprintf("is too long; at most %d are possible", most)
-}
-
-// notOneOf is for an attribute that may be left out.
-func notOneOf(text string, choices []string) string {
-	if text == "" || slices.Contains(choices, text) {
-		return ""
-	}
-	return fmt.Sprintf("is %q; it can be %s", raw.Shown(text), raw.Choices(choices))
-}
-
-// below is for a number that may be left out.
-func below(number *int, least int) string {
-	if number == nil || *number >= least {
-		return ""
-	}
-	return fmt.Sprintf("is %d; it must be %d or more", *number, least)
-}
-
-func wrongName(name string) string {
-	switch {
-	case len(name) > spec.MaxName: // oned counts bytes
+		return "is missing" + missing
+	case "oneof":
+		return fmt.Sprintf("is %q; it can be %s", valueOf(field), raw.Choices(strings.Fields(field.Param())))
+	case "shutdown":
+		return fmt.Sprintf("is %q; it can be %s", valueOf(field), raw.Choices(shutdownActions))
+	case "gte":
+		return fmt.Sprintf("is %s; it must be %s or more", valueOf(field), field.Param())
+	case "rolename":
+		return fmt.Sprintf("is %q; only letters, digits and _ are possible in a role's name", valueOf(field))
+	case "plain":
+		return fmt.Sprintf("is %q; control characters, <, & and ]]> are not possible in a name", valueOf(field))
+	case "bmp":
+		return fmt.Sprintf("is %q; emoji and other characters above U+FFFF are not possible in a name", valueOf(field))
+	case "fivefields":
+		return cronComplaint(valueOf(field))
+	case "bytes":
 		return fmt.Sprintf("is too long; at most %d bytes are possible", spec.MaxName)
-	case strings.Contains(name, "]]>"), strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f || r == '<' || r == '&' }):
-		return fmt.Sprintf("is %q; control characters, <, & and ]]> are not possible in a name", raw.Shown(name))
-	case one.BeyondBMP(name):
-		return fmt.Sprintf("is %q; emoji and other characters above U+FFFF are not possible in a name", raw.Shown(name))
+	case "max":
+		return fmt.Sprintf("is too long; at most %s are possible", field.Param())
 	}
-	return ""
+	return "is not valid"
 }
 
-func wrongRoleName(name string) string {
-	if roleName.MatchString(name) {
-		return ""
+func valueOf(field validator.FieldError) string {
+	value := field.Value()
+	if pointer, isPointer := value.(*int); isPointer && pointer != nil {
+		value = *pointer
 	}
-	return fmt.Sprintf("is %q; only letters, digits and _ are possible in a role's name", raw.Shown(name))
+	return raw.Shown(fmt.Sprint(value))
+}
+
+// required says what to write for a missing attribute. A type is a role's.
+var required = map[string]string{
+	"name":       "; it must be a string",
+	"type":       "; it can be vm or vr",
+	"roles":      "; it must be an array, which may be empty",
+	"adjust":     "; it must be a whole number",
+	"expression": "; give a condition such as \"CPU > 80\"",
 }
 
 var cronFields = []string{"minute", "hour", "day of the month", "month", "day of the week"}
 
-func wrongRecurrence(recurrence string) string {
-	if wrong := tooLong(recurrence, policy.MaxRecurrence); wrong != "" { // reading it would take long
-		return wrong
-	}
-	if all := policy.Fields(recurrence); recurrence == "" || len(strings.Fields(all)) == len(cronFields) && gronx.IsValid(all) {
-		return ""
-	}
-	recurrence = raw.Shown(recurrence)
+func cronComplaint(recurrence string) string {
 	const example = `a recurrence has five fields, such as "0 9 * * mon,tue"`
 	fields := strings.Fields(recurrence)
 	if len(fields) != len(cronFields) {
