@@ -307,7 +307,7 @@ const (
 type writeBehind struct {
 	// due is zero if the document is not behind.
 	due time.Time
-	// written is when the document was last known to be written, and shows is the service's state in it.
+	// written is when the document was last known to be written, and shows is the service's state in it, also as it was last read.
 	written time.Time
 	shows   spec.ServiceState
 }

@@ -178,6 +178,7 @@ func (l *loader) refreshDocument(ctx context.Context) error {
 		}
 	}
 	l.record.Saved = found.digest
+	l.saver.behind.shows = state.Service.State()
 	return nil
 }
 
@@ -203,10 +204,12 @@ func (l *loader) followOthers(ctx context.Context, logged string, added []int) e
 // being read again.
 const trustedShare = 60
 
-// follow reads a document that is to be written, and reports whether another program has changed it.
+// follow reads a document that is to be written, and reports whether another program has changed it. One whose service was on its way is
+// written as it is: each service would cost a read more.
 func (l *loader) follow(ctx context.Context) (changed bool, err error) {
 	decided, since := l.saver.digest(), time.Now().Add(-l.worker.config.Settings.CheckInterval/trustedShare)
-	if decided == l.record.Saved || l.revision == 0 || l.read.After(since) || l.saver.behind.written.After(since) {
+	behind := l.saver.behind
+	if decided == l.record.Saved || l.revision == 0 || l.read.After(since) || behind.written.After(since) || behind.shows.Waiting() {
 		return false, nil
 	}
 	err = l.refreshDocument(ctx)
