@@ -55,7 +55,7 @@ func (l *listener) hear(ctx context.Context, q *queue) error {
 		}
 		message.heard = time.Now().UTC()
 		if conn.from.reader.Buffered() == 0 && q.isIdle() { // no other precedes it or, as far as is known, follows: the decoder would first have to be woken
-			l.feed.pass(l.decoder.decode([]item{message}), 1)
+			l.pass(l.decoder.decode([]item{message}), 1)
 		} else if err := l.push(ctx, q, message); err != nil {
 			return err
 		}

@@ -189,7 +189,7 @@ func (e *exchange) exchange(ctx context.Context, session string, s *caller, meth
 		case decides && !e.leader.confirm(ctx, endpoint, term):
 			value, err = nil, &TransportError{Method: method, Err: ErrUnconfirmed}
 		case other != "":
-			return nil, fmt.Errorf("%w: %s leads and answers %q, %s has the object", ErrDisagree, endpoint, err, other)
+			return nil, fmt.Errorf("%w: %s leads and answers %q, %s has the object", ErrDisagree, endpoint, err.Error(), other)
 		}
 		_, refused := errors.AsType[*Error](err)
 		knownElsewhere := err != nil && !refused || IsCode(err, CodeReplication) || NotBegun(err)
