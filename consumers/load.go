@@ -204,12 +204,13 @@ func (l *loader) followOthers(ctx context.Context, logged string, added []int) e
 // being read again.
 const trustedShare = 60
 
-// follow reads a document that is to be written, and reports whether another program has changed it. One whose service was on its way is
-// written as it is: each service would cost a read more.
+// follow reads a document that is to be written, and reports whether another program has changed it. One whose service was on its way, or for
+// whose slot others wait, is written as it is: each service would cost a read more.
 func (l *loader) follow(ctx context.Context) (changed bool, err error) {
 	decided, since := l.saver.digest(), time.Now().Add(-l.worker.config.Settings.CheckInterval/trustedShare)
 	behind := l.saver.behind
-	if decided == l.record.Saved || l.revision == 0 || l.read.After(since) || behind.written.After(since) || behind.shows.Waiting() {
+	known := l.read.After(since) || behind.written.After(since)
+	if decided == l.record.Saved || l.revision == 0 || known || behind.shows.Waiting() || l.worker.scheduler.crowded() {
 		return false, nil
 	}
 	err = l.refreshDocument(ctx)
