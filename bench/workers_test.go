@@ -152,7 +152,7 @@ func pendingServices(b *testing.B, base *app.App, auth string, services int) []p
 			continue
 		}
 		inPartition[pipeline.Partition(id)]++
-		wakes = append(wakes, pipeline.Wake{Work: pipeline.Work{Service: id, Reason: "bench"}, MessageID: fmt.Sprintf("bench-%d", id)})
+		wakes = append(wakes, pipeline.Wake{Work: pipeline.Work{Service: id, Reason: "bench", Taken: true}, MessageID: fmt.Sprintf("bench-%d", id)})
 	}
 	return wakes
 }
