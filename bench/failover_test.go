@@ -174,7 +174,7 @@ func deployLong(b *testing.B, base *app.App, folder, auth, at string) []int {
 	for i := range services {
 		services[i], err = oned.For("oneadmin").AllocateDocument(b.Context(), spec.DocumentTypeService, "bench", body)
 		must(b, err)
-		_, err = work.NewQueue(pipe).PublishWork(b.Context(), pipeline.Work{Service: services[i], Reason: "bench"}, "")
+		_, err = work.NewQueue(pipe).PublishWork(b.Context(), pipeline.Work{Service: services[i], Reason: "bench", Taken: true}, "")
 		must(b, err)
 	}
 	return services
