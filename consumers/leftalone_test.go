@@ -34,6 +34,15 @@ func (w *world) noteAsOneFlow(service int, state spec.ServiceState, cardinality 
 	must(w.t, w.oned.For("alice").UpdateDocument(w.t.Context(), service, encode(w.t, body)))
 }
 
+// driven returns a world whose worker drives a running service of masterSlave.
+func driven(t *testing.T) (w *world, service int) {
+	t.Helper()
+	w = newWorld(t)
+	w.startWorker("one", quick())
+	w.hear()
+	return w, w.deployed(masterSlave, 1, 1)
+}
+
 // leftAlone returns why a service is left alone.
 func (w *world) leftAlone(service int) *flow.LeftAlone {
 	w.t.Helper()
@@ -63,10 +72,7 @@ func TestAServiceThatOneFlowCreates(t *testing.T) {
 
 // TestAServiceThatOneFlowScales while a worker drives it is left alone until a user recovers it.
 func TestAServiceThatOneFlowScales(t *testing.T) {
-	w := newWorld(t)
-	w.startWorker("one", quick())
-	w.hear()
-	service := w.deployed(masterSlave, 1, 1)
+	w, service := driven(t)
 	vm := w.asOneFlow(service, "Master", "Master_1")
 	w.awaitRunning(vm)
 	w.noteAsOneFlow(service, spec.ServiceScaling, 2, vm)
@@ -89,10 +95,7 @@ func TestAServiceThatOneFlowScales(t *testing.T) {
 
 // TestAServiceWhoseStateOneFlowChanges is left alone: the document is read before it is written.
 func TestAServiceWhoseStateOneFlowChanges(t *testing.T) {
-	w := newWorld(t)
-	w.startWorker("one", quick())
-	w.hear()
-	service := w.deployed(masterSlave, 1, 1)
+	w, service := driven(t)
 	record, _, err := w.pipe.LoadRecord(t.Context(), service)
 	must(t, err)
 	poll.Until(t, "the document not to be trusted any more", func() bool { return time.Since(record.Written) > time.Second })
@@ -112,10 +115,7 @@ func TestAServiceWhoseStateOneFlowChanges(t *testing.T) {
 
 // TestAServiceThatOneFlowContinues as the server user, which notes its VMs only when all are created, is left alone.
 func TestAServiceThatOneFlowContinues(t *testing.T) {
-	w := newWorld(t)
-	w.startWorker("one", quick())
-	w.hear()
-	service := w.deployed(masterSlave, 1, 1)
+	w, service := driven(t)
 	vm, err := w.oned.For("serveradmin").InstantiateTemplate(t.Context(), 0, "Master_1", true, fmt.Sprintf("SERVICE_ID=\"%d\"\nROLE_NAME=\"Master\"\n", service))
 	must(t, err)
 	poll.Until(t, "that to be noticed", func() bool { return w.leftAlone(service) != nil })
@@ -126,10 +126,7 @@ func TestAServiceThatOneFlowContinues(t *testing.T) {
 
 // TestAVMThatOneFlowDrops from the document, which it read before the VM was created, is not forgotten.
 func TestAVMThatOneFlowDrops(t *testing.T) {
-	w := newWorld(t)
-	w.startWorker("one", quick())
-	w.hear()
-	service := w.deployed(masterSlave, 1, 1)
+	w, service := driven(t)
 	older, _ := w.body(service)
 	w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 2})
 	w.await(service, spec.ServiceRunning)
@@ -144,10 +141,7 @@ func TestAVMThatOneFlowDrops(t *testing.T) {
 
 // TestWhoEditsADocumentDrivesNoService: a user who edits a document at oned, or writes an older one again, changes no log.
 func TestWhoEditsADocumentDrivesNoService(t *testing.T) {
-	w := newWorld(t)
-	w.startWorker("one", quick())
-	w.hear()
-	service := w.deployed(masterSlave, 1, 1)
+	w, service := driven(t)
 	older, _ := w.body(service)
 	w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 2})
 	w.await(service, spec.ServiceRunning)
