@@ -301,11 +301,7 @@ func (a *App) credentials() (opennebula.Credentials, error) {
 	if a.sim != nil {
 		return opennebula.ParseCredentials(a.sim.ServerCredentials())
 	}
-	credentials, err := opennebula.ReadCredentials(a.config.One.AuthFile)
-	if err != nil {
-		return opennebula.Credentials{}, fmt.Errorf("%w: run as oneadmin, or set the right file with --one-auth-file", err)
-	}
-	return credentials, nil
+	return readCredentials(a.config.One.AuthFile)
 }
 
 func (a *App) openPipeline(ctx context.Context) error {

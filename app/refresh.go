@@ -219,13 +219,21 @@ func (c Config) AskAPI(ctx context.Context) ([]string, error) {
 
 // Oned returns a client for commands that run beside the parts.
 func (c Config) Oned(logger *slog.Logger) (*opennebula.Client, error) {
-	credentials, err := opennebula.ReadCredentials(c.authFile())
+	credentials, err := readCredentials(c.authFile())
 	if err != nil {
-		return nil, fmt.Errorf("%w: run as oneadmin, or set the right file with --one-auth-file", err)
+		return nil, err
 	}
 	return opennebula.NewClient(opennebula.Config{
 		Endpoint: c.One.XMLRPC[0], Others: c.One.XMLRPC[1:], Credentials: credentials, Logger: logger,
 	}), nil
+}
+
+func readCredentials(file string) (opennebula.Credentials, error) {
+	credentials, err := opennebula.ReadCredentials(file)
+	if err != nil {
+		return credentials, fmt.Errorf("%w: run as oneadmin, or set the right file with --one-auth-file", err)
+	}
+	return credentials, nil
 }
 
 // HookEndpoints returns the configured endpoints, or port 2101 of each server of the zone.

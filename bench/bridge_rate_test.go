@@ -68,6 +68,8 @@ func (l *line) wait(b *testing.B, condition func(bridge.FeedStatus) bool) bridge
 
 const (
 	rateEvents = 200_000
+	// rateTarget is the bridge's rate, as a share of that of a bare loop.
+	rateTarget = 0.8
 	// rateRounds are what the floor and the bridge take turns in: the machine is
 	// not the same all the time.
 	rateRounds = 4
@@ -106,6 +108,7 @@ func BenchmarkBridgeRate(b *testing.B) {
 			"the bridge's processor time for an event", each(busyOf(b, l.bridge.command.Process.Pid)), each(oursBusy), each(floorBusy))
 		b.ReportMetric(rate, "events/s")
 		b.ReportMetric(rate/bare, "x-floor")
+		notFar(b, "the bridge's time for an event", bare/rate, 1/rateTarget)
 		b.ReportMetric(float64(l.bridge.memory()>>20), "MiB")
 		b.ReportMetric(0, "ns/op")
 		if status.Dropped > 0 || status.Heard != uint64(sent) {

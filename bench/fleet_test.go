@@ -25,6 +25,9 @@ const (
 	infosToRunning, updatesToRunning = 1, 2
 	infosToEnd, updatesToEnd         = 1, 1
 	others                           = fleet / 10
+
+	// upTarget and downTarget are the times wanted on a real oned, in floors.
+	upTarget, downTarget = 1.15, 1.3
 )
 
 // BenchmarkFleet is the time in which 50 two-role services from 8 clients are RUNNING, that
@@ -49,6 +52,8 @@ func BenchmarkFleet(b *testing.B) {
 	slices.Sort(downs)
 	b.ReportMetric(ups[len(ups)/2], "x-floor")
 	b.ReportMetric(downs[len(downs)/2], "x-floor-end")
+	notFar(b, "the fleet to RUNNING", ups[len(ups)/2], upTarget)
+	notFar(b, "the fleet to its end", downs[len(downs)/2], downTarget)
 	b.ReportMetric(0, "ns/op")
 }
 

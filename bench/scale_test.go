@@ -304,6 +304,7 @@ const (
 	memoryLimit  = 1 << 30
 	idleLimit    = 0.05 // of a core
 	stormLimit   = 5000 // events a second
+	busyTarget   = 2    // of the simulator's processor time, in the storm
 	commandLimit = 250 * time.Millisecond
 
 	// catchUpLimit is when a benchmark gives up.
@@ -378,6 +379,7 @@ func (z *zone) reportFloor(b *testing.B, flowjet, simulator time.Duration) {
 	each := (simulator / time.Duration(z.size.allVMs())).Round(time.Microsecond)
 	row("  the same of the simulator, and Flowjet's in proportion to it",
 		fmt.Sprintf("%s %s %.2f", simulator, each, flowjet.Seconds()/simulator.Seconds()), "-")
+	notFar(b, "Flowjet's processor time for the storm", flowjet.Seconds()/simulator.Seconds(), busyTarget)
 }
 
 // measureIdle watches a zone in which nothing happens.

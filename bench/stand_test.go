@@ -99,6 +99,18 @@ func quantile(samples []time.Duration, q float64) time.Duration {
 	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
 }
 
+// farOff is how many times worse than wanted a ratio to a floor has to be for a benchmark to fail. A noisy machine does not explain that: floor and
+// figure are of the same run.
+const farOff = 3
+
+// notFar fails the benchmark where a ratio is far above the one wanted.
+func notFar(b *testing.B, what string, ratio, wanted float64) {
+	b.Helper()
+	if ratio > farOff*wanted {
+		b.Errorf("%s: %.2f floors, %.2f are wanted", what, ratio, wanted)
+	}
+}
+
 // report prints a row of the table and hands the figures to the benchmark.
 func report(b *testing.B, what string, ours, floor []time.Duration) {
 	b.Helper()

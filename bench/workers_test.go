@@ -35,12 +35,15 @@ const (
 	callsAtOnce = 3
 	// memoryDisk is a folder in memory, as Linux has it.
 	memoryDisk = "/dev/shm"
+	// callsPerService is what a service of two VMs cannot do without before it is RUNNING: two VMs, and its document.
+	callsPerService = 3
 	// growthTarget is how much faster twice as many workers have to be.
 	growthTarget = 1.8
 )
 
 // BenchmarkWorkers deploys services with 1, 2 and 4 workers over an oned whose calls
-// take their time. The floor of each is the one before it. Each partition has
+// take their time. The floor of each is the one before it, and of all of them the calls
+// that the services cannot do without. Each partition has
 // as many services as the others: how evenly a few services fall to the workers by
 // their ids is not what is asked. Nor is it how fast the disk is: deploying a service
 // stores some 30 messages, so NATS has its files in memory here.
@@ -60,6 +63,8 @@ func BenchmarkWorkers(b *testing.B) {
 				row(line, fmt.Sprintf("%.1f/s, x %.2f", rate, rate/before), fmt.Sprintf("> x %.1f", growthTarget))
 				b.ReportMetric(rate/before, fmt.Sprintf("x-at-%d", workers))
 			}
+			bare := float64(workers*callsAtOnce) / (callsPerService * slowCall.Seconds())
+			notFar(b, fmt.Sprintf("the time of a service with %d workers", workers), bare/rate, growthTarget)
 			before = rate
 		}
 	}

@@ -149,7 +149,6 @@ func (l *loader) refreshDocument(ctx context.Context) error {
 	state := &l.record.State
 	state.Service.ID = l.service
 	state.Service = state.Service.OwnedBy(found.owner, time.Now())
-	logged := flow.LoggedByOther(*state, found.body)
 	if found.digest != l.record.Saved && len(found.repairs) > 0 {
 		l.worker.config.Logger.Warn("the service's document is inconsistent and is repaired", "service", l.service, "repairs", found.repairs)
 		found.body = found.body.Noted(found.repairs, time.Now())
@@ -169,6 +168,7 @@ func (l *loader) refreshDocument(ctx context.Context) error {
 			state.Service = spec.Service{ID: l.service, Owner: found.owner, Body: found.body}
 		} else {
 			l.worker.config.Logger.Info("the document was changed by another program and is used as it is", "service", l.service)
+			logged := flow.LoggedByOther(*state, found.body)
 			if l.strange = !l.loaded && logged != ""; l.loaded {
 				if err := l.followOthers(ctx, logged, flow.Added(*state, found.body)); err != nil {
 					return err
