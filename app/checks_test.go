@@ -66,16 +66,15 @@ func TestOptionsThatContradictEachOther(t *testing.T) {
 		flags []string
 		want  string
 	}{
-		"replicas of one server":          {[]string{"--nats-replicas", "3"}, "--nats-replicas: nats.replicas is 3, but the embedded server is not part of a cluster: set nats.url to the servers of one, or nats.routes to its other servers"},
-		"replicas of others' servers":     {[]string{"--nats-replicas", "3", "--nats-url", "nats://a:4222"}, ""},
-		"replicas of routed servers":      {[]string{"--nats-replicas", "3", "--nats-routes", "nats://b:6222", "--nats-server-file", "cluster.conf"}, ""},
-		"a cluster without users":         {[]string{"--nats-routes", "nats://b:6222"}, "nats.server_file is not set, and the servers of a cluster need the same users: set it to the cluster.conf that `flowjet nats keys` creates"},
-		"a certificate alone":             {[]string{"--api-certificate-file", "a.pem"}, "api.certificate_file and api.key_file belong together: set both or none"},
-		"a key alone":                     {[]string{"--api-key-file", "a.key"}, "--api-key-file: api.certificate_file and api.key_file belong together"},
-		"both":                            {[]string{"--api-certificate-file", "a.pem", "--api-key-file", "a.key"}, ""},
-		"no data folder":                  {[]string{"--data-dir="}, "--data-dir: data_dir is empty: give a folder"},
-		"no oned":                         {[]string{"--one-xmlrpc="}, "one.xmlrpc is empty: give at least one http://host:2633/RPC2"},
-		"an option of an earlier version": {[]string{}, ""},
+		"replicas of one server":      {[]string{"--nats-replicas", "3"}, "--nats-replicas: nats.replicas is 3, but the embedded server is not part of a cluster: set nats.url to the servers of one, or nats.routes to its other servers"},
+		"replicas of others' servers": {[]string{"--nats-replicas", "3", "--nats-url", "nats://a:4222"}, ""},
+		"replicas of routed servers":  {[]string{"--nats-replicas", "3", "--nats-routes", "nats://b:6222", "--nats-server-file", "cluster.conf"}, ""},
+		"a cluster without users":     {[]string{"--nats-routes", "nats://b:6222"}, "nats.server_file is not set, and the servers of a cluster need the same users: set it to the cluster.conf that `flowjet nats keys` creates"},
+		"a certificate alone":         {[]string{"--api-certificate-file", "a.pem"}, "api.certificate_file and api.key_file belong together: set both or none"},
+		"a key alone":                 {[]string{"--api-key-file", "a.key"}, "--api-key-file: api.certificate_file and api.key_file belong together"},
+		"both":                        {[]string{"--api-certificate-file", "a.pem", "--api-key-file", "a.key"}, ""},
+		"no data folder":              {[]string{"--data-dir="}, "--data-dir: data_dir is empty: give a folder"},
+		"no oned":                     {[]string{"--one-xmlrpc="}, "one.xmlrpc is empty: give at least one http://host:2633/RPC2"},
 	} {
 		_, err := ReadConfig("", flagsOf(t, test.flags...))
 		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {

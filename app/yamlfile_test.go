@@ -78,7 +78,7 @@ func TestFormsOfYAML(t *testing.T) {
 			t.Errorf("%s: zone %d, hooks %q, %v", name, config.Zone, config.One.Hooks, err)
 		}
 	}
-	for name, text := range map[string]string{"nothing": "", "an empty section of an earlier version": "trace:\n", "comments": "# all is as it was\n", "a beginning": "---\n"} {
+	for name, text := range map[string]string{"nothing": "", "an empty section": "webhooks:\n", "comments": "# all is as it was\n", "a beginning": "---\n"} {
 		if config, err := ReadConfig(write(t, "flowjet.yaml", text), flagsOf(t)); err != nil || config.API.Listen != "127.0.0.1:2474" {
 			t.Errorf("%s: %v", name, err)
 		}

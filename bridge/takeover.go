@@ -14,16 +14,8 @@ import (
 // resumePosition returns the position in heard at which the events begin that are not stored. Equal events
 // (READY, mostly: bodies of VM events hold times) are told apart by the events stored before them, and if
 // those are equal too, by the time at which they were received. If heard lacks the newest stored event, the newest one
-// that it has counts; without any, all of heard is new. Of events that an earlier version stored only
-// the time is known. exact means that nothing had to be assumed.
+// that it has counts; without any, all of heard is new. exact means that nothing had to be assumed.
 func resumePosition(heard []entry, stored []feeds.StoredEvent) (position int, exact bool) {
-	if last := len(stored) - 1; last >= 0 && stored[last].Hash == "" {
-		position := slices.IndexFunc(heard, func(e entry) bool { return e.heard.After(stored[last].Heard) })
-		if position < 0 {
-			position = len(heard)
-		}
-		return position, false
-	}
 	positions := map[string][]int{}
 	for i, e := range heard {
 		if !e.isDeadLetter() {

@@ -69,21 +69,6 @@ func TestPlaceBehindWhatIsStored(t *testing.T) {
 	}
 }
 
-// What an earlier version stored is told by its time only.
-func TestPlaceBehindWhatAnEarlierVersionStored(t *testing.T) {
-	stored := []feeds.StoredEvent{{Heard: noon}, {Heard: noon.Add(time.Second)}}
-	if place, exact := resumePosition(heardAs("abcd"), stored); place != 2 || exact {
-		t.Errorf("%d, %t", place, exact)
-	}
-	if place, exact := resumePosition(heardAs("ab"), stored); place != 2 || exact {
-		t.Errorf("%d, %t where nothing is newer", place, exact)
-	}
-	stored = append(stored, storedTail("c", 2)...)
-	if place, exact := resumePosition(heardAs("abcd"), stored); place != 3 || !exact {
-		t.Errorf("%d, %t behind an event of this version", place, exact)
-	}
-}
-
 // Of a stream with many repetitions, any cut is found again.
 func TestEveryPlaceIsFoundAgain(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))

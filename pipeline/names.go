@@ -55,8 +55,6 @@ const (
 	// HeaderReplyTo is the inbox for a command's reply. (A core
 	// NATS reply subject would be answered by the stream's own ack.)
 	HeaderReplyTo = "Flowjet-Reply-To"
-	// HeaderEarlierHash was, in an earlier version, another hash than that in the message id.
-	HeaderEarlierHash = "Flowjet-Hash"
 	// HeaderFeed is the feed that an event was received on.
 	HeaderFeed = "Flowjet-Feed"
 	// HeaderResync marks an event that was found by comparing, not received.

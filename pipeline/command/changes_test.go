@@ -138,14 +138,3 @@ func TestACommandThatCannotBeQueuedIsWithdrawn(t *testing.T) {
 		t.Error("a command was resumed with a context that has ended")
 	}
 }
-
-// An older Flowjet kept no kind of a refusal.
-func TestARefusalOfAnOlderVersionHasAKind(t *testing.T) {
-	p, ctx := single(t), limited(t)
-	must(t, p.bucket.Put(ctx, "c1", []byte(`{"v":1,"id":"c1","state":"refused","verb":"scale","service":42,"message":"no"}`)))
-	reply, verb, ended, err := p.CommandReply(ctx, "c1")
-	must(t, err)
-	if reply.Refused != flow.RefusedState || reply.Message != "no" || verb != flow.VerbScale || !ended {
-		t.Errorf("got %+v, %s, %v", reply, verb, ended)
-	}
-}

@@ -94,11 +94,7 @@ type storedStatus struct {
 }
 
 func (s storedStatus) reply() pipeline.Reply {
-	reply := pipeline.Reply{Version: pipeline.Version, Command: s.ID, Message: s.Message, Refused: s.Refused, Time: s.Ended}
-	if s.State == pipeline.CommandRefused && reply.Refused == "" {
-		reply.Refused = flow.RefusedState // an older Flowjet wrote it
-	}
-	return reply
+	return pipeline.Reply{Version: pipeline.Version, Command: s.ID, Message: s.Message, Refused: s.Refused, Time: s.Ended}
 }
 
 // register stores the command as queued, unless a status is stored already: it may have

@@ -152,9 +152,8 @@ func (f *Feeds) PublishFound(ctx context.Context, found []FoundEvent) (stored in
 // StoredEvent identifies a stored event.
 type StoredEvent struct {
 	Sequence uint64
-	// Hash is the one in the message id; empty if a version that had another hash stored the event.
-	Hash  string
-	Heard time.Time
+	Hash     string // the one in the message id
+	Heard    time.Time
 }
 
 // tailSpans are how many messages back a feed's last events are searched for.
@@ -200,9 +199,6 @@ func (l *Lease) eventsBetween(ctx context.Context, after, end uint64) ([]StoredE
 			continue
 		}
 		hash, _, _ := strings.Cut(message.Header.Get(jetstream.MsgIDHeader), "-")
-		if message.Header.Get(pipeline.HeaderEarlierHash) != "" {
-			hash = ""
-		}
 		events = append(events, StoredEvent{Sequence: message.Sequence, Hash: hash, Heard: event.Heard})
 	}
 }

@@ -93,7 +93,7 @@ func merge(known []Member, live []pipeline.Process, now time.Time) (members []Me
 	alive := map[string]bool{}
 	for _, process := range live {
 		if process.Name == "" {
-			continue // of an older version
+			continue // a pod's, which never comes back under its name
 		}
 		alive[process.Name] = true
 		current := Member{Name: process.Name, Host: process.Host, Parts: process.Parts, Release: process.Release}
