@@ -36,9 +36,7 @@ func (c Config) checkZone(ctx context.Context, client *opennebula.Client) error 
 	answers := make(chan error, len(c.One.XMLRPC))
 	for _, endpoint := range c.One.XMLRPC {
 		go func() {
-			server := client.At(endpoint)
-			defer server.Close()
-			zone, err := server.Server().OwnZone(asking)
+			zone, err := client.At(endpoint).OwnZone(asking)
 			switch {
 			case err != nil:
 				answers <- errNoAnswer

@@ -36,7 +36,6 @@ type monitor struct {
 	before int
 
 	server server
-	end    func() // of the connections to the server
 	last   opennebula.RaftStatus
 	asked  bool
 	// answered reports whether a probe arrived on the feed; unanswered counts those that did not.
@@ -45,12 +44,11 @@ type monitor struct {
 }
 
 func (m *monitor) run(ctx context.Context) {
-	defer m.disconnect()
 	interval := m.config.Quiet / checksPerQuiet
 	for {
 		if err := m.check(ctx); err != nil && ctx.Err() == nil {
 			m.log.Debug("the oned of an endpoint does not answer", "endpoint", m.listener.endpoint, "error", err)
-			m.disconnect()
+			m.server = nil
 			m.setRole("")
 		}
 		if idle.For(ctx, interval) != nil {
@@ -59,20 +57,13 @@ func (m *monitor) run(ctx context.Context) {
 	}
 }
 
-func (m *monitor) disconnect() {
-	if m.server != nil {
-		m.end()
-		m.server = nil
-	}
-}
-
 func (m *monitor) check(ctx context.Context) error {
 	if m.server == nil {
-		server, end, err := m.zone.beside(ctx, m.config.Zone, m.listener.endpoint, m.before)
+		server, err := m.zone.beside(ctx, m.config.Zone, m.listener.endpoint, m.before)
 		if err != nil {
 			return err
 		}
-		m.server, m.end = server, end
+		m.server = server
 	}
 	status, err := m.server.RaftStatus(ctx)
 	if err != nil {
@@ -134,7 +125,7 @@ type zone interface {
 	// hookEndpoints returns the addresses on which the zone's oneds publish, if at the usual port.
 	hookEndpoints(ctx context.Context, zone int) ([]string, error)
 	// beside returns the oned that publishes on an endpoint; before counts endpoints of the same host before it.
-	beside(ctx context.Context, zone int, endpoint string, before int) (server, func(), error)
+	beside(ctx context.Context, zone int, endpoint string, before int) (server, error)
 }
 
 type server interface {
@@ -175,29 +166,28 @@ func HookEndpoints(ctx context.Context, client *opennebula.Client, id int, xmlrp
 }
 
 // beside compares hosts. Servers of one host belong to its endpoints in the order of both lists.
-func (z onedZone) beside(ctx context.Context, id int, endpoint string, before int) (server, func(), error) {
+func (z onedZone) beside(ctx context.Context, id int, endpoint string, before int) (server, error) {
 	zone, err := z.client.Server().Zone(ctx, id)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if len(zone.Servers) <= 1 {
-		return z.client.Server(), func() {}, nil
+		return z.client.Server(), nil
 	}
 	wanted, err := hostOf(endpoint)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	for _, candidate := range zone.Servers {
 		if host, err := hostOf(candidate); err != nil || host != wanted {
 			continue
 		}
 		if before == 0 {
-			client := z.client.At(candidate)
-			return client.Server(), client.Close, nil
+			return z.client.At(candidate), nil
 		}
 		before--
 	}
-	return nil, nil, fmt.Errorf("no server of zone %d has the address %s", id, wanted)
+	return nil, fmt.Errorf("no server of zone %d has the address %s", id, wanted)
 }
 
 func hostOf(address string) (string, error) {

@@ -127,8 +127,8 @@ func TestAServerThatTheZoneLostBeforeTheStart(t *testing.T) {
 	})
 }
 
-func (z *fakeZone) beside(context.Context, int, string, int) (server, func(), error) {
-	return z, func() {}, nil
+func (z *fakeZone) beside(context.Context, int, string, int) (server, error) {
+	return z, nil
 }
 
 func (z *fakeZone) RaftStatus(context.Context) (opennebula.RaftStatus, error) {

@@ -130,11 +130,10 @@ func (e *exchange) blame(ctx context.Context, s *caller, method string, refusal 
 
 // checkServerUser asks oned whether it refuses the server user.
 func (e *exchange) checkServerUser(ctx context.Context) (*ServerUserError, error) {
-	user := e.tokens.user
-	own := &caller{client: e, group: -1, target: user, current: func() string { return e.tokens.session(user) }}
+	own := e.at("")
 	_, err := e.send(ctx, own, methodUserInfo, []any{-1, false})
 	if err != nil && ctx.Err() != nil { // the caller has gone, which says nothing about oned
 		return e.acceptance.giveUp(), err
 	}
-	return e.acceptance.note(user, err), err
+	return e.acceptance.note(own.target, err), err
 }

@@ -140,7 +140,7 @@ func (c *Client) Busy() bool { return c.slots.busy() }
 
 // Ping reports whether the called oned answers, bypassing the calls that wait.
 func (c *Client) Ping(ctx context.Context) bool {
-	if c.acceptance != nil && c.acceptance.refusal() != nil {
+	if c.acceptance.refusal() != nil {
 		return true // which costs oned an auth driver
 	}
 	endpoint, _ := c.leader.endpoint()
@@ -169,9 +169,7 @@ func (c *Client) Renew(credentials Credentials) (changed bool, err error) {
 	if changed = !bytes.Equal(key, t.key); changed {
 		t.key, t.before = key, t.key
 		clear(t.made)
-		if c.acceptance != nil {
-			c.acceptance.forget()
-		}
+		c.acceptance.forget()
 	}
 	return changed, nil
 }
@@ -253,6 +251,8 @@ func newSession(c *caller) *Session {
 // caller makes the calls of a session, and those about users and the zone.
 type caller struct {
 	client *exchange
+	// endpoint is the oned to call; empty for the leader.
+	endpoint string
 	// current gives the session string, which may be renewed between calls.
 	current func() string
 	// secret is the user's own password or token; empty in server sessions.
@@ -307,8 +307,16 @@ func (c *Client) Confirm() func(context.Context) bool {
 
 // readAs makes a call whose answer is a text, and reads it by of.
 func readAs[T any](ctx context.Context, c *caller, of func(text []byte) (T, error), method string, arguments ...any) (T, error) {
+	var none T
 	value, err := c.client.call(ctx, c, method, arguments)
-	return readText(value, err, method, of)
+	if err != nil {
+		return none, err
+	}
+	text, is := value.([]byte)
+	if !is {
+		return none, unexpected(method, value)
+	}
+	return of(text)
 }
 
 // object makes a call whose answer is an object's XML, and reads it by of.

@@ -39,14 +39,15 @@ type exchange struct {
 	warmups  *warmups
 	observe  func(method string, took time.Duration)
 	pulse    *pulse
-	// acceptance is whether the zone accepts the server user; nil for a client that makes every call.
+	// acceptance is whether the zone accepts the server user; a test may make every call unguarded by it.
 	acceptance *acceptance
+	unguarded  bool
 	timeout    time.Duration
 	limit      int64
 	tokens     *serverTokens
 	transport  *http.Transport
 	http       *http.Client
-	// probes asks who leads, on connections that are not kept.
+	// probes asks single oneds, on connections that are not kept.
 	probes *http.Client
 	logger *slog.Logger
 }
@@ -113,10 +114,13 @@ func (e *exchange) call(ctx context.Context, s *caller, method string, arguments
 	if id, found := impossibleID(arguments); found {
 		return nil, &Error{Method: method, Code: CodeNoExists, Message: fmt.Sprintf("no object can have the id %d", id)}
 	}
+	if s.endpoint != "" {
+		return e.send(ctx, s, method, arguments)
+	}
 	started := time.Now()
 	ctx, span := otel.Tracer("github.com/flowjet/flowjet/opennebula").Start(ctx, "oned "+method, trace.WithSpanKind(trace.SpanKindClient))
 	defer span.End()
-	guarded := s.target != "" && e.acceptance != nil
+	guarded := s.target != "" && !e.unguarded
 	if guarded {
 		if err := e.admit(ctx); err != nil {
 			return nil, err
@@ -173,6 +177,9 @@ func (e *exchange) exchange(ctx context.Context, session string, s *caller, meth
 	}
 	ctx, cancel := context.WithTimeout(ctx, e.timeout)
 	defer cancel()
+	if s.endpoint != "" {
+		return e.attempt(ctx, s, s.endpoint, method, body)
+	}
 	for patience := time.Now().Add(electionPatience); ; {
 		endpoint, term := e.leader.endpoint()
 		value, err := e.attempt(ctx, s, endpoint, method, body)
@@ -183,7 +190,7 @@ func (e *exchange) exchange(ctx context.Context, session string, s *caller, meth
 		// server that led the zone before and after it is believed.
 		decides, other := reads(method) && (s.confirmed && err == nil || IsCode(err, CodeNoExists)), ""
 		if s.confirmed && decides && err != nil {
-			other = e.elsewhere(ctx, session, endpoint, term, method, arguments)
+			other = e.elsewhere(ctx, s, endpoint, term, method, arguments)
 		}
 		switch {
 		case decides && !e.leader.confirm(ctx, endpoint, term):
@@ -211,7 +218,7 @@ func (e *exchange) exchange(ctx context.Context, session string, s *caller, meth
 
 // elsewhere returns a follower that has what the zone's leader lacks, and loses it not within followerLag; empty without one. Raft does not
 // notice that: oned's servers can have lost writes in the middle of their logs, and lead.
-func (e *exchange) elsewhere(ctx context.Context, session, leader string, term int, method string, arguments []any) string {
+func (e *exchange) elsewhere(ctx context.Context, s *caller, leader string, term int, method string, arguments []any) string {
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
 	for began := time.Now(); ; {
@@ -224,7 +231,9 @@ func (e *exchange) elsewhere(ctx context.Context, session, leader string, term i
 			if err != nil || status.State != RaftFollower || status.Term != term {
 				continue // it has no part in the zone now
 			}
-			if _, err = e.probe(ctx, session, server, method, arguments); err == nil {
+			there := *s
+			there.endpoint = server
+			if _, err = e.send(ctx, &there, method, arguments); err == nil {
 				holder = server
 			}
 		}
@@ -242,6 +251,9 @@ func (e *exchange) attempt(ctx context.Context, s *caller, endpoint, method stri
 	if s.target != "" {
 		warmed := e.warmups.enter(ctx, warmupKey{endpoint, s.target}, e.tokens.currentPeriod())
 		defer func() { warmed(accepted(err)) }()
+	}
+	if s.endpoint != "" {
+		return e.exchangeAt(ctx, e.probes, endpoint, method, body)
 	}
 	writes := !reads(method)
 	if err := e.slots.acquire(ctx, writes); err != nil {

@@ -22,7 +22,7 @@ func recordedObjects[T any](t *testing.T, method string, read func(r *onexml.Rea
 		if err != nil {
 			continue
 		}
-		found, err := readText(value, nil, method, func(text []byte) (T, error) { return readObject(method, text, read) })
+		found, err := readObject(method, value.([]byte), read)
 		if err != nil {
 			t.Fatal(err)
 		}

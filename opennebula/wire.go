@@ -91,18 +91,6 @@ func faultOf(r *onexml.Reader, method string) error {
 	return &TransportError{Method: method, Sent: true, Err: fmt.Errorf("fault %d: %s", code, text)}
 }
 
-// readText reads the text of a call's answer by of.
-func readText[T any](value any, err error, method string, of func(text []byte) (T, error)) (none T, _ error) {
-	if err != nil {
-		return none, err
-	}
-	text, is := value.([]byte)
-	if !is {
-		return none, unexpected(method, value)
-	}
-	return of(text)
-}
-
 func unexpected(method string, value any) error {
 	return &TransportError{Method: method, Sent: true, Err: fmt.Errorf("the answer has an unexpected type (%T)", value)}
 }

@@ -88,44 +88,22 @@ func (c *caller) RaftStatus(ctx context.Context) (RaftStatus, error) {
 	return object(ctx, c, readRaftStatus, "one.zone.raftstatus")
 }
 
-// At returns a client for another oned of the same zone, as the same user. Its calls share
-// the client's slots, and keep no connection. It is closed separately.
-func (c *Client) At(endpoint string) *Client {
-	other := *c.exchange
-	other.pulse, other.acceptance = &pulse{}, nil // one of another zone refuses the server user
-	other.leader = newLeader(c.exchange, []string{endpoint}, c.logger)
-	other.http = c.probes
-	return &Client{&other}
+// At returns the server user's session at one oned of the zone, whether it leads or not. Its calls wait for no slot, and keep no connection.
+func (c *Client) At(endpoint string) *Session { return newSession(c.at(endpoint)) }
+
+// at returns the caller of the server user's own session at one oned, or with an empty endpoint at the leader.
+func (e *exchange) at(endpoint string) *caller {
+	user := e.tokens.user
+	return &caller{client: e, endpoint: endpoint, group: -1, target: user, current: func() string { return e.tokens.session(user) }}
 }
 
 func (e *exchange) raftStatus(ctx context.Context, endpoint string) (RaftStatus, error) {
-	return objectAt(ctx, e, endpoint, readRaftStatus, "one.zone.raftstatus")
+	return e.at(endpoint).RaftStatus(ctx)
 }
 
 func (e *exchange) zoneServers(ctx context.Context, endpoint string, id int) ([]string, error) {
-	zone, err := objectAt(ctx, e, endpoint, readZone, "one.zone.info", id, false)
+	zone, err := e.at(endpoint).Zone(ctx, id)
 	return zone.Servers, err
-}
-
-// objectAt reads an object from one oned, whether it leads or not.
-func objectAt[T any](ctx context.Context, e *exchange, endpoint string, of func(r *onexml.Reader) T, method string, arguments ...any) (T, error) {
-	session := e.tokens.session(e.tokens.user)
-	value, err := e.probe(ctx, session, endpoint, method, arguments)
-	if renewed := e.tokens.session(e.tokens.user); IsCode(err, CodeAuthentication) && renewed != session { // as in call
-		value, err = e.probe(ctx, renewed, endpoint, method, arguments)
-	}
-	return readText(value, err, method, func(text []byte) (T, error) { return readObject(method, text, of) })
-}
-
-func (e *exchange) probe(ctx context.Context, session, endpoint, method string, arguments []any) (any, error) {
-	body, err := encodeCall(method, session, arguments)
-	if err != nil {
-		return nil, err
-	}
-	warmed := e.warmups.enter(ctx, warmupKey{endpoint, e.tokens.user}, e.tokens.currentPeriod())
-	value, err := e.exchangeAt(ctx, e.probes, endpoint, method, body)
-	warmed(accepted(err))
-	return value, err
 }
 
 const (
