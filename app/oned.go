@@ -368,32 +368,12 @@ func (a *App) keepMembers(ctx context.Context) error {
 	return nil
 }
 
-// events divides bridge.events into objects of which all states pass, objects of which some do, and calls. An object that
-// is named both with a state and without passes in all states.
-func events(names []string) (objects, states, calls []string) {
-	objects, calls = []string{}, []string{} // an empty list is none, not the default
-	for _, name := range names {
-		switch object, _, state := strings.Cut(name, "/"); {
-		case strings.HasPrefix(name, "one."):
-			calls = append(calls, name)
-		case !state:
-			objects = append(objects, name)
-		case !slices.Contains(names, object):
-			objects, states = append(objects, object), append(states, name)
-		}
-	}
-	return objects, states, calls
-}
-
 func startBridge(ctx context.Context, a *App) error {
-	objects, states, calls := events(a.config.Bridge.Events)
 	b := bridge.New(bridge.Config{
 		Zone:       a.config.Zone,
 		Endpoints:  a.config.One.Hooks,
 		XMLRPC:     a.config.One.XMLRPC[0],
-		Objects:    objects,
-		States:     states,
-		Calls:      calls,
+		Events:     a.config.Bridge.Events,
 		Holder:     name("bridge"),
 		SpillDir:   filepath.Join(a.config.DataDir, "bridge"),
 		Logger:     a.logger.With("part", "bridge"),

@@ -53,24 +53,6 @@ func TestTheStrongerSourceWins(t *testing.T) {
 	}
 }
 
-func TestBridgeEventsAreDivided(t *testing.T) {
-	for _, test := range []struct{ events, objects, states, calls string }{
-		{"vm,net,host,image,one.vm.update", "[vm net host image]", "[]", "[one.vm.update]"},
-		{"vm/DONE,vm/ACTIVE/RUNNING,net", "[vm vm net]", "[vm/DONE vm/ACTIVE/RUNNING]", "[]"},
-		{"vm/DONE,vm", "[vm]", "[]", "[]"},
-		{"", "[]", "[]", "[]"},
-	} {
-		config, err := ReadConfig("", flagsOf(t, "--bridge-events="+test.events))
-		if err != nil {
-			t.Fatal(err)
-		}
-		objects, states, calls := events(config.Bridge.Events)
-		if fmt.Sprint(objects) != test.objects || fmt.Sprint(states) != test.states || fmt.Sprint(calls) != test.calls || objects == nil || calls == nil {
-			t.Errorf("%s: %v, %v, %v", test.events, objects, states, calls)
-		}
-	}
-}
-
 func TestDeadlinesAreOfServicesOrOfVMs(t *testing.T) {
 	config, err := ReadConfig("", flagsOf(t, "--deadlines", "pending=10m,scaling=90, then=shrink,boot=5m"))
 	if err != nil {

@@ -44,7 +44,7 @@ func runBridge(endpoint, nats string) error {
 	if err != nil {
 		return err
 	}
-	b := bridge.New(bridge.Config{Endpoints: []string{endpoint}, Logger: slog.New(slog.DiscardHandler)}, pipe, nil)
+	b := bridge.New(bridge.Config{Endpoints: []string{endpoint}, Events: []string{"vm", "net", "host", "image", "one.vm.update"}, Logger: slog.New(slog.DiscardHandler)}, pipe, nil)
 	if err := b.Start(ctx); err != nil {
 		return err
 	}

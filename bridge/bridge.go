@@ -53,7 +53,7 @@ func New(config Config, p *pipeline.Pipeline, oned *opennebula.Client) *Bridge {
 func newBridge(config Config, s store, oned cloud, z zone) *Bridge {
 	config = config.withDefaults()
 	b := &Bridge{config: config, store: s, cloud: oned, zone: z, log: config.Logger, metrics: newMetrics(config.Registerer)}
-	b.filter, _ = newFilter(config) // Start returns its error
+	b.filter, _ = newFilter(config.Events) // Start returns its error
 	b.resyncer = &resyncer{Bridge: b, requests: make(chan struct{}, 1)}
 	return b
 }
@@ -66,7 +66,7 @@ func (b *Bridge) Start(ctx context.Context) error {
 		return errors.New("the bridge is already running")
 	}
 	var err error
-	if b.filter, err = newFilter(b.config); err != nil {
+	if b.filter, err = newFilter(b.config.Events); err != nil {
 		return err
 	}
 	endpoints := b.config.Endpoints
@@ -266,14 +266,10 @@ type Config struct {
 	Endpoints []string
 	// XMLRPC is the address at which oned answers. A zone that lists no servers has its hook manager there.
 	XMLRPC string
-	// Objects are the kinds of object whose state changes pass; nil is vm, net, host and image.
-	Objects []string
-	// States are the states that pass, as vm/DONE, vm/ACTIVE/RUNNING or
-	// host/ERROR. All states pass of an object for which none is given.
-	States []string
-	// Calls are the API calls that pass; nil is one.vm.update only. The bodies of API events hold
-	// what users sent, but only the id and READY are ever read from one.
-	Calls []string
+	// Events are the events that pass: all state changes of vm, net, host or image, or of one state, as vm/DONE or
+	// vm/ACTIVE/RUNNING; and API calls, as one.vm.update or one.vm.*. The bodies of API events hold what
+	// users sent, but only the id and READY are ever read from one.
+	Events []string
 	// Holder is this bridge's name in a feed's lease, for operators; the host's name by default.
 	Holder string
 	// MaxQueueBytes bounds the events of a feed in memory; 48 MiB, about 60,000 events. Messages
@@ -303,12 +299,6 @@ func (c Config) withDefaults() Config {
 	c.Quiet = cmp.Or(c.Quiet, 30*time.Second)
 	c.ResyncEvery = cmp.Or(c.ResyncEvery, 5*time.Minute)
 	c.ResyncSettle = cmp.Or(c.ResyncSettle, 2*time.Second)
-	if c.Objects == nil {
-		c.Objects = knownObjects
-	}
-	if c.Calls == nil {
-		c.Calls = []string{callReady}
-	}
 	c.Holder = cmp.Or(c.Holder, hostname()+"-"+nuid.Next())
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	if c.Registerer == nil {
@@ -338,9 +328,9 @@ func hostname() string {
 // topics returns the ZeroMQ subscriptions: states in one of their three forms, the chosen calls, and the probes'.
 func (c Config) topics() []string {
 	topics := []string{opennebula.StateSubscription, opennebula.CallSubscription(probeCall)}
-	for _, call := range c.Calls {
-		if call != probeCall {
-			topics = append(topics, opennebula.CallSubscription(call))
+	for _, name := range c.Events {
+		if strings.HasPrefix(name, "one.") && name != probeCall {
+			topics = append(topics, opennebula.CallSubscription(name))
 		}
 	}
 	return topics

@@ -67,8 +67,11 @@ func storesSoon(t testing.TB, store *fakeStore, want ...string) {
 
 // quietly is a configuration in which nothing happens by the clock.
 func quietly(endpoints ...string) Config {
-	return Config{Endpoints: endpoints, Standby: time.Millisecond, ResyncEvery: time.Hour, ResyncSettle: time.Hour}
+	return Config{Endpoints: endpoints, Events: servicesNeed, Standby: time.Millisecond, ResyncEvery: time.Hour, ResyncSettle: time.Hour}
 }
+
+// servicesNeed are the events that services need, and those of hosts and images.
+var servicesNeed = []string{"vm", "net", "host", "image", "one.vm.update"}
 
 // hearing starts a bridge on a fake store and a publisher of ours.
 func hearing(t testing.TB, change ...func(*Config)) (*Bridge, *fakeStore, *publisher) {
@@ -406,7 +409,7 @@ func TestFeedNames(t *testing.T) {
 
 func TestChosenObjectsAndCallsOnly(t *testing.T) {
 	b, store, publisher := hearing(t, func(c *Config) {
-		c.Objects, c.Calls = []string{"net"}, []string{"one.vm.chown"}
+		c.Events = []string{"net", "one.vm.chown"}
 	})
 	if topics := b.config.topics(); !slices.Equal(topics, []string{opennebula.StateSubscription, "EVENT API one.vm.update ", "EVENT API one.vm.chown "}) {
 		t.Errorf("topics %q", topics)

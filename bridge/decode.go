@@ -142,33 +142,25 @@ const (
 
 var knownObjects = []string{objectVM, objectNet, "host", "image"}
 
-// filter selects the events that pass. Of each event the same few attributes pass,
-// whatever the filter: it can let more kinds of event through, and no secret.
-type filter struct {
-	objects []string
-	calls   []string
-	// states are the states that pass of the objects named here, as STATE or STATE/LCM_STATE; all pass of other objects.
-	states map[string][]string
-}
+// filter selects the events that pass, by the names of Config.Events. Of each event the same few attributes
+// pass, whatever the filter: it can let more kinds of event through, and no secret.
+type filter []string
 
-func newFilter(c Config) (filter, error) {
-	f := filter{objects: c.Objects, calls: c.Calls, states: map[string][]string{}}
-	for _, object := range c.Objects {
-		if !slices.Contains(knownObjects, object) {
-			return filter{}, fmt.Errorf("bridge.events has the object %q: it must be one of %s", object, strings.Join(knownObjects, ", "))
+func newFilter(names []string) (filter, error) {
+	f := make(filter, len(names))
+	for i, name := range names {
+		object, state, some := strings.Cut(name, "/")
+		switch call := strings.HasPrefix(name, "one."); {
+		case call && (strings.Count(name, ".") != 2 || strings.ContainsAny(name, " \t")):
+			return nil, fmt.Errorf("bridge.events has the call %q: a call has the form one.vm.update, or one.vm.* for all calls about VMs", name)
+		case !call && !slices.Contains(knownObjects, object):
+			return nil, fmt.Errorf("bridge.events has the object %q: it must be one of %s", object, strings.Join(knownObjects, ", "))
+		case some && state == "":
+			return nil, fmt.Errorf("bridge.events has the state %q: a state has the form vm/DONE, vm/ACTIVE/RUNNING or net/READY", name)
+		case some:
+			name = object + "/" + strings.ToUpper(state)
 		}
-	}
-	for _, call := range c.Calls {
-		if words := strings.Split(call, "."); len(words) != 3 || words[0] != "one" || strings.ContainsAny(call, " \t") {
-			return filter{}, fmt.Errorf("bridge.events has the call %q: a call has the form one.vm.update, or one.vm.* for all calls about VMs", call)
-		}
-	}
-	for _, pattern := range c.States {
-		object, state, whole := strings.Cut(pattern, "/")
-		if !whole || state == "" || !slices.Contains(knownObjects, object) {
-			return filter{}, fmt.Errorf("bridge.events has the state %q: a state has the form vm/DONE, vm/ACTIVE/RUNNING or net/READY", pattern)
-		}
-		f.states[object] = append(f.states[object], strings.ToUpper(state))
+		f[i] = name
 	}
 	return f, nil
 }
@@ -187,25 +179,26 @@ func (f filter) passes(key opennebula.HookKey) bool {
 // passesCall reports whether a call is wanted, by its name or as one of all calls about an object.
 func (f filter) passesCall(call string) bool {
 	about := call[:strings.LastIndexByte(call, '.')+1]
-	return slices.Contains(f.calls, call) || slices.Contains(f.calls, about+"*")
+	return slices.Contains(f, call) || slices.Contains(f, about+"*")
 }
 
 // callsOfLists are the calls after which a kept list of documents may be outdated.
 var callsOfLists = []string{"one.document.*", "one.acl.*", "one.user.*", "one.group.*"}
 
 func (f filter) passesState(object, state, lcmState string) bool {
-	if !slices.Contains(f.objects, object) {
-		return false
-	}
-	states, limited := f.states[object]
-	return !limited || slices.Contains(states, state) || slices.Contains(states, state+"/"+lcmState)
+	return slices.Contains(f, object) || slices.Contains(f, object+"/"+state) || slices.Contains(f, object+"/"+state+"/"+lcmState)
+}
+
+// has reports whether all states of an object pass, or some.
+func (f filter) has(object string) bool {
+	return slices.ContainsFunc(f, func(name string) bool { return name == object || strings.HasPrefix(name, object+"/") })
 }
 
 // warn logs if the filter drops events that services wait for.
 func (f filter) warn(log *slog.Logger) {
 	var missing []string
 	for _, object := range []string{objectVM, objectNet} {
-		if !slices.Contains(f.objects, object) || len(f.states[object]) > 0 {
+		if !slices.Contains(f, object) {
 			missing = append(missing, object)
 		}
 	}

@@ -50,7 +50,7 @@ func addRecorded(f *testing.F) {
 // the body encoded first.
 func FuzzTranslate(f *testing.F) {
 	addRecorded(f)
-	pass, err := newFilter(Config{Calls: []string{"one.vm.update", "one.vm.chown", "one.document.update"}}.withDefaults())
+	pass, err := newFilter(append(servicesNeed, "one.vm.chown", "one.document.update"))
 	must(f, err)
 	translator := newDecoder(4, pass, "tcp://fuzz")
 	f.Fuzz(func(t *testing.T, key string, body []byte, more int) {

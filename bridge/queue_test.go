@@ -83,7 +83,7 @@ func TestOneOverflowIsToldOnce(t *testing.T) {
 // waits then takes a fraction of the room, and nothing overflows. Order and content
 // stay what they are without it.
 func TestListenerUnderstandsAheadWhereRoomIsScarce(t *testing.T) {
-	pass, err := newFilter(Config{}.withDefaults())
+	pass, err := newFilter(servicesNeed)
 	must(t, err)
 	translator := func() *decoder { return newDecoder(0, pass, "tcp://127.0.0.1:1") }
 	listener := &listener{decoder: translator(), feed: &feed{Bridge: &Bridge{metrics: newMetrics(prometheus.NewRegistry())}}}

@@ -35,7 +35,7 @@ func carry(t *testing.T, file string) carried {
 	var log testlog.Log
 	p := newPipeline(t)
 	publisher := newTestPublisher(t, "127.0.0.1:0")
-	b := New(Config{Zone: 4, Endpoints: []string{"tcp://" + publisher.address()}, Logger: log.Logger()}, p, nil)
+	b := New(Config{Zone: 4, Endpoints: []string{"tcp://" + publisher.address()}, Events: servicesNeed, Logger: log.Logger()}, p, nil)
 	startBridge(t, b)
 	must(t, publisher.waitForSubscriber(limited(t), b.config.topics()))
 	recording, err := os.Open(file)
@@ -190,7 +190,7 @@ func TestReplayCommand(t *testing.T) {
 	}()
 	address := regexp.MustCompile(`tcp://[\d.:]+`)
 	poll.Until(t, "the replay to listen", func() bool { return address.MatchString(out.String()) })
-	b := New(Config{Endpoints: []string{address.FindString(out.String())}}, p, nil)
+	b := New(Config{Endpoints: []string{address.FindString(out.String())}, Events: servicesNeed}, p, nil)
 	startBridge(t, b)
 	must(t, <-done)
 	if !strings.Contains(out.String(), "published 38 events, of which 23 had a subscriber") {

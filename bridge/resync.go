@@ -44,7 +44,7 @@ type comparison struct {
 func (r *resyncer) newComparison() *comparison {
 	c := &comparison{resyncer: r}
 	for _, k := range []kind{r.vms(), r.networks()} {
-		if slices.Contains(r.filter.objects, k.object) {
+		if r.filter.has(k.object) {
 			k.index = r.store.index(k.object)
 			c.kinds = append(c.kinds, k)
 		}

@@ -57,7 +57,7 @@ func TestNoSecretPassesTheWidestFilter(t *testing.T) {
 	p, publisher := newPipeline(t), newTestPublisher(t, "127.0.0.1:0")
 	config := quietly("tcp://" + publisher.address())
 	config.Logger, config.MaxQueueBytes, config.SpillDir = log.Logger(), 1, t.TempDir()
-	config.Calls = []string{"one.vm.update", "one.user.passwd", "one.user.allocate", "one.document.update", "one.document.allocate", "one.template.instantiate"}
+	config.Events = append(servicesNeed, "one.user.passwd", "one.user.allocate", "one.document.update", "one.document.allocate", "one.template.instantiate")
 	b := New(config, p, nil)
 	startBridge(t, b)
 	must(t, publisher.waitForSubscriber(limited(t), b.config.topics()))
@@ -96,7 +96,7 @@ func texts(lists ...[]stored) []string {
 
 // A service's name in a key, and an id in an argument, are all that is kept of a call.
 func TestOfACallOnlyItsNameAndObjectAreStored(t *testing.T) {
-	_, store, publisher := hearing(t, func(c *Config) { c.Calls = []string{"one.user.passwd"} })
+	_, store, publisher := hearing(t, func(c *Config) { c.Events = []string{"one.user.passwd"} })
 	publisher.send(callWith("one.user.passwd", 1, "2", planted("password")))
 	poll.Until(t, "the call to be stored", func() bool { return len(store.stored()) == 1 })
 	event := store.events[0].Event

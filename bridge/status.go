@@ -116,7 +116,7 @@ func (s FeedStatus) complete() bool {
 // documents or who may see them; empty while it does not. No comparison makes up for a lost
 // call: after a reconnect, or a gap, something may have changed unnoticed.
 func (b *Bridge) HearsCalls() string {
-	if slices.ContainsFunc(callsOfLists, func(call string) bool { return !slices.Contains(b.config.Calls, call) }) {
+	if slices.ContainsFunc(callsOfLists, func(call string) bool { return !slices.Contains(b.filter, call) }) {
 		return ""
 	}
 	for _, s := range b.Status() {

@@ -112,7 +112,7 @@ func (w *world) whole() {
 	worker := consumers.New(consumers.Config{ID: "worker", Settings: settings}, w.pipe.Pipeline, w.oned)
 	w.must(worker.Start(w.t.Context()))
 	w.t.Cleanup(func() { w.bounded(worker.Stop) })
-	heard := bridge.New(bridge.Config{Endpoints: []string{w.sim.HooksEndpoint()}, Holder: "bridge", Calls: w.bridged}, w.pipe.Pipeline, w.oned)
+	heard := bridge.New(bridge.Config{Endpoints: []string{w.sim.HooksEndpoint()}, Holder: "bridge", Events: w.bridged}, w.pipe.Pipeline, w.oned)
 	w.must(heard.Start(w.t.Context()))
 	w.bridge.Store(heard)
 	w.t.Cleanup(func() { w.bounded(heard.Stop) })

@@ -120,7 +120,7 @@ func TestListsAreAnsweredWithoutOned(t *testing.T) {
 // TestServicesInKeptListsAreNeverBehindTheirRecords: whoever was told of a change finds it in
 // the list, whatever has become of its event.
 func TestServicesInKeptListsAreNeverBehindTheirRecords(t *testing.T) {
-	w := newHeardWorld(t, Config{HearingCalls: func() string { return "a bridge whose events are still on their way" }}, "one.vm.update")
+	w := newHeardWorld(t, Config{HearingCalls: func() string { return "a bridge whose events are still on their way" }}, "vm", "net", "one.vm.update")
 	w.fill("alice", spec.DocumentTypeService, 3)
 	service := w.service(alice)
 	poll.Until(t, "the service to run", func() bool { return stateIn(w.call(alice, "GET", service, "").body) == spec.ServiceRunning })

@@ -92,7 +92,7 @@ func withDefaults(c Config) Config {
 func newWorld(t testing.TB, config Config) *world {
 	t.Helper()
 	w := &world{t: t, log: &testlog.Log{}, bridge: new(atomic.Pointer[bridge.Bridge]),
-		bridged: []string{"one.vm.update", "one.document.*", "one.acl.*", "one.user.*", "one.group.*"}, metrics: prometheus.NewRegistry(), nats: natstest.NewNode(t)}
+		bridged: []string{"vm", "net", "host", "image", "one.vm.update", "one.document.*", "one.acl.*", "one.user.*", "one.group.*"}, metrics: prometheus.NewRegistry(), nats: natstest.NewNode(t)}
 	var err error
 	w.sim, err = sim.New(sim.Config{BootDelay: sim.NoDelay})
 	w.must(err)
