@@ -42,7 +42,7 @@ func TestMetricsOfTheWhole(t *testing.T) {
 	must(t, err)
 	joined, err := work.Join(t.Context(), pipe, "fe1")
 	must(t, err)
-	joined.SetOnedUnreachable(true)
+	joined.SetTrouble(true, "")
 	records := work.NewRecords(pipe)
 	for id, state := range []spec.ServiceState{spec.ServiceRunning, spec.ServiceRunning, spec.ServiceFailedDeploying} {
 		_, err := records.SaveRecord(t.Context(), id, recordOf(id, state), 0)

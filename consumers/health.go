@@ -69,6 +69,8 @@ func (w *Worker) watchOned(ctx context.Context, members *work.Membership) {
 			return
 		case <-ticker.C:
 		}
+		blocked, _ := w.Degraded()
+		members.SetTrouble(r.lost, blocked)
 		if r.failures == 0 && w.oned.Silence() < longSilence && w.oned.Doubt() < w.config.DoubtOned {
 			continue
 		}
@@ -80,7 +82,7 @@ func (w *Worker) watchOned(ctx context.Context, members *work.Membership) {
 			w.config.Logger.Warn("the connection of this worker to oned was lost or restored; while it is lost, other workers take over its services",
 				"reaches", !r.lost)
 		}
-		members.SetOnedUnreachable(r.lost)
+		members.SetTrouble(r.lost, blocked)
 	}
 }
 

@@ -111,6 +111,14 @@ func TestALeaderThatHasLostWritesIsNotBelieved(t *testing.T) {
 		must(t, err)
 	}
 	poll.Until(t, "the worker to wait", func() bool { return strings.Contains(log.String(), "oned's servers have different data") })
+	observer, err := w.pipe.Observe()
+	must(t, err)
+	defer observer.Stop()
+	poll.Until(t, "the worker to report it", func() bool {
+		seen, err := observer.Status(t.Context())
+		must(t, err)
+		return len(seen.Workers) == 1 && strings.Contains(seen.Workers[0].Blocked, "oned's servers have different data")
+	})
 	must(t, w.sim.Lead(before))
 	for service, count := range map[int]int{whole: 3, document: 3, vms: 3} {
 		w.accepted(service, flow.VerbUpdate, flow.UpdateArguments{Append: true, Template: []byte(`{"description":"x"}`)})

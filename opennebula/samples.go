@@ -184,16 +184,18 @@ func (s *Session) Refresh(ctx context.Context, state flow.State) (flow.State, fl
 	facts := flow.Facts{}
 	wanted := state.Doubtful()
 	for _, span := range Spans(wanted[:min(len(wanted), maxFetched)]) {
-		vms, err := leader.VMsAt(ctx, span, StateNotDone)
+		vms, err := leader.VMsAt(ctx, span, StateAny)
 		if err != nil {
 			return state, nil, fmt.Errorf("read the VMs of service %d: %w", service, err)
 		}
 		for _, id := range span {
-			facts[id] = one.VM{ID: id, State: one.VMDone, Service: service}
-		}
-		for _, vm := range vms {
-			if _, wanted := slices.BinarySearch(span, vm.ID); wanted {
-				facts[vm.ID] = vm
+			at := slices.IndexFunc(vms, func(vm one.VM) bool { return vm.ID == id })
+			if at >= 0 {
+				facts[id] = vms[at]
+			} else if facts[id], err = leader.VM(ctx, id); IsCode(err, CodeNoExists) {
+				facts[id] = one.VM{ID: id, State: one.VMDone, Service: service}
+			} else if err != nil {
+				return state, nil, fmt.Errorf("read VM %d of service %d: %w", id, service, err)
 			}
 		}
 	}

@@ -24,6 +24,7 @@ const (
 	resyncsRead      = 5000             // how many of the last events are searched for lost ones
 	resyncsTolerated = 100              // how many of these a comparison may have found: a bridge's start finds some
 	leftAfter        = 15 * time.Minute // how long a VM may take to end: its service gave it ten minutes for each step
+	longestReason    = 500              // characters
 	nearlyFull       = 0.9              // which part of JetStream's storage may be used
 )
 
@@ -202,8 +203,14 @@ func (d *diagnosis) checkReaders(overview inspect.Overview) {
 			continue
 		}
 		late++
+		reason := ""
+		for _, worker := range overview.Workers {
+			if worker.Blocked != "" && reader.Reader == workersReader {
+				reason += "; " + worker.Worker + ": " + terminal.Abridged(worker.Blocked, longestReason)
+			}
+		}
 		d.add("reader "+reader.Reader, problem, "its worker waits for oned or NATS: its log and /flowjet/v1/health have the reason",
-			"%d messages wait, the oldest for %s", reader.Lag, terminal.Span(d.now.Sub(reader.Oldest)))
+			"%d messages wait, the oldest for %s%s", reader.Lag, terminal.Span(d.now.Sub(reader.Oldest)), reason)
 	}
 	if late == 0 {
 		d.add("readers", fine, "", "no message waits longer than %s", slowAfter)

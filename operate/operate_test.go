@@ -313,6 +313,11 @@ func TestDoctorWeighsWhatItFinds(t *testing.T) {
 		"a reader that is late": {func(d *diagnosis) {
 			d.checkReaders(inspect.Overview{Status: inspect.Status{Workers: []inspect.WorkerShare{worker}, Readers: []inspect.ReaderStatus{{Reader: "router", Lag: 3, Oldest: old}}}})
 		}, "problem reader router"},
+		"a reader that is late for a reason": {func(d *diagnosis) {
+			blocked := inspect.WorkerShare{Worker: "fe1", Blocked: "servers have different data"}
+			d.checkReaders(inspect.Overview{Status: inspect.Status{Workers: []inspect.WorkerShare{blocked}, Readers: []inspect.ReaderStatus{{Reader: pipeline.PartitionKey(3), Lag: 3, Oldest: old}}}})
+			d.findings[0].Check += " " + d.findings[0].Message
+		}, "problem reader workers 3 messages wait, the oldest for 1h0m; fe1: servers have different data"},
 		"a reader that has to do": {func(d *diagnosis) {
 			d.checkReaders(inspect.Overview{Status: inspect.Status{Workers: []inspect.WorkerShare{worker}, Readers: []inspect.ReaderStatus{{Reader: "router", Lag: 3, Oldest: due}}}})
 		}, "ok readers"},

@@ -164,9 +164,12 @@ func counts[N int | uint64](many map[string]N, none string) string {
 	return strings.Join(parts, ", ")
 }
 
+// workersReader is the name of the partitions' readers together.
+const workersReader = "workers"
+
 // readersOf returns the readers, and the partitions' as one: sixteen add nothing.
 func readersOf(overview inspect.Overview) (readers []inspect.ReaderStatus) {
-	work := inspect.ReaderStatus{Reader: "workers"}
+	work := inspect.ReaderStatus{Reader: workersReader}
 	for _, reader := range overview.Readers {
 		if !strings.HasPrefix(reader.Reader, pipeline.PartitionKeyPrefix) {
 			readers = append(readers, reader)

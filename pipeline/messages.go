@@ -280,6 +280,8 @@ type WorkerBeat struct {
 	State string `json:"state"`
 	// OnedUnreachable means that the worker lives and cannot reach oned.
 	OnedUnreachable bool `json:"blind,omitempty"`
+	// Blocked is why one of its services waits, as health has it; empty if none does.
+	Blocked string `json:"blocked,omitempty"`
 }
 
 // The states of a WorkerBeat.

@@ -126,6 +126,10 @@ type callerSession struct {
 
 func (s callerSession) Document(ctx context.Context, id int) (opennebula.Document, error) {
 	document, err := s.session.Document(ctx, id)
+	if opennebula.IsCode(err, opennebula.CodeNoExists) && s.record(ctx, id) != nil {
+		// Flowjet drives it: the zone's leader may have lost it, which is no 404.
+		document, err = s.lists.oned.confirmed(s.user).Document(ctx, id)
+	}
 	if err == nil {
 		s.catchUp(ctx, &document)
 	}
@@ -175,15 +179,27 @@ func mayWait(text []byte) bool {
 // recordPatience is how long the read of a record may take; then the document is shown as oned has it.
 const recordPatience = time.Second
 
-// catchUp applies the decisions since the document was written to it.
-func (s callerSession) catchUp(ctx context.Context, document *opennebula.Document) {
-	if document.Type != spec.DocumentTypeService || !s.lists.queue.State().Connected {
-		return
+// record returns the record of a service that has not ended; nil without one, or if NATS does not answer.
+func (s callerSession) record(ctx context.Context, service int) *pipeline.Record {
+	if !s.lists.queue.State().Connected {
+		return nil
 	}
 	limited, cancel := context.WithTimeout(ctx, recordPatience)
 	defer cancel()
-	record, revision, err := s.lists.queue.LoadRecord(limited, document.ID)
+	record, revision, err := s.lists.queue.LoadRecord(limited, service)
 	if err != nil || revision == 0 || record.Deleted {
+		return nil
+	}
+	return &record
+}
+
+// catchUp applies the decisions since the document was written to it.
+func (s callerSession) catchUp(ctx context.Context, document *opennebula.Document) {
+	if document.Type != spec.DocumentTypeService {
+		return
+	}
+	record := s.record(ctx, document.ID)
+	if record == nil {
 		return
 	}
 	ours := func(digest string) bool { return digest == record.Saved || slices.Contains(record.Digests, digest) }

@@ -1,12 +1,19 @@
 package restapi
 
 import (
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/sim"
 )
 
 // TestWhyOfADocumentThatCannotBeRead says so, also where no worker could do anything.
@@ -48,4 +55,38 @@ func TestWhyWhileOnedIsAway(t *testing.T) {
 		}
 	}
 	w.why(alice, admins, 503)
+}
+
+// TestWhatTheLeaderHasLostIsNotMissing: a service of which the zone's leader lacks the document, or a VM, and another server has it, is
+// neither gone nor without that VM for those who may see it.
+func TestWhatTheLeaderHasLostIsNotMissing(t *testing.T) {
+	w := newWorldOf(t, Config{}, sim.Config{BootDelay: sim.NoDelay, Others: []sim.ServerAddress{{}, {}}, ElectionTime: 300 * time.Millisecond})
+	w.oned.Follow(t.Context(), 0)
+	w.whole()
+	service := w.service(alice)
+	poll.Until(t, "the service to run", func() bool { return stateIn(w.call(alice, "GET", service, "").body) == spec.ServiceRunning })
+	id, err := strconv.Atoi(path.Base(service))
+	w.must(err)
+	record, _, err := w.pipe.LoadRecord(t.Context(), id)
+	w.must(err)
+	vm := spec.VMIDs(record.State.Service.Body.Roles...)[0]
+	text := fmt.Sprintf(`{"name":"a","state":1,"roles":[{"name":"S","cardinality":1,"state":1,"nodes":[{"deploy_id":%d}]}]}`, vm)
+	deploying := w.bareService("alice", text)
+	body, err := spec.ParseBody([]byte(text))
+	w.must(err)
+	_, err = w.pipe.SaveRecord(t.Context(), deploying, pipeline.Record{State: flow.State{Service: spec.Service{ID: deploying, Body: body}}}, 0)
+	w.must(err)
+	leads := slices.IndexFunc(w.sim.Servers(), func(server sim.ServerState) bool { return server.Leader })
+	const reason = "oned's servers have different data"
+	w.must(w.sim.LoseWrites(leads, []int{id}, []int{vm}))
+	w.expect(alice, "GET", service, "", 503, reason)
+	w.expect(alice, "DELETE", service, "", 503, reason)
+	w.expect(alice, "GET", "/service/"+unknownID, "", 404, "there is no service")
+	for _, service := range []int{id, deploying} {
+		if said := w.why(alice, service, 200); !strings.Contains(said.OnedAway, reason) {
+			t.Errorf("service %d is explained by %+v", service, said)
+		}
+	}
+	w.must(w.sim.LoseWrites(leads, nil, nil))
+	w.expect(alice, "GET", service, "", 200, `"state": 2`)
 }

@@ -91,10 +91,15 @@ func withDefaults(c Config) Config {
 
 func newWorld(t testing.TB, config Config) *world {
 	t.Helper()
+	return newWorldOf(t, config, sim.Config{BootDelay: sim.NoDelay})
+}
+
+func newWorldOf(t testing.TB, config Config, simulated sim.Config) *world {
+	t.Helper()
 	w := &world{t: t, log: &testlog.Log{}, bridge: new(atomic.Pointer[bridge.Bridge]),
 		bridged: []string{"vm", "net", "host", "image", "one.vm.update", "one.document.*", "one.acl.*", "one.user.*", "one.group.*"}, metrics: prometheus.NewRegistry(), nats: natstest.NewNode(t)}
 	var err error
-	w.sim, err = sim.New(sim.Config{BootDelay: sim.NoDelay})
+	w.sim, err = sim.New(simulated)
 	w.must(err)
 	w.must(w.sim.Start(t.Context()))
 	t.Cleanup(func() { w.bounded(w.sim.Stop) })

@@ -39,10 +39,11 @@ type Status struct {
 type WorkerShare struct {
 	Worker string `json:"worker"`
 	// Router and Autoscaler report whether it routes events, and whether it scales.
-	Router          bool  `json:"router"`
-	Autoscaler      bool  `json:"autoscaler"`
-	OnedUnreachable bool  `json:"blind"`
-	Partitions      []int `json:"partitions"`
+	Router          bool   `json:"router"`
+	Autoscaler      bool   `json:"autoscaler"`
+	OnedUnreachable bool   `json:"blind"`
+	Blocked         string `json:"blocked,omitempty"`
+	Partitions      []int  `json:"partitions"`
 }
 
 // Work is a status by partition.
@@ -194,7 +195,7 @@ func shares(live map[string]pipeline.WorkerBeat) (workers []WorkerShare, unowned
 	owner := work.Owners(live)
 	for _, name := range slices.Sorted(maps.Keys(live)) {
 		share := WorkerShare{
-			Worker: name, OnedUnreachable: live[name].OnedUnreachable, Partitions: []int{},
+			Worker: name, OnedUnreachable: live[name].OnedUnreachable, Blocked: live[name].Blocked, Partitions: []int{},
 			Router: owner[pipeline.RouterKey] == name, Autoscaler: owner[pipeline.AutoscalerKey] == name,
 		}
 		for partition := range pipeline.Partitions {

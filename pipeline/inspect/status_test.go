@@ -58,7 +58,7 @@ func TestWorkStatusShowsWhoDoesWhat(t *testing.T) {
 	if len(both.Workers) != 2 || both.Workers[0] != (WorkerStatus{Name: "a"}) || both.Router == "" || both.Autoscaler == "" {
 		t.Errorf("two workers: %+v", both)
 	}
-	a.SetOnedUnreachable(true)
+	a.SetTrouble(true, "")
 	one := status(t, observer, "b to own all", func(s Work) bool { return s.owns("b") == pipeline.Partitions })
 	if one.Workers[0] != (WorkerStatus{Name: "a", OnedUnreachable: true}) || one.Router != "b" {
 		t.Errorf("a worker that cannot reach oned: %+v", one)

@@ -56,6 +56,7 @@ type Membership struct {
 	mu          sync.Mutex
 	owned       map[string]bool
 	unreachable bool
+	blocked     string
 	twin        bool
 	left        bool
 }
@@ -91,12 +92,12 @@ func (m *Membership) Owned() map[string]bool {
 // Changes returns a channel that is signalled when the result of Owned has changed. Pending signals merge into one.
 func (m *Membership) Changes() <-chan struct{} { return m.changes }
 
-// SetOnedUnreachable announces whether this worker can reach oned: the others take over
-// from a worker that cannot, unless none can.
-func (m *Membership) SetOnedUnreachable(unreachable bool) {
+// SetTrouble announces whether this worker can reach oned, for the others take over from a worker that cannot, unless none
+// can; and why one of its services waits, empty if none does.
+func (m *Membership) SetTrouble(unreachable bool, blocked string) {
 	m.mu.Lock()
 	changed := m.unreachable != unreachable && !m.left
-	m.unreachable = unreachable
+	m.unreachable, m.blocked = unreachable, blocked
 	m.mu.Unlock()
 	if changed {
 		m.announce(pipeline.WorkerAlive)
@@ -122,7 +123,7 @@ func (m *Membership) beat(leaving bool) {
 
 func (m *Membership) announce(state string) {
 	m.mu.Lock()
-	said := pipeline.WorkerBeat{Version: m.schema, Worker: m.worker, Process: m.process, State: state, OnedUnreachable: m.unreachable}
+	said := pipeline.WorkerBeat{Version: m.schema, Worker: m.worker, Process: m.process, State: state, OnedUnreachable: m.unreachable, Blocked: m.blocked}
 	m.mu.Unlock()
 	if err := m.core.Announce(pipeline.WorkerSubject(m.worker), pipeline.Encode(said)); err != nil {
 		m.core.Log().Debug("a heartbeat was not sent", "worker", m.worker, "error", err)
