@@ -69,19 +69,17 @@ func (w *Worker) watchOned(ctx context.Context, members *work.Membership) {
 			return
 		case <-ticker.C:
 		}
+		if r.failures > 0 || w.oned.Silence() >= longSilence || w.oned.Doubt() >= w.config.DoubtOned {
+			answers := w.onedAnswers(ctx, r.limit)
+			if ctx.Err() != nil {
+				return
+			}
+			if r.note(answers, time.Now()) {
+				w.config.Logger.Warn("the connection of this worker to oned was lost or restored; while it is lost, other workers take over its services",
+					"reaches", !r.lost)
+			}
+		}
 		blocked, _ := w.Degraded()
-		members.SetTrouble(r.lost, blocked)
-		if r.failures == 0 && w.oned.Silence() < longSilence && w.oned.Doubt() < w.config.DoubtOned {
-			continue
-		}
-		answers := w.onedAnswers(ctx, r.limit)
-		if ctx.Err() != nil {
-			return
-		}
-		if r.note(answers, time.Now()) {
-			w.config.Logger.Warn("the connection of this worker to oned was lost or restored; while it is lost, other workers take over its services",
-				"reaches", !r.lost)
-		}
 		members.SetTrouble(r.lost, blocked)
 	}
 }
