@@ -273,9 +273,9 @@ func (s scaler) keepPriority(order string, node spec.Node) int {
 		return 3 // nothing is known to be wrong with it
 	case vm.Troubled():
 		return 0
-	case vm.Underway() || vm.State == one.VMHold:
+	case !vm.Running():
 		return 1
-	case order == policy.VictimsNotReady && (!vm.Running() || !vm.Ready):
+	case order == policy.VictimsNotReady && !vm.Ready:
 		return 2
 	}
 	return 3
