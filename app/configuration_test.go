@@ -45,7 +45,8 @@ func TestConfigurationPageNamesEveryOption(t *testing.T) {
 	}
 }
 
-// TestEveryOptionHasOneFlagAndOneKey: a second one would silently win. Each has a reason.
+// TestEveryOptionHasOneFlagAndOneKey: a second one would silently win. Each has a reason, and none
+// is refused as a former one.
 func TestEveryOptionHasOneFlagAndOneKey(t *testing.T) {
 	flags, keys := map[string]bool{}, map[string]bool{}
 	for _, o := range options {
@@ -55,6 +56,9 @@ func TestEveryOptionHasOneFlagAndOneKey(t *testing.T) {
 		flags[o.flag], keys[o.key] = true, true
 		if o.reason == "" {
 			t.Errorf("--%s has no reason to be set", o.flag)
+		}
+		if Former(o.flag) != "" || Former(o.key) != "" {
+			t.Errorf("--%s can be set and is refused", o.flag)
 		}
 	}
 }

@@ -35,10 +35,58 @@ func TestHelpOfOptions(t *testing.T) {
 			t.Errorf("there is no group %q", group)
 		}
 	}
+	for _, flag := range []string{"config-dir", "nats-cluster"} {
+		if strings.Contains(text, "--"+flag+" ") {
+			t.Errorf("--%s is listed", flag)
+		}
+	}
 	for flag, shown := range map[string][2]bool{"data-dir": {true, true}, "nats-url": {true, true}, "sim": {true, false}, "nats-routes": {false, false}, "look-again": {false, false}} {
 		if run.Lookup(flag).Hidden == shown[0] || look.Lookup(flag).Hidden == shown[1] {
 			t.Errorf("--%s is shown by commands that run: %t, that look: %t", flag, !run.Lookup(flag).Hidden, !look.Lookup(flag).Hidden)
 		}
+	}
+}
+
+// An option of an earlier version is refused wherever it is set, with what holds instead, and is not taken for a misspelling.
+func TestOptionsOfEarlierVersions(t *testing.T) {
+	for _, o := range formerOptions {
+		section, name, nested := strings.Cut(o.key, ".")
+		if !nested || o.instead == "" {
+			t.Fatalf("%s has no section, or nothing instead", o.key)
+		}
+		_, err := ReadConfig(write(t, "flowjet.yaml", "zone: 0\n"+section+":\n  "+name+": 1\n"), flagsOf(t))
+		if want := "flowjet.yaml:3: " + o.key + " can no longer be set: " + o.instead + "; remove it"; err == nil || err.Error() != want {
+			t.Errorf("got %v, want %q", err, want)
+		}
+		if want := "--" + o.flag + " can no longer be set: " + o.instead + "; remove it"; Former(o.flag) != want {
+			t.Errorf("--%s: %q, want %q", o.flag, Former(o.flag), want)
+		}
+		t.Run(o.flag, func(t *testing.T) {
+			t.Setenv(envName(o.flag), "1")
+			_, err := ReadConfig("", flagsOf(t))
+			if want := envName(o.flag) + ": " + envName(o.flag) + " can no longer be set: "; err == nil || !strings.HasPrefix(err.Error(), want) {
+				t.Errorf("got %v, want %q", err, want)
+			}
+			if unknown := UnknownVariables(); len(unknown) > 0 {
+				t.Errorf("it is told of twice: %q", unknown)
+			}
+		})
+	}
+	if Former("data-dir") != "" || Former("nonsense") != "" {
+		t.Error("an option that can be set, or none, is refused")
+	}
+}
+
+// The cluster's name was an option; the servers that are routed have one without it.
+func TestTheNameOfAClusterIsNoOption(t *testing.T) {
+	t.Parallel()
+	_, err := ReadConfig(write(t, "nats.yaml", "nats:\n  name: fe-1\n  cluster: flowjet\n  routes: [nats://fe-2:6222]\n  server_file: server.conf\n"), flagsOf(t))
+	if err == nil || !strings.Contains(err.Error(), "nats.yaml:3: nats.cluster can no longer be set: a server with nats.routes is in the cluster flowjet") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("got %v", err)
+	}
+	config, err := ReadConfig(write(t, "nats.yaml", "nats:\n  name: fe-1\n  routes: [nats://fe-2:6222]\n  server_file: server.conf\n"), flagsOf(t))
+	if err != nil || len(config.NATS.Routes) != 1 {
+		t.Errorf("%+v, %v", config.NATS, err)
 	}
 }
 

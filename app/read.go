@@ -87,7 +87,7 @@ func read(path string, flags *pflag.FlagSet) (Config, []string) {
 	return config, append(found, config.check()...)
 }
 
-// readVariables reads the FLOWJET_ variables. Unknown ones are left alone.
+// readVariables reads the FLOWJET_ variables, and refuses former options. Unknown variables are left alone.
 func (l *layers) readVariables() []string {
 	var found []string
 	for _, o := range options {
@@ -102,6 +102,11 @@ func (l *layers) readVariables() []string {
 		}
 		l.set(o.key, value, envName(o.flag))
 	}
+	for _, o := range formerOptions {
+		if _, is := os.LookupEnv(envName(o.flag)); is {
+			found = append(found, at(envName(o.flag), o.refusal(envName(o.flag))))
+		}
+	}
 	return found
 }
 
@@ -114,10 +119,14 @@ func UnknownVariables() []string {
 	for _, o := range options {
 		names = append(names, envName(o.flag))
 	}
+	known := slices.Clone(names)
+	for _, o := range formerOptions {
+		known = append(known, envName(o.flag)) // refused already
+	}
 	var found []string
 	for _, variable := range os.Environ() {
 		name, _, _ := strings.Cut(variable, "=")
-		if strings.HasPrefix(name, "FLOWJET_") && !slices.Contains(names, name) && !fromKubernetes.MatchString(name) {
+		if strings.HasPrefix(name, "FLOWJET_") && !slices.Contains(known, name) && !fromKubernetes.MatchString(name) {
 			found = append(found, at(name, "no option has this environment variable"+suggestion(name, names)))
 		}
 	}
@@ -192,11 +201,14 @@ func (r *fileReader) entry(key, value *yaml.Node, name string) {
 		}
 		known = append(known, o.key)
 	}
+	refusal := Former(name)
 	switch {
-	case slices.Contains(known, name):
+	case slices.Contains(known, name), slices.ContainsFunc(formerOptions, func(o formerOption) bool { return strings.HasPrefix(o.key, name+".") }):
 		if value.Tag != "!!null" { // a section without keys sets nothing
 			r.mapping(value, name+".")
 		}
+	case refusal != "":
+		r.complain(key, "%s", refusal)
 	case secretWords.MatchString(name):
 		r.complain(key, "%q looks like a secret, which is only read from a file: write it into a file that only one user can read, and set its path (one.auth_file, nats.nkey_file)", name)
 	default:

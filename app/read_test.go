@@ -108,6 +108,17 @@ func TestTheKeyForNATSIsASeedOrCredentials(t *testing.T) {
 	}
 }
 
+func TestAVariableThatSetsNothingAnyMoreIsRefused(t *testing.T) {
+	t.Setenv("FLOWJET_BRIDGE_STANDBY", "2s")
+	_, err := ReadConfig("", flagsOf(t))
+	if want := "FLOWJET_BRIDGE_STANDBY can no longer be set: it is 1s"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %q", err, want)
+	}
+	if left := UnknownVariables(); len(left) > 0 {
+		t.Errorf("it is named a second time: %q", left)
+	}
+}
+
 func TestFaultsAreNamedWithTheirLineAndWhatMendsThem(t *testing.T) {
 	cases := map[string]struct{ text, want string }{
 		"a mistyped key":      {"api:\n  listn: 127.0.0.1:1\n", `flowjet.yaml:2: "api.listn" does not exist; did you mean api.listen?`},
@@ -126,6 +137,7 @@ func TestFaultsAreNamedWithTheirLineAndWhatMendsThem(t *testing.T) {
 		"one of oned's":       {"one:\n  xmlrpc: http://joe:hunter2@h:2633/RPC2\n", "flowjet.yaml:2: one.xmlrpc is a list with a user in an address"},
 		"no port":             {"api:\n  listen: localhost\n", "flowjet.yaml:2: api.listen is \"localhost\": it must be host:port"},
 		"another scheme":      {"one:\n  hooks: [http://h:2101]\n", "it must be tcp://host:port"},
+		"no option any more":  {"api:\n  max_body: 5\n", "flowjet.yaml:2: api.max_body can no longer be set: a body has at most 1 MiB; remove it"},
 		"a script for a link": {"api:\n  vm_link: javascript:alert({id})\n", "it must be an http or https address with {id}"},
 		"a link to nothing":   {"api:\n  vm_link: https://sunstone/vm\n", "it must be an http or https address with {id}"},
 		"a level":             {"log:\n  level: warning\n", `flowjet.yaml:2: log.level is "warning": it must be one of debug, info, warn, error; did you mean warn?`},

@@ -187,6 +187,9 @@ func reworded(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("it is `flowjet %s`; see `%s --help`", strings.TrimPrefix(cmd.UseLine(), cmd.Root().Name()+" "), cmd.CommandPath())
 	}
 	if flag, is := errors.AsType[*pflag.NotExistError](err); is {
+		if refusal := app.Former(flag.GetSpecifiedName()); refusal != "" {
+			return fmt.Errorf("%w; %s", err, refusal)
+		}
 		var known []string
 		cmd.Flags().VisitAll(func(flag *pflag.Flag) { known = append(known, flag.Name) })
 		if meant := app.Nearest(flag.GetSpecifiedName(), known); meant != "" {
