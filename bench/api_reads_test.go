@@ -95,7 +95,7 @@ func BenchmarkListServices(b *testing.B) {
 			must(b, err)
 
 			began = time.Now()
-			_, err = s.oned.For("oneadmin").Documents(b.Context(), 100, opennebula.FilterAll, -1, -1)
+			_, err = s.oned.For("oneadmin").Documents(b.Context(), 100, opennebula.FilterAll)
 			floor = append(floor, time.Since(began))
 			must(b, err)
 		}
@@ -154,7 +154,7 @@ func BenchmarkManyServices(b *testing.B) {
 				must(b, err)
 
 				began = time.Now()
-				_, err = session.Documents(b.Context(), list.kind, opennebula.FilterAll, -1, -1)
+				_, err = session.Documents(b.Context(), list.kind, opennebula.FilterAll)
 				floor = append(floor, time.Since(began))
 				must(b, err)
 			}
@@ -184,7 +184,7 @@ func BenchmarkListsOfOne(b *testing.B) {
 				must(b, err)
 
 				began = time.Now()
-				_, err = s.oned.For("alice").Documents(b.Context(), 100, opennebula.FilterAll, -1, -1)
+				_, err = s.oned.For("alice").Documents(b.Context(), 100, opennebula.FilterAll)
 				floor = append(floor, time.Since(began))
 				must(b, err)
 			}

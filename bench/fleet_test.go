@@ -136,11 +136,11 @@ func (s *stand) warmUp(b *testing.B, path string) {
 // end removes all services.
 func (s *stand) end(b *testing.B) {
 	b.Helper()
-	documents, err := s.oned.Server().Documents(b.Context(), spec.DocumentTypeService, -2, -1, -1)
+	documents, err := s.oned.Server().Documents(b.Context(), spec.DocumentTypeService, -2)
 	must(b, err)
 	share(len(documents), func(n int) { s.remove(b, documents[n].ID) })
 	waitFor(b, "the services to be gone", func() bool {
-		left, err := s.oned.Server().Documents(b.Context(), spec.DocumentTypeService, -2, -1, -1)
+		left, err := s.oned.Server().Documents(b.Context(), spec.DocumentTypeService, -2)
 		return err == nil && len(left) == 0
 	})
 }
@@ -179,7 +179,7 @@ func (s *stand) remove(b *testing.B, service int) {
 // runningServices counts the services whose documents say RUNNING.
 func (s *stand) runningServices(b *testing.B) int {
 	b.Helper()
-	documents, err := s.oned.Server().Documents(b.Context(), spec.DocumentTypeService, -2, -1, -1)
+	documents, err := s.oned.Server().Documents(b.Context(), spec.DocumentTypeService, -2)
 	must(b, err)
 	count := 0
 	for _, document := range documents {

@@ -248,19 +248,15 @@ func (z *zone) reportCalls(b *testing.B, before map[string]int) {
 func (z *zone) states(b *testing.B) map[spec.ServiceState]int {
 	b.Helper()
 	counts := map[spec.ServiceState]int{}
-	const page = 1000
-	for offset := 0; ; offset += page {
-		documents, err := z.oned.Server().Documents(b.Context(), spec.DocumentTypeService, -2, offset, -page)
-		must(b, err)
-		for _, document := range documents {
+	must(b, z.oned.Server().DocumentPages(b.Context(), spec.DocumentTypeService, opennebula.FilterAll, 1000, func(page []opennebula.Document) error {
+		for _, document := range page {
 			body, err := spec.ParseBody(document.Body)
 			must(b, err)
 			counts[(spec.Service{Body: body}).State()]++
 		}
-		if len(documents) < page {
-			return counts
-		}
-	}
+		return nil
+	}))
+	return counts
 }
 
 // commands sends commands, one after the other, to services at random until ctx

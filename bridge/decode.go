@@ -167,13 +167,10 @@ func newFilter(names []string) (filter, error) {
 
 // passes reports whether a message with this key is wanted.
 func (f filter) passes(key opennebula.HookKey) bool {
-	switch key.Kind {
-	case opennebula.KeyState:
-		return f.passesState(key.Object, key.State, key.LCMState)
-	case opennebula.KeyAPI:
+	if key.Object == "api" {
 		return f.passesCall(key.Call)
 	}
-	return false // another form of the same event
+	return f.passesState(key.Object, key.State, key.LCMState)
 }
 
 // passesCall reports whether a call is wanted, by its name or as one of all calls about an object.

@@ -3,6 +3,7 @@ package bridge
 import (
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -57,7 +58,7 @@ func TestNoSecretPassesTheWidestFilter(t *testing.T) {
 	p, publisher := newPipeline(t), newTestPublisher(t, "127.0.0.1:0")
 	config := quietly("tcp://" + publisher.address())
 	config.Logger, config.MaxQueueBytes, config.SpillDir = log.Logger(), 1, t.TempDir()
-	config.Events = append(servicesNeed, "one.user.passwd", "one.user.allocate", "one.document.update", "one.document.allocate", "one.template.instantiate")
+	config.Events = slices.Concat(servicesNeed, []string{"one.user.passwd", "one.user.allocate", "one.document.update", "one.document.allocate", "one.template.instantiate"})
 	b := New(config, p, nil)
 	startBridge(t, b)
 	must(t, publisher.waitForSubscriber(limited(t), b.config.topics()))

@@ -36,7 +36,7 @@ type Return struct {
 // PlanBack compares each service's document with Flowjet's last decision, and finds the VMs and networks that were created and not
 // yet noted. Flowjet should have stopped: later decisions are not in the plan.
 func PlanBack(ctx context.Context, oned *opennebula.Client, pipe *pipeline.Pipeline) ([]Return, error) {
-	documents, err := oned.Server().Documents(ctx, spec.DocumentTypeService, opennebula.FilterAll, -1, -1)
+	documents, err := oned.Server().Documents(ctx, spec.DocumentTypeService, opennebula.FilterAll)
 	if err != nil {
 		return nil, fmt.Errorf("list the services: %w", err)
 	}

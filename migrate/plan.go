@@ -45,7 +45,7 @@ type Service struct {
 
 // Plan reads every service and predicts its worker's actions: the same decision, from the same documents and VMs.
 func Plan(ctx context.Context, oned *opennebula.Client, settings flow.Settings, now time.Time) ([]Service, error) {
-	documents, err := oned.Server().Documents(ctx, spec.DocumentTypeService, opennebula.FilterAll, -1, -1)
+	documents, err := oned.Server().Documents(ctx, spec.DocumentTypeService, opennebula.FilterAll)
 	if err != nil {
 		return nil, fmt.Errorf("list the services: %w", err)
 	}

@@ -112,12 +112,11 @@ func (s documentCalls) Document(ctx context.Context, id int) (Document, error) {
 
 // Documents lists documents of a type (one.documentpool.info). Filter is -2 for
 // all that the user may see, -3 for the user's own, -1 for those of the user's
-// groups too; start and end are ids, -1 and -1 for no bound. A document whose
-// XML is broken is returned with as much as could be read. If the documents of users exceed
-// the largest answer, the long ones have no bodies.
-func (s documentCalls) Documents(ctx context.Context, documentType, filter, start, end int) ([]Document, error) {
-	documents, err := s.documents(ctx, documentType, filter, start, end)
-	if start != -1 || end != -1 || !errors.Is(err, ErrTooLarge) {
+// groups too. A document whose XML is broken is returned with as much as could be
+// read. If the documents of users exceed the largest answer, the long ones have no bodies.
+func (s documentCalls) Documents(ctx context.Context, documentType, filter int) ([]Document, error) {
+	documents, err := s.documents(ctx, documentType, filter, -1, -1)
+	if !errors.Is(err, ErrTooLarge) {
 		return documents, err
 	}
 	documents, left := nil, maxAnswerSize

@@ -45,7 +45,7 @@ func FuzzParseKey(f *testing.F) {
 			checkDecodeError(t, err)
 			return
 		}
-		if key.ID < 0 || key.Kind == "" || strings.ContainsAny(key.State+key.LCMState, ".*> \t\n") {
+		if key.ID < 0 || key.Object == "" || strings.ContainsAny(key.State+key.LCMState, ".*> \t\n") {
 			t.Fatalf("%q became %+v", text, key)
 		}
 	})

@@ -15,20 +15,15 @@ import (
 
 func TestParseKey(t *testing.T) {
 	keys := map[string]HookKey{
-		"EVENT VM 21/ACTIVE/RUNNING ":        {Kind: "vm", Object: "vm", ID: 21, State: "ACTIVE", LCMState: "RUNNING"},
-		"EVENT STATE VM/DONE/LCM_INIT/21 ":   {Kind: KeyState, Object: "vm", ID: 21, State: "DONE", LCMState: "LCM_INIT"},
-		"EVENT STATE VM/DONE/LCM_INIT/21":    {Kind: KeyState, Object: "vm", ID: 21, State: "DONE", LCMState: "LCM_INIT"},
-		"EVENT SERVICE 7 ":                   {Kind: KeyService, ID: 7},
-		"EVENT STATE NET/READY//2 ":          {Kind: KeyState, Object: "net", ID: 2, State: "READY"},
-		"EVENT NET 2/LOCK_CREATE/ ":          {Kind: "net", Object: "net", ID: 2, State: "LOCK_CREATE"},
-		"EVENT STATE HOST/MONITORED//0 ":     {Kind: KeyState, Object: "host", ID: 0, State: "MONITORED"},
-		"EVENT STATE HOST/ERROR/3 ":          {Kind: KeyState, Object: "host", ID: 3, State: "ERROR"},
-		"EVENT STATE IMAGE/READY//4 ":        {Kind: KeyState, Object: "image", ID: 4, State: "READY"},
-		"EVENT API one.vm.update 1":          {Kind: KeyAPI, Call: "one.vm.update", OK: true},
-		"EVENT API one.vm.update 0":          {Kind: KeyAPI, Call: "one.vm.update"},
-		"RETRY":                              {Kind: KeyRetry},
-		"RETRY 12 ":                          {Kind: KeyRetry},
-		"EVENT STATE VM/CLONING/LCM_INIT/1 ": {Kind: KeyState, Object: "vm", ID: 1, State: "CLONING", LCMState: "LCM_INIT"},
+		"EVENT STATE VM/DONE/LCM_INIT/21 ":   {Object: "vm", ID: 21, State: "DONE", LCMState: "LCM_INIT"},
+		"EVENT STATE VM/DONE/LCM_INIT/21":    {Object: "vm", ID: 21, State: "DONE", LCMState: "LCM_INIT"},
+		"EVENT STATE NET/READY//2 ":          {Object: "net", ID: 2, State: "READY"},
+		"EVENT STATE HOST/MONITORED//0 ":     {Object: "host", ID: 0, State: "MONITORED"},
+		"EVENT STATE HOST/ERROR/3 ":          {Object: "host", ID: 3, State: "ERROR"},
+		"EVENT STATE IMAGE/READY//4 ":        {Object: "image", ID: 4, State: "READY"},
+		"EVENT API one.vm.update 1":          {Object: "api", Call: "one.vm.update", OK: true},
+		"EVENT API one.vm.update 0":          {Object: "api", Call: "one.vm.update"},
+		"EVENT STATE VM/CLONING/LCM_INIT/1 ": {Object: "vm", ID: 1, State: "CLONING", LCMState: "LCM_INIT"},
 	}
 	for key, want := range keys {
 		if got, err := ParseKey(key); err != nil || got != want {
@@ -44,10 +39,10 @@ func TestParseKeyRefuses(t *testing.T) {
 		"EVENT STATE VM/ACTIVE//1 ": ReasonKey, "EVENT STATE VM/ACTIVE/RUNNING/x ": ReasonKey,
 		"EVENT STATE VM/ACTIVE/RUNNING/-1 ": ReasonKey, "EVENT STATE VM/ACTIVE/RUNNING/99999999999 ": ReasonKey,
 		"EVENT STATE VM/A.B/*/1 ": ReasonKey, "EVENT STATE VM/>/RUNNING/1 ": ReasonKey, "EVENT STATE VM/a/b/1 ": ReasonKey,
-		"EVENT SERVICE x ": ReasonKey, "EVENT SERVICE 1 2": ReasonKey, "EVENT API one.vm.update": ReasonKey,
+		"EVENT SERVICE 7 ": ReasonKey, "EVENT VM 21/ACTIVE/RUNNING ": ReasonKey, "RETRY 12 ": ReasonKey, "EVENT API one.vm.update": ReasonKey,
 		"EVENT API one.vm.update 2": ReasonKey, "EVENT API two.vm.update 1": ReasonKey,
-		"EVENT NET 2 ": ReasonKey, "EVENT NET x/READY/ ": ReasonKey, "event state VM/DONE/LCM_INIT/1 ": ReasonKey,
-		"EVENT STATE VROUTER/READY//1 ": ReasonObject, "EVENT CLUSTER 1/READY/ ": ReasonObject,
+		"EVENT NET 2/READY/ ": ReasonKey, "event state VM/DONE/LCM_INIT/1 ": ReasonKey,
+		"EVENT STATE VROUTER/READY//1 ":                             ReasonObject,
 		"EVENT STATE VM/ACTIVE/RUNNING/" + strings.Repeat("1", 600): ReasonKey,
 	}
 	for key, want := range keys {
@@ -90,7 +85,7 @@ func TestDecodeVMEvent(t *testing.T) {
 		t.Errorf("VM %+v", *event.VM)
 	}
 	event.VM = nil
-	if event != (HookEvent{Object: "vm", ID: 7, State: "ACTIVE", LCMState: "RUNNING", Host: "host1"}) {
+	if event != (HookEvent{HookKey: HookKey{Object: "vm", ID: 7, State: "ACTIVE", LCMState: "RUNNING"}, Host: "host1"}) {
 		t.Errorf("event %+v", event)
 	}
 }
@@ -102,9 +97,7 @@ func TestDecodeRefuses(t *testing.T) {
 		name, key, body string
 		want            Reason
 	}{
-		{"other form", "EVENT VM 7/ACTIVE/RUNNING ", whole, ReasonNotCarried},
-		{"service form", "EVENT SERVICE 42 ", whole, ReasonNotCarried},
-		{"retry", "RETRY", "", ReasonNotCarried},
+		{"other form", "EVENT VM 7/ACTIVE/RUNNING ", whole, ReasonKey},
 		{"unknown object", "EVENT STATE VROUTER/READY//1 ", whole, ReasonObject},
 		{"not base64", runningKey, "<xml>", ReasonBase64},
 		{"base64 cut off", runningKey, whole[:len(whole)-3], ReasonBase64},
@@ -208,7 +201,7 @@ func TestFailedUpdateIsNotReady(t *testing.T) {
 func TestOtherCallsAreOnlyNamed(t *testing.T) {
 	body := strings.ReplaceAll(updateMessage("29", "A=1", "1"), "one.vm.update", "one.vm.chown")
 	event, err := decodeEvent("EVENT API one.vm.chown 1", encoded(body))
-	if err != nil || event != (HookEvent{Object: "api", ID: 29, Call: "one.vm.chown", OK: true}) {
+	if err != nil || event != (HookEvent{HookKey: HookKey{Object: "api", ID: 29, Call: "one.vm.chown", OK: true}}) {
 		t.Fatalf("got %+v, %v", event, err)
 	}
 }
@@ -226,7 +219,7 @@ func TestNewDocumentsAreNamedByTheirCalls(t *testing.T) {
 	} {
 		for _, call := range []string{"one.document.allocate", "one.document.clone"} {
 			event, err := decodeEvent("EVENT API "+call+" 1", encoded(strings.ReplaceAll(body, "one.vm.update", call)))
-			if err != nil || event != (HookEvent{Object: "api", ID: want, Call: call, OK: true}) {
+			if err != nil || event != (HookEvent{HookKey: HookKey{Object: "api", ID: want, Call: call, OK: true}}) {
 				t.Errorf("%s: got %+v, %v; want %d", body, event, err, want)
 			}
 		}
@@ -249,18 +242,10 @@ func TestRecordedEvents(t *testing.T) {
 	}
 	carried := 0
 	for _, line := range fixtures.Lines[recordedEvent](t, "zmq_events.jsonl") {
-		key, err := ParseKey(line.Key)
-		if err != nil {
-			t.Fatal(err)
+		if !strings.HasPrefix(line.Key, StateSubscription) && !strings.HasPrefix(line.Key, "EVENT API ") {
+			continue // another form of the same event, which a bridge does not subscribe to
 		}
 		event, err := decodeEvent(line.Key, []byte(line.Body))
-		if key.Kind != KeyState && key.Kind != KeyAPI {
-			var decode *DecodeError
-			if !errors.As(err, &decode) || decode.Reason != ReasonNotCarried {
-				t.Errorf("%q: got %v", line.Key, err)
-			}
-			continue
-		}
 		if err != nil {
 			t.Errorf("%q: %v", line.Key, err)
 			continue

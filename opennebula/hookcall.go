@@ -28,7 +28,6 @@ const (
 // the first value that a user can choose is therefore read from the front, and
 // a chosen value ends where the last fitting one ends.
 func (e *HookEvent) readCall(text []byte) (reason Reason, err error) {
-	e.Object = "api"
 	call, found := between(text, "<CALL>", "</CALL>")
 	if !found {
 		return ReasonXML, errors.New("it has no CALL")

@@ -14,25 +14,14 @@ import (
 	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
-// The kinds of hook-event key. The short forms of an object's state change
-// ("EVENT VM 21/ACTIVE/RUNNING ", "EVENT NET 2/READY/ ") have the object as
-// their kind: vm, net, host, image.
-const (
-	KeyState   = "state"
-	KeyService = "service"
-	KeyAPI     = "api"
-	KeyRetry   = "retry"
-)
-
-// HookKey is the first frame of a hook event.
+// HookKey is the first frame of a hook event, of one of the two forms that together tell all: EVENT STATE and EVENT API.
 type HookKey struct {
-	Kind string
-	// Object is vm, net, host or image in state changes of both forms.
+	// Object is vm, net, host, image or api.
 	Object string
-	// ID is the object's, or the service's for KeyService.
+	// ID is the object's; api has it in the body.
 	ID              int
 	State, LCMState string
-	// Call and OK are set for KeyAPI.
+	// Call and OK are set for object api.
 	Call string
 	OK   bool
 }
@@ -53,8 +42,7 @@ func CallSubscription(call string) string {
 
 var hookObjects = map[string]string{"VM": "vm", "NET": "net", "HOST": "host", "IMAGE": "image"}
 
-// ParseKey reads any key that oned publishes; the error is a *DecodeError.
-// Real keys end with a blank, except those of API calls.
+// ParseKey reads a key of the two forms; the error is a *DecodeError. Real keys of state changes end with a blank.
 func ParseKey(key string) (HookKey, error) {
 	if len(key) > maxKeySize {
 		return HookKey{}, decodeError(key, ReasonKey, fmt.Errorf("it has %d bytes", len(key)))
@@ -64,78 +52,58 @@ func ParseKey(key string) (HookKey, error) {
 	for word := range strings.FieldsSeq(key) {
 		words = append(words, word)
 	}
-	switch {
-	case len(words) > 0 && words[0] == "RETRY":
-		return HookKey{Kind: KeyRetry}, nil
-	case len(words) < 3 || words[0] != "EVENT":
-		return HookKey{}, decodeError(key, ReasonKey, nil)
-	}
-	parsed, err := parseEventKey(words[1], words[2:])
-	switch {
-	case err != nil:
-		return HookKey{}, decodeError(key, ReasonKey, err)
-	case parsed.Kind == "":
-		return HookKey{}, decodeError(key, ReasonObject, nil)
+	parsed, reason, err := parseKey(words)
+	if reason != "" {
+		return HookKey{}, decodeError(key, reason, err)
 	}
 	return parsed, nil
 }
 
-// parseEventKey leaves the kind empty for an unknown object.
-func parseEventKey(kind string, words []string) (key HookKey, err error) {
+// parseKey returns a reason, and perhaps an error, if the words are no key.
+func parseKey(words []string) (key HookKey, reason Reason, err error) {
 	switch {
-	case kind == "API":
-		if len(words) != 2 || words[1] != "0" && words[1] != "1" {
-			return key, errors.New("a call and 0 or 1 must follow EVENT API")
+	case len(words) < 3 || words[0] != "EVENT":
+		return key, ReasonKey, nil
+	case words[1] == "API":
+		if len(words) != 4 || words[3] != "0" && words[3] != "1" {
+			return key, ReasonKey, errors.New("a call and 0 or 1 must follow EVENT API")
 		}
-		if !strings.HasPrefix(words[0], "one.") {
-			return key, errors.New("the name of a call must begin with \"one.\"")
+		if !strings.HasPrefix(words[2], "one.") {
+			return key, ReasonKey, errors.New("the name of a call must begin with \"one.\"")
 		}
-		return HookKey{Kind: KeyAPI, Call: words[0], OK: words[1] == "1"}, nil
-	case len(words) != 1:
-		return key, fmt.Errorf("it has %d words", len(words)+2)
-	case kind == "SERVICE":
-		key.Kind = KeyService
-		key.ID, err = parseID(words[0])
-		return key, err
+		return HookKey{Object: "api", Call: words[2], OK: words[3] == "1"}, "", nil
+	case len(words) != 3 || words[1] != "STATE":
+		return key, ReasonKey, nil
 	}
 	var space [5]string
 	parts := space[:0]
-	for part := range strings.SplitSeq(words[0], "/") {
+	for part := range strings.SplitSeq(words[2], "/") { // VM/ACTIVE/RUNNING/21 and NET/READY//2
 		parts = append(parts, part)
 	}
 	last := len(parts) - 1
-	id, states := parts[0], parts[1:] // 21/ACTIVE/RUNNING and 2/READY/
-	if key.Object = hookObjects[kind]; kind == "STATE" {
-		if last < 2 || last > 3 {
-			return key, errors.New("OBJECT/STATE/LCM_STATE/id must follow EVENT STATE")
-		}
-		key.Object, id, states = hookObjects[parts[0]], parts[last], parts[1:last] // VM/ACTIVE/RUNNING/21 and NET/READY//2
-	} else if key.Object != "" && (last < 1 || last > 2) {
-		return key, fmt.Errorf("id/STATE/LCM_STATE must follow EVENT %s", kind)
+	if last < 2 || last > 3 {
+		return key, ReasonKey, errors.New("OBJECT/STATE/LCM_STATE/id must follow EVENT STATE")
 	}
-	if key.Object == "" {
-		return key, nil
+	if key.Object = hookObjects[parts[0]]; key.Object == "" {
+		return key, ReasonObject, nil
 	}
-	if key.Kind = key.Object; kind == "STATE" {
-		key.Kind = KeyState
+	if key.ID, err = parseID(parts[last]); err != nil {
+		return key, ReasonKey, err
 	}
-	if key.ID, err = parseID(id); err != nil {
-		return key, err
-	}
-	if key.State = states[0]; len(states) > 1 {
-		key.LCMState = states[1]
+	if key.State = parts[1]; last == 3 {
+		key.LCMState = parts[2]
 	}
 	// Only names are accepted as states: they become parts of subjects.
-	for _, state := range states {
+	for _, state := range parts[1:last] {
 		foreign := strings.IndexFunc(state, func(c rune) bool { return (c < 'A' || c > 'Z') && c != '_' && (c < '0' || c > '9') }) >= 0
 		if foreign || len(state) > 64 || key.State == "" {
-			return key, fmt.Errorf("%q and %q are not state names", key.State, key.LCMState)
+			return key, ReasonKey, fmt.Errorf("%q and %q are not state names", key.State, key.LCMState)
 		}
 	}
 	if key.Object == "vm" && key.LCMState == "" {
-		return key, errors.New("a VM's key must have an LCM_STATE")
+		return key, ReasonKey, errors.New("a VM's key must have an LCM_STATE")
 	}
-	return key, nil
+	return key, "", nil
 }
 
 func parseID(text string) (int, error) {
@@ -148,19 +116,13 @@ func parseID(text string) (int, error) {
 
 // HookEvent is a hook event, reduced to the data that a service needs.
 type HookEvent struct {
-	// Object is vm, net, host, image or api.
-	Object string
-	// ID is the object's; for api the id for which the call was made (its
+	// HookKey has as the ID of object api the one for which the call was made (its
 	// first argument after the session), -1 if that is no id.
-	ID              int
-	State, LCMState string
+	HookKey
 	// VM is set for object vm.
 	VM *one.VM
 	// Host is a VM's REMOTE_HOST.
 	Host string
-	// Call and OK are set for object api.
-	Call string
-	OK   bool
 	// Ready is set if a successful one.vm.update wrote READY, or removed it
 	// by replacing the whole user template.
 	Ready *bool
@@ -177,13 +139,12 @@ type Reason string
 
 // The reasons of a DecodeError.
 const (
-	ReasonKey        Reason = "the key is not known"
-	ReasonObject     Reason = "the key has an unknown object"
-	ReasonNotCarried Reason = "this form of the event is not used"
-	ReasonSize       Reason = "the body is too large"
-	ReasonBase64     Reason = "the body is not base64"
-	ReasonXML        Reason = "the body is not the expected XML"
-	ReasonMismatch   Reason = "the body does not match the key"
+	ReasonKey      Reason = "the key is not known"
+	ReasonObject   Reason = "the key has an unknown object"
+	ReasonSize     Reason = "the body is too large"
+	ReasonBase64   Reason = "the body is not base64"
+	ReasonXML      Reason = "the body is not the expected XML"
+	ReasonMismatch Reason = "the body does not match the key"
 )
 
 // DecodeError is returned for a hook event that could not be decoded. It names the key
@@ -227,25 +188,17 @@ type EventDecoder struct{ text []byte }
 // maxKept is the largest memory that a decoder keeps for the next event.
 const maxKept = 1 << 20
 
-// Decode reads a hook event from its two frames, of which the key has been parsed. Only the
-// forms "EVENT STATE ..." and "EVENT API ..." are decoded: the others repeat them. The
-// error is a *DecodeError.
+// Decode reads a hook event from its two frames, of which the key has been parsed. The error is a *DecodeError.
 func (d *EventDecoder) Decode(key string, parsed HookKey, body []byte) (HookEvent, error) {
-	if parsed.Kind != KeyState && parsed.Kind != KeyAPI {
-		return HookEvent{}, decodeError(key, ReasonNotCarried, nil)
-	}
 	text, reason, err := d.decodeBody(body)
 	if err != nil {
 		return HookEvent{}, decodeError(key, reason, err)
 	}
-	event := HookEvent{
-		Object: parsed.Object, ID: parsed.ID, State: parsed.State, LCMState: parsed.LCMState,
-		Call: parsed.Call, OK: parsed.OK,
-	}
-	switch {
-	case parsed.Kind == KeyAPI:
+	event := HookEvent{HookKey: parsed}
+	switch parsed.Object {
+	case "api":
 		reason, err = event.readCall(text)
-	case parsed.Object == "vm":
+	case "vm":
 		event.VM = new(one.VM)
 		if event.Host, *event.VM, err = decodeVM(text); err != nil {
 			reason = ReasonXML

@@ -90,7 +90,7 @@ func TestOneBrokenDocumentDoesNotHideTheOthers(t *testing.T) {
 	}
 	for name, body := range broken {
 		oned.accepts("<DOCUMENT_POOL>" + documentText(1, `{"n":1}`) + documentText(2, body) + documentText(3, `{"n":3}`) + "</DOCUMENT_POOL>")
-		documents, err := session.Documents(t.Context(), 100, FilterAll, -1, -1)
+		documents, err := session.Documents(t.Context(), 100, FilterAll)
 		if err != nil || len(documents) != 3 {
 			t.Errorf("%s: %d documents, %v", name, len(documents), err)
 			continue
@@ -102,7 +102,7 @@ func TestOneBrokenDocumentDoesNotHideTheOthers(t *testing.T) {
 		}
 	}
 	oned.accepts("<DOCUMENT_POOL></DOCUMENT_POOL>")
-	if documents, err := session.Documents(t.Context(), 100, FilterAll, -1, -1); err != nil || len(documents) != 0 {
+	if documents, err := session.Documents(t.Context(), 100, FilterAll); err != nil || len(documents) != 0 {
 		t.Errorf("empty pool: %v, %v", documents, err)
 	}
 }

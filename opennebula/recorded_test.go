@@ -20,7 +20,7 @@ type recordedCall struct {
 // repeat makes a recorded call again with this package, from its arguments.
 var repeat = map[string]func(ctx context.Context, s *Session, a []argument) error{
 	"one.documentpool.info": func(ctx context.Context, s *Session, a []argument) error {
-		_, err := s.Documents(ctx, number(a[4]), number(a[1]), number(a[2]), number(a[3]))
+		_, err := s.documents(ctx, number(a[4]), number(a[1]), number(a[2]), number(a[3]))
 		return err
 	},
 	"one.document.info": func(ctx context.Context, s *Session, a []argument) error {

@@ -80,7 +80,7 @@ func documents(t *testing.T, session *opennebula.Session) {
 	if want := (opennebula.Permissions{OwnerU: 1, OwnerM: 1, GroupU: 1}); document.Permissions != want {
 		t.Errorf("permissions %+v", document.Permissions)
 	}
-	list, err := session.Documents(ctx, spec.DocumentTypeService, opennebula.FilterAll, -1, -1)
+	list, err := session.Documents(ctx, spec.DocumentTypeService, opennebula.FilterAll)
 	must(t, err)
 	if len(list) != 2 {
 		t.Errorf("%d documents", len(list))

@@ -73,7 +73,7 @@ func TestOthersLargeObjectsHideNothing(t *testing.T) {
 	if err != nil || seen != len(documents)*3/2 {
 		t.Errorf("%d documents are visited: %v", seen, err)
 	}
-	listed, err := client.Server().Documents(t.Context(), spec.DocumentTypeService, opennebula.FilterAll, -1, -1)
+	listed, err := client.Server().Documents(t.Context(), spec.DocumentTypeService, opennebula.FilterAll)
 	if err != nil || len(listed) != len(documents)*3/2 {
 		t.Errorf("%d documents are listed: %v", len(listed), err)
 	}

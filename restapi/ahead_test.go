@@ -25,7 +25,7 @@ func TestServicesAreReadAsDecided(t *testing.T) {
 	if list := w.call(alice, "GET", "/service", "").body; !strings.Contains(list, "New state: RUNNING") {
 		t.Errorf("the list shows\n%s", list)
 	}
-	documents, err := w.oned.Server().Documents(t.Context(), spec.DocumentTypeService, allVisible, -1, -1)
+	documents, err := w.oned.Server().Documents(t.Context(), spec.DocumentTypeService, allVisible)
 	w.must(err)
 	if written, err := spec.ParseBody(documents[0].Body); err != nil || (spec.Service{Body: written}).State() != spec.ServicePending {
 		t.Fatalf("oned's document says %s, %v", documents[0].Body, err)

@@ -149,7 +149,7 @@ func showAll(documents []opennebula.Document, rendered *memo[[]byte]) (answer, e
 
 func listDocuments(documentType int, rendered *memo[[]byte]) endpoint {
 	return func(ctx context.Context, r *request) (answer, error) {
-		documents, err := r.oned.Documents(ctx, documentType, allVisible, -1, -1)
+		documents, err := r.oned.Documents(ctx, documentType, allVisible)
 		if err != nil {
 			return answer{}, fmt.Errorf("list %ss: %w", kindNames[documentType], err)
 		}

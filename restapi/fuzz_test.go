@@ -64,7 +64,7 @@ func (calmOned) VMTemplates(context.Context, int) ([]opennebula.PoolEntry, error
 	return []opennebula.PoolEntry{{ID: 0, Name: "alpine"}}, nil
 }
 
-func (calmOned) Documents(context.Context, int, int, int, int) ([]opennebula.Document, error) {
+func (calmOned) Documents(context.Context, int, int) ([]opennebula.Document, error) {
 	return nil, nil
 }
 

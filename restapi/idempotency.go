@@ -198,7 +198,7 @@ func (k *keyed) made(ctx context.Context, oned session, documentType int) (id in
 	if !k.repeated() {
 		return 0, false, nil
 	}
-	documents, err := oned.Documents(ctx, documentType, ownOnly, -1, -1)
+	documents, err := oned.Documents(ctx, documentType, ownOnly)
 	if err != nil {
 		return 0, false, fmt.Errorf("look for the result of the first request: %w", err)
 	}

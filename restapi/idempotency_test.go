@@ -167,8 +167,8 @@ type slowSession struct {
 	owed *atomic.Int32
 }
 
-func (s slowSession) Documents(ctx context.Context, documentType, filter, start, end int) ([]opennebula.Document, error) {
-	documents, err := s.session.Documents(ctx, documentType, filter, start, end)
+func (s slowSession) Documents(ctx context.Context, documentType, filter int) ([]opennebula.Document, error) {
+	documents, err := s.session.Documents(ctx, documentType, filter)
 	if s.owed.Add(-1) >= 0 {
 		return nil, err
 	}

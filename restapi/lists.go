@@ -85,7 +85,7 @@ func (l *lists) documents(ctx context.Context, key listKey) (found []opennebula.
 			return found, decided, err
 		}
 	}
-	found, err = l.oned.as(key.user).Documents(ctx, key.documentType, allVisible, -1, -1)
+	found, err = l.oned.as(key.user).Documents(ctx, key.documentType, allVisible)
 	return found, nil, err
 }
 
@@ -125,7 +125,7 @@ func (l *lists) keep(ctx context.Context, key listKey, kept *list, heard string)
 		return kept.documents, kept.decided, nil
 	}
 	asked := time.Now()
-	documents, err := oned.Documents(ctx, key.documentType, allVisible, -1, -1)
+	documents, err := oned.Documents(ctx, key.documentType, allVisible)
 	switch {
 	case errors.Is(err, opennebula.ErrUnconfirmed):
 		return nil, nil, errNotKept

@@ -31,7 +31,7 @@ type session interface {
 	Groups(ctx context.Context) ([]opennebula.PoolEntry, error)
 	AllocateDocument(ctx context.Context, documentType int, name string, body []byte) (int, error)
 	Document(ctx context.Context, id int) (opennebula.Document, error)
-	Documents(ctx context.Context, documentType, filter, start, end int) ([]opennebula.Document, error)
+	Documents(ctx context.Context, documentType, filter int) ([]opennebula.Document, error)
 	UpdateDocument(ctx context.Context, id int, body []byte) error
 	DeleteDocument(ctx context.Context, id int) error
 	RenameDocument(ctx context.Context, id int, name string) error
@@ -140,12 +140,12 @@ const recordsAtOnce = 16
 
 // Documents does not read the records of services at rest: their documents are written before a change is published. The
 // documents may come from a list that is kept: then the records that have changed since are read, too.
-func (s callerSession) Documents(ctx context.Context, documentType, filter, start, end int) (documents []opennebula.Document, err error) {
+func (s callerSession) Documents(ctx context.Context, documentType, filter int) (documents []opennebula.Document, err error) {
 	var decided map[int]bool
-	if filter == allVisible && start == -1 && end == -1 {
+	if filter == allVisible {
 		documents, decided, err = s.lists.documents(ctx, listKey{s.user, documentType})
 	} else {
-		documents, err = s.session.Documents(ctx, documentType, filter, start, end)
+		documents, err = s.session.Documents(ctx, documentType, filter)
 	}
 	if err != nil || documentType != spec.DocumentTypeService {
 		return documents, err

@@ -121,7 +121,7 @@ func TestExpressionsAreKeptReadable(t *testing.T) {
 	w := newWorld(t, Config{})
 	body := `{"name":"s","roles":[{"name":"a","type":"vm","cardinality":1,"template_id":0,"min_vms":1,"max_vms":3,"elasticity_policies":[{"type":"CHANGE","adjust":1,"expression":"CPU > 1 && !(A <= 2)"}]}]}`
 	w.expect(admin, "POST", "/service_template", body, 201, `"expression": "CPU > 1 && !(A <= 2)"`)
-	documents, err := w.oned.For("oneadmin").Documents(t.Context(), spec.DocumentTypeServiceTemplate, allVisible, -1, -1)
+	documents, err := w.oned.For("oneadmin").Documents(t.Context(), spec.DocumentTypeServiceTemplate, allVisible)
 	w.must(err)
 	if text := string(documents[0].Body); !strings.Contains(text, "CPU > 1 && !(A <= 2)") {
 		t.Errorf("oned holds %s", text)

@@ -61,7 +61,7 @@ func (v *views) services(ctx context.Context, r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	documents, err := r.oned.Documents(ctx, spec.DocumentTypeService, allVisible, -1, -1)
+	documents, err := r.oned.Documents(ctx, spec.DocumentTypeService, allVisible)
 	if err != nil {
 		return answer{}, fmt.Errorf("list services: %w", err)
 	}
@@ -195,7 +195,7 @@ func (v *views) templates(ctx context.Context, r *request) (answer, error) {
 	if err := readPage(values, &query); err != nil {
 		return answer{}, err
 	}
-	documents, err := r.oned.Documents(ctx, spec.DocumentTypeServiceTemplate, allVisible, -1, -1)
+	documents, err := r.oned.Documents(ctx, spec.DocumentTypeServiceTemplate, allVisible)
 	if err != nil {
 		return answer{}, fmt.Errorf("list service templates: %w", err)
 	}

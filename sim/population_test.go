@@ -39,7 +39,7 @@ func TestPopulation(t *testing.T) {
 		t.Fatal(err)
 	}
 	oned := session(t, s)
-	documents, err := oned.Documents(t.Context(), spec.DocumentTypeService, -2, -1, -1)
+	documents, err := oned.Documents(t.Context(), spec.DocumentTypeService, -2)
 	if err != nil || len(documents) != 60 {
 		t.Fatalf("there are %d services (%v), want 60", len(documents), err)
 	}
