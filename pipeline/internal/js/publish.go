@@ -103,6 +103,7 @@ var ErrUnsettled = errors.New("another process is creating it")
 const (
 	codeNotAvailable     jetstream.ErrorCode = 10008
 	codeNotLeader        jetstream.ErrorCode = 10009
+	codeConsumerClosed   jetstream.ErrorCode = 10012
 	codeBatchIncomplete  jetstream.ErrorCode = 10176
 	codeBatchesInflight  jetstream.ErrorCode = 10210
 	codeDuplicateInAir   jetstream.ErrorCode = 10158
@@ -176,7 +177,7 @@ func Explain(err error) error {
 func Transient(err error) bool {
 	switch Code(err) {
 	case codeSequenceInFlight, codeSequenceNotReady, codeNotAvailable, codeNotLeader,
-		codeBatchIncomplete, codeBatchesInflight, codeDuplicateInAir:
+		codeBatchIncomplete, codeBatchesInflight, codeDuplicateInAir, codeConsumerClosed:
 		// 10164: on a replicated stream another write to the subject is on
 		// its way. Which one wins is known a moment later.
 		return true

@@ -36,6 +36,7 @@ func TestErrorsAreSorted(t *testing.T) {
 		{refused(codeSequenceInFlight, "wrong last sequence"), true, true, false, ""},
 		{jetstream.ErrKeyExists, false, true, false, ""},
 		{refused(codeNotLeader, "not leader"), true, false, false, ""},
+		{refused(codeConsumerClosed, "consumer closed"), true, false, false, ""}, // it was deleted while it was created
 		{refused(codeBatchDuplicate, "batch contains a duplicate"), false, false, false, ""},
 		{fmt.Errorf("a call: %w", nats.ErrTimeout), true, false, false, ""},
 		{nats.ErrDisconnected, true, false, false, ""},
