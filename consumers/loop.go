@@ -219,14 +219,14 @@ func (l *serviceLoop) retry(ctx context.Context, input pipeline.Input, mayLeave 
 			return retry
 		}
 		end := l.outcomeOf(ctx, err)
-		reason, unreadable := "", errors.Is(err, pipeline.ErrUnreadableRecord)
-		if end == retry && !unreadable && !errors.Is(err, pipeline.ErrNewer) { // a problem of one service alone does not count
+		reason, alone := "", errors.Is(err, pipeline.ErrUnreadableRecord) || errors.Is(err, pipeline.ErrNewer)
+		if end == retry && !alone { // a problem of one service alone does not count
 			reason = err.Error()
 		}
 		l.worker.health.note(l.service, reason)
-		if unreadable && !logged {
+		if alone && !logged {
 			logged = true
-			l.worker.config.Logger.Error("a service waits until its record can be read or is removed; the others go on", "service", l.service, "error", err)
+			l.worker.config.Logger.Error("a service waits until a worker can read its record or message; the others go on", "service", l.service, "error", err)
 		}
 		switch {
 		case end != again:

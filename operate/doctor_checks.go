@@ -402,8 +402,8 @@ func (d *diagnosis) checkDamage(ctx context.Context, pipe clients) {
 	if found, has, err := pipe.LastMismatch(ctx); err != nil {
 		d.add("data", problem, "", "cannot check whether NATS's data matches oned: %v", err)
 	} else if has && d.now.Sub(found.Found) < mismatchFor {
-		d.add("data", warning, "check the services that have changed since then (`flowjet service records`): oned's documents were used, and earlier commands were refused",
-			"NATS's data did not match oned at %s: %s", found.Found.Format(time.RFC3339), found.Reason)
+		d.add("data", warning, "check the services that have changed since then (`flowjet service records`): oned's documents were used, and earlier commands may be lost or refused",
+			"NATS's data was incomplete or did not match oned at %s: %s", found.Found.Format(time.RFC3339), found.Reason)
 	}
 	var read, last uint64
 	var early bool

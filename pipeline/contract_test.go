@@ -84,11 +84,14 @@ func TestTransitionsComeBackAsTheyWere(t *testing.T) {
 	if got.MessageID != "42-7" || got.Version != Version || len(got.Webhooks) != 1 || got.Webhooks[0].URL != want.Webhooks[0].URL || got.Service != 42 || got.New != want.New {
 		t.Errorf("%+v came back as %+v", want, got)
 	}
-	newer, odd, none := stored(want, 8), stored(want, 9), stored(want, 10)
-	newer.Data = []byte(`{"v":99,"service":42}`)
+	newer, odd, none, without := stored(want, 8), stored(want, 9), stored(want, 10), stored(want, 11)
+	newer.Data = []byte(`{"v":99,"service":42,"kind":"service","new":"NEW","another":{"form":1}}`)
+	if got, err = ReadTransition(newer); err != nil || got.Service != 42 || got.New != want.New {
+		t.Errorf("a newer Flowjet's was read as %+v (%v)", got, err)
+	}
 	odd.Header.Set(HeaderWebhooks, "no JSON")
-	none.Data = nil
-	for _, message := range []jetstream.RawStreamMsg{newer, odd, none} {
+	none.Data, without.Data = nil, []byte(`{"service":42}`)
+	for _, message := range []jetstream.RawStreamMsg{odd, none, without} {
 		if read, err := ReadTransition(message); err == nil {
 			t.Errorf("%s was read as %+v", message.Data, read)
 		}
@@ -149,10 +152,14 @@ func TestWorkIsReadByItsVersion(t *testing.T) {
 			t.Errorf("%s was read as %+v (%v)", text, got, err)
 		}
 	}
-	for _, text := range []string{`{"v":99}`, `{"v":0}`, `<xml>`} {
+	for _, text := range []string{`{"v":0}`, `{}`, `<xml>`} {
 		if event, err := DecodeEvent([]byte(text)); err == nil {
 			t.Errorf("%s was read as %+v", text, event)
 		}
+	}
+	newer, err := DecodeEvent([]byte(`{"v":99,"object":"vm","id":21,"another":{"form":1}}`))
+	if err != nil || newer.Object != "vm" || newer.ID != 21 {
+		t.Errorf("a newer Flowjet's event was read as %+v (%v)", newer, err)
 	}
 }
 

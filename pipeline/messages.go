@@ -21,7 +21,8 @@ import (
 // Version is the schema version of every message and record that this
 // package writes. Readers accept it and every older one, and leave newer ones to
 // a newer Flowjet. It grows with every change that an older one would misread,
-// or lose by writing a record again: a new field of a record is one.
+// or lose by writing a record again: a new field of a record is one. The fields of
+// events and transitions keep their meanings for ever, and older readers ignore new ones.
 const Version = 3
 
 // Event is a message on StreamONE: a hook event, reduced to the data that services and operators
@@ -430,13 +431,13 @@ func Decode(text []byte, message any) error {
 	return jsonv2.Unmarshal(text, message, asBefore)
 }
 
-// DecodeEvent reads an event of a known schema version.
+// DecodeEvent reads an event, also a newer Flowjet's: an older router would dead-letter all events of a newer bridge.
 func DecodeEvent(data []byte) (Event, error) {
 	var event Event
 	if err := Decode(data, &event); err != nil {
 		return Event{}, err
 	}
-	if event.Version < 1 || event.Version > Version {
+	if event.Version < 1 {
 		return Event{}, fmt.Errorf("schema version %d is not supported", event.Version)
 	}
 	return event, nil

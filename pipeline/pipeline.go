@@ -240,6 +240,8 @@ func (p *Pipeline) CheckZone(ctx context.Context, role Role) error {
 	if err == nil && revision == 0 && mayStamp {
 		if _, err = checkpoints.Create(ctx, stampKey, Encode(mine)); js.Conflict(err) {
 			text, _, err = checkpoints.Get(ctx, stampKey)
+		} else if err == nil {
+			err = p.noteLostCursors(ctx)
 		}
 	}
 	held := mine
@@ -256,6 +258,18 @@ func (p *Pipeline) CheckZone(ctx context.Context, role Role) error {
 		return fmt.Errorf("%w: it belongs to zone %d, but --zone is %d; set the right zone, or another data folder or NATS account", ErrOtherZone, held.Zone, p.zone)
 	}
 	return nil
+}
+
+// noteLostCursors records for operators that BucketCheckpoint was lost: there are records, but no cursor. The readers begin anew, and records skip
+// the messages that they have handled.
+func (p *Pipeline) noteLostCursors(ctx context.Context) error {
+	cursor, err := p.FurthestCursor(ctx, StreamWork)
+	records, failed := p.Extent(ctx, StreamOf(BucketState))
+	if err = cmp.Or(err, failed); err != nil || cursor > 0 || records.Last == 0 {
+		return err
+	}
+	p.Log().Error("NATS has lost the readers' cursors: all messages are read again, and what was handled is skipped", "stream", StreamOf(BucketCheckpoint))
+	return p.NoteMismatch(ctx, "all messages are read again, because NATS has lost streams or messages of them: "+StreamOf(BucketCheckpoint))
 }
 
 // The keys of BucketCheckpoint that show whether the data and oned, and the streams among themselves, belong together.

@@ -257,12 +257,24 @@ func (p provisioner) createStream(ctx context.Context, wanted jetstream.StreamCo
 // Extent is how far a stream goes.
 type Extent struct {
 	Made     time.Time `json:"made"`
-	Messages uint64    `json:"-"`
+	Messages uint64    `json:"messages"`
+	First    uint64    `json:"-"`
 	Last     uint64    `json:"last"`
+	// Stored is when the last message was stored.
+	Stored time.Time `json:"stored"`
+	// Keep is how long a message is kept at least, 0 for always; below 0 it is deleted as soon as it was handled.
+	Keep time.Duration `json:"-"`
 }
 
 // Lacks reports whether a stream was made again since, or has lost its end.
 func (e Extent) Lacks(before Extent) bool { return !e.Made.Equal(before.Made) || e.Last < before.Last }
+
+// Purged reports whether all messages from before are gone, although the newest has not expired and fewer have come since, so that those have not
+// replaced them.
+func (e Extent) Purged(before Extent) bool {
+	expired := e.Keep != 0 && time.Since(before.Stored) >= e.Keep
+	return !expired && e.First > before.Last && e.Last-before.Last < before.Messages
+}
 
 // Extents returns those of the streams, and of those under buckets, and the names of the streams that NATS does not have any more.
 func (p *Pipeline) Extents(ctx context.Context) (extents map[string]Extent, lost []string, err error) {
@@ -286,7 +298,11 @@ func (p *Pipeline) Extent(ctx context.Context, name string) (Extent, error) {
 	if err != nil {
 		return Extent{}, err
 	}
-	return Extent{info.Created, info.State.Msgs, info.State.LastSeq}, nil
+	state, keep := info.State, cmp.Or(info.Config.MaxAge, info.Config.SubjectDeleteMarkerTTL)
+	if name == StreamHook || name == StreamDead {
+		keep = -1
+	}
+	return Extent{info.Created, state.Msgs, state.FirstSeq, state.LastSeq, state.LastTime, keep}, nil
 }
 
 // RecreateStreams makes lost streams again, as they were configured. It returns ErrNotProvisioned if this process may make none.

@@ -62,7 +62,7 @@ func TransitionMessage(transition Transition, number uint64) *nats.Msg {
 	return message
 }
 
-// ReadTransition returns the transition of a stored message.
+// ReadTransition returns the transition of a stored message, also a newer Flowjet's: webhooks and event streams would lack it.
 func ReadTransition(message jetstream.RawStreamMsg) (Transition, error) {
 	var transition Transition
 	if err := json.Unmarshal(message.Data, &transition); err != nil {
@@ -74,7 +74,7 @@ func ReadTransition(message jetstream.RawStreamMsg) (Transition, error) {
 			return Transition{}, err
 		}
 	}
-	if transition.Version < 1 || transition.Version > Version {
+	if transition.Version < 1 {
 		return Transition{}, errors.New("its schema version is not supported")
 	}
 	return transition, nil

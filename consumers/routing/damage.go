@@ -42,7 +42,7 @@ func (r *Router) watchDamage(ctx context.Context, routed func() uint64) error {
 const saveExtentsEvery = time.Minute
 
 // WatchStreams makes streams again that NATS has lost, while the router is owned here, and has every service check oned: also where one was made
-// again by another process, or a bucket was cut off. It does not depend on the router, which cannot run without them.
+// again by another process, or a bucket was cut off, or one was purged. It does not depend on the router, which cannot run without them.
 func (r *Router) WatchStreams(ctx context.Context, owned func() bool) {
 	var wrong suspicion
 	var known map[string]pipeline.Extent
@@ -56,16 +56,18 @@ func (r *Router) WatchStreams(ctx context.Context, owned func() bool) {
 		if err == nil && known == nil && len(lost) == 0 {
 			known, err = r.Pipeline.LoadExtents(ctx)
 		}
-		damaged := slices.Clone(lost)
+		damaged, purged := slices.Clone(lost), false
 		for name, extent := range extents {
 			// The end of the others is watched by their readers.
-			if before, has := known[name]; has && extent.Lacks(before) && (pipeline.IsBucket(name) || !extent.Made.Equal(before.Made)) {
-				damaged = append(damaged, name)
+			before, has := known[name]
+			cut := extent.Lacks(before) && (pipeline.IsBucket(name) || !extent.Made.Equal(before.Made))
+			if has && (cut || extent.Purged(before)) {
+				damaged, purged = append(damaged, name), purged || !cut
 			}
 		}
 		slices.Sort(damaged)
 		switch {
-		case wrong.lasts(err == nil && len(damaged) > 0, r.ConfirmDamage):
+		case wrong.lasts(err == nil && len(damaged) > 0, r.ConfirmDamage) || purged: // the messages that come meanwhile would hide a purge
 			if err = r.replace(ctx, lost, damaged); err == nil {
 				known, saved = map[string]pipeline.Extent{}, time.Time{}
 			}
@@ -90,8 +92,8 @@ func (r *Router) replace(ctx context.Context, lost, damaged []string) error {
 		return err
 	}
 	names := strings.Join(damaged, ", ")
-	r.Services.Logger.Error("NATS has lost streams, or their last messages: lost ones are recreated, and every service is checked against oned", "streams", names)
-	return errors.Join(r.Services.WakeAll(ctx, "streams were lost"), r.Pipeline.NoteMismatch(ctx, "every service was checked, because NATS has lost streams or their last messages: "+names))
+	r.Services.Logger.Error("NATS has lost streams or messages of them: lost streams are recreated, and every service is checked against oned", "streams", names)
+	return errors.Join(r.Services.WakeAll(ctx, "streams were lost"), r.Pipeline.NoteMismatch(ctx, "every service was checked, because NATS has lost streams or messages of them: "+names))
 }
 
 // suspicion has to last before it counts: a server that has just become a stream's leader may report an end that it has passed.
