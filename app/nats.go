@@ -147,11 +147,15 @@ func OperatorKey(dataDir string) (string, error) {
 const ContextFile = "flowjet.json"
 
 // MakeContext writes, into the folder that MakeKeys has filled, a context with which the `nats` command connects to the
-// servers as an operator: those of the hosts by TLS, or this host's.
+// servers as an operator: those of the hosts by TLS, or this host's. Without hosts it keeps an existing one, which may be for hosts.
 func MakeContext(folder string, hosts []string) error {
 	folder, err := filepath.Abs(folder)
 	if err != nil {
 		return fmt.Errorf("find the folder of NATS keys: %w", err)
+	}
+	path := filepath.Join(folder, ContextFile)
+	if _, err := os.Stat(path); err == nil && len(hosts) == 0 {
+		return nil
 	}
 	urls := []string{"nats://127.0.0.1:4222"}
 	context := map[string]string{
@@ -169,7 +173,7 @@ func MakeContext(folder string, hosts []string) error {
 	context["url"] = strings.Join(urls, ",")
 	text, err := json.MarshalIndent(context, "", "  ")
 	if err == nil {
-		err = os.WriteFile(filepath.Join(folder, ContextFile), append(text, '\n'), 0o644)
+		err = os.WriteFile(path, append(text, '\n'), 0o644)
 	}
 	if err != nil {
 		return fmt.Errorf("write the context of the nats command: %w", err)

@@ -17,8 +17,10 @@ func TestContextOfTheNatsCommand(t *testing.T) {
 		{[]string{"fe-1", "fe-2"}, "tls://fe-1:4222,tls://fe-2:4222", "ca.pem"},
 	} {
 		folder := t.TempDir()
-		if err := MakeContext(folder, test.hosts); err != nil {
-			t.Fatal(err)
+		for _, hosts := range [][]string{test.hosts, nil} { // without hosts, as after an upgrade, those of before are kept
+			if err := MakeContext(folder, hosts); err != nil {
+				t.Fatal(err)
+			}
 		}
 		text, err := os.ReadFile(filepath.Join(folder, ContextFile))
 		if err != nil {

@@ -19,6 +19,8 @@ import (
 // maxDeadLetters is how many dead letters a command reads at most.
 const maxDeadLetters = 10_000
 
+const noDeadLetters = "There are no dead letters."
+
 // deadLetterView is a dead letter in JSON. Data is text: it is almost always JSON itself.
 type deadLetterView struct {
 	pipeline.DeadLetter
@@ -73,7 +75,7 @@ func writeDeadLetters(c *terminal.Console, views []deadLetterView) error {
 		rows = append(rows, []string{strconv.FormatUint(view.Sequence, 10), c.At(view.Time), view.Where, service, reason})
 	}
 	return c.List(terminal.Listing{
-		Value: views, None: "There are no dead letters.",
+		Value: views, None: noDeadLetters,
 		Head: []string{"NUMBER", "TIME", "WHERE", "SERVICE", "REASON"}, Rows: rows,
 	})
 }
@@ -175,6 +177,8 @@ func deadLetterChange(t tool, verb, short, long, done string, change func(contex
 			if err := c.Show(outcomes); err != nil {
 				return err
 			}
+		} else if len(outcomes) == 0 {
+			c.Say(noDeadLetters)
 		}
 		if failed > 0 {
 			return fmt.Errorf("%d of %d dead letters could not be %s", failed, len(deadLetters), done)

@@ -104,7 +104,7 @@ func TestDeadLettersAreChangedOnlyWhenAllAreThere(t *testing.T) {
 		t.Errorf("left are %q", left)
 	}
 	d.shows("dlq drop --all", "dropped")
-	if out := d.shows("dlq drop --all"); out != "" {
+	if out := d.shows("dlq drop --all"); out != "There are no dead letters.\n" {
 		t.Errorf("without any it says %q", out)
 	}
 	if out := d.shows("dlq retry --all -o json"); out != "[]\n" {

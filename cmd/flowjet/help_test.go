@@ -68,7 +68,7 @@ func TestWrongCommandLines(t *testing.T) {
 			t.Errorf("flowjet %s: %v, want one line with %q:\n%s\n%s", line, err, want, failed, out)
 		}
 	}
-	for _, line := range []string{"replay " + nowhere, "migrate --one-auth-file " + nowhere} {
+	for _, line := range []string{"replay " + nowhere, "migrate --one-auth-file " + nowhere, "config import " + text, "config import --out " + filepath.Join(folder, "new") + " " + misspelt} {
 		_, failed, err := o.types(strings.Fields(line)...)
 		if ended, is := errors.AsType[*exec.ExitError](err); !is || ended.ExitCode() != int(terminal.ExitUsage) {
 			t.Errorf("flowjet %s: %v, want the status %d:\n%s", line, err, terminal.ExitUsage, failed)

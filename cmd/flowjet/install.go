@@ -69,7 +69,7 @@ func newConfigImport() *cobra.Command {
 			case out != "":
 				return importAs(out, file, cmd.ErrOrStderr())
 			}
-			return app.Import(file, nil, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return terminal.ExitUsage.Because(app.Import(file, nil, cmd.OutOrStdout(), cmd.ErrOrStderr()))
 		},
 	}
 	cmd.Flags().StringVar(&out, "out", "", "file to write instead of standard output; it must not exist")
@@ -86,7 +86,7 @@ func importInto(path string, conf io.Reader, report io.Writer) error {
 	}
 	var text bytes.Buffer
 	if err := app.Import(conf, was, &text, report); err != nil {
-		return err
+		return terminal.ExitUsage.Because(err)
 	}
 	if err := os.WriteFile(path+".before", was, 0o600); err != nil {
 		return fmt.Errorf("save %s: %w", path, err)
@@ -114,7 +114,7 @@ func importAs(path string, conf io.Reader, report io.Writer) (err error) {
 			_ = os.Remove(path)
 		}
 	}()
-	return app.Import(conf, nil, made, report)
+	return terminal.ExitUsage.Because(app.Import(conf, nil, made, report))
 }
 
 type migration struct {

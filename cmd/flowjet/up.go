@@ -166,7 +166,8 @@ func newKeys() *cobra.Command {
 		Use: "keys", Short: "Create a NATS user for each role, the accounts file for the servers, and certificates",
 		Long: "Create a NATS user (an nkey) for each role, with a seed file each, and " + app.AccountsFile + " for the servers, with the\n" +
 			"permissions of each role. " + app.ClusterFile + " is the same for the servers of a cluster without TLS between them: it also has a\n" +
-			"password with which they accept each other. Existing files are kept. " + app.ContextFile + " is a context for the `nats` command, as an operator.\n\n" +
+			"password with which they accept each other. " + app.ContextFile + " is a context for the `nats` command, as an operator.\n" +
+			"Existing keys and passwords are kept; " + app.AccountsFile + " is written anew, with the permissions of this version.\n\n" +
 			"With --hosts also create a certificate authority, and a folder with the files of each host: a certificate for its NATS server,\n" +
 			"and copies of the accounts file and of the seeds of bridge, worker and API. The authority is kept, certificates are renewed.",
 		Example: terminal.Example("flowjet nats keys --out nats-keys --hosts fe-1,fe-2,fe-3"), Args: cobra.NoArgs,
@@ -180,7 +181,7 @@ func newKeys() *cobra.Command {
 			if err := app.MakeContext(folder, hosts); err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "Keys and %s are in %s. Each process gets its own .nk file and no other.\n", app.AccountsFile, folder)
+			fmt.Fprintf(cmd.OutOrStdout(), "Keys and %s are in %s, and keys that were there are kept. Each process gets its own .nk file and no other.\n", app.AccountsFile, folder)
 			fmt.Fprintf(cmd.OutOrStdout(), "%s is a context for the nats command: copy it to ~/.config/nats/context, and `nats --context flowjet` is an operator.\n", app.ContextFile)
 			if len(hosts) == 0 {
 				return nil

@@ -52,7 +52,7 @@ func TestStreamsAreTailedAndFollowed(t *testing.T) {
 	for stream, subject := range map[string]string{
 		pipeline.StreamFlow: "flow.event.7.service.X", pipeline.StreamONE: "one.0.vm.1.ACTIVE.RUNNING", pipeline.StreamHook: "flow.hook.ops.7",
 	} {
-		for _, unreadable := range []string{"no JSON", `{"v":0}`} {
+		for _, unreadable := range []string{"no JSON", `{"v":"3"}`} {
 			_, err := p.JetStream().Publish(ctx, subject, []byte(unreadable))
 			if err != nil {
 				t.Fatalf("%s: %v", stream, err)
