@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/internal/testlog"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -96,11 +98,12 @@ func TestOldAndNewWorkersSideBySide(t *testing.T) {
 	w.exactly(left, 3)
 }
 
-// TestNewerWorkWaitsForANewerWorker: it holds up its own service only.
+// TestNewerWorkWaitsForANewerWorker: it holds up its own service only, and the log says so once.
 func TestNewerWorkWaitsForANewerWorker(t *testing.T) {
 	w := newWorld(t)
 	w.hear()
-	w.startWorker("old", quick())
+	var log testlog.Log
+	w.start(consumers.Config{ID: "old", Settings: quick(), Hearing: func() bool { return w.hearing }, Logger: log.Logger()})
 	waiting := w.deployed(masterSlave, 1, 1)
 	future, err := pipeline.Open(t.Context(), pipeline.Config{URL: w.nats.URL(), Name: "api", Schema: pipeline.Version + 1})
 	must(t, err)
@@ -111,6 +114,9 @@ func TestNewerWorkWaitsForANewerWorker(t *testing.T) {
 	other := w.deployed(masterSlave, 1, 1)
 	w.exactly(other, 2)
 	w.exactly(waiting, 2)
+	if said := strings.Count(log.String(), pipeline.ErrNewer.Error()); said != 1 {
+		t.Errorf("the log says %d times that the service waits:\n%s", said, log.String())
+	}
 	dead, err := w.pipe.JetStream().Stream(t.Context(), pipeline.StreamDead)
 	must(t, err)
 	if letters := dead.CachedInfo().State.Msgs; letters > 0 {
