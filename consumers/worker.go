@@ -159,11 +159,11 @@ func (w *Worker) Start(ctx context.Context) error {
 	if w.done != nil {
 		return nil
 	}
-	written, err := w.pipe.LastRecordTime(ctx)
+	records, err := w.pipe.Extent(ctx, pipeline.StreamOf(pipeline.BucketState))
 	if err != nil {
 		return err
 	}
-	w.written = written
+	w.written = records.Stored
 	members, err := work.Join(ctx, w.pipe.Pipeline, w.config.ID)
 	if err != nil {
 		return fmt.Errorf("join the workers as %s: %w", w.config.ID, err)

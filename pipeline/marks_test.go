@@ -60,14 +60,59 @@ func TestMarksOutliveAProcess(t *testing.T) {
 	}
 }
 
-func TestWhenARecordWasWrittenLast(t *testing.T) {
+func TestHowFarAStreamGoes(t *testing.T) {
 	p, ctx := single(t), limited(t)
-	if at, err := p.LastRecordTime(ctx); !at.IsZero() || err != nil {
-		t.Errorf("without a record it is %s (%v)", at, err)
+	records := StreamOf(BucketState)
+	if none, err := p.Extent(ctx, records); none.Last != 0 || !none.Stored.IsZero() || none.Keep != MarkerTTL || err != nil {
+		t.Errorf("without a record it is %+v (%v)", none, err)
 	}
 	must(t, p.Bucket(BucketState).Put(ctx, "42", Encode(Record{Version: Version})))
-	if at, err := p.LastRecordTime(ctx); time.Since(at).Abs() > time.Minute || err != nil {
-		t.Errorf("a record that is written now is of %s (%v)", at, err)
+	if one, err := p.Extent(ctx, records); one.Messages != 1 || one.First != 1 || one.Last != 1 || time.Since(one.Stored).Abs() > time.Minute || err != nil {
+		t.Errorf("with a record that is written now it is %+v (%v)", one, err)
+	}
+}
+
+// A stream counts as purged if nothing else can have removed all that it held.
+func TestWhatCountsAsAPurge(t *testing.T) {
+	now, long := time.Now(), time.Now().Add(-2*day)
+	held := Extent{Messages: 3, First: 8, Last: 10, Stored: now}
+	old := Extent{Messages: 3, First: 8, Last: 10, Stored: long}
+	for name, test := range map[string]struct {
+		before, after Extent
+		want          bool
+	}{
+		"nothing has happened":            {held, held, false},
+		"messages have come":              {held, Extent{Messages: 5, First: 8, Last: 12, Keep: day}, false},
+		"the oldest have expired":         {held, Extent{Messages: 1, First: 10, Last: 10, Keep: day}, false},
+		"purged":                          {held, Extent{First: 11, Last: 10, Keep: day}, true},
+		"purged, and two have come":       {held, Extent{Messages: 2, First: 11, Last: 12, Keep: day}, true},
+		"three may have replaced them":    {held, Extent{Messages: 3, First: 11, Last: 13, Keep: day}, false},
+		"all have expired":                {old, Extent{First: 11, Last: 10, Keep: day}, false},
+		"purged though they never expire": {old, Extent{First: 11, Last: 10}, true},
+		"they were handled":               {held, Extent{First: 11, Last: 10, Keep: -1}, false},
+		"there was none":                  {Extent{Last: 10, Stored: now}, Extent{Messages: 1, First: 11, Last: 11, Keep: day}, false},
+	} {
+		if test.after.Purged(test.before) != test.want {
+			t.Errorf("%s: a purge is %v", name, !test.want)
+		}
+	}
+}
+
+// New data lacks nothing; records without any cursor show that the cursors' bucket was lost, and operators are told.
+func TestCursorsThatWereLost(t *testing.T) {
+	url, ctx := natstest.Server(t), limited(t)
+	p := open(t, url)
+	must(t, p.Bucket(BucketState).Put(ctx, "42", Encode(Record{Version: Version})))
+	for _, key := range []string{PartitionKey(3), ""} { // a cursor shows that only the stamp was deleted
+		must(t, p.Stream(StreamOf(BucketCheckpoint)).Purge(ctx))
+		if key != "" {
+			must(t, p.SaveCursor(ctx, key, 7))
+		}
+		open(t, url)
+		found, has, err := p.LastMismatch(ctx)
+		if lost := key == ""; err != nil || has != lost || lost && !strings.HasSuffix(found.Reason, StreamOf(BucketCheckpoint)) {
+			t.Errorf("with the key %q operators are told %+v (%v)", key, found, err)
+		}
 	}
 }
 
@@ -118,7 +163,7 @@ func TestErrorsOfALostBucketNameWhatWasDone(t *testing.T) {
 	_, furthest := p.FurthestCursor(short, StreamWork)
 	_, _, mark := p.LoadOnedMark(short)
 	_, _, mismatch := p.LastMismatch(short)
-	_, written := p.LastRecordTime(short)
+	_, extent := p.Extent(short, StreamOf(BucketState))
 	for want, err := range map[string]error{
 		"load the cursor router":                    load,
 		"begin the cursor router":                   begin,
@@ -129,7 +174,7 @@ func TestErrorsOfALostBucketNameWhatWasDone(t *testing.T) {
 		"write the key oned of FLOW_CHECKPOINT":     p.SaveOnedMark(short, OnedMark{}),
 		"write the key mismatch of FLOW_CHECKPOINT": p.NoteMismatch(short, "no reason"),
 		"read the zone of the data":                 p.CheckZone(short, RoleAll),
-		"ask when a record was written last":        written,
+		"ask how far stream KV_FLOW_STATE goes":     extent,
 	} {
 		if err == nil || !strings.HasPrefix(err.Error(), want+": ") {
 			t.Errorf("want %q, got %v", want, err)

@@ -356,16 +356,6 @@ func (p *Pipeline) NoteMismatch(ctx context.Context, reason string) error {
 	return p.saveNote(ctx, mismatchKey, Mismatch{Version: Version, Found: time.Now().UTC(), Reason: reason})
 }
 
-// LastRecordTime returns when a record was written last, the zero time if there is none.
-func (p *Pipeline) LastRecordTime(ctx context.Context) (last time.Time, err error) {
-	defer errs.Wrap(&err, "ask when a record was written last")
-	info, err := p.Stream(StreamOf(BucketState)).Info(ctx)
-	if err == nil {
-		last = info.State.LastTime
-	}
-	return last, err
-}
-
 // loadNote returns the value of a key, and when it was stored; false and the zero value if there is none, or it cannot be read.
 func loadNote[T any](ctx context.Context, p *Pipeline, key string) (note T, has bool, stored time.Time, err error) {
 	defer errs.Wrap(&err, "read the key %s of %s", key, BucketCheckpoint)

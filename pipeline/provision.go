@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/flowjet/flowjet/internal/errs"
 	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
 
@@ -293,7 +294,8 @@ func (p *Pipeline) Extents(ctx context.Context) (extents map[string]Extent, lost
 }
 
 // Extent returns that of a stream.
-func (p *Pipeline) Extent(ctx context.Context, name string) (Extent, error) {
+func (p *Pipeline) Extent(ctx context.Context, name string) (extent Extent, err error) {
+	defer errs.Wrap(&err, "ask how far stream %s goes", name)
 	info, err := p.Stream(name).Info(ctx)
 	if err != nil {
 		return Extent{}, err
