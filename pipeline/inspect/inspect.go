@@ -223,10 +223,13 @@ func (i *Inspector) RecentEvents(ctx context.Context, most uint64) (recent Recen
 	if err != nil {
 		return RecentEvents{}, err
 	}
-	err = i.core.Stream(pipeline.StreamONE).Each(ctx, pipeline.SubjectsEvents, end-min(end, most), func(message js.Message) {
+	begin := end - min(end, most)
+	initial := begin == 0 // the comparison that fills a new stream: nothing was lost
+	err = i.core.Stream(pipeline.StreamONE).Each(ctx, pipeline.SubjectsEvents, begin, func(message js.Message) {
 		recent.Count++
 		recent.Last = message.Time
-		if message.Header.Get(pipeline.HeaderResync) != "" {
+		resync := message.Header.Get(pipeline.HeaderResync) != ""
+		if initial = initial && resync; resync && !initial {
 			recent.Resynced++
 			recent.LastResynced = message.Time
 		}
