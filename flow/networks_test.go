@@ -111,6 +111,17 @@ func TestNetworksEndAfterTheLastVM(t *testing.T) {
 	s.wantActions("delete document")
 }
 
+// OneFlow reads several networks in one element of networks_values, too.
+func TestNetworksOfOneElementEnd(t *testing.T) {
+	s := withNetworks(t)
+	body := &s.state.Service.Body
+	body.NetworksValues = []byte(strings.ReplaceAll(string(body.NetworksValues), "}},{", "},"))
+	s.command(flow.VerbUndeploy, nil)
+	s.end(100)
+	s.wantState(spec.ServiceUndeployingNets)
+	s.wantActions("delete_network Priv", "delete_network Res")
+}
+
 func TestRefusedReservationLeavesNothing(t *testing.T) {
 	s := newStage(t, netsService)
 	s.plan()

@@ -32,8 +32,8 @@ const (
 // NetworkValue is one element of networks_values: the choice for one network.
 type NetworkValue map[string]raw.Object
 
-// ReadNetworkValues parses and checks networks_values, and returns the choices in it: a form whose network was left open sends an empty
-// element for it, or its "extra" alone. In a running service's, a network that was made has its id beside its source.
+// ReadNetworkValues parses and checks networks_values, and returns the choices in it, one each: an element may have several networks, and
+// a form whose network was left open sends an empty element for it, or its "extra" alone. In a running service's, a network that was made has its id beside its source.
 func ReadNetworkValues(text json.RawMessage, running bool) ([]NetworkValue, error) {
 	if len(text) == 0 {
 		return nil, nil
@@ -44,13 +44,11 @@ func ReadNetworkValues(text json.RawMessage, running bool) ([]NetworkValue, erro
 	}
 	var chosen []NetworkValue
 	for i, value := range values {
-		if value != nil && len(value) == 0 {
-			continue
+		if value == nil {
+			return nil, fmt.Errorf("must be an array of objects; element %d is null", i)
 		}
-		if len(value) != 1 {
-			return nil, fmt.Errorf("must have one network in each element; element %d has %d", i, len(value))
-		}
-		for name, choice := range value {
+		for _, name := range slices.Sorted(maps.Keys(value)) {
+			choice := value[name]
 			// In a running service it is refused when the network is to be made.
 			if err := CheckAddresses(raw.Text(choice["extra"])); err != nil && !running {
 				return nil, fmt.Errorf("asks for too much for network %q: %w", name, err)
@@ -69,8 +67,11 @@ func ReadNetworkValues(text json.RawMessage, running bool) ([]NetworkValue, erro
 			if !choice.HasOne("id", "template_id", "reserve_from") && (!running || !made || !fromOne) {
 				return nil, fmt.Errorf("must have one of id, template_id and reserve_from for network %q", name)
 			}
-			chosen = append(chosen, value)
+			chosen = append(chosen, NetworkValue{name: choice})
 		}
+	}
+	if len(chosen) > MaxNetworks && !running {
+		return nil, fmt.Errorf("has %d networks; at most %d are possible", len(chosen), MaxNetworks)
 	}
 	return chosen, nil
 }

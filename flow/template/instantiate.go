@@ -229,9 +229,7 @@ func treeOf(value any) any {
 func mergeTemplates(template, given raw.Object) {
 	networkKey := func(named raw.Object) string { // its only attribute's name
 		for name := range named {
-			if len(named) == 1 {
-				return name
-			}
+			return name
 		}
 		return ""
 	}
@@ -241,11 +239,27 @@ func mergeTemplates(template, given raw.Object) {
 		case name == "roles" && lists:
 			template[name] = mergeNamed(template[name], value, roleKey, true)
 		case name == "networks_values" && lists:
-			template[name] = mergeNamed(dropOtherSources(template[name], value), value, networkKey, false)
+			template[name] = mergeNamed(oneNetworkEach(dropOtherSources(template[name], value)), oneNetworkEach(value), networkKey, false)
 		default:
 			template[name] = mergeValues(template[name], value)
 		}
 	}
+}
+
+// oneNetworkEach returns networks_values with one network in each element.
+func oneNetworkEach(values json.RawMessage) json.RawMessage {
+	each := []any{}
+	for _, element := range raw.Elements(values) {
+		networks := raw.Attributes(element)
+		if len(networks) < 2 {
+			each = append(each, element)
+			continue
+		}
+		for _, name := range slices.Sorted(maps.Keys(networks)) {
+			each = append(each, raw.Object{name: networks[name]})
+		}
+	}
+	return raw.Marshal(each)
 }
 
 // dropOtherSources empties the values of a template's networks for which another source is chosen: a user who chooses an existing network

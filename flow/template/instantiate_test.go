@@ -3,10 +3,12 @@ package template
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/flowjet/flowjet/flow/internal/raw"
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
@@ -134,6 +136,28 @@ func TestInstantiateChoosesAnotherSourceThanTheTemplateProposes(t *testing.T) {
 		if want := `"networks_values":[{"P":` + test.want + `}]`; !strings.Contains(got, want) {
 			t.Errorf("%s is not in %s", want, got)
 		}
+	}
+}
+
+// OneFlow reads several networks in one element, too.
+func TestNetworksInOneElement(t *testing.T) {
+	template := `{"name":"s","roles":[],"networks":{"P":"M|network|x| |id:1","Q":"M|network|x| |id:1"},"networks_values":[{"Q":{"id":"1"},"P":{"reserve_from":"1","extra":"SIZE=2"}}]}`
+	for given, want := range map[string]string{
+		``: `"networks_values":[{"P":{"extra":"SIZE=2","reserve_from":"1"}},{"Q":{"id":"1"}}]`,
+		`{"networks_values":[{"P":{"id":"7"},"Q":{"id":"8"}}]}`:   `"networks_values":[{"P":{"id":"7"}},{"Q":{"id":"8"}}]`,
+		`{"networks_values":[{"Q":{"id":"8"}},{"P":{"id":"7"}}]}`: `"networks_values":[{"P":{"id":"7"}},{"Q":{"id":"8"}}]`,
+	} {
+		if got := started(t, template, given); !strings.Contains(got, want) {
+			t.Errorf("%s: %s is not in %s", given, want, got)
+		}
+	}
+	many := map[string]any{}
+	for i := range spec.MaxNetworks + 1 {
+		many[fmt.Sprint("P", i)] = map[string]int{"id": i}
+	}
+	given := raw.Marshal(map[string]any{"networks_values": []any{many}})
+	if _, err := Instantiate([]byte(twoRoles), given, registered); err == nil || !strings.Contains(err.Error(), "at most 256 are possible") {
+		t.Errorf("too many networks: %v", err)
 	}
 }
 

@@ -87,7 +87,6 @@ func TestReadTemplateRefuses(t *testing.T) {
 		"networks of numbers":       {`{"name":"s","roles":[],"networks":{"a":1}}`, `networks.a: is "1"; it must look like`},
 		"network odd":               {`{"name":"s","roles":[],"networks":{"a":"net 0"}}`, `networks.a: is "net 0"`},
 		"network values odd":        {`{"name":"s","roles":[],"networks_values":[{"a":{"id":"0","template_id":"1"}}]}`, `one of id, template_id and reserve_from`},
-		"network values two":        {`{"name":"s","roles":[],"networks_values":[{"a":{"id":"0"},"b":{"id":"0"}}]}`, `element 0 has 2`},
 		"router without floating":   {`{"name":"s","roles":[{"name":"r","type":"vr","cardinality":2,"template_id":0,"template_contents":{"NIC":[{"NETWORK_ID":"0"}]}}]}`, `FLOATING_IP`},
 		"old contents broken":       {`{"name":"s","roles":[{"name":"a","vm_template":0,"vm_template_contents":"NIC=[NAME=\"x"}]}`, `line 1: a closing quote was expected`},
 		"not JSON":                  {`{bad`, `the body is not JSON`},
