@@ -3,6 +3,7 @@ package consumers_test
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -234,4 +235,29 @@ func TestVMsHaveTheServicesGroup(t *testing.T) {
 	}
 	w.accepted(service, flow.VerbUndeploy, nil)
 	w.gone(service)
+}
+
+// A VM template can name the user whom its VMs belong to (AS_UID). A service has only VMs of its owner: another user's would outlive it.
+func TestVMsBelongToTheServicesOwner(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("w", quick())
+	w.hear()
+	update := `<methodCall><methodName>one.template.update</methodName><params><param><value>oneadmin:opennebula</value></param><param><value><int>0</int></value></param>` +
+		`<param><value>AS_UID=2</value></param><param><value><int>1</int></value></param></params></methodCall>`
+	answer, err := http.Post(w.sim.Endpoint(), "text/xml", strings.NewReader(update))
+	must(t, err)
+	must(t, answer.Body.Close())
+	for _, contents := range []string{`{}`, `{"AS_UID":"2"}`} {
+		service := w.service(`{"name":"s","state":0,"roles":[{"name":"a","type":"vm","cardinality":1,"template_id":0,"state":0,"template_contents":%s}]}`, contents)
+		must(t, w.oned.Server().ChownDocument(t.Context(), service, 0, 0))
+		w.accepted(service, flow.VerbDeploy, nil)
+		w.await(service, spec.ServiceRunning)
+		for _, vm := range w.vms(service) {
+			if vm.Owner.UName != "oneadmin" {
+				t.Errorf("contents %s: VM %d is %s's", contents, vm.ID, vm.Owner.UName)
+			}
+		}
+		w.accepted(service, flow.VerbUndeploy, nil)
+		w.gone(service)
+	}
 }

@@ -112,6 +112,9 @@ func (t *tx) makeVM(who identity, o order) *vm {
 	if reason := unfit(name, merged); reason != "" {
 		o.notAllocated(reason)
 	}
+	if as := t.cloud.users[int(merged.Number(one.AsUser, 0))]; as != nil && who.isAdmin() {
+		who.user = as
+	}
 	var own, forUser template.Template
 	for _, a := range merged {
 		switch {
@@ -193,7 +196,7 @@ var ownAttributes = []string{
 }
 
 // droppedAttributes belong to the template's object and not to its VMs.
-var droppedAttributes = []string{"NAME", "TEMPLATE_ID", "VMID", "SCHED_ACTION"}
+var droppedAttributes = []string{"NAME", "TEMPLATE_ID", "VMID", "SCHED_ACTION", one.AsUser}
 
 // leaseNIC turns a NIC of a template into one of a VM, with an address.
 func (t *tx) leaseNIC(who identity, vmID, index int, nic template.Template, o order) template.Attribute {

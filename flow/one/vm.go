@@ -94,6 +94,9 @@ func (v VM) Underway() bool {
 // KeyAttribute is the user-template attribute that carries an intent's key.
 const KeyAttribute = "FLOWJET_KEY"
 
+// AsUser is the attribute of a VM template that names the user for whom oned creates the VM; the VM does not have it.
+const AsUser = "AS_UID"
+
 // ProtectAttribute is the user-template attribute by which a VM's owner keeps it from being ended by a scaling: FLOWJET_PROTECT=YES.
 const ProtectAttribute = "FLOWJET_PROTECT"
 

@@ -170,7 +170,7 @@ func ExtraTemplate(service spec.Service, instance Instance, base one.Template, v
 		}
 		text = merged(base.Without("NAME"), contents)
 	}
-	return append(text.Without("SERVICE_ID", "ROLE_NAME", one.KeyAttribute),
+	return append(text.Without("SERVICE_ID", "ROLE_NAME", one.KeyAttribute, one.AsUser),
 		one.Attribute{Name: "SERVICE_ID", Value: strconv.Itoa(service.ID)},
 		one.Attribute{Name: "ROLE_NAME", Value: instance.Role},
 		one.Attribute{Name: one.KeyAttribute, Value: instance.Key},
