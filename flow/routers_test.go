@@ -38,6 +38,13 @@ func routed(t *testing.T) *stage {
 	return s
 }
 
+func TestNoRouterForNoVMs(t *testing.T) {
+	s := newStage(t, strings.Replace(routerService, `"cardinality":2`, `"cardinality":0`, 1))
+	s.plan()
+	s.wantRole("vr", spec.RoleRunning)
+	s.wantActions("create app/0")
+}
+
 func TestRouterComesBeforeItsVMs(t *testing.T) {
 	s := routed(t)
 	s.create()

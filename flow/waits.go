@@ -167,7 +167,10 @@ func (l limiter) behind(role *spec.Role) []one.VM {
 
 // routerLacks reports whether the role waits for its virtual router to be made or deleted.
 func (l limiter) routerLacks(role *spec.Role) bool {
-	return role.IsRouter() && (role.VRouterID == nil) != (role.CurrentState() == spec.RoleUndeploying)
+	if role.CurrentState() == spec.RoleUndeploying {
+		return role.IsRouter() && role.VRouterID != nil
+	}
+	return role.LacksRouter()
 }
 
 // uninspected returns the VMs that have to be inspected before an overdue wait is acted on.

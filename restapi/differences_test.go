@@ -18,7 +18,7 @@ var (
 	unknownAction = &difference{"an unknown action of a template or a role, a missing parameter of a template's action", "200 or 204, and nothing done", "400"}
 	hangs         = &difference{"a cycle of parents, a role that is its own parent, an unknown parent", "accepted; the service hangs", "400, naming the roles"}
 	immutable     = &difference{"changing what cannot be changed in a template", "204, and nothing done", "400"}
-	noNumber      = &difference{"an id that is not a number", "500", "404"}
+	noNumber      = &difference{"an id that is not a number", "500, or 400 for a scheduled action", "404"}
 	warning       = &difference{"scaling or recovering a service in WARNING", "refused", "done"}
 	onlyWaits     = &difference{"recovering a service in transition of which nothing has failed and no request is open", "204, and nothing done", "500, with what it waits for"}
 	wayBack       = &difference{"scaling a service that failed to deploy or scale, removing a role of it; undeploying one that failed", "refused; it can only be recovered", "done: what runs is kept ([services.md](services.md#states-and-the-ways-out-of-them))"}
@@ -37,7 +37,7 @@ var (
 	unknownNetwork = &difference{"a NIC on a `$NETWORK` that nobody declares", "accepted; the service fails to deploy", "400, naming role and network (`networks` can come with `merge_template` where the template is OneFlow 6's)"}
 	notReadable    = &difference{"contents, inputs and networks' `extra` that oned cannot read, a reservation without `SIZE`", "accepted; the service fails to deploy", "400, naming the attribute"}
 	networkText    = &difference{"a network whose description contains `|`, or that is declared in another form", "accepted; its source is not found unless `networks_values` is given", "400; a template that OneFlow has stored so can be instantiated with `networks_values`"}
-	fraction       = &difference{"a fraction where a whole number belongs, such as an `adjust` of 1.5", "the fraction is cut off", "400"}
+	fraction       = &difference{"a fraction, or more than 32 bits, where a whole number belongs, such as an `adjust` of 1.5; a `template_id` below 0", "accepted; the fraction is cut off", "400"}
 	notOctal       = &difference{"`chmod` with the digits 8 and 9", "accepted: 999 is 111", "400, or 500 for a service"}
 	commas         = &difference{"commas between the attributes in a network's `extra`, as Sunstone's form writes them", "oned's error, and a service in FAILED_DEPLOYING", "the network is made"}
 	networkRefused = &difference{"instantiating with a network that oned does not make", "oned's error, and a service in FAILED_DEPLOYING", "201; the service becomes FAILED_DEPLOYING_NETS, and its log has the reason"}
@@ -46,16 +46,18 @@ var (
 	joinedNetwork  = &difference{"a reservation with a `NETWORK_ID` in its `extra`", "adds its addresses to that network, and deletes it in the end", "400"}
 	unknownRole    = &difference{"a role in `merge_template` that the template does not have", "silently ignored", "400, unless it is a whole role, which is added"}
 	startNumber    = &difference{"a policy's `start_time` that is a number", "400", "unix seconds, as the same number in a string"}
-	longName       = &difference{"a name of more than 128 characters", "500, or accepted by an update of a template", "400"}
+	longName       = &difference{"a name of more than 128 characters, an empty one, or one with control characters, `<` or `&`", "500, or accepted", "400"}
 	emptyName      = &difference{"an empty `name` in `merge_template`", "the service is called `document-<id>`", "it has the template's name"}
 	addedRole      = &difference{"`add_role` with a VM template that oned does not instantiate", "500; the service fails to deploy", "204; the service fails to deploy, and its log has the reason"}
+	routerRole     = &difference{"attributes of VM roles in a role of type `vr`: `min_vms`, `cooldown`, `shutdown_action`, policies ...", "accepted unchecked", "400 if they are not valid"}
+	asUser         = &difference{"`AS_UID` in a VM template or in contents", "the VM belongs to that user", "the VM belongs to the service's owner, as all of its VMs"}
 	brokenDocument = &difference{"one service's unreadable document", "breaks the list for everybody", "only that service is affected, and its log has the reason"}
 )
 
 // differences are in the order of the table.
 var differences = []*difference{
 	badJSON, unknownAction, hangs, immutable, noNumber, warning, onlyWaits, wayBack, notThereYet, cloneMissing, noCardinality, noForce, deleteType, shortOctet, notOctal, chownGroup,
-	otherTarget, refusedServer, optionalInput, unknownNetwork, notReadable, fraction, networkText, commas, networkRefused, ownNetworks, namedNetwork, joinedNetwork, unknownRole, startNumber, longName, emptyName, addedRole, oldDialog, brokenDocument,
+	otherTarget, refusedServer, optionalInput, unknownNetwork, notReadable, fraction, networkText, commas, networkRefused, ownNetworks, namedNetwork, joinedNetwork, unknownRole, startNumber, longName, emptyName, routerRole, asUser, addedRole, oldDialog, brokenDocument,
 }
 
 // meant is a recorded call that is answered with another status on purpose.

@@ -370,6 +370,9 @@ func (r *Role) Shrinking() bool { return r.ScaleWay != nil && *r.ScaleWay == Sca
 // IsRouter reports whether the role's VMs belong to a virtual router.
 func (r *Role) IsRouter() bool { return r.Type == RoleTypeVR }
 
+// LacksRouter reports whether the role needs a virtual router and has none. Without VMs it needs none.
+func (r *Role) LacksRouter() bool { return r.IsRouter() && r.VRouterID == nil && r.Cardinality > 0 }
+
 // CurrentState returns the role's state; a role without one is PENDING.
 func (r *Role) CurrentState() RoleState {
 	if r.State == nil {
