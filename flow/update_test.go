@@ -67,12 +67,14 @@ func TestUpdatesThatAreRefused(t *testing.T) {
 		"a cardinality":    {`{"roles":[{"name":"Master","cardinality":2}]}`, `"cardinality"`, true, flow.RefusedState},
 		"nodes":            {`{"roles":[{"name":"Master","nodes":[]}]}`, `"nodes"`, true, flow.RefusedState},
 		"another role":     {`{"roles":[{"name":"zz"}]}`, "add_role", true, flow.RefusedState},
-		"a role less":      {`{"roles":[{"name":"Master","template_id":0}]}`, "remove_role", false, flow.RefusedState},
+		"a role less":      {`{"name":"web","roles":[{"name":"Master","template_id":0}]}`, "remove_role", false, flow.RefusedState},
 		"a type":           {`{"shutdown_action":7}`, "shutdown_action", true, flow.RefusedInput},
 		"limits":           {`{"roles":[{"name":"Master","min_vms":3}]}`, "min_vms", true, flow.RefusedInput},
 		"roles of no kind": {`{"roles":{}}`, "roles", true, flow.RefusedInput},
 		"no JSON":          {`"{bad"`, "not JSON", true, flow.RefusedInput},
 		"nothing":          {`[]`, "array", false, flow.RefusedInput},
+		"a part":           {`{"name":"n","description":"d"}`, `"roles" is missing`, false, flow.RefusedInput},
+		"no name":          {`{"name":null,"roles":[]}`, `"name" is missing`, false, flow.RefusedInput},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.t = t

@@ -36,6 +36,11 @@ func Update(held spec.Body, text json.RawMessage, appendTo bool) (spec.Body, err
 	if err != nil {
 		return spec.Body{}, err
 	}
+	for _, name := range []string{"name", "roles"} {
+		if raw.KindOf(given[name]) == raw.KindNull && !appendTo {
+			return spec.Body{}, fmt.Errorf("%q is missing: send the whole service, or the changes alone with append", name)
+		}
+	}
 	old := raw.Attributes(raw.Marshal(held))
 	if found := checkCounts(given); found != nil {
 		before := append(checkCounts(old), checkCounts(asGiven(old, given["roles"]))...)
