@@ -257,7 +257,7 @@ func TestChownThatWasCutOffIsCompleted(t *testing.T) {
 				vm := body.Roles[0].Nodes[0].DeployID
 				w.must(w.oned.Server().ChownDocument(t.Context(), idOf(t, service), w.userID("oneadmin"), -1))
 				if noticed { // by the worker
-					w.expect(admin, "PUT", service, `{"description":"noticed"}`, 204, "")
+					w.expect(admin, "PUT", service, `{"append":true,"template":{"description":"noticed"}}`, 204, "")
 				}
 				want := w.userID(to)
 				w.expect(admin, "POST", service+"/action", perform("chown", fmt.Sprintf(`{"owner_id":%d}`, want)), 204, "")
