@@ -227,12 +227,7 @@ func treeOf(value any) any {
 // mergeTemplates merges the values for instantiating over a template: roles by their names, or their indexes if they have none,
 // networks_values by the network, the rest deeply.
 func mergeTemplates(template, given raw.Object) {
-	networkKey := func(named raw.Object) string { // its only attribute's name
-		for name := range named {
-			return name
-		}
-		return ""
-	}
+	networkKey := func(named raw.Object) string { return strings.Join(slices.Collect(maps.Keys(named)), "") } // its only attribute's name
 	for name, value := range given {
 		lists := raw.KindOf(value) == raw.KindArray && raw.KindOf(template[name]) == raw.KindArray
 		switch {
