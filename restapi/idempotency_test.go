@@ -405,11 +405,19 @@ func TestALongRequestIsNotTakenOver(t *testing.T) {
 			}
 		}
 	}
-	now, revision, err := w.pipe.Reservation(t.Context(), "key-slow")
-	w.must(err)
-	now.Taken = time.Now()
-	_, err = w.pipe.UpdateReservation(t.Context(), "key-slow", now, revision)
-	w.must(err)
+	conflict := true
+	for range 10 { // it may be renewed in between
+		now, revision, err := w.pipe.Reservation(t.Context(), "key-slow")
+		w.must(err)
+		now.Taken = time.Now()
+		if _, err = w.pipe.UpdateReservation(t.Context(), "key-slow", now, revision); err == nil {
+			conflict = false
+			break
+		}
+	}
+	if conflict {
+		t.Fatal("the key could not be changed")
+	}
 	<-lost
 	if superseded := lease.end(t.Context(), nil); !superseded || lease.confirm(t.Context(), 0) == nil {
 		t.Error("who was superseded does not know it")
