@@ -50,6 +50,7 @@ var (
 	emptyName      = &difference{"an empty `name` in `merge_template`", "the service is called `document-<id>`", "it has the template's name"}
 	addedRole      = &difference{"`add_role` with a VM template that oned does not instantiate", "500; the service fails to deploy", "204; the service fails to deploy, and its log has the reason"}
 	unchecked      = &difference{"attributes that OneFlow does not check: `min_vms`, `cooldown`, `shutdown_action` and policies of a role of type `vr`; `custom_attrs`, `custom_attrs_values`, `networks_values`", "accepted, whatever they are", "400 if they are not valid"}
+	lastRole       = &difference{"removing the last role of a service", "the service is deleted, too", "the service stays, RUNNING without roles"}
 	bothForms      = &difference{"roles that have `vm_template` of OneFlow 6 beside `template_id`", "made from `vm_template`, or from 0 if it cannot be read", "made from `template_id`"}
 	asUser         = &difference{"`AS_UID` in a VM template or in contents", "the VM belongs to that user", "the VM belongs to the service's owner, as all of its VMs"}
 	brokenDocument = &difference{"one service's unreadable document", "breaks the list for everybody", "only that service is affected, and its log has the reason"}
@@ -58,7 +59,7 @@ var (
 // differences are in the order of the table.
 var differences = []*difference{
 	badJSON, unknownAction, hangs, immutable, noNumber, warning, onlyWaits, wayBack, notThereYet, cloneMissing, noCardinality, noForce, deleteType, shortOctet, notOctal, chownGroup,
-	otherTarget, refusedServer, optionalInput, unknownNetwork, notReadable, fraction, networkText, commas, networkRefused, ownNetworks, namedNetwork, joinedNetwork, unknownRole, startNumber, longName, emptyName, unchecked, bothForms, asUser, addedRole, oldDialog, brokenDocument,
+	otherTarget, refusedServer, optionalInput, unknownNetwork, notReadable, fraction, networkText, commas, networkRefused, ownNetworks, namedNetwork, joinedNetwork, unknownRole, startNumber, longName, emptyName, unchecked, lastRole, bothForms, asUser, addedRole, oldDialog, brokenDocument,
 }
 
 // meant is a recorded call that is answered with another status on purpose.
