@@ -112,7 +112,7 @@ func (t *tx) makeVM(who identity, o order) *vm {
 	if reason := unfit(name, merged); reason != "" {
 		o.notAllocated(reason)
 	}
-	if as := t.cloud.users[merged.Number(one.AsUser, 0)]; as != nil && who.isAdmin() {
+	if as := t.cloud.users[merged.Number(one.AsUser, 0)]; as != nil && as.ID > 0 && who.isAdmin() {
 		who.user = as
 	}
 	var own, forUser template.Template
