@@ -27,12 +27,12 @@ const (
 )
 
 // Body is the JSON text in a document's TEMPLATE/BODY: a service template's, or, with State set, a service's. Unknown attributes are kept
-// unchanged.
+// unchanged. The rules in its tags and in a role's are package template's, for single values.
 type Body struct {
-	Name              string          `json:"name"`
-	Deployment        string          `json:"deployment,omitempty"`
-	Roles             []Role          `json:"roles"`
-	ShutdownAction    string          `json:"shutdown_action,omitempty"`
+	Name              string          `json:"name" validate:"required,max=128,bytes,plain,bmp"`
+	Deployment        string          `json:"deployment,omitempty" validate:"omitempty,oneof=none straight"`
+	Roles             []Role          `json:"roles" validate:"present,max=1024"`
+	ShutdownAction    string          `json:"shutdown_action,omitempty" validate:"omitempty,shutdown"`
 	ReadyStatusGate   *bool           `json:"ready_status_gate,omitempty"`
 	AutomaticDeletion *bool           `json:"automatic_deletion,omitempty"`
 	OnHold            *bool           `json:"on_hold,omitempty"`
@@ -56,14 +56,14 @@ type Body struct {
 
 // Role is one role of a Body.
 type Role struct {
-	Name               string          `json:"name"`
-	Type               string          `json:"type,omitempty"`
-	Cardinality        int             `json:"cardinality"`
-	TemplateID         int             `json:"template_id"`
+	Name               string          `json:"name" validate:"required,max=128,rolename"`
+	Type               string          `json:"type,omitempty" validate:"required,oneof=vm vr"`
+	Cardinality        int             `json:"cardinality" validate:"gte=0"`
+	TemplateID         int             `json:"template_id" validate:"gte=0"`
 	Parents            []string        `json:"parents,omitzero"`
-	ShutdownAction     string          `json:"shutdown_action,omitempty"`
-	MinVMs             *int            `json:"min_vms,omitempty"`
-	MaxVMs             *int            `json:"max_vms,omitempty"`
+	ShutdownAction     string          `json:"shutdown_action,omitempty" validate:"omitempty,shutdown"`
+	MinVMs             *int            `json:"min_vms,omitempty" validate:"omitempty,gte=0"`
+	MaxVMs             *int            `json:"max_vms,omitempty" validate:"omitempty,gte=0"`
 	UserInputs         json.RawMessage `json:"user_inputs,omitempty"`
 	UserInputsValues   json.RawMessage `json:"user_inputs_values,omitempty"`
 	ElasticityPolicies json.RawMessage `json:"elasticity_policies,omitempty"`
@@ -75,7 +75,7 @@ type Role struct {
 	// Victims names the order in which the role loses VMs; OneFlow ignores it.
 	Victims json.RawMessage `json:"victims,omitempty"`
 	// Cooldown is in seconds; nil means the configuration's.
-	Cooldown *int `json:"cooldown,omitempty"`
+	Cooldown *int `json:"cooldown,omitempty" validate:"omitempty,gte=0"`
 	// State is nil in a template.
 	State *RoleState `json:"state,omitempty"`
 	// Nodes is nil until a worker has handled the service for the first time.

@@ -125,10 +125,11 @@ func circles(roles []spec.Role, byName map[string]int) [][]int {
 	return found
 }
 
+// rolePolicies carry the rules of policies that concern a single value, as spec.Role does for the role.
 type rolePolicies struct {
-	elasticity []elasticityFields
-	scheduled  []scheduledFields
-	broken     Violations // for attributes that are no arrays of policies
+	Elasticity []elasticityFields `json:"elasticity_policies" validate:"dive"`
+	Scheduled  []scheduledFields  `json:"scheduled_policies" validate:"dive"`
+	broken     Violations         // for attributes that are no arrays of policies
 }
 
 func readPolicies(roles []spec.Role) []rolePolicies {
@@ -139,8 +140,8 @@ func readPolicies(roles []spec.Role) []rolePolicies {
 				all[i].broken = append(all[i].broken, Violation{attribute, "is not an array of policies: " + err.Error()})
 			}
 		}
-		read("elasticity_policies", role.ElasticityPolicies, &all[i].elasticity)
-		read("scheduled_policies", role.ScheduledPolicies, &all[i].scheduled)
+		read("elasticity_policies", role.ElasticityPolicies, &all[i].Elasticity)
+		read("scheduled_policies", role.ScheduledPolicies, &all[i].Scheduled)
 	}
 	return all
 }
@@ -151,7 +152,7 @@ func checkPolicies(f *findings, path string, policies rolePolicies) {
 		f.addWrong(path+"."+broken.Path, broken.Message)
 	}
 	measured := map[string]bool{}
-	for i, given := range policies.elasticity {
+	for i, given := range policies.Elasticity {
 		condition, err := expression.Parse(given.Expression)
 		switch {
 		case given.Expression == "":
@@ -167,7 +168,7 @@ func checkPolicies(f *findings, path string, policies rolePolicies) {
 	if len(measured) > spec.MaxMeasured {
 		f.add(path+".elasticity_policies", "have expressions with %d attributes; at most %d are possible", len(measured), spec.MaxMeasured)
 	}
-	for i, given := range policies.scheduled {
+	for i, given := range policies.Scheduled {
 		path := fmt.Sprintf("%s.scheduled_policies[%d]", path, i)
 		_, err := policy.ParseStartTime(given.StartTime, time.UTC)
 		reference := time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -184,27 +185,6 @@ func checkPolicies(f *findings, path string, policies rolePolicies) {
 			}
 		}
 	}
-}
-
-// These types carry the rules that concern a single value.
-type bodyFields struct {
-	Name           string       `json:"name" validate:"required,max=128,bytes,plain,bmp"`
-	Deployment     string       `json:"deployment" validate:"omitempty,oneof=none straight"`
-	ShutdownAction string       `json:"shutdown_action" validate:"omitempty,shutdown"`
-	Roles          []roleFields `json:"roles" validate:"present,max=1024,dive"`
-}
-
-type roleFields struct {
-	Name           string             `json:"name" validate:"required,max=128,rolename"`
-	Type           string             `json:"type" validate:"required,oneof=vm vr"`
-	Cardinality    int                `json:"cardinality" validate:"gte=0"`
-	TemplateID     int                `json:"template_id" validate:"gte=0"`
-	ShutdownAction string             `json:"shutdown_action" validate:"omitempty,shutdown"`
-	MinVMs         *int               `json:"min_vms" validate:"omitempty,gte=0"`
-	MaxVMs         *int               `json:"max_vms" validate:"omitempty,gte=0"`
-	Cooldown       *int               `json:"cooldown" validate:"omitempty,gte=0"`
-	Elasticity     []elasticityFields `json:"elasticity_policies" validate:"dive"`
-	Scheduled      []scheduledFields  `json:"scheduled_policies" validate:"dive"`
 }
 
 type elasticityFields struct {
@@ -235,7 +215,10 @@ var shutdownActions = []string{"terminate", "terminate-hard", "shutdown", "shutd
 
 func newFieldRules() *validator.Validate {
 	v := validator.New(validator.WithRequiredStructEnabled())
-	v.RegisterTagNameFunc(func(field reflect.StructField) string { return field.Tag.Get("json") })
+	v.RegisterTagNameFunc(func(field reflect.StructField) string {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		return name
+	})
 	v.RegisterAlias("shutdown", "oneof="+strings.Join(shutdownActions, " "))
 	register(v, "rolename", func(value reflect.Value) bool { return roleNamePattern.MatchString(value.String()) })
 	register(v, "bytes", func(value reflect.Value) bool { return len(value.String()) <= spec.MaxName }) // oned counts bytes
@@ -261,21 +244,18 @@ func register(v *validator.Validate, name string, holds func(reflect.Value) bool
 }
 
 func checkFields(f *findings, body spec.Body, policies []rolePolicies) {
-	fields := bodyFields{Name: body.Name, Deployment: body.Deployment, ShutdownAction: body.ShutdownAction}
-	if body.Roles != nil {
-		fields.Roles = []roleFields{}
+	check := func(path string, of any) {
+		wrong, _ := errors.AsType[validator.ValidationErrors](fieldRules.Struct(of))
+		for _, field := range wrong {
+			_, name, _ := strings.Cut(field.Namespace(), ".")
+			f.addWrong(path+name, complaint(field))
+		}
 	}
+	check("", body)
 	for i, role := range body.Roles {
-		fields.Roles = append(fields.Roles, roleFields{
-			Name: role.Name, Type: role.Type, Cardinality: role.Cardinality, TemplateID: role.TemplateID,
-			ShutdownAction: role.ShutdownAction, MinVMs: role.MinVMs, MaxVMs: role.MaxVMs, Cooldown: role.Cooldown,
-			Elasticity: policies[i].elasticity, Scheduled: policies[i].scheduled,
-		})
-	}
-	wrong, _ := errors.AsType[validator.ValidationErrors](fieldRules.Struct(fields))
-	for _, field := range wrong {
-		_, path, _ := strings.Cut(field.Namespace(), ".")
-		f.addWrong(path, complaint(field))
+		path := fmt.Sprintf("roles[%d].", i)
+		check(path, role)
+		check(path, policies[i])
 	}
 }
 
