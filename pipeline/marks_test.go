@@ -116,6 +116,21 @@ func TestCursorsThatWereLost(t *testing.T) {
 	}
 }
 
+// A process that may make no streams stamps the data again all the same where the bucket of cursors is there and was purged.
+func TestRecreatingStreamsWithoutTheRight(t *testing.T) {
+	url, ctx := natstest.Server(t), limited(t)
+	open(t, url)
+	p := open(t, url, func(c *Config) { c.Bound = true })
+	must(t, p.Stream(StreamOf(BucketCheckpoint)).Purge(ctx))
+	if err := p.RecreateStreams(ctx, []string{StreamFlow}); !errors.Is(err, ErrNotProvisioned) {
+		t.Errorf("of a lost stream: %v", err)
+	}
+	must(t, p.RecreateStreams(ctx, nil))
+	if _, revision, err := p.Bucket(BucketCheckpoint).Get(ctx, stampKey); revision == 0 || err != nil {
+		t.Errorf("the data has no stamp (%v)", err)
+	}
+}
+
 // Only who has the right to writes the zone of new data; one that may not leaves it to the next that may.
 func TestWhoStampsNewData(t *testing.T) {
 	for role, stamps := range map[Role]bool{"": true, RoleAll: true, RoleWorker: true, RoleOperator: true, RoleBridge: false, RoleAPI: false, RoleReader: false} {

@@ -307,9 +307,10 @@ func (p *Pipeline) Extent(ctx context.Context, name string) (extent Extent, err 
 	return Extent{info.Created, state.Msgs, state.FirstSeq, state.LastSeq, state.LastTime, keep}, nil
 }
 
-// RecreateStreams makes lost streams again, as they were configured. It returns ErrNotProvisioned if this process may make none.
+// RecreateStreams makes lost streams again, as they were configured, and stamps the data again. It returns ErrNotProvisioned if this process may make
+// none of them.
 func (p *Pipeline) RecreateStreams(ctx context.Context, lost []string) error {
-	if p.bound {
+	if p.bound && len(lost) > 0 {
 		return ErrNotProvisioned
 	}
 	others := slices.DeleteFunc(slices.Clone(lost), IsBucket) // numbered by the cursors in the buckets
