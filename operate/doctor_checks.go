@@ -203,14 +203,17 @@ func (d *diagnosis) checkReaders(overview inspect.Overview) {
 			continue
 		}
 		late++
-		reason := ""
+		reason, mend := "", "its worker waits for oned or NATS: its log and /flowjet/v1/health have the reason"
+		if reader.Reader == pipeline.WebhooksCursor {
+			mend += "; or no worker has `webhooks.file`: set it, or, if webhooks are no longer wanted, `nats kv del FLOW_CHECKPOINT webhooks`"
+		}
 		for _, worker := range overview.Workers {
 			if worker.Blocked != "" && reader.Reader == workersReader {
 				reason += "; " + worker.Worker + ": " + terminal.Abridged(worker.Blocked, longestReason)
 			}
 		}
-		d.add("reader "+reader.Reader, problem, "its worker waits for oned or NATS: its log and /flowjet/v1/health have the reason",
-			"%d messages wait, the oldest for %s%s", reader.Lag, terminal.Span(d.now.Sub(reader.Oldest)), reason)
+		d.add("reader "+reader.Reader, problem, mend, "%d messages wait, the oldest for %s%s",
+			reader.Lag, terminal.Span(d.now.Sub(reader.Oldest)), reason)
 	}
 	if late == 0 {
 		d.add("readers", fine, "", "no message waits longer than %s", slowAfter)

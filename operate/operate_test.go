@@ -318,6 +318,10 @@ func TestDoctorWeighsWhatItFinds(t *testing.T) {
 			d.checkReaders(inspect.Overview{Status: inspect.Status{Workers: []inspect.WorkerShare{blocked}, Readers: []inspect.ReaderStatus{{Reader: pipeline.PartitionKey(3), Lag: 3, Oldest: old}}}})
 			d.findings[0].Check += " " + d.findings[0].Message
 		}, "problem reader workers 3 messages wait, the oldest for 1h0m; fe1: servers have different data"},
+		"webhooks that nobody delivers": {func(d *diagnosis) {
+			d.checkReaders(inspect.Overview{Status: inspect.Status{Workers: []inspect.WorkerShare{worker}, Readers: []inspect.ReaderStatus{{Reader: "webhooks", Lag: 3, Oldest: old}}}})
+			_, d.findings[0].Check, _ = strings.Cut(d.findings[0].Mend, "; or ")
+		}, "problem no worker has `webhooks.file`: set it, or, if webhooks are no longer wanted, `nats kv del FLOW_CHECKPOINT webhooks`"},
 		"a reader that has to do": {func(d *diagnosis) {
 			d.checkReaders(inspect.Overview{Status: inspect.Status{Workers: []inspect.WorkerShare{worker}, Readers: []inspect.ReaderStatus{{Reader: "router", Lag: 3, Oldest: due}}}})
 		}, "ok readers"},
