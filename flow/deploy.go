@@ -164,7 +164,7 @@ func (d deployer) arrive(role *spec.Role, arrived spec.RoleState) {
 
 // made reports whether all VMs of a role have been made. If one has failed, and nothing is under way to recover it, the role fails.
 func (d deployer) made(role *spec.Role) bool {
-	if d.inventory.intended(role) > 0 || role.LacksRouter() {
+	if d.inventory.intended(role) > 0 || role.AwaitsRouter() {
 		return false
 	}
 	for _, node := range role.Nodes {

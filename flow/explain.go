@@ -270,7 +270,7 @@ func (e *explainer) explainParents(role *spec.Role, holds bool) {
 }
 
 func (e *explainer) explainCreation(role *spec.Role) {
-	if role.LacksRouter() {
+	if role.AwaitsRouter() {
 		e.wait(Finding{Kind: FoundRouterToMake, Role: role.Name})
 	}
 	e.explainIntents(role, FoundToCreate)

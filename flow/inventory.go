@@ -238,7 +238,7 @@ const DeadlineRefill = "refill"
 
 // fill plans the VMs that the role lacks and has them created. Its virtual router comes before them.
 func (v inventory) fill(role *spec.Role) {
-	if role.LacksRouter() {
+	if role.AwaitsRouter() {
 		router := v.routing.router(role.Name)
 		router.Left = ""
 		v.requester.act(Action{Kind: ActionCreateRouter, Role: role.Name, Router: *router})

@@ -121,7 +121,7 @@ func (l limiter) overdueOf(role *spec.Role) *overdue {
 			late.Wait, late.vms = wait, l.behind(role)
 			// Nothing is ended and nothing fails on less than the leader's own word on each VM.
 			isUnknown := func(vm one.VM) bool { return l.facts[vm.ID].Inspection == nil }
-			lacks := len(late.vms) > 0 || l.inventory.intended(role) > 0 || l.routerLacks(role)
+			lacks := len(late.vms) > 0 || l.inventory.intended(role) > 0 || role.AwaitsRouter()
 			doubtful := func(i Intent) bool { return i.Role == role.Name && i.Attempts > 0 } // their outcome is determined first
 			if !lacks || slices.ContainsFunc(late.vms, isUnknown) || l.takesBack(late) && slices.ContainsFunc(l.Intents, doubtful) {
 				return nil
@@ -163,14 +163,6 @@ func (l limiter) behind(role *spec.Role) []one.VM {
 		}
 	}
 	return behind
-}
-
-// routerLacks reports whether the role waits for its virtual router to be made or deleted.
-func (l limiter) routerLacks(role *spec.Role) bool {
-	if role.CurrentState() == spec.RoleUndeploying {
-		return role.IsRouter() && role.VRouterID != nil
-	}
-	return role.LacksRouter()
 }
 
 // uninspected returns the VMs that have to be inspected before an overdue wait is acted on.
@@ -293,7 +285,7 @@ func (l limiter) reason(late *overdue) string {
 	if missing := l.inventory.intended(late.role); missing > 0 && !late.Since.IsZero() {
 		said = append(said, fmt.Sprintf("VMs that have not been created: %d", missing))
 	}
-	if l.routerLacks(late.role) {
+	if late.role.AwaitsRouter() {
 		said = append(said, map[bool]string{true: "its virtual router has not been created", false: "its virtual router is not deleted"}[late.For == policy.WaitDeploying])
 	}
 	text := strings.Join(shortened(said, maxLate), ", ")

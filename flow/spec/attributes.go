@@ -105,9 +105,7 @@ func CheckAddresses(text string) error {
 
 // JoinsNetwork reports whether the text of a reservation names a network to which its addresses are to be added. That network is not the
 // service's own.
-func JoinsNetwork(text string) bool { return joinPattern.MatchString(text) }
-
-var joinPattern = regexp.MustCompile(`(?i)\bNETWORK_ID\s*=`)
+var JoinsNetwork = regexp.MustCompile(`(?i)\bNETWORK_ID\s*=`).MatchString
 
 // AsksForAddresses reports whether the text has a SIZE above 0.
 func AsksForAddresses(text string) bool {

@@ -370,8 +370,11 @@ func (r *Role) Shrinking() bool { return r.ScaleWay != nil && *r.ScaleWay == Sca
 // IsRouter reports whether the role's VMs belong to a virtual router.
 func (r *Role) IsRouter() bool { return r.Type == RoleTypeVR }
 
-// LacksRouter reports whether the role needs a virtual router and has none. Without VMs it needs none.
-func (r *Role) LacksRouter() bool { return r.IsRouter() && r.VRouterID == nil && r.Cardinality > 0 }
+// AwaitsRouter reports whether the role waits for its virtual router to be made or, at its end, deleted. Without VMs it needs none.
+func (r *Role) AwaitsRouter() bool {
+	made, ends := r.VRouterID != nil, r.CurrentState() == RoleUndeploying
+	return r.IsRouter() && made == ends && (made || r.Cardinality > 0)
+}
 
 // CurrentState returns the role's state; a role without one is PENDING.
 func (r *Role) CurrentState() RoleState {
