@@ -186,11 +186,6 @@ func (f filter) passesState(object, state, lcmState string) bool {
 	return slices.Contains(f, object) || slices.Contains(f, object+"/"+state) || slices.Contains(f, object+"/"+state+"/"+lcmState)
 }
 
-// has reports whether all states of an object pass, or some.
-func (f filter) has(object string) bool {
-	return slices.ContainsFunc(f, func(name string) bool { return name == object || strings.HasPrefix(name, object+"/") })
-}
-
 // warn logs if the filter drops events that services wait for.
 func (f filter) warn(log *slog.Logger) {
 	var missing []string

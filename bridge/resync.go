@@ -44,7 +44,8 @@ type comparison struct {
 func (r *resyncer) newComparison() *comparison {
 	c := &comparison{resyncer: r}
 	for _, k := range []kind{r.vms(), r.networks()} {
-		if r.filter.has(k.object) {
+		some := func(name string) bool { return name == k.object || strings.HasPrefix(name, k.object+"/") }
+		if slices.ContainsFunc(r.filter, some) {
 			k.index = r.store.index(k.object)
 			c.kinds = append(c.kinds, k)
 		}

@@ -184,7 +184,8 @@ func (l *loop) failed(ctx context.Context, delivery pipeline.Delivery, attempts 
 func (l *loop) giveUp(ctx context.Context, delivery pipeline.Delivery, reason string) error {
 	l.metrics.outcome(delivery, "dead")
 	l.logger.Warn("a webhook delivery failed permanently and is dead-lettered", "receiver", title(delivery), "id", delivery.ID, "reason", reason)
-	if err := l.pipe.DeadLetterDelivery(ctx, l.subject, fmt.Sprintf("%s for %s, %s", delivery.ID, title(delivery), reason), delivery); err != nil {
+	dead := deliveries.Dead{Queued: deliveries.Queued{Subject: l.subject, Delivery: delivery}, Reason: fmt.Sprintf("%s for %s, %s", delivery.ID, title(delivery), reason)}
+	if err := l.pipe.DeadLetterDeliveries(ctx, []deliveries.Dead{dead}); err != nil {
 		return err
 	}
 	if err := l.pipe.ForgetAttempts(ctx, l.subject); err != nil {

@@ -132,18 +132,13 @@ func (d *Deliveries) DropDelivery(ctx context.Context, sequence uint64) (err err
 	return d.core.Stream(pipeline.StreamHook).Delete(ctx, sequence)
 }
 
-// DeadLetterDelivery makes a dead letter of a delivery, from which it can be queued again.
-func (d *Deliveries) DeadLetterDelivery(ctx context.Context, subject, reason string, delivery pipeline.Delivery) error {
-	return d.DeadLetterDeliveries(ctx, []Dead{{Queued{subject, delivery}, reason}})
-}
-
 // Dead is a delivery that is to become a dead letter, with the reason.
 type Dead struct {
 	Queued
 	Reason string
 }
 
-// DeadLetterDeliveries is DeadLetterDelivery for several at once.
+// DeadLetterDeliveries makes dead letters of deliveries, from which they can be queued again.
 func (d *Deliveries) DeadLetterDeliveries(ctx context.Context, all []Dead) error {
 	letters := make([]pipeline.DeadLetter, len(all))
 	for i, dead := range all {

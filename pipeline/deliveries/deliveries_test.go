@@ -144,7 +144,7 @@ func TestADeliveryThatCannotBeRead(t *testing.T) {
 func TestADeadDeliveryCanBeQueuedAgain(t *testing.T) {
 	p, ctx := single(t), limited(t)
 	subject := pipeline.HookSubject("ops", 42)
-	must(t, p.DeadLetterDelivery(ctx, subject, "it answered 500", delivery(1)))
+	must(t, p.DeadLetterDeliveries(ctx, []Dead{{Queued{subject, delivery(1)}, "it answered 500"}}))
 	letters := deadletters.New(p.Pipeline)
 	all, err := letters.DeadLetters(ctx, 10)
 	must(t, err)
