@@ -101,7 +101,7 @@ func (f *Feeds) LastLease(ctx context.Context, feed string) (pipeline.Lease, uin
 	return lease, message.Sequence, nil
 }
 
-// Expected returns the names of the feeds with a lease that is not retired.
+// Expected returns the names of the feeds with a lease that is not retired. The replica that answers may be a moment behind.
 func (f *Feeds) Expected(ctx context.Context) (names []string, err error) {
 	defer errs.Wrap(&err, "read the leases of all feeds")
 	err = f.core.Stream(pipeline.StreamONE).EachNewest(ctx, pipeline.SubjectsLeases, func(message js.Message) {

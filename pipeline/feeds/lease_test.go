@@ -12,6 +12,7 @@ import (
 
 	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/internal/natstest"
+	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -76,11 +77,12 @@ func TestExpectedFeeds(t *testing.T) {
 		ctx := limited(t)
 		expected := func(want ...string) {
 			t.Helper()
-			names, err := p.Expected(ctx)
-			must(t, err)
-			if slices.Sort(names); !slices.Equal(names, want) {
-				t.Errorf("the feeds %v are expected, want %v", names, want)
-			}
+			poll.Until(t, fmt.Sprintf("the feeds %v to be expected", want), func() bool {
+				names, err := p.Expected(ctx)
+				must(t, err)
+				slices.Sort(names)
+				return slices.Equal(names, want)
+			})
 		}
 		expected()
 		one, err := p.acquire(ctx, "fe1", "bridge-a")
