@@ -43,7 +43,7 @@ test: ## Run all tests with the race detector
 	.ci/test $(GO) test -race -p 1 -timeout 30m $(PACKAGES) # -p 1: servers and processes of two packages would fight for two cores
 
 .PHONY: bench
-bench: ## Run every benchmark once and print its figures
+bench: ## Run every benchmark once, print its figures, and fail where a ratio is far from the one wanted
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./bench/...
 
 .PHONY: bench-oned
