@@ -235,8 +235,10 @@ func TestTheContextOfTheNATSCommand(t *testing.T) {
 		"one server":    {nil, "nats://127.0.0.1:4222", ""},
 		"three servers": {[]string{"fe-1", "fe-2", "fe-3"}, "tls://fe-1:4222,tls://fe-2:4222,tls://fe-3:4222", filepath.Join(folder, authorityFile)},
 	} {
-		_ = os.Remove(filepath.Join(folder, ContextFile)) // the other one's would be kept
-		must(t, MakeContext(filepath.Base(folder), test.hosts))
+		_ = os.Remove(filepath.Join(folder, ContextFile))   // the other one's would be kept
+		for _, hosts := range [][]string{test.hosts, nil} { // without hosts, as after an upgrade, those of before are kept
+			must(t, MakeContext(filepath.Base(folder), hosts))
+		}
 		text, err := os.ReadFile(filepath.Join(folder, ContextFile))
 		must(t, err)
 		var context map[string]string

@@ -226,12 +226,11 @@ func (c Config) Oned(logger *slog.Logger) (*opennebula.Client, error) {
 	}), nil
 }
 
-func readCredentials(file string) (opennebula.Credentials, error) {
-	credentials, err := opennebula.ReadCredentials(file)
-	if err != nil {
-		return credentials, fmt.Errorf("%w: run as oneadmin, or set the right file with --one-auth-file", err)
+func readCredentials(file string) (credentials opennebula.Credentials, err error) {
+	if credentials, err = opennebula.ReadCredentials(file); err != nil {
+		err = fmt.Errorf("%w: run as oneadmin, or set the right file with --one-auth-file", err)
 	}
-	return credentials, nil
+	return credentials, err
 }
 
 // HookEndpoints returns the configured endpoints, or port 2101 of each server of the zone.

@@ -372,10 +372,10 @@ func (z *zone) reportBusy(b *testing.B, before time.Duration, vms int) {
 // and Flowjet's in proportion to it does not depend on that.
 func (z *zone) reportFloor(b *testing.B, flowjet, simulator time.Duration) {
 	b.Helper()
-	each := (simulator / time.Duration(z.size.allVMs())).Round(time.Microsecond)
+	each, ratio := (simulator / time.Duration(z.size.allVMs())).Round(time.Microsecond), flowjet.Seconds()/simulator.Seconds()
 	row("  the same of the simulator, and Flowjet's in proportion to it",
-		fmt.Sprintf("%s %s %.2f", simulator, each, flowjet.Seconds()/simulator.Seconds()), "-")
-	notFar(b, "Flowjet's processor time for the storm", flowjet.Seconds()/simulator.Seconds(), busyTarget)
+		fmt.Sprintf("%s %s %.2f", simulator, each, ratio), "-")
+	notFar(b, "Flowjet's processor time for the storm", ratio, busyTarget)
 }
 
 // measureIdle watches a zone in which nothing happens.

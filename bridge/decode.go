@@ -99,7 +99,7 @@ func subject(event pipeline.Event) string {
 	switch event.Object {
 	case "vm":
 		return pipeline.VMSubject(event.Zone, event.ID, event.State, event.LCMState)
-	case "api":
+	case opennebula.ObjectAPI:
 		return pipeline.CallSubject(event.Zone, event.Call, event.OK)
 	}
 	return pipeline.ObjectSubject(event.Zone, event.Object, event.ID, event.State)
@@ -167,7 +167,7 @@ func newFilter(names []string) (filter, error) {
 
 // passes reports whether a message with this key is wanted.
 func (f filter) passes(key opennebula.HookKey) bool {
-	if key.Object == "api" {
+	if key.Object == opennebula.ObjectAPI {
 		return f.passesCall(key.Call)
 	}
 	return f.passesState(key.Object, key.State, key.LCMState)

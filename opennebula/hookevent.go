@@ -14,25 +14,26 @@ import (
 	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
+// ObjectAPI is the object of events of calls.
+const ObjectAPI = "api"
+
 // HookKey is the first frame of a hook event, of one of the two forms that together tell all: EVENT STATE and EVENT API.
 type HookKey struct {
-	// Object is vm, net, host, image or api.
+	// Object is vm, net, host, image or ObjectAPI.
 	Object string
-	// ID is the object's; api has it in the body.
+	// ID is the object's; a call has it in the body.
 	ID              int
 	State, LCMState string
-	// Call and OK are set for object api.
+	// Call and OK are set for ObjectAPI.
 	Call string
 	OK   bool
 }
 
-// StateSubscription is the ZeroMQ subscription for every object's state
-// changes, each once. Together with CallSubscription it covers all events that Decode
-// understands.
+// StateSubscription is the ZeroMQ subscription for every object's state changes, each once.
+// Together with CallSubscription it covers all events.
 const StateSubscription = "EVENT STATE "
 
-// CallSubscription returns the ZeroMQ subscription for one API call, or with one.vm.* for all
-// calls about VMs.
+// CallSubscription returns the ZeroMQ subscription for one API call, or with one.vm.* for all calls about VMs.
 func CallSubscription(call string) string {
 	if about, all := strings.CutSuffix(call, "*"); all {
 		return "EVENT API " + about
@@ -71,7 +72,7 @@ func parseKey(words []string) (key HookKey, reason Reason, err error) {
 		if !strings.HasPrefix(words[2], "one.") {
 			return key, ReasonKey, errors.New("the name of a call must begin with \"one.\"")
 		}
-		return HookKey{Object: "api", Call: words[2], OK: words[3] == "1"}, "", nil
+		return HookKey{Object: ObjectAPI, Call: words[2], OK: words[3] == "1"}, "", nil
 	case len(words) != 3 || words[1] != "STATE":
 		return key, ReasonKey, nil
 	}
@@ -116,7 +117,7 @@ func parseID(text string) (int, error) {
 
 // HookEvent is a hook event, reduced to the data that a service needs.
 type HookEvent struct {
-	// HookKey has as the ID of object api the one for which the call was made (its
+	// HookKey has as the ID of ObjectAPI the one for which the call was made (its
 	// first argument after the session), -1 if that is no id.
 	HookKey
 	// VM is set for object vm.
@@ -196,7 +197,7 @@ func (d *EventDecoder) Decode(key string, parsed HookKey, body []byte) (HookEven
 	}
 	event := HookEvent{HookKey: parsed}
 	switch parsed.Object {
-	case "api":
+	case ObjectAPI:
 		reason, err = event.readCall(text)
 	case "vm":
 		event.VM = new(one.VM)
