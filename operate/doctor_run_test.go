@@ -453,7 +453,8 @@ func TestDoctorOfWhatNATSHolds(t *testing.T) {
 		},
 		"a history that is lost as a whole": {
 			func(d *desk) {
-				d.keep(1, "a", "alice", spec.ServiceRunning) // as one of OneFlow's, which has published nothing
+				d.keep(1, "a", "alice", spec.ServiceRunning)
+				d.hasPublished(1, 0) // as a worker has one of OneFlow's
 				d.keep(42, "b", "alice", spec.ServiceRunning)
 				d.hasPublished(42, 2)
 				d.must(d.pipe.Stream(pipeline.StreamFlow).Purge(d.t.Context()))

@@ -42,8 +42,8 @@ func (i *Inspector) Damage(ctx context.Context) (Damage, error) {
 	unreadable, err := i.records.CheckRecords(ctx, func(service int, record pipeline.Record) {
 		state, has := last[service]
 		since := spec.Since(record.State.Service)
-		// A service that was taken over from OneFlow has no history yet.
-		emptied := info.State.Msgs == 0 && record.Outbox.First > 0 && !since.IsZero() && time.Since(since) < info.Config.MaxAge
+		// What a service publishes first is number 1: one that was taken over from OneFlow has published nothing yet.
+		emptied := info.State.Msgs == 0 && record.Outbox.First > 1 && !since.IsZero() && time.Since(since) < info.Config.MaxAge
 		switch {
 		case record.Deleted:
 		case emptied:
