@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,6 +22,7 @@ import (
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/internal/ports"
 	"github.com/flowjet/flowjet/internal/testcert"
+	"github.com/flowjet/flowjet/pipeline/inspect"
 	"github.com/flowjet/flowjet/pipeline/work"
 )
 
@@ -267,5 +270,72 @@ func TestLookingAtAService(t *testing.T) {
 	config.One.AuthFile = "/nowhere/auth"
 	if _, _, err := config.Refresh(t.Context(), state); err == nil || !strings.Contains(err.Error(), "--one-auth-file") {
 		t.Errorf("without credentials: %v", err)
+	}
+}
+
+// Of services whose documents cannot be read only the ids are told, the newest first, however many services there are.
+func TestServicesWithUnreadableDocuments(t *testing.T) {
+	t.Parallel()
+	cloud, auth := newSim(t, anyPorts)
+	config := configOf(t, "--one-xmlrpc", cloud.Sim().Endpoint(), "--one-auth-file", auth)
+	if ids, err := config.UnreadableServices(t.Context()); len(ids) > 0 || err != nil {
+		t.Errorf("without services: %v, %v", ids, err)
+	}
+	client, err := config.Oned(slog.New(slog.DiscardHandler))
+	must(t, err)
+	defer client.Close()
+	allocate := func(documentType int, body string) int {
+		t.Helper()
+		id, err := client.For("oneadmin").AllocateDocument(t.Context(), documentType, "a", []byte(body))
+		must(t, err)
+		return id
+	}
+	first := allocate(spec.DocumentTypeService, "no JSON")
+	const readable = `{"name":"a","state":2,"roles":[{"name":"web","cardinality":1,"state":2}]}`
+	for range documentsPage {
+		allocate(spec.DocumentTypeService, readable)
+	}
+	second := allocate(spec.DocumentTypeService, `{"name":"a","roles":"web"}`)
+	allocate(spec.DocumentTypeServiceTemplate, "no JSON") // is no service
+	if ids, err := config.UnreadableServices(t.Context()); err != nil || !slices.Equal(ids, []int{second, first}) {
+		t.Errorf("unreadable are %v, want %d and %d (%v)", ids, second, first, err)
+	}
+
+	state := flow.State{Service: spec.Service{ID: second}}
+	_, _, err = config.Refresh(t.Context(), state)
+	if unreadable, is := errors.AsType[inspect.UnreadableError](err); !is || unreadable.Reason == nil {
+		t.Errorf("looking at such a service: %v", err)
+	}
+	state.Service.ID = first + 1
+	if _, _, err := config.Refresh(t.Context(), state); err != nil {
+		t.Errorf("looking at one that can be read: %v", err)
+	}
+	config.One.XMLRPC = []string{"http://127.0.0.1:1/RPC2"}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if ids, err := config.UnreadableServices(ctx); err == nil || len(ids) > 0 {
+		t.Errorf("without oned: %v, %v", ids, err)
+	}
+	config.origins, config.One.AuthFile = map[string]string{}, "/nowhere/auth"
+	if _, err := config.UnreadableServices(t.Context()); err == nil || !strings.Contains(err.Error(), "--one-auth-file") {
+		t.Errorf("without credentials: %v", err)
+	}
+}
+
+// The command line of users finds the administrator of a simulator in the data folder that the environment names.
+func TestTheSimulatorsAdministrator(t *testing.T) {
+	t.Setenv("FLOWJET_DATA_DIR", "")
+	if standard := SimulatedUser(); standard != filepath.Join(standardDataDir, simulatedUserFile) {
+		t.Errorf("without a folder it is %s", standard)
+	}
+	cloud, _ := newSim(t, anyPorts)
+	t.Setenv("FLOWJET_DATA_DIR", cloud.config.DataDir)
+	text, err := os.ReadFile(SimulatedUser())
+	must(t, err)
+	if strings.TrimSpace(string(text)) != simulatedUser {
+		t.Errorf("%s has %q", SimulatedUser(), text)
+	}
+	if info, err := os.Stat(SimulatedUser()); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("others can read it: %v, %v", info, err)
 	}
 }

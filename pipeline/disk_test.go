@@ -32,3 +32,12 @@ func TestADiskIsNearlyFull(t *testing.T) {
 		}
 	}
 }
+
+// TestTheScarcerCounts: a disk without free inodes is as full as one without space.
+func TestTheScarcerCounts(t *testing.T) {
+	for disk, want := range map[Disk]float64{{Used: 0.4}: 0.4, {Used: 0.4, Inodes: 0.9}: 0.9, {Used: 0.95, Inodes: 0.9}: 0.95} {
+		if got := disk.Full(); got != want {
+			t.Errorf("%+v is full to %g, want %g", disk, got, want)
+		}
+	}
+}

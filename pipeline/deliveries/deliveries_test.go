@@ -44,6 +44,27 @@ func TestDeliveriesWaitInOrderAndOnce(t *testing.T) {
 	})
 }
 
+// How many wait is known for each receiver and service, so that one which is away is found among many.
+func TestDeliveriesAreCountedBySubject(t *testing.T) {
+	onOneAndThree(t, func(t *testing.T, p clients) {
+		ctx := limited(t)
+		if waiting, err := p.PendingBySubject(ctx); len(waiting) > 0 || err != nil {
+			t.Errorf("of none %v wait (%v)", waiting, err)
+		}
+		ops, other := pipeline.HookSubject("ops", 42), pipeline.HookSubject("other", 7)
+		for _, number := range []int{1, 2, 3} {
+			must(t, p.QueueDelivery(ctx, ops, delivery(number)))
+		}
+		must(t, p.QueueDelivery(ctx, other, delivery(9)))
+		next, _, err := p.NextDelivery(ctx, ops)
+		must(t, err)
+		must(t, p.DropDelivery(ctx, next.Sequence))
+		if waiting, err := p.PendingBySubject(ctx); len(waiting) != 2 || waiting[ops] != 2 || waiting[other] != 1 || err != nil {
+			t.Errorf("%v wait (%v)", waiting, err)
+		}
+	})
+}
+
 // A receiver that is away for long takes only its own room.
 func TestOneReceiverIsFullForItself(t *testing.T) {
 	p, ctx := single(t), limited(t)

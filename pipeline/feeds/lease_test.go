@@ -162,6 +162,26 @@ func TestALeaseThatTheStreamForgotIsTakenAgain(t *testing.T) {
 	}
 }
 
+// A renewal whose acknowledgement was lost is the bridge's own: it goes on, and no event is lost or doubled.
+func TestARenewalThatWasNotAcknowledged(t *testing.T) {
+	onOneAndThree(t, func(t *testing.T, p clients) {
+		ctx := limited(t)
+		lease, err := p.acquire(ctx, "fe1", "bridge-a")
+		must(t, err)
+		must(t, lease.Publish(ctx, feedEvents(0, 3)))
+		before := lease.Sequence()
+		must(t, lease.write(ctx, before))
+		renewed := lease.Sequence()
+		lease.wrote(before) // as if no answer had come
+		lease.renewed = time.Now().Add(-2 * renewLease)
+		must(t, lease.Publish(ctx, feedEvents(3, 60)))
+		if lease.Sequence() != renewed {
+			t.Errorf("the lease has sequence %d, and is stored under %d", lease.Sequence(), renewed)
+		}
+		inOrder(t, stored(t, p, 60))
+	})
+}
+
 func TestPublishWaitsForARestartOfTheServer(t *testing.T) {
 	node := natstest.NewNode(t)
 	p, ctx := open(t, node.URL()), limited(t)
