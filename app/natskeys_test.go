@@ -223,6 +223,50 @@ func TestAnAuthorityThatIsBroken(t *testing.T) {
 	}
 }
 
+// A folder into which files cannot be written ends with an error that names the file, and leaves no half of one.
+func TestKeysThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		blocked string // by a folder with something in it
+		want    string
+	}{
+		"a seed":                      {"bridge.nk", "read the NATS key "},
+		"the accounts":                {AccountsFile, "write the NATS accounts: "},
+		"the authority":               {authorityFile, "read the authority's certificate: "},
+		"the authority's key":         {authorityKeyFile, "write "},
+		"a host's key":                {"hosts/fe-1/server.key", "create the files of host fe-1: write "},
+		"a host's certificate":        {"hosts/fe-1/server.pem", "create the files of host fe-1: write "},
+		"a host's copy of a seed":     {"hosts/fe-1/worker.nk", "create the files of host fe-1: write "},
+		"a host's copy of the others": {"hosts/fe-1/" + authorityFile, "create the files of host fe-1: write "},
+	} {
+		folder := t.TempDir()
+		must(t, os.MkdirAll(filepath.Join(folder, test.blocked, "x"), 0o700))
+		err := MakeKeys(folder)
+		if err == nil {
+			err = MakeHosts(folder, []string{"fe-1"})
+		}
+		if err == nil || !strings.HasPrefix(err.Error(), test.want) || !strings.Contains(err.Error(), filepath.Join(folder, test.blocked)) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v", name, err)
+		}
+		must(t, filepath.WalkDir(folder, func(path string, entry os.DirEntry, err error) error {
+			if strings.HasPrefix(entry.Name(), ".new-") {
+				t.Errorf("%s: %s is left", name, path)
+			}
+			return err
+		}))
+	}
+	file := write(t, "file", "x")
+	if err := MakeKeys(file); err == nil || !strings.Contains(err.Error(), "choose another with --out") {
+		t.Errorf("a folder that is a file: %v", err)
+	}
+	folder := t.TempDir()
+	must(t, MakeKeys(folder))
+	must(t, os.WriteFile(filepath.Join(folder, "hosts"), nil, 0o600))
+	if err := MakeHosts(folder, []string{"fe-1"}); err == nil || !strings.HasPrefix(err.Error(), "create the files of host fe-1: ") {
+		t.Errorf("hosts is a file: %v", err)
+	}
+}
+
 // The context has the `nats` command reach the servers as an operator, whatever folder it is run in.
 func TestTheContextOfTheNATSCommand(t *testing.T) {
 	folder := t.TempDir()

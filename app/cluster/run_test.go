@@ -126,3 +126,90 @@ func TestAStartThatFails(t *testing.T) {
 		}
 	}
 }
+
+// However many front-ends there are, no two members share a name, an address or a folder, and all know all servers.
+func TestMembersOfClustersOfAnySize(t *testing.T) {
+	for _, count := range []int{1, 3, 5} {
+		plan := Plan{FrontEnds: Loopback(count), Oneds: Loopback(count), Ports: StandardPorts, DataDir: t.TempDir()}
+		names, folders, listens, onFrontEnd := map[string]bool{}, map[string]string{}, map[string]string{}, map[int][]string{}
+		for _, member := range plan.Members() {
+			if names[member.Name] {
+				t.Errorf("%d front-ends: two are %s", count, member.Name)
+			}
+			names[member.Name] = true
+			onFrontEnd[member.FrontEnd] = append(onFrontEnd[member.FrontEnd], member.Arguments[0])
+			given := flagsIn(t, member)
+			if other, taken := folders[given["data-dir"]]; taken || given["data-dir"] == "" {
+				t.Errorf("%d front-ends: %s and %q have the folder %q", count, member.Name, other, given["data-dir"])
+			}
+			folders[given["data-dir"]] = member.Name
+			if other, taken := listens[member.Listens]; taken && member.Listens != "" {
+				t.Errorf("%d front-ends: %s and %s listen on %s", count, member.Name, other, member.Listens)
+			}
+			listens[member.Listens] = member.Name
+			for flag, value := range map[string]string{"nats-url": plan.NATS(), "nats-replicas": strconv.Itoa(count), "nats-routes": all(plan.FrontEnds, "nats://%s", plan.Ports.Route)} {
+				if has, is := given[flag]; is && has != value {
+					t.Errorf("%d front-ends: %s has --%s %s", count, member.Name, flag, has)
+				}
+			}
+		}
+		if got := strings.Join(onFrontEnd[0], " "); got != "sim" || len(onFrontEnd) != count+1 {
+			t.Errorf("%d front-ends: %q run on none, and there are %d", count, got, len(onFrontEnd)-1)
+		}
+		for i := 1; i <= count; i++ {
+			if got := strings.Join(onFrontEnd[i], " "); got != "nats worker bridge api" {
+				t.Errorf("%d front-ends: on number %d run %q", count, i, got)
+			}
+		}
+	}
+}
+
+// flagsIn are the flags that a member is given, by name.
+func flagsIn(t *testing.T, member Member) map[string]string {
+	t.Helper()
+	flags := pflag.NewFlagSet(member.Name, pflag.ContinueOnError)
+	app.AddFlags(flags)
+	if err := flags.Parse(member.Arguments[1:]); err != nil {
+		t.Fatalf("%s: %v", member.Name, err)
+	}
+	given := map[string]string{}
+	flags.Visit(func(flag *pflag.Flag) { given[flag.Name] = strings.Trim(flag.Value.String(), "[]") })
+	return given
+}
+
+// A part that is not to be restarted stays down, the others go on, and the end is as clean.
+func TestAPartThatStaysDown(t *testing.T) {
+	plan := Plan{FrontEnds: Loopback(1), Oneds: Loopback(1), Ports: StandardPorts, DataDir: t.TempDir()}
+	var out testlog.Log
+	binary := standIn(t, `[ "$2" = provision ] && exit
+echo "Ctrl-C stops."
+echo started >> "$0.$1"
+[ "$1" = bridge ] || exec tail -f /dev/null
+while ! [ -e "$0.die" ]; do sleep 0.01; done
+exit 7
+`)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- Run(ctx, Config{Plan: plan, Binary: binary, Out: &out}) }()
+	out.Await(t, "Ctrl-C stops everything.")
+	if !strings.Contains(out.String(), "a worker dies; it is not restarted") {
+		t.Errorf("what happens to a part that dies is told as\n%s", out.String())
+	}
+	if err := os.WriteFile(binary+".die", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out.Await(t, "bridge-1 has exited: exit status 7")
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	for _, part := range []string{"bridge", "worker", "api"} {
+		if text, err := os.ReadFile(binary + "." + part); err != nil || string(text) != "started\n" {
+			t.Errorf("%s has started %q (%v)", part, text, err)
+		}
+	}
+	if strings.Count(out.String(), "has exited") != 1 {
+		t.Errorf("told is\n%s", out.String())
+	}
+}
