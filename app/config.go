@@ -257,13 +257,23 @@ var options = []option{
 var (
 	reading = []string{"data-dir", "zone", "api-listen", "nats-url", "nats-nkey-file", "nats-ca-file", "one-xmlrpc", "one-auth-file"}
 	running = append([]string{"api-certificate-file", "api-key-file", "nats-listen", "one-hooks", "webhooks-file", "sim", "status-listen", "log-level"}, reading...)
+	serving = map[string][]string{ // by command: those that ask neither NATS nor oned
+		"nats": {"nats-listen", "nats-name", "nats-cluster-listen", "nats-routes", "nats-server-file", "data-dir", "status-listen", "log-level"},
+		"sim":  {"sim-listen", "sim-boot-delay", "sim-time-percent", "data-dir", "zone", "status-listen", "log-level"},
+	}
 )
 
 // AddReadFlags is AddFlags for commands that only read.
 func AddReadFlags(flags *pflag.FlagSet) { addShown(flags, reading) }
 
-// AddRunFlags is AddFlags for commands that run parts or prepare to.
-func AddRunFlags(flags *pflag.FlagSet) { addShown(flags, running) }
+// AddRunFlags is AddFlags for a command that runs parts or prepares to.
+func AddRunFlags(flags *pflag.FlagSet, command string) {
+	shown, own := serving[command]
+	if !own {
+		shown = running
+	}
+	addShown(flags, shown)
+}
 
 // addShown defines a flag for every option and hides the rarely needed ones: DescribeOptions lists them.
 func addShown(flags *pflag.FlagSet, shown []string) {

@@ -19,14 +19,15 @@ func TestHelpOfOptions(t *testing.T) {
 			t.Errorf("a line has %d characters: %s", len(line), line)
 		}
 	}
-	run, look := pflag.NewFlagSet("run", pflag.ContinueOnError), pflag.NewFlagSet("look", pflag.ContinueOnError)
-	AddRunFlags(run)
+	run, look, server := pflag.NewFlagSet("run", pflag.ContinueOnError), pflag.NewFlagSet("look", pflag.ContinueOnError), pflag.NewFlagSet("server", pflag.ContinueOnError)
+	AddRunFlags(run, "worker")
+	AddRunFlags(server, "nats")
 	AddReadFlags(look)
 	for _, o := range options {
 		if strings.Count(text, "--"+o.flag+" ") != 1 || !strings.Contains(text, "("+envName(o.flag)+")") && !strings.Contains(strings.Join(strings.Fields(text), " "), "("+envName(o.flag)+")") {
 			t.Errorf("--%s or its variable is not listed once", o.flag)
 		}
-		if run.Lookup(o.flag) == nil || look.Lookup(o.flag) == nil {
+		if run.Lookup(o.flag) == nil || server.Lookup(o.flag) == nil || look.Lookup(o.flag) == nil {
 			t.Errorf("a command does not take --%s", o.flag)
 		}
 	}
@@ -40,9 +41,11 @@ func TestHelpOfOptions(t *testing.T) {
 			t.Errorf("--%s is listed", flag)
 		}
 	}
-	for flag, shown := range map[string][2]bool{"data-dir": {true, true}, "nats-url": {true, true}, "sim": {true, false}, "nats-routes": {false, false}, "look-again": {false, false}} {
-		if run.Lookup(flag).Hidden == shown[0] || look.Lookup(flag).Hidden == shown[1] {
-			t.Errorf("--%s is shown by commands that run: %t, that look: %t", flag, !run.Lookup(flag).Hidden, !look.Lookup(flag).Hidden)
+	for flag, shown := range map[string][3]bool{
+		"data-dir": {true, true, true}, "nats-url": {true, true, false}, "sim": {true, false, false}, "nats-routes": {false, false, true}, "look-again": {false, false, false},
+	} {
+		if got := [3]bool{!run.Lookup(flag).Hidden, !look.Lookup(flag).Hidden, !server.Lookup(flag).Hidden}; got != shown {
+			t.Errorf("--%s is shown by commands that run, that look, and by the NATS server: %v, want %v", flag, got, shown)
 		}
 	}
 }

@@ -42,7 +42,7 @@ func newConfigCheck() *cobra.Command {
 			return nil
 		},
 	}
-	app.AddRunFlags(cmd.Flags())
+	app.AddRunFlags(cmd.Flags(), "")
 	addConfigFlag(cmd, &path, false)
 	return cmd
 }
@@ -155,7 +155,7 @@ func newMigrate() *cobra.Command {
 			return m.takeOver(cmd.Context())
 		},
 	}
-	app.AddRunFlags(cmd.Flags())
+	app.AddRunFlags(cmd.Flags(), "")
 	addConfigFlag(cmd, &m.path, true)
 	cmd.Flags().StringVar(&m.oneflow, "oneflow", "http://127.0.0.1:2474", "URL of OneFlow, to check that it is stopped")
 	cmd.Flags().BoolVar(&m.back, "back", false, "give the services back to OneFlow")

@@ -61,7 +61,7 @@ func newRunner(use, short, long, example string, parts func(app.Config) []app.Pa
 			return runParts(cmd.Context(), config, parts(config), read)
 		},
 	}
-	app.AddRunFlags(cmd.Flags())
+	app.AddRunFlags(cmd.Flags(), use)
 	addConfigFlag(cmd, &path, false)
 	return cmd
 }
@@ -154,7 +154,7 @@ func newProvision() *cobra.Command {
 			return nil
 		},
 	}
-	app.AddRunFlags(cmd.Flags())
+	app.AddRunFlags(cmd.Flags(), "")
 	addConfigFlag(cmd, &path, true)
 	return cmd
 }
