@@ -10,12 +10,14 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
 	"github.com/flowjet/flowjet/internal/terminal"
@@ -38,6 +40,7 @@ type Environment struct {
 	API           func(context.Context) ([]string, error) // why the OneFlow API is not ready; empty if it is
 	Unreadable    func(context.Context) ([]int, error)    // the services whose documents at oned cannot be read
 	OnedAt, APIAt string                                  // the addresses of both
+	Servers       []string                                // the URLs of the NATS servers, if they are not embedded
 	DataDir       string                                  // where the embedded NATS server's files are, if they are on this host
 }
 
@@ -86,7 +89,11 @@ func (t tool) command(help help, formats []terminal.Format, args cobra.Positiona
 			return err
 		}
 		defer pipe.Close()
-		return run(cmd.Context(), c, pipe, args)
+		err = run(cmd.Context(), c, pipe, args)
+		if ExitOf(err) == terminal.ExitUnreachable {
+			err = fmt.Errorf("%w; `flowjet doctor` has more", err)
+		}
+		return err
 	}
 	return cmd
 }
@@ -188,12 +195,14 @@ func (f serviceFlag) check(ctx context.Context, pipe clients) error {
 	return unknownService(int(f), pipeline.ErrNotFound)
 }
 
-// oneOf refuses a value that is not among the known ones.
-func oneOf(flag, value string, known []string) error {
-	if value == "" || slices.Contains(known, value) {
-		return nil
+// oneOf refuses values that are not among the known ones.
+func oneOf(flag string, known []string, values ...string) error {
+	for _, value := range values {
+		if value != "" && !slices.Contains(known, value) {
+			return terminal.ExitUsage.Because(fmt.Errorf("--%s is %q: there are %s", flag, value, strings.Join(known, ", ")))
+		}
 	}
-	return terminal.ExitUsage.Because(fmt.Errorf("--%s is %q: there are %s", flag, value, strings.Join(known, ", ")))
+	return nil
 }
 
 // completing completes at most so many arguments, or a flag, from what NATS has, and offers nothing else.
@@ -239,12 +248,15 @@ func newClients(p *pipeline.Pipeline) clients {
 // ExitOf returns the exit status for an error.
 func ExitOf(err error) terminal.Exit {
 	status, known := terminal.ExitOf(err)
+	answer, _ := errors.AsType[*jetstream.APIError](err)
+	watched, _ := errors.AsType[*nats.APIError](err) // as watches of buckets return it
 	switch {
 	case known:
 		return status
 	case errors.Is(err, pipeline.ErrNotFound):
 		return terminal.ExitNotFound
-	case errors.Is(err, nats.ErrNoServers), errors.Is(err, nats.ErrNoResponders):
+	case errors.Is(err, nats.ErrNoServers), errors.Is(err, nats.ErrNoResponders),
+		answer != nil && answer.Code == http.StatusServiceUnavailable, watched != nil && watched.Code == http.StatusServiceUnavailable:
 		return terminal.ExitUnreachable
 	case errors.Is(err, nats.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
 		return terminal.ExitTimeout

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -33,6 +35,7 @@ type finding struct {
 type diagnosis struct {
 	findings []finding
 	now      time.Time
+	refusing bool // JetStream does not answer: changes are refused
 }
 
 func (d *diagnosis) add(check, weight, mend, format string, arguments ...any) {
@@ -65,6 +68,13 @@ func doctorCommand(t tool) *cobra.Command {
 }
 
 func (d *diagnosis) checkNATS(ctx context.Context, around Environment) {
+	// With most of a cluster's servers away JetStream is not waited for, as in an election.
+	if away := silent(ctx, around.Servers); len(around.Servers) > 1 && 2*len(away) >= len(around.Servers) {
+		d.refusing = true
+		d.add("NATS", problem, "start them on their hosts (`systemctl start flowjet-nats`), or check the network to them: more than half of all are needed",
+			"%d of %d servers do not answer: %s", len(away), len(around.Servers), names(away))
+		return
+	}
 	connecting, cancel := context.WithTimeout(ctx, electWithin)
 	defer cancel()
 	attached, missing, err := around.Attach(connecting)
@@ -75,7 +85,7 @@ func (d *diagnosis) checkNATS(ctx context.Context, around Environment) {
 	defer attached.Close()
 	pipe := newClients(attached)
 	overview, err := settled(ctx, pipe, missing)
-	if err != nil {
+	if d.refusing = err != nil; d.refusing {
 		d.add("NATS", problem, "check that JetStream is enabled and has a leader (`nats server report jetstream`), and that most of its servers can write to their disks", "JetStream does not answer: %v", err)
 		d.checkDisks(overview, around.DataDir)
 		return
@@ -102,6 +112,19 @@ func (d *diagnosis) checkNATS(ctx context.Context, around Environment) {
 	d.checkWebhooks(ctx, pipe)
 	d.checkClock(ctx, pipe)
 	d.checkStorage(ctx, pipe)
+}
+
+// silent returns the NATS servers that accept no connection.
+func silent(ctx context.Context, servers []string) []string {
+	dialer := net.Dialer{Timeout: time.Second}
+	return slices.DeleteFunc(slices.Clone(servers), func(server string) bool {
+		at, err := url.Parse("//" + server[strings.LastIndex("://"+server, "://"):]) // it may have no scheme and no port
+		if err != nil {
+			return false
+		}
+		conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(at.Hostname(), cmp.Or(at.Port(), "4222")))
+		return err == nil && conn.Close() == nil
+	})
 }
 
 // electWithin is how long doctor waits for NATS: streams whose leader was killed have a new one within 8 s, and a passing
@@ -244,6 +267,8 @@ func (d *diagnosis) checkAPI(ctx context.Context, around Environment) {
 		d.add("API", warning, "start it (`flowjet api`), or set its address with --api-listen; on a host without an API this is normal", "%v", err)
 	case len(reasons) > 0:
 		d.add("API", problem, "fix the other problems first; it then serves requests again", "%s is not ready: %s", around.APIAt, strings.Join(reasons, "; "))
+	case d.refusing:
+		d.add("API", warning, "fix NATS first", "%s answers reads only: it refuses changes while NATS does not answer", around.APIAt)
 	default:
 		d.add("API", fine, "", "%s is ready", around.APIAt)
 	}
@@ -271,13 +296,9 @@ func (d *diagnosis) checkClock(ctx context.Context, pipe clients) {
 // nearest returns the time nearest to another among those between two: if an answer took long, it is not known when in that
 // time it was written.
 func nearest(to, before, after time.Time) time.Time {
-	switch {
-	case to.Before(before):
-		return before
-	case to.After(after):
-		return after
-	}
-	return to
+	times := []time.Time{before, to, after}
+	slices.SortFunc(times, time.Time.Compare)
+	return times[1]
 }
 
 // names lists all names, shortened.

@@ -170,7 +170,7 @@ func (d *diagnosis) checkFeeds(ctx context.Context, pipe clients, overview inspe
 			weight = problem
 		}
 		d.add("hook events", weight, "check that oned runs there, and that its port for hook events (2101) is open; when it is, all VMs are compared with oned",
-			"no bridge is connected to those of %s: changes of VMs are noticed late, when their services are checked", names(disconnected))
+			"no bridge is connected to those of %s: if its oned leads the zone, changes of VMs are noticed late, when their services are checked", names(disconnected))
 	}
 	d.checkEvents(ctx, pipe)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -193,6 +194,36 @@ func TestDoctorOfTheSurroundings(t *testing.T) {
 				t.Errorf("found %+v, want a problem of %q with %q, mended by %q", bad, test.check, test.say, test.mend)
 			}
 		})
+	}
+}
+
+// Without most of its servers NATS is not asked and not waited for: doctor names those that are away.
+func TestDoctorNamesTheNATSServersThatAreAway(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it only listens
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	here := listener.Addr().String()
+	asked := errors.New("it is asked")
+	for _, test := range []struct {
+		servers   []string
+		nats, api string
+	}{
+		{[]string{"nats://" + here, "127.0.0.1:1", "tls://[::1]:1/"}, "2 of 3 servers do not answer: 127.0.0.1:1, tls://[::1]:1/", "answers reads only"},
+		{[]string{here, here, "127.0.0.1:1"}, asked.Error(), "is ready"},
+		{[]string{"127.0.0.1:1"}, asked.Error(), "is ready"},
+	} {
+		around := well()
+		around.Servers = test.servers
+		around.Attach = func(context.Context) (*pipeline.Pipeline, []string, error) { return nil, nil, asked }
+		var d diagnosis
+		d.checkNATS(t.Context(), around)
+		d.checkAPI(t.Context(), around)
+		if len(d.findings) != 2 || !strings.Contains(d.findings[0].Message, test.nats) || !strings.Contains(d.findings[1].Message, test.api) {
+			t.Errorf("with %q it finds %+v, want %q and %q", test.servers, d.findings, test.nats, test.api)
+		}
 	}
 }
 

@@ -48,20 +48,8 @@ func eventsCommand(t tool) *cobra.Command {
 		"flowjet events --service 3 --since 24h\nflowjet events -f --with opennebula",
 	}, terminal.ShowFormats, cobra.NoArgs,
 		func(ctx context.Context, c *terminal.Console, pipe clients, _ []string) error {
-			if err := cmp.Or(terminal.AtLeast("since", filter.since, 0), terminal.AtLeast("last", filter.last, 0)); err != nil {
-				return err
-			}
-			for _, kind := range filter.kinds {
-				if err := oneOf("kind", kind, spec.WebhookKinds); err != nil {
-					return err
-				}
-			}
-			for _, name := range filter.with {
-				if err := oneOf("with", name, slices.Sorted(maps.Keys(more))); err != nil {
-					return err
-				}
-			}
-			if err := filter.service.check(ctx, pipe); err != nil {
+			if err := cmp.Or(terminal.AtLeast("since", filter.since, 0), terminal.AtLeast("last", filter.last, 0), oneOf("kind", spec.WebhookKinds, filter.kinds...),
+				oneOf("with", slices.Sorted(maps.Keys(more)), filter.with...), filter.service.check(ctx, pipe)); err != nil {
 				return err
 			}
 			if filter.since > 0 && !cmd.Flags().Changed("last") {
@@ -238,11 +226,8 @@ func writeOther(c *terminal.Console, entry inspect.Entry, kind string, value any
 
 func describeEvent(event pipeline.Event) string {
 	text := event.Title()
-	switch {
-	case event.Call != "" && event.OK:
-		text += " succeeded"
-	case event.Call != "":
-		text += " failed"
+	if event.Call != "" {
+		text += map[bool]string{true: " succeeded", false: " failed"}[event.OK]
 	}
 	if event.Ready != nil {
 		text += fmt.Sprintf(", READY=%t", *event.Ready)
@@ -266,10 +251,7 @@ func commandsCommand(t tool) *cobra.Command {
 		"flowjet commands --state refused\nflowjet commands --service 3 -o json",
 	}, terminal.ListFormats, cobra.NoArgs,
 		func(ctx context.Context, c *terminal.Console, pipe clients, _ []string) error {
-			if err := oneOf("state", state, states); err != nil {
-				return err
-			}
-			if err := service.check(ctx, pipe); err != nil {
+			if err := cmp.Or(oneOf("state", states, state), service.check(ctx, pipe)); err != nil {
 				return err
 			}
 			found := []pipeline.CommandStatus{}

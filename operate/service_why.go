@@ -106,19 +106,16 @@ func serviceWatch(t tool) *cobra.Command {
 		}
 		for i := range until {
 			until[i] = strings.ToUpper(until[i])
-			if until[i] != pipeline.Deleted && !slices.Contains(spec.ServiceStateNames(), until[i]) {
-				return oneOf("until", until[i], append(spec.ServiceStateNames(), pipeline.Deleted))
-			}
+		}
+		if err := oneOf("until", append(spec.ServiceStateNames(), pipeline.Deleted), until...); err != nil {
+			return err
 		}
 		if within > 0 {
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithTimeoutCause(ctx, within, terminal.ExitTimeout.Because(fmt.Errorf("service %d did not reach %s within %s: `flowjet service why %d`", id, cmp.Or(strings.Join(until, ", "), "its end"), within, id)))
 			defer cancel()
 		}
-		if err := (watcher{c, pipe, id, until}).watch(ctx); err != nil {
-			return stopped(ctx, err)
-		}
-		return nil
+		return stopped(ctx, watcher{c, pipe, id, until}.watch(ctx))
 	})
 	cmd.Flags().StringSliceVar(&until, "until", nil, "end when the service is in one of these states (RUNNING,DELETED)")
 	cmd.Flags().DurationVar(&within, "timeout", 0, "give up after this time; 0 for never")
@@ -171,14 +168,10 @@ func (w watcher) watch(ctx context.Context) error {
 
 // stopped returns nil if the user has interrupted the command, and a limit's reason otherwise.
 func stopped(ctx context.Context, err error) error {
-	cause := context.Cause(ctx)
-	switch {
-	case cause == nil:
-		return err
-	case errors.Is(cause, context.Canceled):
-		return nil
+	if cause := context.Cause(ctx); err != nil && !errors.Is(cause, context.Canceled) {
+		return cmp.Or(cause, err)
 	}
-	return cause
+	return nil
 }
 
 // over reports whether the state ends the watching, and with which result.

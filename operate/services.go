@@ -40,7 +40,7 @@ func serviceRecords(t tool) *cobra.Command {
 		func(ctx context.Context, c *terminal.Console, pipe clients, _ []string) error {
 			begins := func(name string) bool { return strings.HasPrefix(name, strings.ToUpper(state)) }
 			if !slices.ContainsFunc(spec.ServiceStateNames(), begins) {
-				return oneOf("state", state, spec.ServiceStateNames())
+				return oneOf("state", spec.ServiceStateNames(), state)
 			}
 			rows := []serviceRow{}
 			err := pipe.EachRecord(ctx, func(id int, record pipeline.Record) {

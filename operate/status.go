@@ -158,10 +158,7 @@ func counts[N int | uint64](many map[string]N, none string) string {
 			parts = append(parts, fmt.Sprintf("%d %s", many[name], name))
 		}
 	}
-	if len(parts) == 0 {
-		return none
-	}
-	return strings.Join(parts, ", ")
+	return cmp.Or(strings.Join(parts, ", "), none)
 }
 
 // workersReader is the name of the partitions' readers together.
@@ -194,23 +191,17 @@ func writeReaders(c *terminal.Console, overview inspect.Overview) {
 
 // bytesText returns a size in a suitable unit.
 func bytesText[T int64 | uint64](size T) string {
-	const unit = 1024
-	switch value := float64(size); {
-	case value < unit:
-		return fmt.Sprintf("%.0f B", value)
-	case value < unit*unit:
-		return fmt.Sprintf("%.0f KiB", value/unit)
-	case value < unit*unit*unit:
-		return fmt.Sprintf("%.0f MiB", value/unit/unit)
-	default:
-		return fmt.Sprintf("%.1f GiB", value/unit/unit/unit)
+	value := float64(size)
+	for _, unit := range []string{"B", "KiB", "MiB"} {
+		if value < 1024 {
+			return fmt.Sprintf("%.0f %s", value, unit)
+		}
+		value /= 1024
 	}
+	return fmt.Sprintf("%.1f GiB", value)
 }
 
-const (
-	topRows   = 20 // how many services are listed at most; topEvents is how many transitions
-	topEvents = 15
-)
+const topRows, topEvents = 20, 15 // how many services and transitions are listed at most
 
 func topCommand(t tool) *cobra.Command {
 	var every time.Duration
@@ -266,7 +257,13 @@ func topFrame(ctx context.Context, console *terminal.Console, pipe clients) (str
 	if err != nil {
 		return "", err
 	}
-	latest := latestTransitions(ctx, pipe)
+	var latest []pipeline.Transition // none if they cannot be read soon, for which the overview shows the reason
+	reading, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if ends, err := pipe.Ends(reading, []string{pipeline.StreamFlow}); err == nil {
+		last := ends[pipeline.StreamFlow]
+		_ = pipe.Tail(reading, pipeline.StreamFlow, last-min(last, topEvents), func(seen inspect.Entry) { latest = append(latest, *seen.Transition) })
+	}
 	var text strings.Builder
 	c := console.To(&text)
 	c.Title("Flowjet on %s  %s", overview.Server, c.At(c.Now()))
@@ -279,22 +276,8 @@ func topFrame(ctx context.Context, console *terminal.Console, pipe clients) (str
 	c.Say("")
 	writeUnsettled(c, rows)
 	c.Say("")
-	writeTransitions(c, latest)
+	writeTransitions(c, latest[max(0, len(latest)-topEvents):])
 	return strings.ReplaceAll(text.String(), "\n\n\n", "\n\n"), nil
-}
-
-// latestTransitions returns the newest transitions, the oldest first: none if they cannot be read soon, for which the
-// overview shows the reason.
-func latestTransitions(ctx context.Context, pipe clients) (latest []pipeline.Transition) {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	ends, err := pipe.Ends(ctx, []string{pipeline.StreamFlow})
-	if err != nil {
-		return nil
-	}
-	last := ends[pipeline.StreamFlow]
-	_ = pipe.Tail(ctx, pipeline.StreamFlow, last-min(last, topEvents), func(seen inspect.Entry) { latest = append(latest, *seen.Transition) })
-	return latest[max(0, len(latest)-topEvents):]
 }
 
 // writeUnsettled lists the services that are not RUNNING: those in trouble first, then those that have not been RUNNING for
@@ -305,13 +288,7 @@ func writeUnsettled(c *terminal.Console, rows []serviceRow) {
 		return
 	}
 	weight := func(row serviceRow) int {
-		switch {
-		case strings.HasPrefix(row.State, "FAILED_"):
-			return 0
-		case row.State == spec.ServiceWarning.String():
-			return 1
-		}
-		return 2
+		return slices.Index([]bool{strings.HasPrefix(row.State, "FAILED_"), row.State == spec.ServiceWarning.String(), true}, true)
 	}
 	slices.SortFunc(rows, func(a, b serviceRow) int {
 		return cmp.Or(cmp.Compare(weight(a), weight(b)), a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID))

@@ -144,7 +144,7 @@ type queueError struct{ error }
 // Error adds the likely cause where NATS gave none: a server whose disk is full does not answer.
 func (e *queueError) Error() string {
 	if errors.Is(e.error, context.DeadlineExceeded) || errors.Is(e.error, jetstream.ErrNoStreamResponse) {
-		return fmt.Sprintf("%v: NATS does not answer, as when the disks of most of its servers are full; repeat the request when there is space again", e.error)
+		return fmt.Sprintf("%v: NATS does not answer: most of its servers are down, or their disks are full; repeat the request later", e.error)
 	}
 	return e.error.Error()
 }

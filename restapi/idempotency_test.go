@@ -44,7 +44,7 @@ const key = "Idempotency-Key"
 func TestTextOfAStoreThatDoesNotAnswer(t *testing.T) {
 	for _, silent := range []error{context.DeadlineExceeded, jetstream.ErrNoStreamResponse} {
 		err := asQueueError(fmt.Errorf("reserve a request's key: %w", silent))
-		want := fmt.Sprintf("reserve a request's key: %v: NATS does not answer, as when the disks of most of its servers are full; repeat the request when there is space again", silent)
+		want := fmt.Sprintf("reserve a request's key: %v: NATS does not answer: most of its servers are down, or their disks are full; repeat the request later", silent)
 		if err.Error() != want {
 			t.Errorf("got %q", err)
 		}

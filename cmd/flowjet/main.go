@@ -107,7 +107,7 @@ func newOperatorCommands() (services, others []*cobra.Command) {
 			Refresh: config.Refresh, Oned: config.AskOned, OnedTime: config.OnedTime, API: config.AskAPI, Unreadable: config.UnreadableServices,
 			OnedAt: strings.Join(config.One.XMLRPC, ", "), APIAt: config.APIAddress(),
 		}
-		if config.NATS.URL == "" {
+		if around.Servers = strings.FieldsFunc(config.NATS.URL, func(r rune) bool { return r == ',' || r == ' ' }); len(around.Servers) == 0 {
 			around.DataDir = config.DataDir
 		}
 		return around, err
