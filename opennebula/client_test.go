@@ -16,7 +16,7 @@ import (
 
 func TestRefusalsCarryOnedsCode(t *testing.T) {
 	oned := newFakeOned(t)
-	session := newTestClient(t, oned.URL).Server()
+	session := newTestClient(t, oned.URL).With("anna", "secret")
 	for code := range codeNames {
 		oned.refuses(code, "[one.vm.info] Some reason.")
 		_, err := session.VM(t.Context(), 7)

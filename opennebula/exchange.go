@@ -39,9 +39,8 @@ type exchange struct {
 	warmups  *warmups
 	observe  func(method string, took time.Duration)
 	pulse    *pulse
-	// acceptance is whether the zone accepts the server user; a test may make every call unguarded by it.
+	// acceptance is whether the zone accepts the server user.
 	acceptance *acceptance
-	unguarded  bool
 	timeout    time.Duration
 	limit      int64
 	tokens     *serverTokens
@@ -120,7 +119,7 @@ func (e *exchange) call(ctx context.Context, s *caller, method string, arguments
 	started := time.Now()
 	ctx, span := otel.Tracer("github.com/flowjet/flowjet/opennebula").Start(ctx, "oned "+method, trace.WithSpanKind(trace.SpanKindClient))
 	defer span.End()
-	guarded := s.target != "" && !e.unguarded
+	guarded := s.target != ""
 	if guarded {
 		if err := e.admit(ctx); err != nil {
 			return nil, err

@@ -111,7 +111,7 @@ func number(a argument) int {
 // must be the recorded one, and the recorded answer must be understood.
 func TestRecordedCalls(t *testing.T) {
 	oned := newFakeOned(t)
-	session := newTestClient(t, oned.URL).Server()
+	session := newTestClient(t, oned.URL).With("anna", "secret")
 	seen := map[string]int{}
 	for _, call := range fixtures.Lines[recordedCall](t, "xmlrpc.jsonl") {
 		again, known := repeat[call.Method]

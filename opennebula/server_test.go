@@ -110,7 +110,6 @@ func escapeXML(text string) string {
 
 func newTestClient(t *testing.T, endpoint string) *Client {
 	client := NewClient(Config{Endpoint: endpoint, Credentials: testCredentials, Timeout: 10 * time.Second})
-	client.unguarded = true // every call is made, whatever the fake has answered before
 	t.Cleanup(client.Close)
 	return client
 }
