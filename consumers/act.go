@@ -237,11 +237,9 @@ func (e *executor) create(ctx context.Context, action flow.Action) (flow.Outcome
 	return nil, nil
 }
 
-// instantiate makes an intent's VM, for the service's owner even if the VM template names another user. A virtual router's VM, which the answer
-// does not name, is looked up by its key.
+// instantiate makes an intent's VM. A virtual router's VM, which the answer does not name, is looked up by its key.
 func (e *executor) instantiate(ctx context.Context, intent flow.Intent, extra string) error {
 	service := e.record.State.Service
-	extra += one.Template{{Name: one.AsUser, Value: strconv.Itoa(service.Owner.UID)}}.Text()
 	if router, has := service.Router(intent.Role); has {
 		if err := e.session().InstantiateRouter(ctx, router, intent.TemplateID, intent.Name, intent.Hold, extra); err != nil {
 			return err

@@ -59,7 +59,7 @@ func TestExtraTemplateAsRecorded(t *testing.T) {
 		}
 		service.Body.Roles = []spec.Role{{Name: parts[1]}}
 		got, err := render.ExtraTemplate(service, render.Instance{Role: parts[1], Key: "k"}, nil, nil)
-		if err != nil || strings.TrimSuffix(got, "FLOWJET_KEY = \"k\"\n") != texts[2] {
+		if err != nil || strings.TrimSuffix(got, "FLOWJET_KEY = \"k\"\nAS_UID = \"0\"\n") != texts[2] {
 			t.Errorf("got %q, %v, want %q", got, err, texts[2])
 		}
 	}

@@ -170,11 +170,15 @@ func ExtraTemplate(service spec.Service, instance Instance, base one.Template, v
 		}
 		text = merged(base.Without("NAME"), contents)
 	}
-	return append(text.Without("SERVICE_ID", "ROLE_NAME", one.KeyAttribute, one.AsUser),
+	text = append(text.Without("SERVICE_ID", "ROLE_NAME", one.KeyAttribute, one.AsUser),
 		one.Attribute{Name: "SERVICE_ID", Value: strconv.Itoa(service.ID)},
 		one.Attribute{Name: "ROLE_NAME", Value: instance.Role},
 		one.Attribute{Name: one.KeyAttribute, Value: instance.Key},
-	).Text(), nil
+	)
+	if instance.Ordinal != NoOrdinal { // the VM is the service's owner's even if its VM template names another user
+		text = append(text, one.Attribute{Name: one.AsUser, Value: strconv.Itoa(service.Owner.UID)})
+	}
+	return text.Text(), nil
 }
 
 // fillNICs fills one NIC or several; it reports whether anything was replaced.

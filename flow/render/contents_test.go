@@ -30,7 +30,7 @@ func extraOf(t *testing.T, body string, base one.Template, values map[string]str
 	return text
 }
 
-const marks = "SERVICE_ID = \"27\"\nROLE_NAME = \"a\"\nFLOWJET_KEY = \"k\"\n"
+const marks = "SERVICE_ID = \"27\"\nROLE_NAME = \"a\"\nFLOWJET_KEY = \"k\"\nAS_UID = \"0\"\n"
 
 func TestExtraTemplateMergesContents(t *testing.T) {
 	const unmerged = "CPU = \"0.01\"\nMEMORY = \"16\"\n"
