@@ -280,11 +280,10 @@ func (e *executor) instantiate(ctx context.Context, intent flow.Intent, extra st
 // of user templates wake no service.
 func (e *executor) actOnVM(ctx context.Context, action flow.Action) (flow.Outcome, error) {
 	if action.Scaling {
-		vm, err := e.ingester.fetchVM(ctx, e.worker.oned.Server().Confirmed(), action.VM, e.facts)
-		if err != nil {
+		if err := e.ingester.fetch(ctx, e.worker.oned.Server().Confirmed(), []int{action.VM}, e.facts); err != nil {
 			return nil, err
 		}
-		if vm.Protected {
+		if e.facts[action.VM].Protected {
 			return flow.Spared{Action: action}, nil
 		}
 	}
@@ -300,7 +299,7 @@ func (e *executor) request(ctx context.Context, action flow.Action, err error) (
 	if opennebula.Temporary(err) {
 		return nil, fmt.Errorf("act on VM %d of service %d: %w", action.VM, e.service, err)
 	}
-	if err := e.ingester.fetchSpan(ctx, e.worker.oned.Server().Confirmed(), []int{action.VM}, e.facts); err != nil {
+	if err := e.ingester.fetch(ctx, e.worker.oned.Server().Confirmed(), []int{action.VM}, e.facts); err != nil {
 		return nil, err
 	}
 	if opennebula.IsCode(err, opennebula.CodeAction) && flow.PassingRefusal(action) {

@@ -166,7 +166,7 @@ func (i *ingester) refresh(ctx context.Context, vms ...int) error {
 	slices.Sort(vms)
 	for _, span := range opennebula.Spans(slices.Compact(vms)) {
 		err := i.awaitWritten(ctx, span, i.facts, func() error {
-			return i.fetchSpan(ctx, i.worker.oned.Server().Confirmed(), span, i.facts)
+			return i.fetch(ctx, i.worker.oned.Server().Confirmed(), span, i.facts)
 		})
 		if err != nil {
 			return err
@@ -185,9 +185,9 @@ func (i *ingester) refreshFacts(ctx context.Context) error {
 	for _, span := range opennebula.Spans(ids) {
 		err := i.awaitWritten(ctx, span, facts, func() error {
 			session, confirmed := i.worker.oned.Server(), i.worker.oned.Confirm()
-			err := i.fetchSpan(ctx, session, span, facts)
+			err := i.fetch(ctx, session, span, facts)
 			if err == nil && (needsConfirming(span, i.facts) || needsConfirming(span, facts)) && !confirmed(ctx) {
-				err = i.fetchSpan(ctx, session.Confirmed(), span, facts)
+				err = i.fetch(ctx, session.Confirmed(), span, facts)
 			}
 			return err
 		})
@@ -294,7 +294,7 @@ func (i *ingester) confirmStrangers(ctx context.Context) error {
 		return nil
 	}
 	for _, span := range opennebula.Spans(strangers) {
-		if err := i.fetchSpan(ctx, i.worker.oned.Server().Confirmed(), span, i.facts); err != nil {
+		if err := i.fetch(ctx, i.worker.oned.Server().Confirmed(), span, i.facts); err != nil {
 			return err
 		}
 	}
@@ -320,52 +320,18 @@ func (i *ingester) returnHint(vm one.VM) string {
 		i.service, vm.Owner.UName, service.Owner.UName)
 }
 
-// fetchSpan fetches VMs whose ids are close together. A VM that oned does not have is gone.
-func (i *ingester) fetchSpan(ctx context.Context, session *opennebula.Session, span []int, facts flow.Facts) error {
-	if len(span) == 1 {
-		_, err := i.fetchVM(ctx, session, span[0], facts)
+// fetch fetches VMs whose ids are close together into the facts.
+func (i *ingester) fetch(ctx context.Context, session *opennebula.Session, vms []int, facts flow.Facts) error {
+	began := time.Now()
+	fetched, err := session.FetchVMs(ctx, i.record.State.Service, vms)
+	if err != nil {
 		return err
 	}
-	missing, began := map[int]bool{}, time.Now()
-	vms, err := session.VMsAt(ctx, span, opennebula.StateAny)
-	if err != nil {
-		return fmt.Errorf("read VMs %d to %d of service %d: %w", span[0], span[len(span)-1], i.service, err)
-	}
-	for _, id := range span {
+	for _, id := range vms {
 		i.heard.asked[id] = began
-		facts[id] = one.VM{ID: id, State: one.VMDone, Service: i.service}
-		missing[id] = i.record.State.Service.Made.Has(id)
 	}
-	for _, vm := range vms {
-		if _, wanted := slices.BinarySearch(span, vm.ID); wanted || vm.Service == i.service {
-			facts[vm.ID] = vm
-			missing[vm.ID] = false
-		}
-	}
-	for id, lost := range missing {
-		if lost { // an ended VM stays until it is purged
-			if _, err := i.fetchVM(ctx, session, id, facts); err != nil {
-				return err
-			}
-		}
-	}
+	maps.Copy(facts, fetched)
 	return nil
-}
-
-func (i *ingester) fetchVM(ctx context.Context, session *opennebula.Session, id int, facts flow.Facts) (one.VM, error) {
-	began := time.Now()
-	vm, err := session.VM(ctx, id)
-	if opennebula.IsCode(err, opennebula.CodeNoExists) && i.record.State.Service.Made.Has(id) {
-		vm, err = session.Confirmed().VM(ctx, id)
-	}
-	if opennebula.IsCode(err, opennebula.CodeNoExists) {
-		vm, err = one.VM{ID: id, State: one.VMDone, Service: i.service}, nil
-	}
-	if err != nil {
-		return one.VM{}, fmt.Errorf("read VM %d of service %d: %w", id, i.service, err)
-	}
-	i.heard.asked[id], facts[id] = began, vm
-	return vm, nil
 }
 
 // awaitWritten repeats a fetch of VMs as long as a result may be older than the last event, and nothing newer waits.

@@ -65,7 +65,7 @@ func (l *serviceLoop) reportLeftVMs(ctx context.Context) error {
 	ids, left := spec.VMIDs(service.Body.Roles...), []int(nil)
 	slices.Sort(ids)
 	for _, span := range opennebula.Spans(ids) {
-		if err := l.ingester.fetchSpan(ctx, l.worker.oned.Server().Confirmed(), span, facts); err != nil {
+		if err := l.ingester.fetch(ctx, l.worker.oned.Server().Confirmed(), span, facts); err != nil {
 			return err
 		}
 	}
@@ -92,11 +92,11 @@ func (l *serviceLoop) endOrphans(ctx context.Context, work pipeline.Work) error 
 	}
 	for _, id := range suspects {
 		// The news may be forged, or of another time: oned has the VM's owner and purpose.
-		vm, err := l.ingester.fetchVM(ctx, l.worker.oned.Server().Confirmed(), id, l.facts)
+		err := l.ingester.fetch(ctx, l.worker.oned.Server().Confirmed(), []int{id}, l.facts)
 		if err != nil {
 			return err
 		}
-		if !spec.IsOrphan(vm, l.service, l.record.State.Service.Owner, l.record.Ended) {
+		if !spec.IsOrphan(l.facts[id], l.service, l.record.State.Service.Owner, l.record.Ended) {
 			continue
 		}
 		within := opennebula.Within(ctx, l.life)

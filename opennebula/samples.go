@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/policy"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
@@ -174,30 +176,56 @@ func (v *VMDetails) read(r *onexml.Reader) {
 	})
 }
 
+// FetchVMs reads a service's VMs of ascending ids that are close together, and others of the service among them. A VM that oned does not
+// have is DONE. An ended VM stays at oned until it is purged: if the service has made it, it is gone only if the zone's leader says so.
+func (s *Session) FetchVMs(ctx context.Context, service spec.Service, ids []int) (flow.Facts, error) {
+	facts := flow.Facts{}
+	if len(ids) > 1 {
+		vms, err := s.VMsAt(ctx, ids, StateAny)
+		if err != nil {
+			return nil, fmt.Errorf("read VMs %d to %d of service %d: %w", ids[0], ids[len(ids)-1], service.ID, err)
+		}
+		for _, vm := range vms {
+			if _, wanted := slices.BinarySearch(ids, vm.ID); wanted || vm.Service == service.ID {
+				facts[vm.ID] = vm
+			}
+		}
+	}
+	for _, id := range ids {
+		if _, listed := facts[id]; listed {
+			continue
+		}
+		vm, made := one.VM{ID: id, State: one.VMDone, Service: service.ID}, service.Made.Has(id)
+		if made || len(ids) == 1 {
+			found, err := s.VM(ctx, id)
+			if made && IsCode(err, CodeNoExists) {
+				found, err = s.Confirmed().VM(ctx, id)
+			}
+			switch {
+			case err == nil:
+				vm = found
+			case !IsCode(err, CodeNoExists):
+				return nil, fmt.Errorf("read VM %d of service %d: %w", id, service.ID, err)
+			}
+		}
+		facts[id] = vm
+	}
+	return facts, nil
+}
+
 // maxFetched bounds how many VMs of a service are fetched for an explanation.
 const maxFetched = 1000
 
 // Refresh fetches the state with the networks, and the facts with the VMs, that decide what
 // the service waits for, as the zone's leader shows them now.
 func (s *Session) Refresh(ctx context.Context, state flow.State) (flow.State, flow.Facts, error) {
-	leader, service := s.Confirmed(), state.Service.ID
-	facts := flow.Facts{}
-	wanted := state.Doubtful()
+	leader, facts, wanted := s.Confirmed(), flow.Facts{}, state.Doubtful()
 	for _, span := range Spans(wanted[:min(len(wanted), maxFetched)]) {
-		vms, err := leader.VMsAt(ctx, span, StateAny)
+		fetched, err := leader.FetchVMs(ctx, state.Service, span)
 		if err != nil {
-			return state, nil, fmt.Errorf("read the VMs of service %d: %w", service, err)
+			return state, nil, err
 		}
-		for _, id := range span {
-			at := slices.IndexFunc(vms, func(vm one.VM) bool { return vm.ID == id })
-			if at >= 0 {
-				facts[id] = vms[at]
-			} else if facts[id], err = leader.VM(ctx, id); IsCode(err, CodeNoExists) {
-				facts[id] = one.VM{ID: id, State: one.VMDone, Service: service}
-			} else if err != nil {
-				return state, nil, fmt.Errorf("read VM %d of service %d: %w", id, service, err)
-			}
-		}
+		maps.Copy(facts, fetched)
 	}
 	watched := flow.WatchesNetworks(state)
 	for _, network := range state.Networks {
@@ -209,7 +237,7 @@ func (s *Session) Refresh(ctx context.Context, state flow.State) (flow.State, fl
 			found, err = Network{State: one.NetworkDone}, nil
 		}
 		if err != nil {
-			return state, nil, fmt.Errorf("read network %d of service %d: %w", network.ID, service, err)
+			return state, nil, fmt.Errorf("read network %d of service %d: %w", network.ID, state.Service.ID, err)
 		}
 		state = flow.IngestNetwork(state, network.Name, network.ID, found.State)
 	}
