@@ -119,7 +119,6 @@ const (
 // store writes the record; it fails if another worker has written it since. If no client waits it is stored with the records of others,
 // which work meanwhile. A worker that is stopped waits for NATS's answer all the same, and then has the document written.
 func (s *saver) store(ctx context.Context) error {
-	s.record.Version = pipeline.Version
 	decided := s.digest()
 	if digests := s.record.Digests; len(digests) == 0 || digests[len(digests)-1] != decided {
 		digests = append(digests, decided)
@@ -142,7 +141,7 @@ func (s *saver) store(ctx context.Context) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("commit service %d: %w", s.service, err)
+		return err
 	}
 	s.revision, s.confirmed, s.led = revision, time.Now(), false
 	if s.record.Written = s.confirmed; s.confirmed.Before(s.restored) { // this host's clock is behind NATS's
@@ -166,7 +165,7 @@ func (s *saver) stillOurs(ctx context.Context) error {
 	}
 	revision, err := s.worker.pipe.RecordRevision(ctx, s.service)
 	if err != nil {
-		return fmt.Errorf("check that service %d is still owned: %w", s.service, err)
+		return err
 	}
 	if revision != s.revision {
 		return fmt.Errorf("service %d was taken over by another worker: %w", s.service, pipeline.ErrConflict)

@@ -86,7 +86,7 @@ func (l *serviceLoop) repeat(ctx context.Context, input pipeline.Input, fresh bo
 	}
 	for _, reply := range l.record.Replies {
 		if command := input.Work.Command; command != nil && reply.Command == command.ID {
-			if err := l.answer(ctx, input, reply); err != nil {
+			if err := l.worker.pipe.FinishCommand(ctx, input, reply); err != nil {
 				return err
 			}
 		}
@@ -192,7 +192,7 @@ func (l *serviceLoop) proceed(ctx context.Context, input pipeline.Input, decisio
 			return err
 		}
 		if reply != nil {
-			if err := l.answer(ctx, input, *reply); err != nil {
+			if err := l.worker.pipe.FinishCommand(ctx, input, *reply); err != nil {
 				return err
 			}
 			reply = nil

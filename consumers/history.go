@@ -75,7 +75,7 @@ func (s *saver) publishNext(ctx context.Context) error {
 		return s.replaceUnpublishable(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("publish the transitions of service %d: %w", s.service, err)
+		return err
 	}
 	outbox.First += uint64(count) //nolint:gosec // a length
 	if outbox.Transitions = outbox.Transitions[count:]; len(outbox.Transitions) == 0 {
@@ -116,13 +116,10 @@ func (s *saver) replaceUnpublishable(ctx context.Context) error {
 // for a repetition, by NATS for ten minutes, and by receivers of webhooks for longer.
 func (s *saver) continueHistory(ctx context.Context) error {
 	published, err := s.worker.pipe.LastTransition(ctx, s.service)
-	if err != nil {
-		return fmt.Errorf("find the last published transition of service %d: %w", s.service, err)
-	}
 	if published > 0 {
 		s.record.Outbox.First = published + 1
 	}
-	return nil
+	return err
 }
 
 // resend finds out which transitions of the last commit were not published: the next flush publishes them, and sets all timers again.
@@ -131,7 +128,7 @@ func (s *saver) resend(ctx context.Context) error {
 	if len(outbox.Transitions) > 0 {
 		published, err := s.worker.pipe.LastTransition(ctx, s.service)
 		if err != nil {
-			return fmt.Errorf("find the last published transition of service %d: %w", s.service, err)
+			return err
 		}
 		for len(outbox.Transitions) > 0 && outbox.First <= published {
 			outbox.Transitions = outbox.Transitions[1:]
@@ -173,14 +170,7 @@ func (s *saver) setDueTimers() {
 func (s *saver) syncTimer(ctx context.Context, name string) error {
 	timer, set := s.record.Timers[name]
 	if !set {
-		if err := s.worker.pipe.CancelTimer(ctx, s.service, name); err != nil {
-			return fmt.Errorf("cancel the timer %s of service %d: %w", name, s.service, err)
-		}
-		return nil
+		return s.worker.pipe.CancelTimer(ctx, s.service, name)
 	}
-	err := s.worker.pipe.SetTimer(ctx, s.service, pipeline.Timer{Name: name, Generation: timer.Generation, Due: timer.Due})
-	if err != nil {
-		return fmt.Errorf("set the timer %s of service %d: %w", name, s.service, err)
-	}
-	return nil
+	return s.worker.pipe.SetTimer(ctx, s.service, pipeline.Timer{Name: name, Generation: timer.Generation, Due: timer.Due})
 }

@@ -329,7 +329,7 @@ func (l *loader) forgetRecord(reason string, since time.Time) {
 	l.worker.config.Logger.Warn("the service's record does not match its document, which is used instead: a backup of oned or of the data folder was restored, or OneFlow or another Flowjet ran the service meanwhile",
 		"service", l.service, "reason", reason)
 	before := l.record
-	l.record = pipeline.Record{Version: pipeline.Version, Applied: before.Applied, Generation: before.Generation, Since: since, Written: before.Written}
+	l.record = pipeline.Record{Applied: before.Applied, Generation: before.Generation, Since: since, Written: before.Written}
 	l.record.Outbox.First = before.Outbox.First + uint64(len(before.Outbox.Transitions))
 	l.record.State.Service.ID = l.service
 	l.saver.published, l.led = l.record.State, true // to be stored

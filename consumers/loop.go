@@ -275,14 +275,14 @@ func (l *serviceLoop) guarded(input pipeline.Input, step func() error) (err erro
 func (l *serviceLoop) deadLetter(ctx context.Context, input pipeline.Input, cause error) bool {
 	if command := input.Work.Command; command != nil {
 		reply := pipeline.Reply{
-			Version: pipeline.Version, Command: command.ID, Refused: flow.RefusedFailed, Message: cause.Error(), Time: time.Now().UTC(),
+			Command: command.ID, Refused: flow.RefusedFailed, Message: cause.Error(), Time: time.Now().UTC(),
 		}
 		if stored, _, err := l.worker.pipe.LoadRecord(ctx, l.service); err == nil {
 			if at := slices.IndexFunc(stored.Replies, func(r pipeline.Reply) bool { return r.Command == command.ID }); at >= 0 {
 				reply = stored.Replies[at]
 			}
 		}
-		if l.answer(ctx, input, reply) != nil {
+		if l.worker.pipe.FinishCommand(ctx, input, reply) != nil {
 			return false
 		}
 	}
@@ -291,21 +291,4 @@ func (l *serviceLoop) deadLetter(ctx context.Context, input pipeline.Input, caus
 		Where: "worker", Reason: cause.Error(), Data: pipeline.Encode(input.Work), Origin: pipeline.WorkSubject(l.service),
 	})
 	return err == nil
-}
-
-// answer sends a command's result to the waiting client.
-func (l *serviceLoop) answer(ctx context.Context, input pipeline.Input, reply pipeline.Reply) error {
-	command := input.Work.Command
-	status := pipeline.CommandStatus{
-		Version: pipeline.Version, ID: command.ID, State: pipeline.CommandDone, Verb: command.Verb,
-		Service: command.Service, UID: command.User.UID, Message: reply.Message,
-		Queued: input.Published, Ended: reply.Time,
-	}
-	if reply.Refused != "" {
-		status.State = pipeline.CommandRefused
-	}
-	if err := l.worker.pipe.FinishCommand(ctx, input.ReplyTo, status, reply); err != nil {
-		return fmt.Errorf("answer command %s to service %d: %w", command.ID, l.service, err)
-	}
-	return nil
 }

@@ -32,10 +32,9 @@ func (l *serviceLoop) absent(ctx context.Context, input pipeline.Input) error {
 			return fmt.Errorf("%s service %d: %w", command.Verb, l.service, errNoDocument)
 		}
 		reply := pipeline.Reply{
-			Version: pipeline.Version, Command: command.ID, Refused: flow.RefusedMissing,
-			Message: fmt.Sprintf("service %d does not exist", l.service), Time: time.Now().UTC(),
+			Command: command.ID, Refused: flow.RefusedMissing, Message: fmt.Sprintf("service %d does not exist", l.service), Time: time.Now().UTC(),
 		}
-		if err := l.answer(ctx, input, reply); err != nil {
+		if err := l.worker.pipe.FinishCommand(ctx, input, reply); err != nil {
 			return err
 		}
 	}

@@ -63,11 +63,11 @@ func (w *Worker) runPartition(ctx context.Context, number string) error {
 	name := pipeline.PartitionKeyPrefix + number
 	after, err := w.pipe.LoadCursor(ctx, name)
 	if err != nil {
-		return fmt.Errorf("load the cursor of partition %d: %w", n, err)
+		return err
 	}
 	reader, err := w.pipe.ReadPartition(ctx, n, after)
 	if err != nil {
-		return fmt.Errorf("read partition %d after %d: %w", n, after, err)
+		return err
 	}
 	defer reader.Stop()
 	life, cancel := context.WithCancel(ctx)

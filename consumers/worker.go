@@ -166,7 +166,7 @@ func (w *Worker) Start(ctx context.Context) error {
 	w.written = records.Stored
 	members, err := work.Join(ctx, w.pipe.Pipeline, w.config.ID)
 	if err != nil {
-		return fmt.Errorf("join the workers as %s: %w", w.config.ID, err)
+		return err
 	}
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	w.stop, w.done = stop, make(chan struct{})

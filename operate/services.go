@@ -194,7 +194,7 @@ func serviceLook(t tool) *cobra.Command {
 		if err := serviceFlag(id).check(ctx, pipe); err != nil {
 			return err
 		}
-		asked := pipeline.Work{Version: pipeline.Version, Service: id, Reason: "requested by an operator"}
+		asked := pipeline.Work{Service: id, Reason: "requested by an operator"}
 		if _, err := work.NewQueue(pipe.Pipeline).PublishWork(ctx, asked, ""); err != nil {
 			return err
 		}

@@ -247,8 +247,8 @@ func TestCommandsAreFiltered(t *testing.T) {
 		_, _ = d.pipe.SubmitCommand(t.Context(), command, time.Millisecond) // no worker answers
 	}
 	ended := time.Now()
-	d.must(d.pipe.FinishCommand(t.Context(), "", pipeline.CommandStatus{ID: "B", Verb: flow.VerbUndeploy, Service: 4, State: pipeline.CommandRefused, Queued: ended, Ended: ended},
-		pipeline.Reply{Command: "B", Refused: "conflict", Message: "it is DEPLOYING"}))
+	input := pipeline.Input{Work: pipeline.Work{Command: &flow.Command{ID: "B", Verb: flow.VerbUndeploy, Service: 4}}, Published: ended}
+	d.must(d.pipe.FinishCommand(t.Context(), input, pipeline.Reply{Command: "B", Refused: "conflict", Message: "it is DEPLOYING", Time: ended}))
 	for line, want := range map[string]string{
 		"commands -o name --state queued": "A\n", "commands -o name --state refused": "B\n", "commands -o name --state done": "",
 		"commands -o name --service 3": "A\n", "commands -o name --service 4 --state queued": "",

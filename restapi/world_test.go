@@ -252,13 +252,8 @@ func (w *world) worker(answer func(flow.Command) pipeline.Reply) <-chan flow.Com
 }
 
 func (w *world) finish(ctx context.Context, input pipeline.Input, answer pipeline.Reply) {
-	command, ended := input.Work.Command, time.Now()
-	answer.Command = command.ID
-	status := pipeline.CommandStatus{
-		ID: command.ID, State: pipeline.CommandDone, Verb: command.Verb, Service: command.Service,
-		UID: command.User.UID, Queued: input.Published, Ended: ended, Message: answer.Message,
-	}
-	if err := w.pipe.FinishCommand(ctx, input.ReplyTo, status, answer); err != nil && ctx.Err() == nil {
+	answer.Command, answer.Time = input.Work.Command.ID, time.Now()
+	if err := w.pipe.FinishCommand(ctx, input, answer); err != nil && ctx.Err() == nil {
 		w.t.Error(err)
 	}
 }

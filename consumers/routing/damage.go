@@ -115,7 +115,7 @@ func (p *suspicion) lasts(suspected bool, long time.Duration) bool {
 func (r *Router) startOfEvents(ctx context.Context) (uint64, error) {
 	after, err := r.pipe.LoadCursor(ctx, pipeline.RouterKey)
 	if err != nil {
-		return 0, fmt.Errorf("load the router's cursor: %w", err)
+		return 0, err
 	}
 	last, err := r.pipe.EndOfEvents(ctx)
 	if err != nil {

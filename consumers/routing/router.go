@@ -76,7 +76,7 @@ func (r *Router) Run(ctx context.Context, written time.Time, anew bool) error {
 	}
 	reader, err := r.pipe.ReadEvents(ctx, after)
 	if err != nil {
-		return fmt.Errorf("read the events after %d: %w", after, err)
+		return err
 	}
 	defer reader.Stop()
 	var parts sync.WaitGroup
@@ -139,7 +139,7 @@ func (r *Router) run(ctx context.Context, reader *work.EventReader, saved uint64
 				continue
 			}
 			if err := r.savePosition(ctx, position); err != nil {
-				return fmt.Errorf("save the router's cursor at %d: %w", position.Sequence, err)
+				return err
 			}
 			saved = position.Sequence
 		case err := <-failed:

@@ -179,10 +179,7 @@ func (r *Router) wakeLeftBehind(ctx context.Context, term int, since time.Time) 
 			MessageID: fmt.Sprintf("left-%d-%d", term, id),
 		})
 	}
-	if err := r.pipe.PublishWakes(ctx, wakes, nil); err != nil {
-		return fmt.Errorf("wake %d services: %w", len(wakes), err)
-	}
-	return nil
+	return r.pipe.PublishWakes(ctx, wakes, nil)
 }
 
 // EnteredAt returns when a VM entered an event's state: before the leader changed, if the event was found by comparing right after. A state
@@ -245,9 +242,6 @@ func (s *Services) Wake(ctx context.Context, service int, reason string) error {
 }
 
 func (s *Services) wake(ctx context.Context, woken pipeline.Work) error {
-	woken.Version = pipeline.Version
-	if _, err := s.Queue.PublishWork(ctx, woken, fmt.Sprintf("wake-%d-%d", woken.Service, time.Now().UnixNano())); err != nil {
-		return fmt.Errorf("wake service %d: %w", woken.Service, err)
-	}
-	return nil
+	_, err := s.Queue.PublishWork(ctx, woken, fmt.Sprintf("wake-%d-%d", woken.Service, time.Now().UnixNano()))
+	return err
 }

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
@@ -15,8 +14,13 @@ import (
 // finish notes a command as ended.
 func finish(t *testing.T, p clients, id, replyTo string) {
 	t.Helper()
-	status := pipeline.CommandStatus{ID: id, State: pipeline.CommandDone, Verb: flow.VerbScale, Service: 42, UID: 3}
-	must(t, p.FinishCommand(limited(t), replyTo, status, pipeline.Reply{Command: id}))
+	must(t, p.FinishCommand(limited(t), inputOf(id, replyTo), pipeline.Reply{Command: id}))
+}
+
+// inputOf is a worker's input with a command.
+func inputOf(id, replyTo string) pipeline.Input {
+	sent := command(id)
+	return pipeline.Input{Work: pipeline.Work{Service: sent.Service, Command: &sent}, ReplyTo: replyTo}
 }
 
 // submit queues a command that nobody answers.

@@ -101,14 +101,18 @@ func (s storedStatus) reply() pipeline.Reply {
 // ended by now, or this very call's first answer was lost.
 func (c *Commands) register(ctx context.Context, command flow.Command) (err error) {
 	defer errs.Wrap(&err, "register command %s for service %d", command.ID, command.Service)
-	status := pipeline.CommandStatus{
-		Version: pipeline.Version, ID: command.ID, State: pipeline.CommandQueued, Verb: command.Verb,
-		Service: command.Service, UID: command.User.UID, Queued: time.Now().UTC(),
-	}
-	if _, err = c.bucket.Create(ctx, command.ID, pipeline.Encode(status)); js.Conflict(err) {
+	if _, err = c.bucket.Create(ctx, command.ID, pipeline.Encode(statusOf(command, time.Now().UTC()))); js.Conflict(err) {
 		return nil
 	}
 	return err
+}
+
+// statusOf returns the status of a command that is queued.
+func statusOf(command flow.Command, queued time.Time) pipeline.CommandStatus {
+	return pipeline.CommandStatus{
+		Version: pipeline.Version, ID: command.ID, State: pipeline.CommandQueued, Verb: command.Verb,
+		Service: command.Service, UID: command.User.UID, Queued: queued,
+	}
 }
 
 // CommandStatus returns the status of a command of the last 24 hours; pipeline.ErrNotFound
@@ -162,15 +166,20 @@ func (c *Commands) EachCommand(ctx context.Context, visit func(pipeline.CommandS
 	})
 }
 
-// FinishCommand answers the command's sender at replyTo, if it waits, and then
-// stores the status: the reply is durable in the service's record already, and
+// FinishCommand answers the sender of an input's command, if it waits, and then
+// stores the outcome: the reply is durable in the service's record already, and
 // the sender need not wait for the disk once more. Until FinishCommand returns nil it is
 // to be called again; that is harmless, since the first reply counts.
-func (c *Commands) FinishCommand(ctx context.Context, replyTo string, status pipeline.CommandStatus, reply pipeline.Reply) (err error) {
-	defer errs.Wrap(&err, "finish command %s", status.ID)
-	status.Version, reply.Version = pipeline.Version, pipeline.Version
-	if isInbox(replyTo) {
-		if err := c.core.Conn().Publish(replyTo, pipeline.Encode(reply)); err != nil {
+func (c *Commands) FinishCommand(ctx context.Context, input pipeline.Input, reply pipeline.Reply) (err error) {
+	status := statusOf(*input.Work.Command, input.Published)
+	defer errs.Wrap(&err, "answer command %s to service %d", status.ID, status.Service)
+	status.State, status.Message, status.Ended = pipeline.CommandDone, reply.Message, reply.Time
+	if reply.Refused != "" {
+		status.State = pipeline.CommandRefused
+	}
+	reply.Version = pipeline.Version
+	if isInbox(input.ReplyTo) {
+		if err := c.core.Conn().Publish(input.ReplyTo, pipeline.Encode(reply)); err != nil {
 			// The sender will ask for the status.
 			c.core.Log().Warn("a command's reply was not sent", "command", reply.Command, "error", err)
 		}

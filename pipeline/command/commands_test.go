@@ -30,13 +30,9 @@ func answer(t testing.TB, p clients, times int) {
 		if err != nil {
 			return
 		}
-		ended := time.Now().UTC()
-		status := pipeline.CommandStatus{
-			ID: input.Work.Command.ID, State: pipeline.CommandDone, Verb: input.Work.Command.Verb,
-			Service: 42, UID: input.Work.Command.User.UID, Queued: input.Published, Ended: ended,
-		}
+		reply := pipeline.Reply{Command: input.Work.Command.ID, Time: time.Now().UTC()}
 		for range times {
-			if err := p.FinishCommand(context.Background(), input.ReplyTo, status, pipeline.Reply{Command: status.ID, Time: ended}); err != nil {
+			if err := p.FinishCommand(context.Background(), input, reply); err != nil {
 				t.Error(err)
 			}
 		}
@@ -91,11 +87,9 @@ func TestACommandWithoutAnAnswerStaysQueued(t *testing.T) {
 	if input.Work.Command == nil || input.Work.Command.ID != "c1" || input.ReplyTo == "" {
 		t.Fatalf("the queue has %+v", input)
 	}
-	status, _ := p.CommandStatus(ctx, "c1")
-	status.State, status.Message = pipeline.CommandRefused, "no such role"
 	late := pipeline.Reply{Command: "c1", Refused: flow.RefusedMissing, Message: "no such role"}
-	must(t, p.FinishCommand(ctx, input.ReplyTo, status, late))
-	status, err = p.CommandStatus(ctx, "c1")
+	must(t, p.FinishCommand(ctx, input, late))
+	status, err := p.CommandStatus(ctx, "c1")
 	must(t, err)
 	if status.State != pipeline.CommandRefused || status.Message != "no such role" {
 		t.Errorf("the status is %+v", status)
@@ -109,8 +103,7 @@ func TestWhoWaitsIsAnsweredBeforeTheOutcomeIsStored(t *testing.T) {
 	defer p.replies.remove(address)
 	gone, cancel := context.WithCancel(ctx)
 	cancel()
-	status := pipeline.CommandStatus{ID: "c1", State: pipeline.CommandDone, Verb: flow.VerbScale, Service: 42}
-	if err := p.FinishCommand(gone, address, status, pipeline.Reply{Command: "c1"}); err == nil {
+	if err := p.FinishCommand(gone, inputOf("c1", address), pipeline.Reply{Command: "c1"}); err == nil {
 		t.Error("an outcome that was not stored counts as stored")
 	}
 	select {
@@ -125,8 +118,7 @@ func TestWhoWaitsIsAnsweredBeforeTheOutcomeIsStored(t *testing.T) {
 
 func TestACommandThatHasEndedIsNotNotedAsQueued(t *testing.T) {
 	p, ctx := single(t), limited(t)
-	status := pipeline.CommandStatus{ID: "c1", State: pipeline.CommandDone, Verb: flow.VerbScale, Service: 42}
-	must(t, p.FinishCommand(ctx, "", status, pipeline.Reply{Command: "c1"}))
+	must(t, p.FinishCommand(ctx, inputOf("c1", ""), pipeline.Reply{Command: "c1"}))
 	must(t, p.register(ctx, command("c1")))
 	if status, err := p.CommandStatus(ctx, "c1"); err != nil || status.State != pipeline.CommandDone {
 		t.Errorf("the status is %+v, %v", status, err)

@@ -92,8 +92,7 @@ func TestAResumedCommandGetsItsReply(t *testing.T) {
 	}
 	finished := make(chan error, 1)
 	go func() {
-		status := pipeline.CommandStatus{ID: "c1", State: pipeline.CommandRefused, Verb: flow.VerbScale, Service: 42, Message: refused.Message}
-		finished <- p.FinishCommand(context.Background(), "", status, refused)
+		finished <- p.FinishCommand(context.Background(), inputOf("c1", ""), refused)
 	}()
 	for range 2 { // while it is queued, and when it has ended
 		reply, err := p.ResumeCommand(ctx, command("c1"), poll.Limit)
