@@ -78,9 +78,6 @@ func (s *saver) commit(ctx context.Context, decision flow.Decision, must bool) e
 	}
 	s.record.State = decision.State
 	s.record.Outbox.Webhooks, _ = spec.ReadWebhooks(decision.State.Service.Body) // none if they are invalid
-	// The events of networks and virtual routers are found by comparing, since they are seen in different places.
-	s.addTransitions(flow.NodeChanges(s.published, s.record.State), nil)
-	s.published = s.record.State
 	s.addTransitions(decision.Changes, flow.Describe(decision.Actions))
 	s.setDueTimers()
 	return s.store(ctx)
@@ -124,8 +121,7 @@ func (s *saver) store(ctx context.Context) error {
 		digests = append(digests, decided)
 		s.record.Digests = digests[max(0, len(digests)-keptDigests):]
 	}
-	s.addTransitions(flow.NodeChanges(s.published, s.record.State), nil)
-	s.published = s.record.State
+	s.addTransitions(nil, nil)
 	// Users' secrets are sealed in storage, here and in commands, with the server user's password.
 	sealed := s.record
 	sealed.State.Service.Body = sealed.State.Service.Body.Sealed(s.worker.box.Seal)

@@ -33,12 +33,15 @@ func causeOf(input pipeline.Input) pipeline.Cause {
 	return cause
 }
 
-// addTransitions puts transitions into the outbox, for the next commit. The last one names the next calls.
+// addTransitions puts transitions into the outbox, for the next commit. The last one names the next calls. Those of networks and virtual
+// routers are found by comparing, since they are seen in different places.
 func (s *saver) addTransitions(changes []flow.Change, did []string) {
+	nodes := flow.NodeChanges(s.published, s.record.State)
+	s.published = s.record.State
 	now := time.Now().UTC()
 	outbox := &s.record.Outbox
 	outbox.First = max(1, outbox.First)
-	for i, change := range changes {
+	for i, change := range append(nodes, changes...) {
 		transition := pipeline.Transition{Version: pipeline.Version, Service: s.service, Change: change, Cause: s.cause, Time: now}
 		if change.Kind == "service" {
 			for _, state := range spec.ServiceStates() {
@@ -48,7 +51,7 @@ func (s *saver) addTransitions(changes []flow.Change, did []string) {
 				}
 			}
 		}
-		if i == len(changes)-1 {
+		if len(changes) > 0 && i == len(nodes)+len(changes)-1 {
 			transition.Did = did
 		}
 		outbox.Transitions = append(outbox.Transitions, transition)

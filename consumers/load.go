@@ -248,9 +248,7 @@ func (l *loader) readDocument(ctx context.Context, session *opennebula.Session) 
 		}
 		return found, fmt.Errorf("%w: service %d: %w; %s", errUnreadable, l.service, err, way)
 	}
-	if len(found.repairs) == 0 { // else oned's text differs from the body's
-		found.digest = found.body.Digest()
-	}
+	found.digest = spec.FoundDigest(document.Body, found.body, found.repairs)
 	return found, nil
 }
 

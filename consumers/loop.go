@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -214,7 +213,7 @@ func (l *serviceLoop) retry(ctx context.Context, input pipeline.Input, mayLeave 
 	var refused time.Time
 	logged := false
 	for ctx.Err() == nil {
-		err := l.guarded(input, step)
+		err := l.worker.guarded(step, "service", l.service, "sequence", input.Sequence)
 		if ctx.Err() != nil && err != nil {
 			return retry
 		}
@@ -256,19 +255,6 @@ func (l *serviceLoop) retry(ctx context.Context, input pipeline.Input, mayLeave 
 		l.slot.backOff(ctx, wait)
 	}
 	return retry
-}
-
-// guarded turns a panic into an error, so that one service's problem does not affect others.
-func (l *serviceLoop) guarded(input pipeline.Input, step func() error) (err error) {
-	defer func() {
-		if cause := recover(); cause != nil {
-			l.worker.metrics.panics.Inc()
-			l.worker.config.Logger.Error("a decision failed", "service", l.service, "sequence", input.Sequence,
-				"cause", cause, "stack", string(debug.Stack()))
-			err = fmt.Errorf("%w: %v", errPoison, cause)
-		}
-	}()
-	return step()
 }
 
 // deadLetter dead-letters the input, and answers a command: with the stored answer, if only saving failed.

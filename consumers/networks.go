@@ -113,7 +113,7 @@ const formerOwners = "; it may still be its former owner's: if the change of own
 // adopt notes that a network is the service's, for the events about it, then reads it, so that no
 // event from before the note is missed, and commits that.
 func (n *networks) adopt(ctx context.Context, name string, id int) error {
-	if err := n.worker.pipe.PutOwner(ctx, work.OwnedNetwork, id, n.service); err != nil {
+	if err := n.worker.pipe.PutOwners(ctx, work.Owner{Kind: work.OwnedNetwork, ID: id, Service: n.service}); err != nil {
 		return err
 	}
 	if _, err := n.fetch(ctx, name, id); err != nil {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 	"time"
 
@@ -55,24 +54,20 @@ const (
 )
 
 // runPartition reads a partition from its saved cursor on until ctx ends.
-func (w *Worker) runPartition(ctx context.Context, number string) error {
-	n, err := strconv.Atoi(number)
-	if err != nil {
-		return fmt.Errorf("partition %q is not a number: %w", number, err)
-	}
-	name := pipeline.PartitionKeyPrefix + number
+func (w *Worker) runPartition(ctx context.Context, number int) error {
+	name := pipeline.PartitionKey(number)
 	after, err := w.pipe.LoadCursor(ctx, name)
 	if err != nil {
 		return err
 	}
-	reader, err := w.pipe.ReadPartition(ctx, n, after)
+	reader, err := w.pipe.ReadPartition(ctx, number, after)
 	if err != nil {
 		return err
 	}
 	defer reader.Stop()
 	life, cancel := context.WithCancel(ctx)
 	p := &partition{
-		worker: w, number: n, cursor: after, finished: map[uint64]bool{}, life: life,
+		worker: w, number: number, cursor: after, finished: map[uint64]bool{}, life: life,
 		loops: map[int]*serviceLoop{},
 	}
 	defer p.close(cancel, name)

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -263,11 +262,11 @@ func (w *Worker) run(ctx context.Context, key string) {
 	case pipeline.AutoscalerKey:
 		job = (&routing.Autoscaler{Services: w.services, Interval: w.config.Settings.AutoscalerInterval, Measured: w.metrics.measured}).Run
 	default:
-		number := strings.TrimPrefix(key, pipeline.PartitionKeyPrefix)
+		number := slices.Index(pipeline.Keys(), key)
 		job = func(ctx context.Context) error { return w.runPartition(ctx, number) }
 	}
 	for retry := idle.NewBackoff(); ctx.Err() == nil; retry.Wait(ctx) {
-		err := w.guarded(ctx, job)
+		err := w.guarded(func() error { return job(ctx) }, "task", key)
 		if ctx.Err() != nil {
 			return
 		}
@@ -275,15 +274,16 @@ func (w *Worker) run(ctx context.Context, key string) {
 	}
 }
 
-// guarded turns a panic into an error: one tenant's input must not end the process for all.
-func (w *Worker) guarded(ctx context.Context, job func(context.Context) error) (err error) {
+// guarded turns a panic of a step, which the attributes describe, into an error: one tenant's input must not end the process for all.
+func (w *Worker) guarded(step func() error, attributes ...any) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			w.metrics.panics.Inc()
-			err = fmt.Errorf("%w: %v: %s", errPoison, cause, debug.Stack())
+			w.config.Logger.Error("a decision failed", append(attributes, "cause", cause, "stack", string(debug.Stack()))...)
+			err = fmt.Errorf("%w: %v", errPoison, cause)
 		}
 	}()
-	return job(ctx)
+	return step()
 }
 
 // Owns reports whether this worker has the key's task now.

@@ -115,7 +115,7 @@ func (n networker) wantedNetwork(name string, choice raw.Object) (Network, bool)
 // text has one of its own, which is not the service's alone, the network's name goes before it.
 func reservationText(extra, called string) string {
 	name := fmt.Sprintf("NAME=\"%s\"\n", one.Escape(called))
-	if one.HasAttribute(extra, "NAME") {
+	if _, has := one.LastValue(extra, "NAME"); has {
 		return name + extra
 	}
 	return extra + "\n" + name

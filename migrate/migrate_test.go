@@ -489,8 +489,8 @@ func TestNetworksThatOneFlowDoesNotCreate(t *testing.T) {
 	}
 	written, err := migrate.Flush(t.Context(), z.oned, z.pipe, returns)
 	must(t, err)
-	if ids := spec.OwnNetworks(z.body(made)); written != 1 || len(ids) != 1 || ids[0] != network {
-		t.Errorf("%d documents were written, and the service has the networks %v, want %d", written, ids, network)
+	if own := flow.OwnNetworks(spec.Service{Body: z.body(made)}); written != 1 || len(own) != 1 || own[0].ID != network {
+		t.Errorf("%d documents were written, and the service has the networks %v, want %d", written, own, network)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/internal/terminal"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/deliveries"
 )
 
 // newDeskOn is a desk on a NATS server that can be stopped and started again.
@@ -97,7 +98,7 @@ func TestTheLastEventsOfAllStreams(t *testing.T) {
 	}
 	d.deadLettered(forService(3))
 	d.deadLettered(forService(4))
-	d.must(d.pipe.QueueDelivery(t.Context(), pipeline.HookSubject("ops", 3), pipeline.Delivery{ID: "3-9", Service: 3}))
+	d.must(d.pipe.QueueDeliveries(t.Context(), deliveries.Queued{Subject: pipeline.HookSubject("ops", 3), Delivery: pipeline.Delivery{ID: "3-9", Service: 3}})[0])
 	d.turns(3, number, "SCALING", "COOLDOWN")
 	for line, want := range map[string]int{
 		"events":                          50,

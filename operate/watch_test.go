@@ -14,6 +14,7 @@ import (
 	"github.com/flowjet/flowjet/internal/terminal"
 	"github.com/flowjet/flowjet/internal/testlog"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/deliveries"
 	"github.com/flowjet/flowjet/pipeline/inspect"
 )
 
@@ -154,7 +155,7 @@ func TestFollowingEvents(t *testing.T) {
 	follow.writes("opennebula: vm 21 ACTIVE/RUNNING")
 	d.deadLettered(forService(3))
 	follow.writes("it is no JSON")
-	d.must(d.pipe.QueueDelivery(t.Context(), pipeline.HookSubject("ops", 3), pipeline.Delivery{ID: "3-1", Service: 3, Receiver: "ops"}))
+	d.must(d.pipe.QueueDeliveries(t.Context(), deliveries.Queued{Subject: pipeline.HookSubject("ops", 3), Delivery: pipeline.Delivery{ID: "3-1", Service: 3, Receiver: "ops"}})[0])
 	follow.writes("webhook: 3-1 waits for receiver ops")
 	follow.stop()
 	if err := <-follow.ended; err != nil {

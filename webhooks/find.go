@@ -248,7 +248,7 @@ func (d *Deliverer) queueAll(ctx context.Context, queued []deliveries.Queued) er
 
 // store stores deliveries in the stream, and returns those that it refuses.
 func (d *Deliverer) store(ctx context.Context, queued []deliveries.Queued) (refused []deliveries.Dead, err error) {
-	for i, err := range d.pipe.QueueDeliveries(ctx, queued) {
+	for i, err := range d.pipe.QueueDeliveries(ctx, queued...) {
 		each := queued[i]
 		full := errors.Is(err, pipeline.ErrFull)
 		d.shares.stored(each, full)

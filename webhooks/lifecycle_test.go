@@ -17,6 +17,7 @@ import (
 	"github.com/flowjet/flowjet/internal/testlog"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/deadletters"
+	"github.com/flowjet/flowjet/pipeline/deliveries"
 )
 
 func always(string) bool { return true }
@@ -119,7 +120,7 @@ func TestWhatIsNoDelivery(t *testing.T) {
 		_, err := w.pipe.JetStream().Publish(t.Context(), subject, []byte(text))
 		w.must(err)
 	}
-	w.must(w.pipe.QueueDelivery(t.Context(), subject, pipeline.Delivery{ID: "7-1", Service: 7, Receiver: "ops", Body: []byte(`{}`)}))
+	w.must(w.pipe.QueueDeliveries(t.Context(), deliveries.Queued{Subject: subject, Delivery: pipeline.Delivery{ID: "7-1", Service: 7, Receiver: "ops", Body: []byte(`{}`)}})[0])
 	w.start(settings(Receiver{Name: "ops", URL: r.URL}))
 	if came := r.next(t); came.id != "7-1" {
 		t.Errorf("came %+v", came)
@@ -140,7 +141,7 @@ func TestWhatWasPostedAtAStop(t *testing.T) {
 	life, stop := context.WithCancel(t.Context())
 	d.client.Transport = stopAtAnswer{d.client.Transport, stop}
 	subject := pipeline.HookSubject("ops", 7)
-	w.must(w.pipe.QueueDelivery(t.Context(), subject, pipeline.Delivery{ID: "7-1", Service: 7, Receiver: "ops", Body: []byte(`{}`)}))
+	w.must(w.pipe.QueueDeliveries(t.Context(), deliveries.Queued{Subject: subject, Delivery: pipeline.Delivery{ID: "7-1", Service: 7, Receiver: "ops", Body: []byte(`{}`)}})[0])
 	if _, more := (&loop{Deliverer: d, subject: subject, service: 7}).next(life); !more || life.Err() == nil || r.total() != 1 {
 		t.Fatalf("%d posts came, more is %v, and the deliverer's life: %v", r.total(), more, life.Err())
 	}

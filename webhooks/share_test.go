@@ -63,7 +63,7 @@ func TestWaitingDeliveriesAreCountedByOwner(t *testing.T) {
 	queue := func(service int, receivers ...string) {
 		for _, receiver := range receivers {
 			delivery := pipeline.Delivery{ID: "1", Service: service, Body: []byte(`{}`)}
-			w.must(w.pipe.QueueDelivery(t.Context(), pipeline.HookSubject(receiver, service), delivery))
+			w.must(w.pipe.QueueDeliveries(t.Context(), deliveries.Queued{Subject: pipeline.HookSubject(receiver, service), Delivery: delivery})[0])
 		}
 	}
 	w.must(w.pipe.Bucket(pipeline.BucketState).Put(t.Context(), "4", []byte(`{"v":`)))

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/batch"
 	"github.com/flowjet/flowjet/pipeline/work"
@@ -107,8 +108,8 @@ func (c *claims) add(service int, body spec.Body) {
 	for _, vm := range spec.VMIDs(body.Roles...) {
 		claim(work.OwnedVM, vm)
 	}
-	for _, network := range spec.OwnNetworks(body) {
-		claim(work.OwnedNetwork, network)
+	for _, network := range flow.OwnNetworks(spec.Service{ID: service, Body: body}) {
+		claim(work.OwnedNetwork, network.ID)
 	}
 }
 
@@ -126,7 +127,7 @@ func (r *Router) rebuildOwners(ctx context.Context, claimed *claims) error {
 			}
 		}
 	}
-	if err := r.pipe.PutOwners(ctx, missing); err != nil {
+	if err := r.pipe.PutOwners(ctx, missing...); err != nil {
 		return err
 	}
 	r.Services.Logger.Debug("bucket FLOW_OWNERS is complete", "put_back", len(missing))
@@ -154,7 +155,7 @@ func (o *owners) run(ctx context.Context) {
 				o.logger.Debug("the owner of a VM that is gone could not be removed from FLOW_OWNERS", "vm", note.vm, "error", err)
 			}
 		}
-		if err := o.pipe.PutOwners(ctx, owned); err != nil {
+		if err := o.pipe.PutOwners(ctx, owned...); err != nil {
 			o.logger.Debug("the owners of some VMs could not be stored in FLOW_OWNERS; they are read from oned when needed", "vms", len(owned), "error", err)
 		}
 	}

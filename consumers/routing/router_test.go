@@ -112,7 +112,7 @@ func TestVMWithoutItsServiceID(t *testing.T) {
 	defer pipe.Close()
 	router := &Router{pipe: clients{Pipeline: pipe, Objects: work.NewObjects(pipe)}}
 	router.owners = &owners{known: map[int]int{7: 3}, notes: make(chan ownerNote, maxNotes)}
-	if err := router.pipe.PutOwners(t.Context(), []work.Owner{{Kind: work.OwnedVM, ID: 9, Service: 4}}); err != nil {
+	if err := router.pipe.PutOwners(t.Context(), work.Owner{Kind: work.OwnedVM, ID: 9, Service: 4}); err != nil {
 		t.Fatal(err)
 	}
 	for vm, want := range map[int]int{7: 3, 8: -1, 9: 4} {

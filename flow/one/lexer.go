@@ -29,12 +29,6 @@ func WithoutCommas(text string) string {
 	return string(changed)
 }
 
-// HasAttribute reports whether oned finds an attribute of the name in a template's text, in any case of letters.
-func HasAttribute(text, name string) bool {
-	_, has := LastValue(text, name)
-	return has
-}
-
 // LastValue returns the value that oned reads for the last attribute of the name in a template's text, in any case of letters: empty for a
 // vector. Of a text that oned refuses the attributes before the error count.
 func LastValue(text, name string) (value string, found bool) {

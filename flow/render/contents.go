@@ -162,7 +162,8 @@ func ExtraTemplate(service spec.Service, instance Instance, base one.Template, v
 			}
 			attributes := attributesFrom(name, value, variables)
 			if *variables.left < 0 {
-				return "", fmt.Errorf("role %s: %w", instance.Role, errContentsTooLong)
+				return "", fmt.Errorf("role %s: with the values of user inputs and parents' VMs put in, template_contents have more than %d bytes; use long values in fewer places",
+					instance.Role, spec.MaxContents)
 			}
 			if attributes != nil || raw.KindOf(value) != raw.KindText { // else an input that was left out: the VM template's value stays
 				contents = append(contents, contentsEntry{name: name, object: raw.KindOf(value) == raw.KindObject, attributes: attributes})

@@ -42,8 +42,6 @@ type variables struct {
 	left *int
 }
 
-var errContentsTooLong = fmt.Errorf("with the values of user inputs and parents' VMs put in, template_contents have more than %d bytes; use long values in fewer places", spec.MaxContents)
-
 // variablesOf returns the variables of a role, for one of its VMs. A name that is declared more than once means the role's input, the
 // service's, the network, as OneFlow 6 had it, and then, if the role or its service expands them, the service's own attribute.
 func variablesOf(service spec.Service, role *spec.Role, instance Instance, references map[string]string) variables {

@@ -143,17 +143,6 @@ func NetworkIDs(chosen json.RawMessage) map[string]json.RawMessage {
 	return ids
 }
 
-// OwnNetworks returns the ids of the networks that a service has made for itself, according to its document; none if it is invalid.
-func OwnNetworks(body Body) []int {
-	var ids []int
-	for _, choice := range ChosenNetworks(body.NetworksValues) {
-		if id, made := raw.Whole(choice["id"]); made && choice.HasOne(string(FromTemplate), string(FromReservation)) {
-			ids = append(ids, id)
-		}
-	}
-	return ids
-}
-
 // UserInput is a template's declaration of a value that is asked for when it is instantiated: "O|number|memory in MB| |512".
 type UserInput struct {
 	Optional bool

@@ -37,15 +37,9 @@ type Queued struct {
 	pipeline.Delivery
 }
 
-// QueueDelivery stores a delivery on its subject. The same transition for the same receiver within
-// ten minutes is stored once. pipeline.ErrFull is returned if too many wait on the subject.
-func (d *Deliveries) QueueDelivery(ctx context.Context, subject string, delivery pipeline.Delivery) error {
-	return d.QueueDeliveries(ctx, []Queued{{subject, delivery}})[0]
-}
-
-// QueueDeliveries stores deliveries at once, those on each subject in their order, and returns the error of each as QueueDelivery does. Behind a
-// delivery for which there is no room there is none on its subject.
-func (d *Deliveries) QueueDeliveries(ctx context.Context, queued []Queued) []error {
+// QueueDeliveries stores deliveries at once, those on each subject in their order, and returns the error of each: pipeline.ErrFull if too
+// many wait on its subject, and behind it none is stored there. The same transition for the same receiver within ten minutes is stored once.
+func (d *Deliveries) QueueDeliveries(ctx context.Context, queued ...Queued) []error {
 	failed := make([]error, len(queued))
 	var groups [][]*nats.Msg // by subject
 	var members [][]int      // of each group, as indices of queued

@@ -23,9 +23,9 @@ func TestDeliveriesWaitInOrderAndOnce(t *testing.T) {
 			t.Fatalf("something waits already: %v", err)
 		}
 		for _, number := range []int{1, 2, 1} {
-			must(t, p.QueueDelivery(ctx, subject, delivery(number)))
+			must(t, p.QueueDeliveries(ctx, Queued{subject, delivery(number)})[0])
 		}
-		must(t, p.QueueDelivery(ctx, pipeline.HookSubject("other", 7), delivery(9)))
+		must(t, p.QueueDeliveries(ctx, Queued{pipeline.HookSubject("other", 7), delivery(9)})[0])
 		if waiting, err := p.PendingDeliveries(ctx); waiting != 3 || err != nil {
 			t.Errorf("%d wait (%v)", waiting, err)
 		}
@@ -53,9 +53,9 @@ func TestDeliveriesAreCountedBySubject(t *testing.T) {
 		}
 		ops, other := pipeline.HookSubject("ops", 42), pipeline.HookSubject("other", 7)
 		for _, number := range []int{1, 2, 3} {
-			must(t, p.QueueDelivery(ctx, ops, delivery(number)))
+			must(t, p.QueueDeliveries(ctx, Queued{ops, delivery(number)})[0])
 		}
-		must(t, p.QueueDelivery(ctx, other, delivery(9)))
+		must(t, p.QueueDeliveries(ctx, Queued{other, delivery(9)})[0])
 		next, _, err := p.NextDelivery(ctx, ops)
 		must(t, err)
 		must(t, p.DropDelivery(ctx, next.Sequence))
@@ -73,13 +73,13 @@ func TestOneReceiverIsFullForItself(t *testing.T) {
 	_, err := p.JetStream().UpdateStream(ctx, config)
 	must(t, err)
 	subject := pipeline.HookSubject("ops", 42)
-	must(t, p.QueueDelivery(ctx, subject, delivery(1)))
-	must(t, p.QueueDelivery(ctx, subject, delivery(2)))
-	if err := p.QueueDelivery(ctx, subject, delivery(3)); !errors.Is(err, pipeline.ErrFull) {
+	must(t, p.QueueDeliveries(ctx, Queued{subject, delivery(1)})[0])
+	must(t, p.QueueDeliveries(ctx, Queued{subject, delivery(2)})[0])
+	if err := p.QueueDeliveries(ctx, Queued{subject, delivery(3)})[0]; !errors.Is(err, pipeline.ErrFull) {
 		t.Errorf("a third one: %v", err)
 	}
 	other := pipeline.HookSubject("other", 42)
-	results := p.QueueDeliveries(ctx, []Queued{{subject, delivery(3)}, {other, delivery(3)}, {subject, delivery(4)}})
+	results := p.QueueDeliveries(ctx, Queued{subject, delivery(3)}, Queued{other, delivery(3)}, Queued{subject, delivery(4)})
 	if !errors.Is(results[0], pipeline.ErrFull) || results[1] != nil || !errors.Is(results[2], pipeline.ErrFull) {
 		t.Errorf("together: %v", results)
 	}
@@ -107,7 +107,7 @@ func TestManyDeliveriesAtOnce(t *testing.T) {
 				bad = 1
 				queued[bad].Delivery = large
 			}
-			for i, err := range p.QueueDeliveries(ctx, queued) {
+			for i, err := range p.QueueDeliveries(ctx, queued...) {
 				if errors.Is(err, pipeline.ErrUnpublishable) != (i == bad) || i != bad && err != nil {
 					t.Fatalf("of %d, number %d: %v", end, i, err)
 				}
@@ -128,7 +128,7 @@ func TestManyDeliveriesAtOnce(t *testing.T) {
 
 func TestAReaderReadsWhatWaitsAndWhatComes(t *testing.T) {
 	p, ctx := single(t), limited(t)
-	must(t, p.QueueDelivery(ctx, pipeline.HookSubject("ops", 42), delivery(1)))
+	must(t, p.QueueDeliveries(ctx, Queued{pipeline.HookSubject("ops", 42), delivery(1)})[0])
 	_, err := p.JetStream().Publish(ctx, "flow.hook.of.another.form", nil)
 	must(t, err)
 	reader, err := p.ReadDeliveries(ctx)
@@ -140,7 +140,7 @@ func TestAReaderReadsWhatWaitsAndWhatComes(t *testing.T) {
 		if found.Service != service || found.Subject != pipeline.HookSubject("ops", service) {
 			t.Errorf("read %+v, want service %d", found, service)
 		}
-		must(t, p.QueueDelivery(ctx, pipeline.HookSubject("ops", 7), delivery(2)))
+		must(t, p.QueueDeliveries(ctx, Queued{pipeline.HookSubject("ops", 7), delivery(2)})[0])
 	}
 	reader.Stop()
 	if _, err := reader.Next(ctx); !errors.Is(err, pipeline.ErrClosed) {

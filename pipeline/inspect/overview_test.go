@@ -120,7 +120,7 @@ func TestTheOverviewOfALivingSystem(t *testing.T) {
 	_, err = p.SaveRecord(ctx, 43, pipeline.Record{Deleted: true}, 0)
 	must(t, err)
 	waiting := deliveries.New(p.Pipeline)
-	must(t, waiting.QueueDelivery(ctx, pipeline.HookSubject("ops", 42), pipeline.Delivery{ID: "1"}))
+	must(t, waiting.QueueDeliveries(ctx, deliveries.Queued{Subject: pipeline.HookSubject("ops", 42), Delivery: pipeline.Delivery{ID: "1"}})[0])
 	must(t, waiting.SaveAttempts(ctx, pipeline.HookSubject("ops", 42), pipeline.Attempts{Count: 2}))
 	must(t, p.SaveCursor(ctx, pipeline.WebhooksCursor, 1))
 

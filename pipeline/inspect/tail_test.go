@@ -40,7 +40,7 @@ func publishOneOfEach(t *testing.T, p clients, service int) {
 	must(t, err)
 	must(t, lease.Publish(ctx, []feeds.Event{vmEvent(service, service, false)}))
 	must(t, history.New(p.Pipeline).PublishTransitions(ctx, []pipeline.Transition{transition(service, "RUNNING")}, 1))
-	must(t, deliveries.New(p.Pipeline).QueueDelivery(ctx, pipeline.HookSubject("ops", service), pipeline.Delivery{ID: "1", Service: service, Body: []byte("{}")}))
+	must(t, deliveries.New(p.Pipeline).QueueDeliveries(ctx, deliveries.Queued{Subject: pipeline.HookSubject("ops", service), Delivery: pipeline.Delivery{ID: "1", Service: service, Body: []byte("{}")}})[0])
 	must(t, p.DeadLetter(ctx, pipeline.DeadLetter{Where: "work", Data: pipeline.Encode(pipeline.Work{Service: service})}))
 }
 

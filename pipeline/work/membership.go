@@ -67,7 +67,7 @@ func Join(ctx context.Context, p *pipeline.Pipeline, worker string) (*Membership
 	m := &Membership{
 		core: p.Client, schema: p.Schema(), worker: pipeline.Token(worker), process: nuid.Next(), joined: time.Now(),
 		changes: make(chan struct{}, 1),
-		workers: liveness.NewPatient[pipeline.WorkerBeat](deadAfter, deadAtMost), owned: map[string]bool{},
+		workers: liveness.New[pipeline.WorkerBeat](deadAfter, deadAtMost), owned: map[string]bool{},
 	}
 	err := ctx.Err()
 	if err == nil {

@@ -26,12 +26,6 @@ func NewObjects(p *pipeline.Pipeline) *Objects {
 	return &Objects{p.Client, p.Bucket(pipeline.BucketOwners)}
 }
 
-// PutOwner stores the service of an object.
-func (o *Objects) PutOwner(ctx context.Context, kind string, id, service int) (err error) {
-	defer errs.Wrap(&err, "store that %s %d belongs to service %d", kind, id, service)
-	return o.bucket.Put(ctx, ownerKey(kind, id), fmt.Append(nil, service))
-}
-
 // The kinds of objects with owners, as in hook events.
 const (
 	OwnedVM      = "vm"
@@ -44,8 +38,8 @@ type Owner struct {
 	ID, Service int
 }
 
-// PutOwners is PutOwner for many objects at once.
-func (o *Objects) PutOwners(ctx context.Context, owners []Owner) error {
+// PutOwners stores the services of objects.
+func (o *Objects) PutOwners(ctx context.Context, owners ...Owner) error {
 	messages := make([]*nats.Msg, len(owners))
 	for i, one := range owners {
 		messages[i] = nats.NewMsg(pipeline.KeySubject(pipeline.BucketOwners, ownerKey(one.Kind, one.ID)))
@@ -53,7 +47,7 @@ func (o *Objects) PutOwners(ctx context.Context, owners []Owner) error {
 	}
 	for _, result := range o.core.Stream(pipeline.StreamOf(pipeline.BucketOwners)).AppendEach(ctx, messages) {
 		if result.Err != nil {
-			return fmt.Errorf("store the services of %d objects: %w", len(owners), result.Err)
+			return fmt.Errorf("store the services of %d VMs and networks: %w", len(owners), result.Err)
 		}
 	}
 	return nil

@@ -137,8 +137,8 @@ type EventReader struct {
 	*js.Reader
 	deadLetters *deadletters.Store
 	stream      *js.Stream
-	// last is the message read last, with the number of the reader's opening at that time.
-	last   js.Message
+	// last is that of the event read last, with the number of the reader's opening at that time.
+	last   pipeline.EventMark
 	opened int
 }
 
@@ -184,7 +184,7 @@ func (r *EventReader) Next(ctx context.Context) (uint64, pipeline.Event, error) 
 // shows that a stream has lost its end and has grown as long again since. If the check fails, the next message repeats it.
 func (r *EventReader) checkLast(ctx context.Context, next js.Message) error {
 	if r.last.Sequence > 0 && r.opened != r.Openings() {
-		rewritten, err := isRewritten(ctx, r.stream, r.Mark())
+		rewritten, err := isRewritten(ctx, r.stream, r.last)
 		switch {
 		case err != nil:
 			return nil //nolint:nilerr // the next message asks again
@@ -192,14 +192,12 @@ func (r *EventReader) checkLast(ctx context.Context, next js.Message) error {
 			return pipeline.ErrRewritten
 		}
 	}
-	r.last, r.opened = js.Message{Sequence: next.Sequence, Time: next.Time}, r.Openings()
+	r.last, r.opened = pipeline.EventMark{Sequence: next.Sequence, Stored: next.Time}, r.Openings()
 	return nil
 }
 
 // Mark is that of the event read last.
-func (r *EventReader) Mark() pipeline.EventMark {
-	return pipeline.EventMark{Sequence: r.last.Sequence, Stored: r.last.Time}
-}
+func (r *EventReader) Mark() pipeline.EventMark { return r.last }
 
 // EventsRewritten reports whether there is another event where the mark's was: the stream has lost its end since, and has grown as long again.
 func (q *Queue) EventsRewritten(ctx context.Context, mark pipeline.EventMark) (rewritten bool, err error) {

@@ -247,8 +247,7 @@ func TestOwners(t *testing.T) {
 	if _, known, err := p.Owner(ctx, "vm", 21); known || err != nil {
 		t.Fatalf("%v, %v", known, err)
 	}
-	must(t, p.PutOwner(ctx, "vm", 21, 42))
-	must(t, p.PutOwners(ctx, []Owner{{Kind: "net", ID: 21, Service: 43}}))
+	must(t, p.PutOwners(ctx, Owner{Kind: "vm", ID: 21, Service: 42}, Owner{Kind: "net", ID: 21, Service: 43}))
 	service, known, err := p.Owner(ctx, "vm", 21)
 	if service != 42 || !known || err != nil {
 		t.Fatalf("%d, %v, %v", service, known, err)

@@ -66,13 +66,13 @@ func TestACutOffStreamIsNumberedOn(t *testing.T) {
 func TestOwnersOfManyObjects(t *testing.T) {
 	onOneAndThree(t, func(t *testing.T, p clients) {
 		ctx := limited(t)
-		must(t, p.PutOwners(ctx, nil))
+		must(t, p.PutOwners(ctx))
 		for _, count := range []int{3, 200} {
 			var all []Owner
 			for id := range count {
 				all = append(all, Owner{Kind: "vm", ID: id, Service: 1000*count + id})
 			}
-			must(t, p.PutOwners(ctx, append(all, Owner{Kind: "net", ID: 7, Service: count})))
+			must(t, p.PutOwners(ctx, append(all, Owner{Kind: "net", ID: 7, Service: count})...))
 			poll.Until(t, "the owners to be read, whichever replica answers", func() bool {
 				owners, err := p.Owners(ctx)
 				must(t, err)

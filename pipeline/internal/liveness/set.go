@@ -36,20 +36,17 @@ type member[T any] struct {
 	at   time.Time
 }
 
-// New returns a set whose members are dead after so much silence.
-func New[T any](silence time.Duration) *Set[T] { return NewPatient[T](silence, silence) }
-
-// NewPatient returns a set whose members are dead after so much silence, and, for a minute after one announced itself again that had been silent
+// New returns a set whose members are dead after so much silence, and, for a minute after one announced itself again that had been silent
 // for longer, only after twice as much as that one, but most at most: over a network that loses packets announcements are late by seconds,
 // and their members would otherwise be mistaken for dead again and again.
-func NewPatient[T any](silence, most time.Duration) *Set[T] {
+func New[T any](silence, most time.Duration) *Set[T] {
 	return &Set[T]{silence: silence, most: most, members: map[string]member[T]{}}
 }
 
 // Listen returns a set of the members that announce themselves in JSON on a subject, until Stop. who
 // returns the id of a member, empty for any other process, and whether it leaves.
 func Listen[T any](conn *nats.Conn, subject string, silence time.Duration, who func(T) (id string, leaving bool)) (s *Set[T], err error) {
-	s = New[T](silence)
+	s = New[T](silence, silence)
 	s.subscription, err = conn.Subscribe(subject, func(message *nats.Msg) {
 		var said T
 		if json.Unmarshal(message.Data, &said) != nil {

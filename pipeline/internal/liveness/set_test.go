@@ -9,7 +9,7 @@ import (
 
 func TestMembersLiveAsLongAsTheyAreHeard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := New[string](time.Second)
+		s := New[string](time.Second, time.Second)
 		s.Heard("a", "first")
 		s.Heard("b", "first")
 		time.Sleep(600 * time.Millisecond)
@@ -30,7 +30,7 @@ func TestMembersLiveAsLongAsTheyAreHeard(t *testing.T) {
 }
 
 func TestASetIsBounded(t *testing.T) {
-	s := New[int](time.Minute)
+	s := New[int](time.Minute, time.Minute)
 	for n := range 2 * maxMembers {
 		s.Heard(fmt.Sprint(n), n)
 	}
@@ -47,7 +47,7 @@ func TestASetIsBounded(t *testing.T) {
 // A member that is heard late is waited for longer for a minute, and one that was away for longer than that is no reason to.
 func TestAPatientSetWaitsForThoseThatAreLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := NewPatient[int](time.Second, 5*time.Second)
+		s := New[int](time.Second, 5*time.Second)
 		alive := func(want bool) {
 			t.Helper()
 			if _, is := s.Live()["a"]; is != want {
