@@ -181,14 +181,17 @@ func (v *VMDetails) read(r *onexml.Reader) {
 func (s *Session) FetchVMs(ctx context.Context, service spec.Service, ids []int) (flow.Facts, error) {
 	facts := flow.Facts{}
 	if len(ids) > 1 {
-		vms, err := s.VMsAt(ctx, ids, StateAny)
+		err := inParts(ids, func(part []int) error {
+			vms, err := s.VMs(ctx, FilterAll, part[0], part[len(part)-1], StateAny)
+			for _, vm := range vms {
+				if _, wanted := slices.BinarySearch(ids, vm.ID); wanted || vm.Service == service.ID {
+					facts[vm.ID] = vm
+				}
+			}
+			return err
+		})
 		if err != nil {
 			return nil, fmt.Errorf("read VMs %d to %d of service %d: %w", ids[0], ids[len(ids)-1], service.ID, err)
-		}
-		for _, vm := range vms {
-			if _, wanted := slices.BinarySearch(ids, vm.ID); wanted || vm.Service == service.ID {
-				facts[vm.ID] = vm
-			}
 		}
 	}
 	for _, id := range ids {

@@ -53,10 +53,8 @@ func TestOthersLargeObjectsHideNothing(t *testing.T) {
 		}
 	}
 	client.Limit(300_000)
-	vms, err := client.Server().VMsAt(t.Context(), ids, opennebula.StateAny)
-	if missing := slices.DeleteFunc(slices.Clone(ids), func(id int) bool {
-		return slices.ContainsFunc(vms, func(vm one.VM) bool { return vm.ID == id })
-	}); err != nil || len(missing) > 0 {
+	vms, err := client.Server().FetchVMs(t.Context(), spec.Service{}, ids)
+	if missing := slices.DeleteFunc(slices.Clone(ids), func(id int) bool { return !vms[id].Gone() }); err != nil || len(missing) > 0 {
 		t.Errorf("the VMs %v are missing: %v", missing, err)
 	}
 	if details, err := client.Server().Details(t.Context(), ids); err != nil || len(details) != len(ids) {

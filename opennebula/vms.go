@@ -149,16 +149,6 @@ func salvageVMs(text []byte) []one.VM {
 	return vms
 }
 
-// VMsAt lists VMs of ascending ids, and others with ids in between.
-func (s vmCalls) VMsAt(ctx context.Context, ids []int, state int) (vms []one.VM, _ error) {
-	err := inParts(ids, func(ids []int) error {
-		some, err := s.VMs(ctx, FilterAll, ids[0], ids[len(ids)-1], state)
-		vms = append(vms, some...)
-		return err
-	})
-	return vms, err
-}
-
 // rangeGap is the number of other VMs between two wanted ones from which one call for both
 // costs more than two calls.
 const rangeGap = 16
