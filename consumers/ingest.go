@@ -123,7 +123,7 @@ func (i *ingester) ingestEvent(ctx context.Context, input pipeline.Input) error 
 		return i.loader.refreshDocument(ctx)
 	}
 	vm := *event.VM
-	if before.Gone() || !i.record.State.Service.Owns(before) || vm.Troubled() && isIn(before, vm.State, vm.LCMState) {
+	if before.Gone() || !i.record.State.Service.Owns(before) || vm.Troubled() && pipeline.TroubleOf(before) == pipeline.TroubleOf(vm) {
 		return nil
 	}
 	stepBack := before.Running() && !vm.Running() && !vm.Ending() || before.Ending() && !vm.Ending()
@@ -141,7 +141,7 @@ func (i *ingester) ingestTrouble(ctx context.Context, trouble []pipeline.Trouble
 	var doubtful []int
 	for _, reported := range trouble {
 		before, known := i.facts[reported.VM]
-		if !known || !i.isNewer(reported.VM) && !before.Gone() && !isIn(before, reported.State, reported.LCMState) {
+		if !known || !i.isNewer(reported.VM) && !before.Gone() && pipeline.TroubleOf(before) != reported {
 			doubtful = append(doubtful, reported.VM)
 		}
 	}
@@ -149,10 +149,6 @@ func (i *ingester) ingestTrouble(ctx context.Context, trouble []pipeline.Trouble
 		return nil
 	}
 	return i.refresh(ctx, doubtful...)
-}
-
-func isIn(vm one.VM, state one.VMState, lcmState one.LCMState) bool {
-	return vm.State == state && vm.LCMState == lcmState
 }
 
 // refresh fetches VMs, and in the same calls the other VMs with waiting events: if one host's VMs fail, one handling of a service gets them
@@ -376,7 +372,7 @@ func (h *heard) note(states []pipeline.Trouble, at time.Time, facts flow.Facts) 
 // back only if its epilog or shutdown fails.
 func (h *heard) ahead(seen one.VM) bool {
 	reported, is := h.reported[seen.ID]
-	return is && h.asked[seen.ID].Before(reported.at.Add(opennebula.WriteTime)) && !isIn(seen, reported.State, reported.LCMState) &&
+	return is && h.asked[seen.ID].Before(reported.at.Add(opennebula.WriteTime)) && pipeline.TroubleOf(seen) != reported.Trouble &&
 		!seen.Gone() && (reported.afterEnd || !seen.Ending())
 }
 

@@ -106,8 +106,6 @@ type Worker struct {
 	services  *routing.Services
 	router    *routing.Router
 	database  *database
-	// written is when the last record was stored before the start.
-	written time.Time
 
 	mutex sync.Mutex
 	tasks map[string]*task // by ownership key, the last one of each
@@ -144,7 +142,8 @@ func New(config Config, pipe *pipeline.Pipeline, oned *opennebula.Client) *Worke
 	}
 	w.services = &routing.Services{Oned: oned, Queue: w.pipe.Queue, Logger: config.Logger}
 	w.router = &routing.Router{
-		Services: w.services, Pipeline: pipe, ScanInterval: config.ScanInterval, LeaderChange: config.Settings.VMDeadlines.LeaderChange,
+		Services: w.services, Pipe: routing.Clients{Pipeline: pipe, Queue: w.pipe.Queue, Records: w.pipe.Records, Objects: w.pipe.Objects, Commands: w.pipe.Commands},
+		ScanInterval: config.ScanInterval, LeaderChange: config.Settings.VMDeadlines.LeaderChange,
 		ConfirmDamage: config.ConfirmDamage, Routed: w.metrics.routed,
 	}
 	w.database = &database{pipe: pipe, oned: oned, logger: config.Logger, services: w.services}
@@ -162,7 +161,7 @@ func (w *Worker) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.written = records.Stored
+	w.router.Written = records.Stored
 	members, err := work.Join(ctx, w.pipe.Pipeline, w.config.ID)
 	if err != nil {
 		return err
@@ -257,7 +256,7 @@ func (w *Worker) run(ctx context.Context, key string) {
 		anew := true
 		job = func(ctx context.Context) error {
 			defer func() { anew = false }()
-			return w.router.Run(ctx, w.written, anew)
+			return w.router.Run(ctx, anew)
 		}
 	case pipeline.AutoscalerKey:
 		job = (&routing.Autoscaler{Services: w.services, Interval: w.config.Settings.AutoscalerInterval, Measured: w.metrics.measured}).Run

@@ -18,10 +18,10 @@ import (
 func (r *Router) watchDamage(ctx context.Context, routed func() uint64) error {
 	var queue, events suspicion
 	for ; ctx.Err() == nil; _ = idle.For(ctx, r.ConfirmDamage/2) {
-		_, _, early, err := work.EndsEarly(ctx, r.pipe.Pipeline)
+		_, _, early, err := work.EndsEarly(ctx, r.Pipe.Pipeline)
 		if queue.lasts(early && err == nil, r.ConfirmDamage) {
 			var repaired bool
-			if repaired, err = work.Repair(ctx, r.pipe.Pipeline, r.pipe.Queued); err == nil && repaired {
+			if repaired, err = work.Repair(ctx, r.Pipe.Pipeline, r.Pipe.Queued); err == nil && repaired {
 				if err = errors.Join(r.Services.WakeAll(ctx, "stream WORK was damaged"), r.noteDamage(ctx, pipeline.StreamWork)); err == nil {
 					r.Services.Logger.Warn("every service is checked against oned after the damage")
 				}
@@ -30,7 +30,7 @@ func (r *Router) watchDamage(ctx context.Context, routed func() uint64) error {
 		if err != nil && ctx.Err() == nil {
 			r.Services.Logger.Warn("stream WORK could not be checked for damage, retrying", "error", err)
 		}
-		last, err := r.pipe.EndOfEvents(ctx)
+		last, err := r.Pipe.EndOfEvents(ctx)
 		if events.lasts(err == nil && last < routed(), r.ConfirmDamage) {
 			return fmt.Errorf("stream %s was damaged: it ends at %d, before messages that have been read", pipeline.StreamONE, last)
 		}
@@ -52,9 +52,9 @@ func (r *Router) WatchStreams(ctx context.Context, owned func() bool) {
 			known = nil
 			continue
 		}
-		extents, lost, err := r.Pipeline.Extents(ctx)
+		extents, lost, err := r.Pipe.Extents(ctx)
 		if err == nil && known == nil && len(lost) == 0 {
-			known, err = r.Pipeline.LoadExtents(ctx)
+			known, err = r.Pipe.LoadExtents(ctx)
 		}
 		damaged, purged := slices.Clone(lost), false
 		for name, extent := range extents {
@@ -73,7 +73,7 @@ func (r *Router) WatchStreams(ctx context.Context, owned func() bool) {
 			}
 		case err != nil, len(damaged) > 0:
 		case time.Since(saved) >= saveExtentsEvery:
-			if err = r.Pipeline.SaveExtents(ctx, extents); err == nil {
+			if err = r.Pipe.SaveExtents(ctx, extents); err == nil {
 				saved = time.Now()
 			}
 			fallthrough
@@ -88,12 +88,12 @@ func (r *Router) WatchStreams(ctx context.Context, owned func() bool) {
 
 // replace makes the lost ones of damaged streams again, and has every service check oned.
 func (r *Router) replace(ctx context.Context, lost, damaged []string) error {
-	if err := r.Pipeline.RecreateStreams(ctx, lost); err != nil {
+	if err := r.Pipe.RecreateStreams(ctx, lost); err != nil {
 		return err
 	}
 	names := strings.Join(damaged, ", ")
 	r.Services.Logger.Error("NATS has lost streams or messages of them: lost streams are recreated, and every service is checked against oned", "streams", names)
-	return errors.Join(r.Services.WakeAll(ctx, "streams were lost"), r.Pipeline.NoteMismatch(ctx, "every service was checked, because NATS has lost streams or messages of them: "+names))
+	return errors.Join(r.Services.WakeAll(ctx, "streams were lost"), r.Pipe.NoteMismatch(ctx, "every service was checked, because NATS has lost streams or messages of them: "+names))
 }
 
 // suspicion has to last before it counts: a server that has just become a stream's leader may report an end that it has passed.
@@ -113,19 +113,19 @@ func (p *suspicion) lasts(suspected bool, long time.Duration) bool {
 // startOfEvents returns where the router continues: after its cursor, or at the end of a stream that was cut off before it, and may have
 // grown as long again. The bridges find lost events by comparing with oned; every service makes up for skipped ones by checking oned.
 func (r *Router) startOfEvents(ctx context.Context) (uint64, error) {
-	after, err := r.pipe.LoadCursor(ctx, pipeline.RouterKey)
+	after, err := r.Pipe.LoadCursor(ctx, pipeline.RouterKey)
 	if err != nil {
 		return 0, err
 	}
-	last, err := r.pipe.EndOfEvents(ctx)
+	last, err := r.Pipe.EndOfEvents(ctx)
 	if err != nil {
 		return after, err
 	}
-	mark, err := r.pipe.LoadEventMark(ctx)
+	mark, err := r.Pipe.LoadEventMark(ctx)
 	if err != nil {
 		return after, err
 	}
-	rewritten, err := r.pipe.EventsRewritten(ctx, mark)
+	rewritten, err := r.Pipe.EventsRewritten(ctx, mark)
 	switch {
 	case err != nil:
 		return after, err
@@ -139,12 +139,12 @@ func (r *Router) startOfEvents(ctx context.Context) (uint64, error) {
 	if err := errors.Join(r.Services.WakeAll(ctx, "stream ONE was damaged"), r.noteDamage(ctx, pipeline.StreamONE)); err != nil {
 		return after, err
 	}
-	return min(last, after), r.pipe.SaveEventMark(ctx, pipeline.EventMark{}) // it is reported once
+	return min(last, after), r.Pipe.SaveEventMark(ctx, pipeline.EventMark{}) // it is reported once
 }
 
 // noteDamage records for operators that a stream was cut off, which the repaired stream does not show.
 func (r *Router) noteDamage(ctx context.Context, stream string) error {
-	return r.pipe.NoteMismatch(ctx, "stream "+stream+" was damaged: its end was lost, and every service was checked")
+	return r.Pipe.NoteMismatch(ctx, "stream "+stream+" was damaged: its end was lost, and every service was checked")
 }
 
 // ClockSkew is how far the clocks of hosts, of NATS and of oned may be apart.
@@ -171,7 +171,7 @@ func (o *olderData) services(ctx context.Context, records *work.Records) (older 
 
 // report reports services that are newer than the data, and wakes them.
 func (o *olderData) report(ctx context.Context, r *Router) error {
-	services := o.services(ctx, r.pipe.Records)
+	services := o.services(ctx, r.Pipe.Records)
 	if len(services) == 0 || r.reportedAge.Swap(true) {
 		return nil
 	}
@@ -179,7 +179,7 @@ func (o *olderData) report(ctx context.Context, r *Router) error {
 		len(services), services[0], o.written.UTC().Format(time.RFC3339))
 	r.Services.Logger.Error("NATS's data is older than the services. Their documents at oned are used, earlier commands are refused, "+
 		"and no VM is terminated because of NATS's data", "reason", reason)
-	if err := r.pipe.NoteMismatch(ctx, reason); err != nil {
+	if err := r.Pipe.NoteMismatch(ctx, reason); err != nil {
 		return err
 	}
 	for _, service := range services {

@@ -20,10 +20,10 @@ const (
 
 // owners knows the services of VMs, for events that do not name them. If it does not know one, oned is asked.
 type owners struct {
-	pipe   clients
-	logger *slog.Logger
-	known  map[int]int // VM -> service; the router's goroutine only
-	notes  chan ownerNote
+	objects *work.Objects
+	logger  *slog.Logger
+	known   map[int]int // VM -> service; the router's goroutine only
+	notes   chan ownerNote
 }
 
 // ownerNote is a VM's service to be stored, or deleted if the VM is gone.
@@ -86,12 +86,12 @@ type claims struct {
 }
 
 func (r *Router) newClaims(ctx context.Context) (*claims, error) {
-	noted, err := r.pipe.Owners(ctx)
+	noted, err := r.Pipe.Owners(ctx)
 	if err != nil {
 		return nil, err
 	}
 	ids := map[string]map[int]int{work.OwnedVM: {}, work.OwnedNetwork: {}}
-	return &claims{ids, noted, olderData{written: r.written, logged: map[int]time.Time{}}}, nil
+	return &claims{ids, noted, olderData{written: r.Written, logged: map[int]time.Time{}}}, nil
 }
 
 func (c *claims) add(service int, body spec.Body) {
@@ -127,7 +127,7 @@ func (r *Router) rebuildOwners(ctx context.Context, claimed *claims) error {
 			}
 		}
 	}
-	if err := r.pipe.PutOwners(ctx, missing...); err != nil {
+	if err := r.Pipe.PutOwners(ctx, missing...); err != nil {
 		return err
 	}
 	r.Services.Logger.Debug("bucket FLOW_OWNERS is complete", "put_back", len(missing))
@@ -151,11 +151,11 @@ func (o *owners) run(ctx context.Context) {
 		for _, note := range newest {
 			if !note.gone {
 				owned = append(owned, work.Owner{Kind: work.OwnedVM, ID: note.vm, Service: note.service})
-			} else if err := o.pipe.ForgetOwner(ctx, work.OwnedVM, note.vm); err != nil {
+			} else if err := o.objects.ForgetOwner(ctx, work.OwnedVM, note.vm); err != nil {
 				o.logger.Debug("the owner of a VM that is gone could not be removed from FLOW_OWNERS", "vm", note.vm, "error", err)
 			}
 		}
-		if err := o.pipe.PutOwners(ctx, owned...); err != nil {
+		if err := o.objects.PutOwners(ctx, owned...); err != nil {
 			o.logger.Debug("the owners of some VMs could not be stored in FLOW_OWNERS; they are read from oned when needed", "vms", len(owned), "error", err)
 		}
 	}

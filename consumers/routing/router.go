@@ -24,7 +24,7 @@ const routerBatch = 1000
 // repeated or late one only makes a service check again.
 type Router struct {
 	Services *Services
-	Pipeline *pipeline.Pipeline
+	Pipe     Clients
 	// ScanInterval is how often all service documents are scanned for services that nothing wakes.
 	ScanInterval time.Duration
 	// LeaderChange is how long after a change of the leader a VM that does not move counts as left behind.
@@ -33,18 +33,18 @@ type Router struct {
 	ConfirmDamage time.Duration
 	// Routed counts the events that were sent to a service.
 	Routed prometheus.Counter
+	// Written is when the last record was stored before the worker started.
+	Written time.Time
 
-	pipe   clients
 	owners *owners
 	// order is the order of the wake-ups of all runs: a run begins at a cursor that may lie before the last run's wake-ups.
 	order *work.WakeOrder
-	// written is when the last record was stored before the worker started; reportedAge is whether newer services were reported.
-	written     time.Time
+	// reportedAge is whether services that have changed since Written were reported.
 	reportedAge atomic.Bool
 }
 
-// clients are the JetStream clients of a router.
-type clients struct {
+// Clients are the JetStream clients of a router.
+type Clients struct {
 	*pipeline.Pipeline // cursors
 	*work.Queue
 	*work.Records
@@ -52,29 +52,24 @@ type clients struct {
 	*command.Commands
 }
 
-// Run reads the events from the saved cursor on. written is when the last record before the worker's start was written. The router starts
-// anew if another worker may have routed since its last run.
-func (r *Router) Run(ctx context.Context, written time.Time, anew bool) error {
-	if p := r.Pipeline; r.pipe.Pipeline == nil { // goroutines of an earlier Run may still use them
-		r.pipe = clients{p, work.NewQueue(p), work.NewRecords(p), work.NewObjects(p), command.New(p)}
-	}
+// Run reads the events from the saved cursor on. The router starts anew if another worker may have routed since its last run.
+func (r *Router) Run(ctx context.Context, anew bool) error {
 	if anew {
 		r.order = nil
 	}
 	if r.order == nil {
-		order, err := r.pipe.NewWakeOrder(ctx)
+		order, err := r.Pipe.NewWakeOrder(ctx)
 		if err != nil {
 			return err
 		}
 		r.order = order
 	}
-	r.written = written
-	r.owners = &owners{pipe: r.pipe, logger: r.Services.Logger, known: map[int]int{}, notes: make(chan ownerNote, maxNotes)}
+	r.owners = &owners{objects: r.Pipe.Objects, logger: r.Services.Logger, known: map[int]int{}, notes: make(chan ownerNote, maxNotes)}
 	after, err := r.startOfEvents(ctx)
 	if err != nil {
 		return err
 	}
-	reader, err := r.pipe.ReadEvents(ctx, after)
+	reader, err := r.Pipe.ReadEvents(ctx, after)
 	if err != nil {
 		return err
 	}
@@ -155,11 +150,11 @@ func (r *Router) run(ctx context.Context, reader *work.EventReader, saved uint64
 // the events between them were replaced. They are two values because older workers read the cursor alone.
 func (r *Router) savePosition(ctx context.Context, position pipeline.EventMark) error {
 	if !position.Stored.IsZero() {
-		if err := r.pipe.SaveEventMark(ctx, position); err != nil {
+		if err := r.Pipe.SaveEventMark(ctx, position); err != nil {
 			return err
 		}
 	}
-	return r.pipe.SaveCursor(ctx, pipeline.RouterKey, position.Sequence)
+	return r.Pipe.SaveCursor(ctx, pipeline.RouterKey, position.Sequence)
 }
 
 // passAll forwards a batch: only the last state change of each VM.
@@ -172,7 +167,7 @@ func (r *Router) passAll(ctx context.Context, batch []heard) error {
 	if err != nil {
 		return err
 	}
-	if err := r.pipe.PublishWakes(ctx, wakes, r.order); err != nil {
+	if err := r.Pipe.PublishWakes(ctx, wakes, r.order); err != nil {
 		return fmt.Errorf("route the events %d to %d: %w", batch[0].sequence, batch[len(batch)-1].sequence, err)
 	}
 	r.Routed.Add(float64(routed))
@@ -275,7 +270,7 @@ func (r *Router) serviceOf(ctx context.Context, event pipeline.Event) (int, erro
 
 // ownerOf returns the service that FLOW_OWNERS has for a VM or network, -1 for none.
 func (r *Router) ownerOf(ctx context.Context, kind string, id int) (int, error) {
-	service, known, err := r.pipe.Owner(ctx, kind, id)
+	service, known, err := r.Pipe.Owner(ctx, kind, id)
 	if err != nil || !known {
 		return -1, err
 	}

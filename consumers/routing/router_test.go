@@ -67,7 +67,7 @@ func TestAVMThatIsHeardOfWithItsTrouble(t *testing.T) {
 		return heard{sequence: sequence, event: pipeline.Event{Object: "vm", ID: vm, VM: &one.VM{ID: vm, Service: service, State: one.VMActive, LCMState: lcm}}}
 	}
 	router := &Router{
-		pipe: clients{Pipeline: pipe, Objects: work.NewObjects(pipe), Queue: work.NewQueue(pipe)}, order: &work.WakeOrder{},
+		Pipe: Clients{Pipeline: pipe, Objects: work.NewObjects(pipe), Queue: work.NewQueue(pipe)}, order: &work.WakeOrder{},
 		owners: &owners{known: map[int]int{}, notes: make(chan ownerNote, maxNotes)}, Routed: prometheus.NewCounter(prometheus.CounterOpts{}),
 	}
 	if err := router.passAll(t.Context(), []heard{event(10, 1, 3, one.LCMRunning), event(11, 1, -1, one.LCMUnknown)}); err != nil {
@@ -110,9 +110,9 @@ func TestVMWithoutItsServiceID(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pipe.Close()
-	router := &Router{pipe: clients{Pipeline: pipe, Objects: work.NewObjects(pipe)}}
+	router := &Router{Pipe: Clients{Pipeline: pipe, Objects: work.NewObjects(pipe)}}
 	router.owners = &owners{known: map[int]int{7: 3}, notes: make(chan ownerNote, maxNotes)}
-	if err := router.pipe.PutOwners(t.Context(), work.Owner{Kind: work.OwnedVM, ID: 9, Service: 4}); err != nil {
+	if err := router.Pipe.PutOwners(t.Context(), work.Owner{Kind: work.OwnedVM, ID: 9, Service: 4}); err != nil {
 		t.Fatal(err)
 	}
 	for vm, want := range map[int]int{7: 3, 8: -1, 9: 4} {

@@ -45,7 +45,7 @@ func (r *Router) watchServices(ctx context.Context) {
 		}
 		changed = changed || other
 		began := time.Now()
-		extent, unknown := r.pipe.Extent(ctx, pipeline.StreamOf(pipeline.BucketOwners))
+		extent, unknown := r.Pipe.Extent(ctx, pipeline.StreamOf(pipeline.BucketOwners))
 		err := r.scan(ctx, !changed && scanned != 0, unknown == nil && (extent.Messages == 0 || extent.Lacks(owners)))
 		if err == nil && unknown == nil {
 			owners = extent
@@ -77,7 +77,7 @@ func (r *Router) scan(ctx context.Context, regular, all bool) (err error) {
 		}
 	}
 	recorded, reasons := map[int]bool{}, map[int]string{} // why a service with a record is to be woken, empty for no reason
-	unreadable, recordsErr := r.pipe.CheckRecords(ctx, func(service int, record pipeline.Record) {
+	unreadable, recordsErr := r.Pipe.CheckRecords(ctx, func(service int, record pipeline.Record) {
 		recorded[service] = true
 		late := func(timer pipeline.TimerState) bool { return time.Since(timer.Due) > lateTimer }
 		switch {
@@ -156,7 +156,7 @@ func (r *Router) watchLeader(ctx context.Context) {
 }
 
 func (r *Router) wakeLeftBehind(ctx context.Context, term int, since time.Time) error {
-	left, err := r.pipe.VMsThat(ctx, one.VM.Changing)
+	left, err := r.Pipe.VMsThat(ctx, one.VM.Changing)
 	if err != nil {
 		return err
 	}
@@ -179,7 +179,7 @@ func (r *Router) wakeLeftBehind(ctx context.Context, term int, since time.Time) 
 			MessageID: fmt.Sprintf("left-%d-%d", term, id),
 		})
 	}
-	return r.pipe.PublishWakes(ctx, wakes, nil)
+	return r.Pipe.PublishWakes(ctx, wakes, nil)
 }
 
 // EnteredAt returns when a VM entered an event's state: before the leader changed, if the event was found by comparing right after. A state
