@@ -151,7 +151,7 @@ func (p *planner) decision() Decision {
 		role.Nodes = append(role.Nodes, foreign...)
 		slices.SortStableFunc(role.Nodes, func(a, b spec.Node) int { return a.DeployID - b.DeployID })
 	}
-	p.Service.Made = p.made()
+	p.Service.Made = p.ownNodes()
 	p.actions = slices.DeleteFunc(p.actions, func(action Action) bool {
 		switch action.Kind {
 		case ActionCreateVM:
@@ -164,9 +164,9 @@ func (p *planner) decision() Decision {
 	return Decision{State: p.State, Actions: p.actions, Changes: p.changes}
 }
 
-// made returns the nodes that name the service in their user templates, or are known to have done so. Writing that needs the right to
+// ownNodes returns the nodes that name the service in their user templates, or are known to have done so. Writing that needs the right to
 // manage the VM, so a document alone makes no VM the service's. A VM that is not a node any more is dropped.
-func (p *planner) made() spec.VMs {
+func (p *planner) ownNodes() spec.VMs {
 	var ids []int
 	for _, role := range p.Service.Body.Roles {
 		for _, node := range role.Nodes {
