@@ -289,10 +289,8 @@ func (i *ingester) confirmStrangers(ctx context.Context) error {
 	if len(strangers) == 0 || owner == i.strangersOf && slices.Equal(strangers, i.strangers) {
 		return nil
 	}
-	for _, span := range opennebula.Spans(strangers) {
-		if err := i.fetch(ctx, i.worker.oned.Server().Confirmed(), span, i.facts); err != nil {
-			return err
-		}
+	if err := i.fetch(ctx, i.worker.oned.Server().Confirmed(), strangers, i.facts); err != nil {
+		return err
 	}
 	i.strangers, i.strangersOf, i.strangersAt = i.record.State.Strangers(i.facts), owner, time.Now()
 	for _, id := range i.strangers {
@@ -316,7 +314,7 @@ func (i *ingester) returnHint(vm one.VM) string {
 		i.service, vm.Owner.UName, service.Owner.UName)
 }
 
-// fetch fetches VMs whose ids are close together into the facts.
+// fetch fetches VMs of ascending ids into the facts.
 func (i *ingester) fetch(ctx context.Context, session *opennebula.Session, vms []int, facts flow.Facts) error {
 	began := time.Now()
 	fetched, err := session.FetchVMs(ctx, i.record.State.Service, vms)

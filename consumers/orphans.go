@@ -63,10 +63,8 @@ func (l *serviceLoop) reportLeftVMs(ctx context.Context) error {
 	service, facts := l.record.State.Service, flow.Facts{}
 	ids, left := spec.VMIDs(service.Body.Roles...), []int(nil)
 	slices.Sort(ids)
-	for _, span := range opennebula.Spans(ids) {
-		if err := l.ingester.fetch(ctx, l.worker.oned.Server().Confirmed(), span, facts); err != nil {
-			return err
-		}
+	if err := l.ingester.fetch(ctx, l.worker.oned.Server().Confirmed(), ids, facts); err != nil {
+		return err
 	}
 	for _, id := range ids {
 		if vm := facts[id]; !vm.Gone() && !vm.Ending() && service.Owns(vm) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -176,42 +175,44 @@ func (v *VMDetails) read(r *onexml.Reader) {
 	})
 }
 
-// FetchVMs reads a service's VMs of ascending ids that are close together, and others of the service among them. A VM that oned does not
-// have is DONE. An ended VM stays at oned until it is purged: if the service has made it, it is gone only if the zone's leader says so.
+// FetchVMs reads a service's VMs, of ascending ids, and others of the service among them. A VM that oned does not have is DONE. An ended VM
+// stays at oned until it is purged: if the service has made it, it is gone only if the zone's leader says so.
 func (s *Session) FetchVMs(ctx context.Context, service spec.Service, ids []int) (flow.Facts, error) {
 	facts := flow.Facts{}
-	if len(ids) > 1 {
-		err := inParts(ids, func(part []int) error {
-			vms, err := s.VMs(ctx, FilterAll, part[0], part[len(part)-1], StateAny)
-			for _, vm := range vms {
-				if _, wanted := slices.BinarySearch(ids, vm.ID); wanted || vm.Service == service.ID {
-					facts[vm.ID] = vm
+	for _, span := range Spans(ids) {
+		listed := len(span) > 1
+		if listed {
+			err := inParts(span, func(part []int) error {
+				vms, err := s.VMs(ctx, FilterAll, part[0], part[len(part)-1], StateAny)
+				for _, vm := range vms {
+					if _, wanted := slices.BinarySearch(ids, vm.ID); wanted || vm.Service == service.ID {
+						facts[vm.ID] = vm
+					}
 				}
+				return err
+			})
+			if err != nil {
+				return nil, fmt.Errorf("read VMs %d to %d of service %d: %w", span[0], span[len(span)-1], service.ID, err)
 			}
-			return err
-		})
-		if err != nil {
-			return nil, fmt.Errorf("read VMs %d to %d of service %d: %w", ids[0], ids[len(ids)-1], service.ID, err)
 		}
-	}
-	for _, id := range ids {
-		if _, listed := facts[id]; listed {
-			continue
-		}
-		vm, made := one.VM{ID: id, State: one.VMDone, Service: service.ID}, service.Made.Has(id)
-		if made || len(ids) == 1 {
-			found, err := s.VM(ctx, id)
-			if made && IsCode(err, CodeNoExists) {
-				found, err = s.Confirmed().VM(ctx, id)
+		for _, id := range span {
+			if _, known := facts[id]; known {
+				continue
+			}
+			if facts[id] = (one.VM{ID: id, State: one.VMDone, Service: service.ID}); listed && !service.Made.Has(id) {
+				continue
+			}
+			vm, err := s.VM(ctx, id)
+			if IsCode(err, CodeNoExists) && service.Made.Has(id) {
+				vm, err = s.Confirmed().VM(ctx, id)
 			}
 			switch {
 			case err == nil:
-				vm = found
+				facts[id] = vm
 			case !IsCode(err, CodeNoExists):
 				return nil, fmt.Errorf("read VM %d of service %d: %w", id, service.ID, err)
 			}
 		}
-		facts[id] = vm
 	}
 	return facts, nil
 }
@@ -222,13 +223,10 @@ const maxFetched = 1000
 // Refresh fetches the state with the networks, and the facts with the VMs, that decide what
 // the service waits for, as the zone's leader shows them now.
 func (s *Session) Refresh(ctx context.Context, state flow.State) (flow.State, flow.Facts, error) {
-	leader, facts, wanted := s.Confirmed(), flow.Facts{}, state.Doubtful()
-	for _, span := range Spans(wanted[:min(len(wanted), maxFetched)]) {
-		fetched, err := leader.FetchVMs(ctx, state.Service, span)
-		if err != nil {
-			return state, nil, err
-		}
-		maps.Copy(facts, fetched)
+	leader, wanted := s.Confirmed(), state.Doubtful()
+	facts, err := leader.FetchVMs(ctx, state.Service, wanted[:min(len(wanted), maxFetched)])
+	if err != nil {
+		return state, nil, err
 	}
 	watched := flow.WatchesNetworks(state)
 	for _, network := range state.Networks {
