@@ -126,9 +126,10 @@ func giveBack(document opennebula.Document, record pipeline.Record, revision uin
 }
 
 // transient are the states in which OneFlow continues when it starts. Where something has failed it wants a recover.
+// HOLD is none of them: there, too, the service waits for its release.
 var transient = []spec.ServiceState{
 	spec.ServicePending, spec.ServiceDeploying, spec.ServiceDeployingNets, spec.ServiceUndeploying, spec.ServiceUndeployingNets,
-	spec.ServiceScaling, spec.ServiceHold,
+	spec.ServiceScaling,
 }
 
 // beforeVMs are the states in which a service may lack networks. OneFlow creates them only when it instantiates a service: at its start
