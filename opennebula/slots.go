@@ -10,24 +10,21 @@ import (
 	"github.com/flowjet/flowjet/internal/idle"
 )
 
-// maxWrites bounds the concurrent changes for which no client waits. oned makes
-// one change at a time: beyond a few they only wait inside it, on connections that
-// others need.
+// maxWrites bounds the concurrent changes for which no client waits. oned makes one change at a time: beyond a few they only wait inside it, on
+// connections that others need.
 const maxWrites = 4
 
-// readsBefore bounds how many reads go before a change that waits. A read takes a fifth of
-// the time: a service taken over from another process reads first, and would wait for a change
-// of each of the others before every read.
+// readsBefore bounds how many reads go before a change that waits. A read takes a fifth of the time: a service taken over from another process reads
+// first, and would wait for a change of each of the others before every read.
 const readsBefore = 8
 
-// slots bound the concurrent calls to one zone. A call for which a client waits
-// goes first, and has a slot of its own if there is more than one; then go reads.
+// slots bound the concurrent calls to one zone. A call for which a client waits goes first, and has a slot of its own if there is more than one; then
+// go reads.
 type slots struct {
 	mutex sync.Mutex
 	size  int
 	used  int
-	// writes counts the changes among those used, and passed the reads that have gone before
-	// the oldest waiting change.
+	// writes counts the changes among those used, and passed the reads that have gone before the oldest waiting change.
 	writes, passed int
 	urgent         list.List // of *slotRequest, each in the order in which they came
 	reading        list.List
@@ -42,8 +39,7 @@ type slotRequest struct {
 
 func newSlots(size int) *slots { return &slots{size: size} }
 
-// acquire waits for a slot for a call that changes something, or only reads; without
-// one it returns ctx's error.
+// acquire waits for a slot for a call that changes something, or only reads; without one it returns ctx's error.
 func (s *slots) acquire(ctx context.Context, writes bool) error {
 	s.mutex.Lock()
 	queue := &s.reading
@@ -73,8 +69,7 @@ func (s *slots) acquire(ctx context.Context, writes bool) error {
 	return ctx.Err()
 }
 
-// release releases a slot. It reports whether there are fewer slots by now than were
-// used: the call's connection is not needed any more.
+// release releases a slot. It reports whether there are fewer slots by now than were used: the call's connection is not needed any more.
 func (s *slots) release(writes bool) (surplus bool) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -92,8 +87,7 @@ func (s *slots) giveBack(writes bool) {
 	s.grant()
 }
 
-// resize sets the number of slots, and reports whether they have become fewer.
-// Calls under way beyond them end by themselves.
+// resize sets the number of slots, and reports whether they have become fewer. Calls under way beyond them end by themselves.
 func (s *slots) resize(size int) (fewer bool) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -156,20 +150,18 @@ func isUrgent(ctx context.Context) bool {
 }
 
 const (
-	// warmupSpread is the time over which processes spread their first calls in a session that
-	// has just changed for all of them; the auth driver of the first takes some 0.3 s.
+	// warmupSpread is the time over which processes spread their first calls in a session that has just changed for all of them; the auth driver of
+	// the first takes some 0.3 s.
 	warmupSpread = 1500 * time.Millisecond
 	// warmupWait bounds how long a call waits for the first one in its session.
 	warmupWait = 2 * time.Second
 	maxWarmups = 10_000
 )
 
-// warmups lets the first call in a session go ahead of the others. oned runs an auth
-// driver for every call that arrives before it has cached the session: at the change of
-// the tokens, and at a new leader, one for each call of every process.
+// warmups lets the first call in a session go ahead of the others. oned runs an auth driver for every call that arrives before it has cached the
+// session: at the change of the tokens, and at a new leader, one for each call of every process.
 //
-// Safety: none is needed, it only saves cost. Liveness: no call waits for longer than
-// warmupWait.
+// Safety: none is needed, it only saves cost. Liveness: no call waits for longer than warmupWait.
 type warmups struct {
 	spread time.Duration
 
@@ -189,8 +181,8 @@ type warmup struct {
 
 func newWarmups() *warmups { return &warmups{spread: warmupSpread, known: map[warmupKey]*warmup{}} }
 
-// enter returns when a call may be made. The caller reports to ended whether oned accepted
-// the session. Calls for which a client waits do not wait here.
+// enter returns when a call may be made. The caller reports to ended whether oned accepted the session. Calls for which a client waits do not wait
+// here.
 func (w *warmups) enter(ctx context.Context, key warmupKey, period int64) (ended func(accepted bool)) {
 	hurries := isUrgent(ctx)
 	ended = func(accepted bool) { w.end(key, period, nil, accepted) }
@@ -238,12 +230,13 @@ func (w *warmups) entry(key warmupKey) *warmup {
 	return one
 }
 
+// end lets the others go on. Only the call that went ahead takes the period back, as oned's clock was: another one may be late.
 func (w *warmups) end(key warmupKey, period int64, under chan struct{}, accepted bool) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
 	one := w.entry(key)
-	if accepted {
-		one.period = max(one.period, period)
+	if accepted && (under != nil || period > one.period) {
+		one.period = period
 	}
 	if under != nil {
 		close(under)

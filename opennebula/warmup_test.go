@@ -41,6 +41,13 @@ func TestOneCallWarmsASessionUp(t *testing.T) {
 		if drivers := run(8); drivers != 1 {
 			t.Errorf("%d drivers ran at the change of the tokens", drivers)
 		}
+		if drivers := run(5); drivers != 1 {
+			t.Errorf("%d drivers ran when oned's clock was set back", drivers)
+		}
+		began = time.Now()
+		if w.enter(t.Context(), key, 5)(true); time.Since(began) != 0 {
+			t.Errorf("a call waited %v in a session that oned knows, after oned's clock was set back", time.Since(began))
+		}
 	})
 }
 
