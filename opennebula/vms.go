@@ -5,10 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/errs"
 	"github.com/flowjet/flowjet/opennebula/onexml"
 )
@@ -177,6 +180,48 @@ func inParts(ids []int, ask func(ids []int) error) error {
 		return err
 	}
 	return inParts(ids[half:], ask)
+}
+
+// FetchVMs reads a service's VMs, of ascending ids, and others of the service among them. A VM that oned does not have is DONE. An ended VM
+// stays at oned until it is purged: if the service has made it, it is gone only if the zone's leader says so.
+func (s *Session) FetchVMs(ctx context.Context, service spec.Service, ids []int) (flow.Facts, error) {
+	facts := flow.Facts{}
+	for _, span := range Spans(ids) {
+		listed := len(span) > 1
+		if listed {
+			err := inParts(span, func(part []int) error {
+				vms, err := s.VMs(ctx, FilterAll, part[0], part[len(part)-1], StateAny)
+				for _, vm := range vms {
+					if _, wanted := slices.BinarySearch(ids, vm.ID); wanted || vm.Service == service.ID {
+						facts[vm.ID] = vm
+					}
+				}
+				return err
+			})
+			if err != nil {
+				return nil, fmt.Errorf("read VMs %d to %d of service %d: %w", span[0], span[len(span)-1], service.ID, err)
+			}
+		}
+		for _, id := range span {
+			if _, known := facts[id]; known {
+				continue
+			}
+			if facts[id] = (one.VM{ID: id, State: one.VMDone, Service: service.ID}); listed && !service.Made.Has(id) {
+				continue
+			}
+			vm, err := s.VM(ctx, id)
+			if IsCode(err, CodeNoExists) && service.Made.Has(id) {
+				vm, err = s.Confirmed().VM(ctx, id)
+			}
+			switch {
+			case err == nil:
+				facts[id] = vm
+			case !IsCode(err, CodeNoExists):
+				return nil, fmt.Errorf("read VM %d of service %d: %w", id, service.ID, err)
+			}
+		}
+	}
+	return facts, nil
 }
 
 // newestTwo is an end that asks for a page of the newest two: to oned an end below -1 is a page's size.
