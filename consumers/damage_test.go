@@ -3,6 +3,7 @@ package consumers_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -120,13 +121,7 @@ func loses(t *testing.T, stream string, lose func(*world)) {
 	w.scaledTo(service, 2)
 	w.settled()
 	stop()
-	ends, _, err := w.pipe.Extents(t.Context())
-	must(t, err)
-	w.startWorker("second", quick())
-	poll.Until(t, "the worker to know how far the streams go", func() bool {
-		extents, err := w.pipe.LoadExtents(t.Context())
-		return err == nil && extents[stream].Last >= ends[stream].Last
-	})
+	w.knowsEnds(stream)
 	lose(w)
 	w.told(stream)
 	w.scaledTo(service, 3)
@@ -134,6 +129,79 @@ func loses(t *testing.T, stream string, lose func(*world)) {
 	w.exactly(service, 2)
 	other := w.deployed(masterSlave, 1, 1)
 	w.exactly(other, 2)
+}
+
+// knowsEnds starts a worker again, and waits until it knows how far a stream goes: so it notices a purge.
+func (w *world) knowsEnds(stream string) (stop func()) {
+	w.t.Helper()
+	ends, _, err := w.pipe.Extents(w.t.Context())
+	must(w.t, err)
+	stop = w.startWorker("second", quick())
+	poll.Until(w.t, "the worker to know how far the streams go", func() bool {
+		extents, err := w.pipe.LoadExtents(w.t.Context())
+		return err == nil && extents[stream].Last >= ends[stream].Last
+	})
+	return stop
+}
+
+// Commands that no worker has read when work is lost end with the reason: else they would count as queued for a day.
+func TestCommandsThatAreLostWithWork(t *testing.T) {
+	w := newWorld(t)
+	stop := w.startWorker("first", quick())
+	w.hear()
+	service := w.deployed(masterSlave, 1, 1)
+	w.settled()
+	stop()
+	w.knowsEnds(pipeline.StreamWork)()
+	made := w.service(masterSlave, 1, 1) // it needs no command to be deployed
+	commands := map[string]string{"scale": pipeline.CommandRefused, "deploy": pipeline.CommandDone, "nobody": pipeline.CommandRefused}
+	for id := range commands {
+		queued := flow.Command{ID: id, Verb: flow.VerbScale, Service: service}
+		switch id {
+		case "deploy":
+			queued.Verb, queued.Service = flow.VerbDeploy, made
+		case "nobody":
+			queued.Service = 7777
+		}
+		if _, err := w.pipe.SubmitCommand(t.Context(), queued, time.Millisecond); !errors.Is(err, pipeline.ErrNoReply) {
+			t.Fatal(err)
+		}
+	}
+	must(t, w.pipe.Stream(pipeline.StreamWork).Purge(t.Context()))
+	w.startWorker("third", quick())
+	for id, want := range commands {
+		poll.Until(t, "command "+id+" to end", func() bool {
+			status, err := w.pipe.CommandStatus(t.Context(), id)
+			must(t, err)
+			return status.State == want && strings.Contains(status.Message, "NATS has lost the command") == (want == pipeline.CommandRefused)
+		})
+	}
+	w.await(made, spec.ServiceRunning)
+}
+
+// Timers that are lost with work are set again at once, and not when they are overdue.
+func TestTimersThatAreLostWithWork(t *testing.T) {
+	w := newWorld(t)
+	stop := w.startWorker("first", quick())
+	w.hear()
+	service := w.deployed(`{"name":"svc","state":0,"roles":[{"name":"a","type":"vm","cardinality":1,"template_id":0,"cooldown":3600,"state":0}]}`)
+	w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "a", Cardinality: 2})
+	w.await(service, spec.ServiceCooldown)
+	w.settled()
+	stop()
+	timer := func() uint64 {
+		sequence, _, err := w.pipe.Stream(pipeline.StreamWork).LastOf(t.Context(), pipeline.TimerSubject(service, flow.DeadlineCooldown))
+		must(t, err)
+		return sequence
+	}
+	before := timer()
+	w.knowsEnds(pipeline.StreamWork)
+	if reply := w.command(service, flow.VerbScale, flow.ScaleArguments{Role: "b"}); reply.Refused == "" { // which loads the service
+		t.Error("a role that does not exist was scaled")
+	}
+	poll.Until(t, "the cooldown's timer to be set by the second worker", func() bool { return timer() > before })
+	must(t, w.pipe.Stream(pipeline.StreamWork).Purge(t.Context()))
+	poll.Until(t, "the timer again", func() bool { return timer() > 0 })
 }
 
 // told waits until operators are told that a stream has lost messages.

@@ -187,7 +187,7 @@ func (d *database) enter(ctx context.Context, newest int) error {
 	if err := d.pipe.SaveCursor(ctx, pipeline.ComparedKey, 1); err != nil {
 		return err
 	}
-	return d.services.WakeAll(ctx, "oned's database was replaced")
+	return d.services.WakeAll(ctx, "oned's database was replaced", nil)
 }
 
 // raise raises the highest known VM id. It must be from oned: an event may be forged.

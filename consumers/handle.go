@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
@@ -18,6 +19,7 @@ func (l *serviceLoop) handleOnce(ctx context.Context, input pipeline.Input) erro
 	if err := l.loader.checkDatabase(ctx); err != nil {
 		return err
 	}
+	l.loaded = l.loaded && !input.Work.Lost
 	fresh := !l.loaded
 	l.cause = causeOf(input)
 	l.loader.noteDocument(input)
@@ -27,6 +29,11 @@ func (l *serviceLoop) handleOnce(ctx context.Context, input pipeline.Input) erro
 		}
 		if l.loader.strange && input.Work.Command == nil {
 			l.record.State = flow.Met(l.record.State, time.Now(), l.worker.config.Settings)
+		}
+	}
+	for _, id := range input.Work.Waiting {
+		if err := l.endLost(ctx, id); err != nil {
+			return err
 		}
 	}
 	l.loader.followLeader()
@@ -99,6 +106,33 @@ func (l *serviceLoop) repeat(ctx context.Context, input pipeline.Input, fresh bo
 	}
 	l.cause.Kind, l.cause.ID, l.cause.User = "wake", "take-over", ""
 	return l.proceed(ctx, input, flow.Decide(l.known(), nil), nil)
+}
+
+// endLost ends a command that NATS has lost, and that was neither handled before nor stored again: it would count as queued. A deployment needs no
+// command.
+func (l *serviceLoop) endLost(ctx context.Context, id string) error {
+	status, err := l.worker.pipe.CommandStatus(ctx, id)
+	if errors.Is(err, pipeline.ErrNotFound) || err == nil && status.State != pipeline.CommandQueued {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	reply := pipeline.Reply{Command: id, Time: time.Now().UTC()}
+	if status.Verb != flow.VerbDeploy || !l.exists {
+		reply.Refused, reply.Message = flow.RefusedFailed, "NATS has lost the command: check the service, and send it again if it is still needed"
+	}
+	command := flow.Command{ID: id, Verb: status.Verb, Service: l.service, User: one.Identity{UID: status.UID}}
+	lost := pipeline.Input{Published: status.Queued, Work: pipeline.Work{Command: &command}}
+	return l.worker.pipe.FinishCommand(ctx, lost, recordedReply(l.record, reply))
+}
+
+// recordedReply returns the record's reply to the same command, or the given one.
+func recordedReply(record pipeline.Record, reply pipeline.Reply) pipeline.Reply {
+	if at := slices.IndexFunc(record.Replies, func(recorded pipeline.Reply) bool { return recorded.Command == reply.Command }); at >= 0 {
+		return record.Replies[at]
+	}
+	return reply
 }
 
 // keptReplies bounds the replies in a record.

@@ -73,7 +73,7 @@ func reportedStates(work pipeline.Work) []pipeline.Trouble {
 
 // isNews reports whether the work only makes the service check its state.
 func isNews(work pipeline.Work) bool {
-	return work.Command == nil && work.Timer == nil && work.Measures == nil && !work.Newer
+	return work.Command == nil && work.Timer == nil && work.Measures == nil && !work.Lost && !work.Newer
 }
 
 // sameSubject reports whether a later piece of news, with union's, makes an earlier one superfluous.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -263,11 +262,8 @@ func (l *serviceLoop) deadLetter(ctx context.Context, input pipeline.Input, caus
 		reply := pipeline.Reply{
 			Command: command.ID, Refused: flow.RefusedFailed, Message: cause.Error(), Time: time.Now().UTC(),
 		}
-		if stored, _, err := l.worker.pipe.LoadRecord(ctx, l.service); err == nil {
-			if at := slices.IndexFunc(stored.Replies, func(r pipeline.Reply) bool { return r.Command == command.ID }); at >= 0 {
-				reply = stored.Replies[at]
-			}
-		}
+		stored, _, _ := l.worker.pipe.LoadRecord(ctx, l.service)
+		reply = recordedReply(stored, reply)
 		if l.worker.pipe.FinishCommand(ctx, input, reply) != nil {
 			return false
 		}

@@ -85,6 +85,10 @@ type Work struct {
 	Scan bool `json:"scan,omitempty"`
 	// Taken reports whether the service is taken over from a OneFlow that was found stopped: it is no longer left alone.
 	Taken bool `json:"taken,omitempty"`
+	// Lost reports whether NATS has lost messages: the service is loaded anew, which sets its timers again. Waiting are the commands that
+	// waited for it then: one that is not handled by now is lost. A version without the fields checks oned only.
+	Lost    bool     `json:"lost,omitempty"`
+	Waiting []string `json:"waiting,omitempty"`
 	// Newer reports whether a newer Flowjet wrote the work: only its service
 	// is known here. It must not be skipped.
 	Newer bool `json:"-"`

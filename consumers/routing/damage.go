@@ -22,7 +22,7 @@ func (r *Router) watchDamage(ctx context.Context, routed func() uint64) error {
 		if queue.lasts(early && err == nil, r.ConfirmDamage) {
 			var repaired bool
 			if repaired, err = work.Repair(ctx, r.Pipe.Pipeline, r.Pipe.Queued); err == nil && repaired {
-				if err = errors.Join(r.Services.WakeAll(ctx, "stream WORK was damaged"), r.noteDamage(ctx, pipeline.StreamWork)); err == nil {
+				if err = r.checkAll(ctx, "stream WORK was damaged", cutOff(pipeline.StreamWork)); err == nil {
 					r.Services.Logger.Warn("every service is checked against oned after the damage")
 				}
 			}
@@ -93,7 +93,7 @@ func (r *Router) replace(ctx context.Context, lost, damaged []string) error {
 	}
 	names := strings.Join(damaged, ", ")
 	r.Services.Logger.Error("NATS has lost streams or messages of them: lost streams are recreated, and every service is checked against oned", "streams", names)
-	return errors.Join(r.Services.WakeAll(ctx, "streams were lost"), r.Pipe.NoteMismatch(ctx, "every service was checked, because NATS has lost streams or messages of them: "+names))
+	return r.checkAll(ctx, "streams were lost", "every service was checked, because NATS has lost streams or messages of them: "+names)
 }
 
 // suspicion has to last before it counts: a server that has just become a stream's leader may report an end that it has passed.
@@ -136,15 +136,30 @@ func (r *Router) startOfEvents(ctx context.Context) (uint64, error) {
 	default:
 		return after, nil
 	}
-	if err := errors.Join(r.Services.WakeAll(ctx, "stream ONE was damaged"), r.noteDamage(ctx, pipeline.StreamONE)); err != nil {
+	if err := r.checkAll(ctx, "stream ONE was damaged", cutOff(pipeline.StreamONE)); err != nil {
 		return after, err
 	}
 	return min(last, after), r.Pipe.SaveEventMark(ctx, pipeline.EventMark{}) // it is reported once
 }
 
-// noteDamage records for operators that a stream was cut off, which the repaired stream does not show.
-func (r *Router) noteDamage(ctx context.Context, stream string) error {
-	return r.Pipe.NoteMismatch(ctx, "stream "+stream+" was damaged: its end was lost, and every service was checked")
+// cutOff is what operators are told of a stream that was cut off.
+func cutOff(stream string) string {
+	return "stream " + stream + " was damaged: its end was lost, and every service was checked"
+}
+
+// checkAll has every service check oned, set its timers again and end the commands that are lost, after NATS has lost messages, and notes that for
+// operators: a repaired stream does not show it.
+func (r *Router) checkAll(ctx context.Context, reason, noted string) error {
+	waiting := map[int][]string{}
+	err := r.Pipe.EachCommand(ctx, func(status pipeline.CommandStatus) {
+		if status.State == pipeline.CommandQueued {
+			waiting[status.Service] = append(waiting[status.Service], status.ID)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return errors.Join(r.Services.WakeAll(ctx, reason, waiting), r.Pipe.NoteMismatch(ctx, noted))
 }
 
 // ClockSkew is how far the clocks of hosts, of NATS and of oned may be apart.

@@ -227,9 +227,21 @@ func (s *Services) Each(ctx context.Context, skip func(opennebula.Document) bool
 	})
 }
 
-// WakeAll makes every service check oned.
-func (s *Services) WakeAll(ctx context.Context, reason string) error {
-	err := s.Each(ctx, nil, func(document opennebula.Document, _ spec.Body) error { return s.Wake(ctx, document.ID, reason) })
+// WakeAll makes every service check oned. If NATS has lost messages, waiting are the commands, by service, that waited then; else it is nil.
+func (s *Services) WakeAll(ctx context.Context, reason string, waiting map[int][]string) error {
+	wake := func(service int) error {
+		return s.wake(ctx, pipeline.Work{Service: service, Reason: reason, Lost: waiting != nil, Waiting: waiting[service]})
+	}
+	documented := map[int]bool{}
+	err := s.Each(ctx, nil, func(document opennebula.Document, _ spec.Body) error {
+		documented[document.ID] = true
+		return wake(document.ID)
+	})
+	for service := range waiting {
+		if err == nil && !documented[service] {
+			err = wake(service)
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("wake all services: %w", err)
 	}

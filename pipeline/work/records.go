@@ -1,10 +1,12 @@
 package work
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -162,6 +164,8 @@ func EndsEarly(ctx context.Context, p *pipeline.Pipeline) (read, last uint64, ea
 	return read, last, read > last, err
 }
 
+var errBehind = errors.New("the server that was asked does not have all of it yet")
+
 // Repair renumbers StreamWork from behind its readers' cursors, if it ends before
 // them. The timers in it, and the commands that have not ended according to queued, are
 // published again; other wake-ups are dropped, so that every service has to be woken
@@ -174,13 +178,17 @@ func Repair(ctx context.Context, p *pipeline.Pipeline, queued func(ctx context.C
 	stream := p.Stream(pipeline.StreamWork)
 	p.Log().Error("stream WORK was damaged: it ends before messages that have been read; it is renumbered", "ends_at", last, "read_up_to", read)
 	var kept []*nats.Msg
-	err = stream.Each(ctx, "", 0, func(message js.Message) {
-		if again := unfinished(message, func(command string) bool { return queued(ctx, command) }); again != nil {
-			kept = append(kept, again)
-		}
-	})
-	if err != nil {
-		return false, fmt.Errorf("read the rest of stream %s: %w", pipeline.StreamWork, err)
+	newest, _, err := stream.LastOf(ctx, ">")
+	whole := err == nil
+	if whole {
+		whole, err = stream.Between(ctx, "", 0, newest, math.MaxInt, func(message js.Message) {
+			if again := unfinished(message, func(command string) bool { return queued(ctx, command) }); again != nil {
+				kept = append(kept, again)
+			}
+		})
+	}
+	if !whole {
+		return false, fmt.Errorf("read the rest of stream %s: %w", pipeline.StreamWork, cmp.Or(err, errBehind))
 	}
 	next := read + pipeline.BeyondCursors
 	if err := stream.Purge(ctx, jetstream.WithPurgeSequence(next)); err != nil {
