@@ -15,14 +15,16 @@ import (
 type admission struct {
 	limits   limits
 	throttle *throttle
-	// working, receiving and streams are the slots of requests in progress, of bodies being received, and of event streams.
-	working, receiving, streams *slots
+	// working, receiving and streams are the slots of requests in progress, of bodies being received, and of event streams; showing are
+	// the bytes of documents in answers.
+	working, receiving, streams, showing *slots
 }
 
 func newAdmission(limits limits) *admission {
 	return &admission{
 		limits: limits, throttle: &throttle{now: time.Now, max: limits.verdicts, buckets: map[bucketKey]*rate.Limiter{}},
 		working: newSlots(limits.requests, limits.requests), receiving: newSlots(limits.receiving, limits.receiving), streams: newSlots(limits.streams, limits.streamsOfUser),
+		showing: newSlots(limits.showing, limits.showing),
 	}
 }
 
@@ -32,7 +34,7 @@ func newAdmission(limits limits) *admission {
 func (a *admission) admit(w http.ResponseWriter, r *request) (release func(), err error) {
 	uid := r.caller.Identity.UID
 	if r.ContentLength != 0 {
-		received, ok := a.receiving.acquire(uid)
+		received, ok := a.receiving.acquire(uid, 1)
 		if !ok {
 			return nil, busy(http.StatusServiceUnavailable, time.Second, "too many requests are being received, of this user or of all users; try again")
 		}
@@ -49,7 +51,7 @@ func (a *admission) admit(w http.ResponseWriter, r *request) (release func(), er
 			return nil, fmt.Errorf("read the request's body: %w", err)
 		}
 	}
-	release, ok := a.working.acquire(uid)
+	release, ok := a.working.acquire(uid, 1)
 	if !ok {
 		return nil, busy(http.StatusServiceUnavailable, time.Second, "too many requests are in progress, of this user or of all users; try again")
 	}
@@ -57,7 +59,7 @@ func (a *admission) admit(w http.ResponseWriter, r *request) (release func(), er
 }
 
 // slots are shared fairly among users: when n users have slots, none gets more than an (n+1)th part, which leaves room for
-// one more user.
+// one more user. A user without any gets as many as he asks for.
 type slots struct {
 	// mostOfUser bounds a user's slots however few others there are.
 	most, mostOfUser int
@@ -71,8 +73,8 @@ func newSlots(most, mostOfUser int) *slots {
 	return &slots{most: most, mostOfUser: mostOfUser, byUser: map[int]int{}}
 }
 
-// acquire gives the user a slot until release is called; ok reports whether one was free.
-func (s *slots) acquire(uid int) (release func(), ok bool) {
+// acquire gives the user slots until release is called; ok reports whether they were free.
+func (s *slots) acquire(uid, count int) (release func(), ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	users, own := len(s.byUser), s.byUser[uid]
@@ -80,16 +82,16 @@ func (s *slots) acquire(uid int) (release func(), ok bool) {
 		users++
 	}
 	share := max(1, s.most/(users+1))
-	if s.taken >= s.most || own >= min(share, s.mostOfUser) {
+	if s.taken >= s.most || own > 0 && own+count > min(share, s.mostOfUser) {
 		return nil, false
 	}
-	s.taken++
-	s.byUser[uid]++
+	s.taken += count
+	s.byUser[uid] += count
 	return sync.OnceFunc(func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.taken--
-		if s.byUser[uid]--; s.byUser[uid] == 0 {
+		s.taken -= count
+		if s.byUser[uid] -= count; s.byUser[uid] == 0 {
 			delete(s.byUser, uid)
 		}
 	}), true

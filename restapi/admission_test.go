@@ -19,7 +19,7 @@ func TestSlotsAreSharedAmongUsers(t *testing.T) {
 	taken := map[int]int{}
 	fill := func(uid int) {
 		for {
-			if _, ok := s.acquire(uid); !ok {
+			if _, ok := s.acquire(uid, 1); !ok {
 				return
 			}
 			taken[uid]++
@@ -38,7 +38,7 @@ func TestSlotsAreSharedAmongUsers(t *testing.T) {
 	count := 0
 	var last func()
 	for {
-		release, ok := own.acquire(7)
+		release, ok := own.acquire(7, 1)
 		if !ok {
 			break
 		}
@@ -46,10 +46,10 @@ func TestSlotsAreSharedAmongUsers(t *testing.T) {
 	}
 	last()
 	last() // a second time is nothing
-	if _, ok := own.acquire(7); count != 20 || !ok {
+	if _, ok := own.acquire(7, 1); count != 20 || !ok {
 		t.Errorf("a user got %d slots, and then another one: %t", count, ok)
 	}
-	if _, ok := own.acquire(7); ok {
+	if _, ok := own.acquire(7, 1); ok {
 		t.Error("a slot was released twice")
 	}
 }

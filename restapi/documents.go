@@ -39,6 +39,9 @@ const (
 	poolIndent = "      "
 	// documentFrame is about the size of a document without its body.
 	documentFrame = 640
+	// mostBlanks is how many times as long as its text the indentation of a body may be: that of deep lists of short values is longer, and they are
+	// shown without.
+	mostBlanks = 4
 )
 
 // render writes a document as OneFlow lays it out. A body that is not a JSON object is replaced by one whose log reports
@@ -53,13 +56,16 @@ func render(document opennebula.Document, prefix string) []byte {
 	out.Grow(2*len(document.Body) + documentFrame)
 	encoder := json.NewEncoder(&out)
 	encoder.SetEscapeHTML(false)
-	encoder.SetIndent(prefix, "  ")
 	text := bytes.TrimSpace(document.Body)
 	if !utf8.Valid(text) {
 		text = bytes.ToValidUTF8(text, []byte("\uFFFD"))
 	}
 	view.Template.Body = readable(text)
-	if !bytes.HasPrefix(text, []byte("{")) || template.CheckNesting(text) != nil || encoder.Encode(view) != nil {
+	blanks, nesting := template.CheckNesting(text)
+	if blanks <= mostBlanks*len(text)+documentFrame {
+		encoder.SetIndent(prefix, "  ")
+	}
+	if !bytes.HasPrefix(text, []byte("{")) || nesting != nil || encoder.Encode(view) != nil {
 		view.Template.Body = unreadable(document)
 		_ = encoder.Encode(view) // it is our own
 	}
@@ -149,9 +155,9 @@ func showAll(documents []opennebula.Document, rendered *memo[[]byte]) (answer, e
 
 func listDocuments(documentType int, rendered *memo[[]byte]) endpoint {
 	return func(ctx context.Context, r *request) (answer, error) {
-		documents, err := r.oned.Documents(ctx, documentType, allVisible)
+		documents, err := r.list(ctx, documentType)
 		if err != nil {
-			return answer{}, fmt.Errorf("list %ss: %w", kindNames[documentType], err)
+			return answer{}, err
 		}
 		return showAll(documents, rendered)
 	}
@@ -161,6 +167,9 @@ func listDocuments(documentType int, rendered *memo[[]byte]) endpoint {
 func showDocument(documentType int) endpoint {
 	return func(ctx context.Context, r *request) (answer, error) {
 		document, err := r.document(ctx, documentType)
+		if err == nil {
+			err = r.reserve(document)
+		}
 		if err != nil {
 			return answer{}, err
 		}
@@ -202,14 +211,18 @@ func (m *memo[T]) of(document opennebula.Document) T {
 	if found && same(known.document, document) {
 		return known.value
 	}
-	if found {
-		m.bytes -= m.size(known.document, known.value)
-	}
 	if known, found = m.former[document.ID]; !found || !same(known.document, document) {
-		known = madeOf[T]{document, m.make(document)}
+		func() { // others do not wait for it
+			m.mu.Unlock()
+			defer m.mu.Lock()
+			known = madeOf[T]{document, m.make(document)}
+		}()
 	}
 	if m.made == nil || m.bytes > maxMemoBytes/2 {
 		m.made, m.former, m.bytes = map[int]madeOf[T]{}, m.made, 0
+	}
+	if before, found := m.made[document.ID]; found {
+		m.bytes -= m.size(before.document, before.value)
 	}
 	m.made[document.ID] = known
 	m.bytes += m.size(known.document, known.value)

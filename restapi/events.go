@@ -60,7 +60,7 @@ func (e *events) stream(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	release, ok := e.admission.streams.acquire(asked.caller.Identity.UID)
+	release, ok := e.admission.streams.acquire(asked.caller.Identity.UID, 1)
 	if !ok {
 		limits := e.admission.limits
 		return busy(http.StatusTooManyRequests, 5*time.Second,

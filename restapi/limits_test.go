@@ -53,6 +53,25 @@ func TestAUsersBytesAreBounded(t *testing.T) {
 	w.expect(admin, "POST", "/service_template", body, http.StatusCreated, "")
 }
 
+// What is kept in memory for clients that read slowly is bounded in bytes, and shared among users.
+func TestBytesOfDocumentsInAnswersAreBounded(t *testing.T) {
+	w := newWorld(t, Config{limits: limitedTo(func(l *limits) { l.showing = 8 * documentFrame })})
+	w.expect(alice, "POST", "/service_template", `{"name":"x","roles":[]}`, http.StatusCreated, "")
+	const uid = 2 // alice's
+	release, _ := w.api.admission.showing.acquire(uid, 4*documentFrame)
+	for _, path := range []string{"/service_template", "/service_template/0", "/flowjet/v1/service_template", "/flowjet/v1/templates"} {
+		if got := w.expect(alice, "GET", path, "", http.StatusServiceUnavailable, "too many long answers"); got.header.Get("Retry-After") == "" {
+			t.Errorf("%s: got %+v", path, got)
+		}
+		w.expect(admin, "GET", path, "", http.StatusOK, "")
+	}
+	release()
+	for range 10 { // they are given back
+		w.expect(alice, "GET", "/service_template", "", http.StatusOK, "")
+		w.expect(alice, "GET", "/service_template/0", "", http.StatusOK, "")
+	}
+}
+
 // A long answer is not kept for a day: a retry finds what the first request made, and makes the
 // answer anew.
 func TestALongAnswerIsNotKept(t *testing.T) {

@@ -219,6 +219,7 @@ func TestTheTableOfRequestLimits(t *testing.T) {
 		"bytes of bodies of a user at once":                          limits.bytesAtOnce,
 		"requests worked on at once, shared among users":             limits.requests,
 		"bodies received at once, shared among users":                limits.receiving,
+		"bytes of documents in answers at once, shared among users":  limits.showing,
 		"commands that wait for their workers, of all APIs together": limits.queued,
 		"commands of one user that wait for their workers":           limits.queuedOfUser,
 		"clients that follow events":                                 limits.streams,

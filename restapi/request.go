@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/one"
@@ -30,6 +31,29 @@ type request struct {
 	own, dryRun bool
 	// text is the body.
 	text []byte
+	// release gives the request's slots back; those of the documents in its answer are from showing.
+	release func()
+	showing *slots
+}
+
+// list returns the documents of a type that the caller may see, admitted to the answer.
+func (r *request) list(ctx context.Context, documentType int) ([]opennebula.Document, error) {
+	documents, err := r.oned.Documents(ctx, documentType, allVisible)
+	if err != nil {
+		return nil, fmt.Errorf("list %ss: %w", kindNames[documentType], err)
+	}
+	return documents, r.reserve(documents...)
+}
+
+// reserve admits documents to the request's answer.
+func (r *request) reserve(documents ...opennebula.Document) error {
+	shown, ok := r.showing.acquire(r.caller.Identity.UID, sizeOfAll(documents))
+	if !ok {
+		return busy(http.StatusServiceUnavailable, time.Second, "too many long answers are being sent, to this user or to all users; try again")
+	}
+	admitted := r.release
+	r.release = func() { shown(); admitted() }
+	return nil
 }
 
 type endpoint func(ctx context.Context, r *request) (answer, error)
@@ -170,7 +194,7 @@ func (r *request) object() (attributes, error) {
 }
 
 func readAttributes(what string, text []byte) (attributes, error) {
-	if err := template.CheckNesting(text); err != nil {
+	if _, err := template.CheckNesting(text); err != nil {
 		return nil, err
 	}
 	var read attributes

@@ -144,7 +144,7 @@ func (d *dispatcher) identify(r *http.Request) (*request, error) {
 	}
 	user := who.target()
 	session := callerSession{d.lists.oned.as(user), d.lists, d.idempotency.box, user, dryRun}
-	return &request{Request: r, caller: who, oned: session, own: isOwn(r), dryRun: dryRun}, nil
+	return &request{Request: r, caller: who, oned: session, own: isOwn(r), dryRun: dryRun, showing: a.showing}, nil
 }
 
 func (d *dispatcher) handler(serve endpoint) http.Handler {
@@ -153,11 +153,10 @@ func (d *dispatcher) handler(serve endpoint) http.Handler {
 		if err != nil {
 			return err
 		}
-		release, err := d.admission.admit(w, asked)
-		if err != nil {
+		if asked.release, err = d.admission.admit(w, asked); err != nil {
 			return err
 		}
-		defer release()
+		defer func() { asked.release() }()
 		ctx := r.Context()
 		if r.Header.Get("Cache-Control") == "no-cache" {
 			ctx = context.WithValue(ctx, uncached{}, true)

@@ -213,7 +213,7 @@ func TestLimits(t *testing.T) {
 
 func TestTooManyRequestsAreTurnedAway(t *testing.T) {
 	s, _ := fakeServer(t, Config{limits: limitedTo(func(l *limits) { l.requests = 1 })}, &fakeQueue{err: pipeline.ErrNotFound})
-	release, _ := s.admission.working.acquire(1)
+	release, _ := s.admission.working.acquire(1, 1)
 	if w := ask(s, "GET", "/flowjet/v1/commands/x", ""); w.Code != 503 || w.Header().Get("Retry-After") == "" {
 		t.Errorf("got %d %q", w.Code, w.Body)
 	}

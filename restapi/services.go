@@ -128,9 +128,9 @@ func (s *services) recover(ctx context.Context, r *request, document opennebula.
 
 // purgeDone deletes the documents of services that have ended, as far as the caller may. Flowjet leaves none; OneFlow did.
 func purgeDone(ctx context.Context, r *request) (answer, error) {
-	services, err := r.oned.Documents(ctx, spec.DocumentTypeService, allVisible)
+	services, err := r.list(ctx, spec.DocumentTypeService)
 	if err != nil {
-		return answer{}, fmt.Errorf("list services: %w", err)
+		return answer{}, err
 	}
 	var failures []error
 	for _, service := range services {

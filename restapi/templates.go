@@ -94,7 +94,7 @@ func (t *templates) store(ctx context.Context, r *request, held opennebula.Docum
 // template still exists for another attempt. {"delete_type": "none"} says how far it goes. A body of another kind, such as
 // goca's null, requests nothing.
 func (t *templates) delete(ctx context.Context, r *request) (answer, error) {
-	if err := template.CheckNesting(r.text); err != nil {
+	if _, err := template.CheckNesting(r.text); err != nil {
 		return answer{}, err
 	}
 	var body attributes

@@ -61,9 +61,9 @@ func (v *views) services(ctx context.Context, r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	documents, err := r.oned.Documents(ctx, spec.DocumentTypeService, allVisible)
+	documents, err := r.list(ctx, spec.DocumentTypeService)
 	if err != nil {
-		return answer{}, fmt.Errorf("list services: %w", err)
+		return answer{}, err
 	}
 	rows := make([]view.Row, len(documents))
 	for i, document := range documents {
@@ -123,6 +123,9 @@ func readPage(values url.Values, query *view.Query) error {
 // service shows one service: ?columns=4 for a graph with so many roles side by side.
 func (v *views) service(ctx context.Context, r *request) (answer, error) {
 	document, err := r.document(ctx, spec.DocumentTypeService)
+	if err == nil {
+		err = r.reserve(document)
+	}
 	if err != nil {
 		return answer{}, err
 	}
@@ -195,9 +198,9 @@ func (v *views) templates(ctx context.Context, r *request) (answer, error) {
 	if err := readPage(values, &query); err != nil {
 		return answer{}, err
 	}
-	documents, err := r.oned.Documents(ctx, spec.DocumentTypeServiceTemplate, allVisible)
+	documents, err := r.list(ctx, spec.DocumentTypeServiceTemplate)
 	if err != nil {
-		return answer{}, fmt.Errorf("list service templates: %w", err)
+		return answer{}, err
 	}
 	list := make([]schema.Template, 0, len(documents))
 	for _, document := range documents {

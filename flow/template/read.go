@@ -242,7 +242,7 @@ type SyntaxError struct{ Reason string }
 func (e *SyntaxError) Error() string { return e.Reason }
 
 func readObject(text []byte) (raw.Object, error) {
-	if err := CheckNesting(text); err != nil {
+	if _, err := CheckNesting(text); err != nil {
 		return nil, err
 	}
 	var whole raw.Object
@@ -259,8 +259,12 @@ func readObject(text []byte) (raw.Object, error) {
 	return whole, nil
 }
 
-// CheckNesting refuses texts that are nested deeper than MaxNesting, without parsing them. It ignores whether they are JSON at all.
-func CheckNesting(text []byte) error {
+// frameIndent is the indentation of a body in a list of documents.
+const frameIndent = 12
+
+// CheckNesting refuses texts that are nested deeper than MaxNesting, without parsing them, and returns about how many blanks their indentation has in
+// a list of documents. It ignores whether they are JSON at all.
+func CheckNesting(text []byte) (blanks int, err error) {
 	depth, inText := 0, false
 	for i := 0; i < len(text); i++ {
 		switch c := text[i]; {
@@ -271,13 +275,17 @@ func CheckNesting(text []byte) error {
 		case inText:
 		case c == '{' || c == '[':
 			if depth++; depth > MaxNesting {
-				return &SyntaxError{Reason: fmt.Sprintf("the body is nested deeper than %d levels (byte %d)", MaxNesting, i+1)}
+				return 0, &SyntaxError{Reason: fmt.Sprintf("the body is nested deeper than %d levels (byte %d)", MaxNesting, i+1)}
 			}
+			blanks += frameIndent + 2*depth
+		case c == ',':
+			blanks += frameIndent + 2*depth
 		case c == '}' || c == ']':
 			depth--
+			blanks += frameIndent + 2*depth
 		}
 	}
-	return nil
+	return blanks, nil
 }
 
 // Violation is one thing wrong with a template.
