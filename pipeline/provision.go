@@ -243,7 +243,11 @@ func (p provisioner) createStream(ctx context.Context, wanted jetstream.StreamCo
 		wanted.FirstSeq = read + BeyondCursors
 	}
 	for {
-		_, err := p.JetStream().CreateStream(ctx, wanted)
+		created, err := p.JetStream().CreateStream(ctx, wanted)
+		if err == nil && wanted.Replicas <= 1 {
+			// A stream whose configuration was damaged on the disk is not loaded, and creating it leaves the damage (nats-server 2.15).
+			_, err = p.JetStream().UpdateStream(ctx, created.CachedInfo().Config)
+		}
 		switch {
 		case errors.Is(err, jetstream.ErrStreamNameAlreadyInUse):
 			return nil

@@ -2,6 +2,9 @@ package pipeline
 
 import (
 	"context"
+	"maps"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -112,6 +115,40 @@ func TestWhatIsKeptIsNeverRaised(t *testing.T) {
 	must(t, err)
 	if got := open(t, url).Stream(StreamFlow).Config().MaxBytes; got != leastBytes {
 		t.Errorf("FLOW keeps %d bytes", got)
+	}
+}
+
+// A stream whose configuration cannot be read is made again once, and not at each start of the server.
+func TestADamagedConfigurationIsWrittenAgain(t *testing.T) {
+	node := natstest.NewNode(t)
+	open(t, node.URL()).Close()
+	restarted := func(change func(path string)) (made map[string]time.Time) {
+		node.Stop()
+		for _, name := range allStreams {
+			paths, err := filepath.Glob(filepath.Join(node.StoreDir(), "jetstream", "*", "streams", name))
+			if must(t, err); len(paths) != 1 {
+				t.Fatalf("stream %s has the folders %v", name, paths)
+			}
+			change(paths[0])
+		}
+		node.Start()
+		p := open(t, node.URL())
+		defer p.Close()
+		extents, lost, err := p.Extents(limited(t))
+		if must(t, err); len(lost) > 0 {
+			t.Fatalf("%v are lost", lost)
+		}
+		made = map[string]time.Time{}
+		for name, extent := range extents {
+			made[name] = extent.Made
+		}
+		return made
+	}
+	for file, text := range map[string]string{"meta.sum": "0000000000000000", "meta.inf": "{"} {
+		again := restarted(func(path string) { must(t, os.WriteFile(filepath.Join(path, file), []byte(text), 0o600)) })
+		if later := restarted(func(string) {}); !maps.EqualFunc(again, later, time.Time.Equal) {
+			t.Errorf("after damage of %s the streams were made at %v, and again at %v", file, again, later)
+		}
 	}
 }
 
