@@ -33,6 +33,10 @@ func newAdmission(limits limits) *admission {
 // another kind, so that a client that sends slowly delays only its own user.
 func (a *admission) admit(w http.ResponseWriter, r *request) (release func(), err error) {
 	uid := r.caller.Identity.UID
+	stored := 0
+	if r.Method != http.MethodGet {
+		stored = storedOfChange
+	}
 	if r.ContentLength != 0 {
 		received, ok := a.receiving.acquire(uid, 1)
 		if !ok {
@@ -40,22 +44,29 @@ func (a *admission) admit(w http.ResponseWriter, r *request) (release func(), er
 		}
 		r.text, err = io.ReadAll(http.MaxBytesReader(w, r.Body, a.limits.body))
 		received()
-		wait, ok := a.throttle.take(bucketKey{uid: uid, bytes: true}, len(r.text), float64(a.limits.bytes), a.limits.bytesAtOnce)
-		if !ok {
-			return nil, busy(http.StatusTooManyRequests, wait, "more than %d bytes a second of changes, and %d at once; try again in a moment", a.limits.bytes, a.limits.bytesAtOnce)
-		}
-		if tooLarge, is := errors.AsType[*http.MaxBytesError](err); is {
-			return nil, failure(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", tooLarge.Limit)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read the request's body: %w", err)
-		}
+	}
+	if wait, ok := a.charge(uid, len(r.text)+stored); !ok {
+		return nil, busy(http.StatusTooManyRequests, wait, "more than %d bytes a second of changes, and %d at once; try again in a moment", a.limits.bytes, a.limits.bytesAtOnce)
+	}
+	if tooLarge, is := errors.AsType[*http.MaxBytesError](err); is {
+		return nil, failure(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", tooLarge.Limit)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the request's body: %w", err)
 	}
 	release, ok := a.working.acquire(uid, 1)
 	if !ok {
 		return nil, busy(http.StatusServiceUnavailable, time.Second, "too many requests are in progress, of this user or of all users; try again")
 	}
 	return release, nil
+}
+
+// storedOfChange is about how many bytes NATS keeps of a change beside its body: the command, its status and its history.
+const storedOfChange = 1 << 10
+
+// charge takes bytes that NATS will keep from the user's share, or returns how long to wait for them.
+func (a *admission) charge(uid, bytes int) (wait time.Duration, ok bool) {
+	return a.throttle.take(bucketKey{uid: uid, bytes: true}, bytes, float64(a.limits.bytes), a.limits.bytesAtOnce)
 }
 
 // slots are shared fairly among users: when n users have slots, none gets more than an (n+1)th part, which leaves room for

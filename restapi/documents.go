@@ -167,9 +167,6 @@ func listDocuments(documentType int, rendered *memo[[]byte]) endpoint {
 func showDocument(documentType int) endpoint {
 	return func(ctx context.Context, r *request) (answer, error) {
 		document, err := r.document(ctx, documentType)
-		if err == nil {
-			err = r.reserve(document)
-		}
 		if err != nil {
 			return answer{}, err
 		}

@@ -92,6 +92,11 @@ func (s *idempotency) once(ctx context.Context, r *request, serve endpoint) (ans
 	// may have put into them.
 	keep := kept(r, reply, err)
 	if keep != nil && len(keep.Body) > 0 {
+		if _, ok := r.admission.charge(r.caller.Identity.UID, len(keep.Body)); !ok {
+			keep = nil // it is made anew, as a long one
+		}
+	}
+	if keep != nil && len(keep.Body) > 0 {
 		keep.Body = []byte(s.box.Seal(keep.Body))
 	}
 	if superseded := lease.end(ctx, keep); superseded {

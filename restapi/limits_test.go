@@ -41,13 +41,17 @@ func TestAUsersRateIsBounded(t *testing.T) {
 // What a user has kept in NATS is bounded in bytes, whatever the requests are, and others are
 // not held up.
 func TestAUsersBytesAreBounded(t *testing.T) {
-	w := newWorld(t, Config{limits: limitedTo(func(l *limits) { l.bytes = 1; l.bytesAtOnce = 2000 })})
+	w := newWorld(t, Config{limits: limitedTo(func(l *limits) { l.bytes = 1; l.bytesAtOnce = 2 * (storedOfChange + 1000) })})
 	body := `{"name":"x","roles":[],"description":"` + strings.Repeat("d", 900) + `"}`
 	for range 2 {
 		w.expect(alice, "POST", "/service_template", body, http.StatusCreated, "")
 	}
 	if got := w.call(alice, "POST", "/service_template", body); got.status != http.StatusTooManyRequests || got.header.Get("Retry-After") == "" {
 		t.Errorf("got %+v", got)
+	}
+	for _, change := range []string{"DELETE /service/77", "POST /service_pool/purge_done"} { // what is kept of a change without a body
+		method, path, _ := strings.Cut(change, " ")
+		w.expect(alice, method, path, "", http.StatusTooManyRequests, "")
 	}
 	w.expect(alice, "GET", "/service_template", "", http.StatusOK, "")
 	w.expect(admin, "POST", "/service_template", body, http.StatusCreated, "")
@@ -65,6 +69,7 @@ func TestBytesOfDocumentsInAnswersAreBounded(t *testing.T) {
 		}
 		w.expect(admin, "GET", path, "", http.StatusOK, "")
 	}
+	w.expect(alice, "POST", "/service_template/0/action", `{"action":{"perform":"rename","params":{"name":"y"}}}`, http.StatusServiceUnavailable, "too many long answers")
 	release()
 	for range 10 { // they are given back
 		w.expect(alice, "GET", "/service_template", "", http.StatusOK, "")

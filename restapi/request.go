@@ -31,9 +31,9 @@ type request struct {
 	own, dryRun bool
 	// text is the body.
 	text []byte
-	// release gives the request's slots back; those of the documents in its answer are from showing.
-	release func()
-	showing *slots
+	// release gives the slots back that the request has of admission.
+	release   func()
+	admission *admission
 }
 
 // list returns the documents of a type that the caller may see, admitted to the answer.
@@ -47,7 +47,7 @@ func (r *request) list(ctx context.Context, documentType int) ([]opennebula.Docu
 
 // reserve admits documents to the request's answer.
 func (r *request) reserve(documents ...opennebula.Document) error {
-	shown, ok := r.showing.acquire(r.caller.Identity.UID, sizeOfAll(documents))
+	shown, ok := r.admission.showing.acquire(r.caller.Identity.UID, sizeOfAll(documents))
 	if !ok {
 		return busy(http.StatusServiceUnavailable, time.Second, "too many long answers are being sent, to this user or to all users; try again")
 	}
@@ -100,6 +100,9 @@ func (r *request) document(ctx context.Context, documentType int) (opennebula.Do
 		return opennebula.Document{}, err
 	}
 	found, err := r.read(ctx, documentType, id)
+	if err == nil {
+		err = r.reserve(found)
+	}
 	if err != nil {
 		return found, err
 	}

@@ -144,7 +144,7 @@ func (d *dispatcher) identify(r *http.Request) (*request, error) {
 	}
 	user := who.target()
 	session := callerSession{d.lists.oned.as(user), d.lists, d.idempotency.box, user, dryRun}
-	return &request{Request: r, caller: who, oned: session, own: isOwn(r), dryRun: dryRun, showing: a.showing}, nil
+	return &request{Request: r, caller: who, oned: session, own: isOwn(r), dryRun: dryRun, admission: a}, nil
 }
 
 func (d *dispatcher) handler(serve endpoint) http.Handler {

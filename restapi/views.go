@@ -123,9 +123,6 @@ func readPage(values url.Values, query *view.Query) error {
 // service shows one service: ?columns=4 for a graph with so many roles side by side.
 func (v *views) service(ctx context.Context, r *request) (answer, error) {
 	document, err := r.document(ctx, spec.DocumentTypeService)
-	if err == nil {
-		err = r.reserve(document)
-	}
 	if err != nil {
 		return answer{}, err
 	}
