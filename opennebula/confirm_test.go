@@ -208,16 +208,16 @@ func TestCallsWaitForALeader(t *testing.T) {
 func TestUrgentCallsGoFirst(t *testing.T) {
 	s := newSlots(2)
 	background := t.Context()
-	if err := s.acquire(background, true); err != nil {
+	if err := s.acquire(background, "", true); err != nil {
 		t.Fatal(err)
 	}
 	order := make(chan string, 3)
-	go func() { _ = s.acquire(background, true); order <- "background" }()
+	go func() { _ = s.acquire(background, "", true); order <- "background" }()
 	poll.Until(t, "it to wait", func() bool { s.mutex.Lock(); defer s.mutex.Unlock(); return s.writing.Len() == 1 })
-	if err := s.acquire(Urgent(background), true); err != nil {
+	if err := s.acquire(Urgent(background), "", true); err != nil {
 		t.Fatal(err)
 	}
-	go func() { _ = s.acquire(Urgent(background), true); order <- "urgent" }()
+	go func() { _ = s.acquire(Urgent(background), "", true); order <- "urgent" }()
 	poll.Until(t, "it to wait", func() bool { s.mutex.Lock(); defer s.mutex.Unlock(); return s.urgent.Len() == 1 })
 	s.release(true)
 	if first := <-order; first != "urgent" {
@@ -225,7 +225,7 @@ func TestUrgentCallsGoFirst(t *testing.T) {
 	}
 	ended, cancel := context.WithCancel(background)
 	cancel()
-	if err := s.acquire(ended, true); err == nil || s.writing.Len() != 1 {
+	if err := s.acquire(ended, "", true); err == nil || s.writing.Len() != 1 {
 		t.Errorf("a call that was given up: %v, %d wait", err, s.writing.Len())
 	}
 	s.release(true)

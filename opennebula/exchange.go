@@ -255,7 +255,7 @@ func (e *exchange) attempt(ctx context.Context, s *caller, endpoint, method stri
 		return e.exchangeAt(ctx, e.probes, endpoint, method, body)
 	}
 	writes := !reads(method)
-	if err := e.slots.acquire(ctx, writes); err != nil {
+	if err := e.slots.acquire(ctx, s.target, writes); err != nil {
 		return nil, &TransportError{Method: method, Err: fmt.Errorf("wait for other calls: %w", err)}
 	}
 	defer func() {

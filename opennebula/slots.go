@@ -18,8 +18,8 @@ const maxWrites = 4
 // first, and would wait for a change of each of the others before every read.
 const readsBefore = 8
 
-// slots bound the concurrent calls to one zone. A call for which a client waits goes first, and has a slot of its own if there is more than one; then
-// go reads.
+// slots bound the concurrent calls to one zone. A call for which a client waits goes first, and has a slot of its own if there is more than one, and
+// users with such calls take turns; then go reads.
 type slots struct {
 	mutex sync.Mutex
 	size  int
@@ -29,18 +29,22 @@ type slots struct {
 	urgent         list.List // of *slotRequest, each in the order in which they came
 	reading        list.List
 	writing        list.List
+	// turns are the users' last turns among the urgent calls, of turn in all.
+	turns map[string]int
+	turn  int
 }
 
 // slotRequest is a call that waits for a slot; granted is closed when it has one.
 type slotRequest struct {
 	granted chan struct{}
+	user    string
 	writes  bool
 }
 
-func newSlots(size int) *slots { return &slots{size: size} }
+func newSlots(size int) *slots { return &slots{size: size, turns: map[string]int{}} }
 
-// acquire waits for a slot for a call that changes something, or only reads; without one it returns ctx's error.
-func (s *slots) acquire(ctx context.Context, writes bool) error {
+// acquire waits for a slot for a user's call that changes something, or only reads; without one it returns ctx's error.
+func (s *slots) acquire(ctx context.Context, user string, writes bool) error {
 	s.mutex.Lock()
 	queue := &s.reading
 	switch {
@@ -49,7 +53,7 @@ func (s *slots) acquire(ctx context.Context, writes bool) error {
 	case writes:
 		queue = &s.writing
 	}
-	request := &slotRequest{granted: make(chan struct{}), writes: writes}
+	request := &slotRequest{make(chan struct{}), user, writes}
 	element := queue.PushBack(request)
 	s.grant()
 	s.mutex.Unlock()
@@ -122,13 +126,34 @@ func (s *slots) grant() {
 		default:
 			return
 		}
-		request := queue.Remove(queue.Front()).(*slotRequest)
+		next := queue.Front()
+		if queue == &s.urgent {
+			next = s.nextUrgent()
+		}
+		request := queue.Remove(next).(*slotRequest)
 		s.used++
 		if request.writes {
 			s.writes++
 		}
 		close(request.granted)
 	}
+}
+
+// nextUrgent returns the oldest urgent call of the user whose last turn is the longest ago: one user with many calls delays no other's.
+func (s *slots) nextUrgent() *list.Element {
+	if s.urgent.Len() == 1 {
+		clear(s.turns)
+	}
+	last := func(element *list.Element) int { return s.turns[element.Value.(*slotRequest).user] }
+	next := s.urgent.Front()
+	for other := next; other != nil && last(next) > 0; other = other.Next() {
+		if last(other) < last(next) {
+			next = other
+		}
+	}
+	s.turn++
+	s.turns[next.Value.(*slotRequest).user] = s.turn
+	return next
 }
 
 type urgentKey struct{}

@@ -12,7 +12,7 @@ import (
 func TestSurplusOfSlots(t *testing.T) {
 	s := newSlots(3)
 	for range 3 {
-		if err := s.acquire(Urgent(t.Context()), true); err != nil {
+		if err := s.acquire(Urgent(t.Context()), "", true); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -30,16 +30,16 @@ func TestSurplusOfSlots(t *testing.T) {
 func TestReadsPassWrites(t *testing.T) {
 	s := newSlots(8)
 	for range maxWrites {
-		if err := s.acquire(t.Context(), true); err != nil {
+		if err := s.acquire(t.Context(), "", true); err != nil {
 			t.Fatal(err)
 		}
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	waits := make(chan error)
-	go func() { waits <- s.acquire(ended, true) }()
+	go func() { waits <- s.acquire(ended, "", true) }()
 	poll.Until(t, "a change too many to wait", func() bool { s.mutex.Lock(); defer s.mutex.Unlock(); return s.writing.Len() == 1 })
 	for range 8 - 1 - maxWrites {
-		if err := s.acquire(t.Context(), false); err != nil {
+		if err := s.acquire(t.Context(), "", false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -47,7 +47,7 @@ func TestReadsPassWrites(t *testing.T) {
 	if err := <-waits; err == nil {
 		t.Errorf("%d changes are under way, want %d", s.writes, maxWrites)
 	}
-	if err := s.acquire(Urgent(t.Context()), true); err != nil {
+	if err := s.acquire(Urgent(t.Context()), "", true); err != nil {
 		t.Fatal(err)
 	}
 	if s.used != 8 {
@@ -59,7 +59,7 @@ func TestReadsPassWrites(t *testing.T) {
 // reads at most.
 func TestReadsGoFirst(t *testing.T) {
 	s := newSlots(2) // of which one is for what a client waits for
-	if err := s.acquire(t.Context(), true); err != nil {
+	if err := s.acquire(t.Context(), "", true); err != nil {
 		t.Fatal(err)
 	}
 	order := make(chan bool)
@@ -72,7 +72,7 @@ func TestReadsGoFirst(t *testing.T) {
 		before := queue.Len()
 		s.mutex.Unlock()
 		go func() {
-			if s.acquire(t.Context(), writes) == nil {
+			if s.acquire(t.Context(), "", writes) == nil {
 				order <- writes
 			}
 		}()
@@ -90,6 +90,29 @@ func TestReadsGoFirst(t *testing.T) {
 		before = <-order
 		if want := n == readsBefore || n == readsBefore+2; before != want {
 			t.Errorf("call %d: a change goes: %t, want %t", n, before, want)
+		}
+	}
+}
+
+// TestUsersTakeTurns: a client waits for no more than one call of each other user, however many those have.
+func TestUsersTakeTurns(t *testing.T) {
+	s := newSlots(1)
+	if err := s.acquire(Urgent(t.Context()), "alice", false); err != nil {
+		t.Fatal(err)
+	}
+	order := make(chan string)
+	for n, user := range []string{"alice", "alice", "alice", "bob", "bob", "carol", "alice"} {
+		go func() {
+			if s.acquire(Urgent(t.Context()), user, false) == nil {
+				order <- user
+			}
+		}()
+		poll.Until(t, "it to wait", func() bool { s.mutex.Lock(); defer s.mutex.Unlock(); return s.urgent.Len() == n+1 })
+	}
+	for n, want := range []string{"bob", "carol", "alice", "bob", "alice", "alice", "alice"} {
+		s.release(false)
+		if got := <-order; got != want {
+			t.Errorf("number %d is a call of %s, want %s", n, got, want)
 		}
 	}
 }
