@@ -18,6 +18,9 @@ const maxWrites = 4
 // first, and would wait for a change of each of the others before every read.
 const readsBefore = 8
 
+// urgentBefore bounds how many urgent calls go before another that waits: clients that send request after request must not stop all services.
+const urgentBefore = 4
+
 // slots bound the concurrent calls to one zone. A call for which a client waits goes first, and has a slot of its own if there is more than one, and
 // users with such calls take turns; then go reads.
 type slots struct {
@@ -32,6 +35,8 @@ type slots struct {
 	// turns are the users' last turns among the urgent calls, of turn in all.
 	turns map[string]int
 	turn  int
+	// hurried counts the urgent calls that have gone before others that wait.
+	hurried int
 }
 
 // slotRequest is a call that waits for a slot; granted is closed when it has one.
@@ -112,23 +117,30 @@ func (s *slots) busy() bool {
 func (s *slots) grant() {
 	for s.used < s.size {
 		var queue *list.List
-		switch ordinary := s.used < max(1, s.size-1); {
-		case s.urgent.Len() > 0:
-			queue = &s.urgent
-		case !ordinary:
+		yields := s.hurried == urgentBefore
+		switch {
+		case s.urgent.Len() > 0 && !yields:
+			if queue = &s.urgent; s.reading.Len()+s.writing.Len() > 0 {
+				s.hurried++
+			}
+		case s.used >= max(1, s.size-1) && !yields:
 			return
-		case s.writing.Len() > 0 && s.writes < maxWrites && (s.reading.Len() == 0 || s.passed == readsBefore):
+		case s.writing.Len() > 0 && (s.writes < maxWrites || yields) && (s.reading.Len() == 0 || s.passed == readsBefore):
 			queue, s.passed = &s.writing, 0
 		case s.reading.Len() > 0:
 			if queue = &s.reading; s.writing.Len() > 0 {
 				s.passed = min(s.passed+1, readsBefore)
 			}
+		case s.urgent.Len() > 0: // the others wait no longer
+			queue = &s.urgent
 		default:
 			return
 		}
 		next := queue.Front()
 		if queue == &s.urgent {
 			next = s.nextUrgent()
+		} else {
+			s.hurried = 0
 		}
 		request := queue.Remove(next).(*slotRequest)
 		s.used++

@@ -116,3 +116,38 @@ func TestUsersTakeTurns(t *testing.T) {
 		}
 	}
 }
+
+// TestClientsDoNotStopServices: however many calls wait for which clients wait, the others go on.
+func TestClientsDoNotStopServices(t *testing.T) {
+	for _, size := range []int{1, 2, 8} {
+		s := newSlots(size)
+		for range size {
+			if err := s.acquire(Urgent(t.Context()), "alice", true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		order := make(chan bool)
+		waits := func(ctx context.Context, count int) {
+			for n := range count {
+				queue := &s.writing
+				if isUrgent(ctx) {
+					queue = &s.urgent
+				}
+				go func() {
+					if s.acquire(ctx, "alice", true) == nil {
+						order <- isUrgent(ctx)
+					}
+				}()
+				poll.Until(t, "it to wait", func() bool { s.mutex.Lock(); defer s.mutex.Unlock(); return queue.Len() == n+1 })
+			}
+		}
+		waits(t.Context(), 2)
+		waits(Urgent(t.Context()), 2*urgentBefore)
+		for n := range 2 * (urgentBefore + 1) {
+			s.release(true)
+			if got, want := <-order, n%(urgentBefore+1) != urgentBefore; got != want {
+				t.Errorf("of %d slots, call %d is urgent: %t", size, n, got)
+			}
+		}
+	}
+}
