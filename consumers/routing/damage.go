@@ -198,7 +198,7 @@ func (o *olderData) report(ctx context.Context, r *Router) error {
 		return err
 	}
 	for _, service := range services {
-		if err := r.Services.Wake(ctx, service, "the data is older than the service"); err != nil {
+		if err := r.Services.wake(ctx, pipeline.Work{Service: service, Reason: "the data is older than the service"}); err != nil {
 			return err
 		}
 	}

@@ -248,11 +248,7 @@ func (s *Services) WakeAll(ctx context.Context, reason string, waiting map[int][
 	return nil
 }
 
-// Wake makes a service check oned.
-func (s *Services) Wake(ctx context.Context, service int, reason string) error {
-	return s.wake(ctx, pipeline.Work{Service: service, Reason: reason})
-}
-
+// wake makes a service check oned.
 func (s *Services) wake(ctx context.Context, woken pipeline.Work) error {
 	_, err := s.Queue.PublishWork(ctx, woken, fmt.Sprintf("wake-%d-%d", woken.Service, time.Now().UnixNano()))
 	return err
