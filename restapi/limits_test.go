@@ -3,6 +3,7 @@ package restapi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -112,6 +113,22 @@ func TestWaitingCommandsAreBounded(t *testing.T) {
 	poll.Until(t, "the others to have ended", func() bool { return w.api.backlog.size() == 0 })
 	if got := scale(); got.status != 202 && got.status != 204 {
 		t.Errorf("when the others have ended: %+v", got)
+	}
+}
+
+// A few users who fill the queue leave room for the others.
+func TestAFullQueueHasRoomForOthers(t *testing.T) {
+	b := &backlog{all: 200, ofUser: 150, waiting: map[string]waitingCommand{}}
+	admitted := map[int]int{}
+	for uid := range 3 {
+		for n := range 200 {
+			if b.enter(fmt.Sprint(uid, "-", n), uid) == nil {
+				admitted[uid]++
+			}
+		}
+	}
+	if admitted[0] != 150 || admitted[1] != 50 || admitted[2] != 2 {
+		t.Errorf("admitted are %v", admitted)
 	}
 }
 

@@ -308,7 +308,7 @@ func (b *backlog) enter(id string, uid int) error {
 	switch {
 	case own >= b.ofUser:
 		return busy(http.StatusTooManyRequests, 2*time.Second, "%d of your commands are already queued; try again when some have been executed", b.ofUser)
-	case len(b.waiting) >= b.all:
+	case len(b.waiting) >= b.all && own >= b.all/100: // a few users must not fill it for all
 		return busy(http.StatusTooManyRequests, 2*time.Second, "%d commands are already queued; try again when some have been executed", b.all)
 	}
 	b.waiting[id] = waitingCommand{uid, time.Now()}
