@@ -90,7 +90,7 @@ func TestTimeoutIsAmbiguous(t *testing.T) {
 	oned := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
 	defer oned.Close()
 	defer close(release)
-	client := NewClient(Config{Endpoint: oned.URL, Credentials: testCredentials, Timeout: 20 * time.Millisecond})
+	client := NewClient(Config{Endpoint: oned.URL, Credentials: testCredentials, Timeout: 300 * time.Millisecond})
 	defer client.Close()
 	err := client.Server().DeleteDocument(t.Context(), 1)
 	if !Ambiguous(err) || !errors.Is(err, context.DeadlineExceeded) {
