@@ -232,13 +232,12 @@ func (s *Services) WakeAll(ctx context.Context, reason string, waiting map[int][
 	wake := func(service int) error {
 		return s.wake(ctx, pipeline.Work{Service: service, Reason: reason, Lost: waiting != nil, Waiting: waiting[service]})
 	}
-	documented := map[int]bool{}
 	err := s.Each(ctx, nil, func(document opennebula.Document, _ spec.Body) error {
-		documented[document.ID] = true
+		defer delete(waiting, document.ID)
 		return wake(document.ID)
 	})
-	for service := range waiting {
-		if err == nil && !documented[service] {
+	for service := range waiting { // without a document, or with an unreadable one
+		if err == nil {
 			err = wake(service)
 		}
 	}

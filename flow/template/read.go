@@ -259,15 +259,13 @@ func readObject(text []byte) (raw.Object, error) {
 	return whole, nil
 }
 
-// frameIndent is the indentation of a body in a list of documents.
-const frameIndent = 12
-
 // CheckNesting refuses texts that are nested deeper than MaxNesting, without parsing them, and returns about how many blanks their indentation has in
 // a list of documents. It ignores whether they are JSON at all.
 func CheckNesting(text []byte) (blanks int, err error) {
 	depth, inText := 0, false
 	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
+		c := text[i]
+		switch {
 		case inText && c == '\\':
 			i++
 		case c == '"':
@@ -277,12 +275,11 @@ func CheckNesting(text []byte) (blanks int, err error) {
 			if depth++; depth > MaxNesting {
 				return 0, &SyntaxError{Reason: fmt.Sprintf("the body is nested deeper than %d levels (byte %d)", MaxNesting, i+1)}
 			}
-			blanks += frameIndent + 2*depth
-		case c == ',':
-			blanks += frameIndent + 2*depth
 		case c == '}' || c == ']':
 			depth--
-			blanks += frameIndent + 2*depth
+		}
+		if !inText && strings.IndexByte("{[,]}", c) >= 0 {
+			blanks += 12 + 2*depth // 12 of the list
 		}
 	}
 	return blanks, nil

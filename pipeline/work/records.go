@@ -164,8 +164,6 @@ func EndsEarly(ctx context.Context, p *pipeline.Pipeline) (read, last uint64, ea
 	return read, last, read > last, err
 }
 
-var errBehind = errors.New("the server that was asked does not have all of it yet")
-
 // Repair renumbers StreamWork from behind its readers' cursors, if it ends before
 // them. The timers in it, and the commands that have not ended according to queued, are
 // published again; other wake-ups are dropped, so that every service has to be woken
@@ -188,7 +186,7 @@ func Repair(ctx context.Context, p *pipeline.Pipeline, queued func(ctx context.C
 		})
 	}
 	if !whole {
-		return false, fmt.Errorf("read the rest of stream %s: %w", pipeline.StreamWork, cmp.Or(err, errBehind))
+		return false, fmt.Errorf("read the rest of stream %s: %w", pipeline.StreamWork, cmp.Or(err, errors.New("the server that was asked does not have all of it yet")))
 	}
 	next := read + pipeline.BeyondCursors
 	if err := stream.Purge(ctx, jetstream.WithPurgeSequence(next)); err != nil {
