@@ -18,11 +18,9 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
-// Version is the schema version of every message and record that this
-// package writes. Readers accept it and every older one, and leave newer ones to
-// a newer Flowjet. It grows with every change that an older one would misread,
-// or lose by writing a record again: a new field of a record is one. The fields of
-// events and transitions keep their meanings for ever, and older readers ignore new ones.
+// Version is the schema version of every message and record that this package writes. Readers accept it and every older one, and leave newer ones to
+// a newer Flowjet. It grows with every change that an older one would misread, or lose by writing a record again: a new field of a record is one. The
+// fields of events and transitions keep their meanings for ever, and older readers ignore new ones.
 const Version = 3
 
 // Event is a message on StreamONE: a hook event, reduced to the data that services and operators
@@ -70,9 +68,8 @@ type Work struct {
 	Version int    `json:"v"`
 	Service int    `json:"service"`
 	Event   *Event `json:"event,omitempty"`
-	// Trouble are the states that events gave of several VMs: oned is asked before they are
-	// believed. To a version without the field it is a bare wake-up, which asks
-	// about all.
+	// Trouble are the states that events gave of several VMs: oned is asked before they are believed. To a version without the field it is a bare
+	// wake-up, which asks about all.
 	Trouble []Trouble     `json:"trouble,omitempty"`
 	Command *flow.Command `json:"command,omitempty"`
 	Timer   *Timer        `json:"timer,omitempty"`
@@ -89,8 +86,7 @@ type Work struct {
 	// waited for it then: one that is not handled by now is lost. A version without the fields checks oned only.
 	Lost    bool     `json:"lost,omitempty"`
 	Waiting []string `json:"waiting,omitempty"`
-	// Newer reports whether a newer Flowjet wrote the work: only its service
-	// is known here. It must not be skipped.
+	// Newer reports whether a newer Flowjet wrote the work: only its service is known here. It must not be skipped.
 	Newer bool `json:"-"`
 }
 
@@ -145,22 +141,18 @@ type CommandStatus struct {
 	Ended   time.Time `json:"ended,omitzero"`
 }
 
-// Record is the value in BucketState of a service: decisions that are not
-// yet in its document, so that any worker can go on.
+// Record is the value in BucketState of a service: decisions that are not yet in its document, so that any worker can go on.
 type Record struct {
 	Version int `json:"v"`
 	// Applied is the sequence of the last input that the record includes.
 	Applied uint64 `json:"applied"`
 	// State is the service as decided.
 	State flow.State `json:"state"`
-	// Saved is the digest of the document's body last written to oned. Unless
-	// it is State's, the document is still to be written.
+	// Saved is the digest of the document's body last written to oned. Unless it is State's, the document is still to be written.
 	Saved string `json:"saved,omitempty"`
-	// Digests are those of the bodies decided on lately, newest last: a document
-	// with one of them was written by a worker that was too late.
+	// Digests are those of the bodies decided on lately, newest last: a document with one of them was written by a worker that was too late.
 	Digests []string `json:"digests,omitempty"`
-	// Outbox is still to be published: kept until the next commit, sent
-	// with deterministic message ids, so that sending it again is harmless.
+	// Outbox is still to be published: kept until the next commit, sent with deterministic message ids, so that sending it again is harmless.
 	Outbox Outbox `json:"outbox"`
 	// Generation numbers the timers of the service.
 	Generation uint64 `json:"generation,omitempty"`
@@ -225,8 +217,7 @@ type Lease struct {
 	Retired bool `json:"retired,omitempty"`
 }
 
-// FeedBeat is the heartbeat of the bridge that publishes a feed, a few times a second
-// on the feed's BridgeSubject.
+// FeedBeat is the heartbeat of the bridge that publishes a feed, a few times a second on the feed's BridgeSubject.
 type FeedBeat struct {
 	Version int    `json:"v"`
 	Feed    string `json:"feed"`
@@ -244,8 +235,7 @@ type FeedBeat struct {
 type Process struct {
 	Version int    `json:"v"`
 	ID      string `json:"process"`
-	// Name is the same after a restart, and no other process's: its host, its parts and,
-	// if a host has several, its data folder.
+	// Name is the same after a restart, and no other process's: its host, its parts and, if a host has several, its data folder.
 	Name string `json:"name,omitempty"`
 	Host string `json:"host,omitempty"`
 	// Parts are those of bridge, worker and api that it runs.
@@ -254,11 +244,9 @@ type Process struct {
 	Release string `json:"release,omitempty"`
 	// Calling reports whether it makes calls to oned.
 	Calling bool `json:"calling,omitempty"`
-	// Hearing reports whether it passes on hook events of the zone's leader, and has made up for
-	// everything lost before.
+	// Hearing reports whether it passes on hook events of the zone's leader, and has made up for everything lost before.
 	Hearing bool `json:"hearing,omitempty"`
-	// Calls identifies the connection on which it receives all calls that change documents or who
-	// may see them; empty while it does not.
+	// Calls identifies the connection on which it receives all calls that change documents or who may see them; empty while it does not.
 	Calls string `json:"calls,omitempty"`
 	// Servers are the XML-RPC addresses that it knows of the zone's servers.
 	Servers []string `json:"servers,omitempty"`
@@ -268,8 +256,7 @@ type Process struct {
 	Leaving bool  `json:"leaving,omitempty"`
 }
 
-// OnedReads counts reads of one object at oned in the last minute, and those of them
-// that took more than 150 ms instead of some 2.
+// OnedReads counts reads of one object at oned in the last minute, and those of them that took more than 150 ms instead of some 2.
 type OnedReads struct {
 	Reads int `json:"reads"`
 	Slow  int `json:"slow"`
@@ -302,13 +289,11 @@ type Delivery struct {
 	// ID is the transition's, "<service>-<number>": the same at every attempt.
 	ID      string `json:"id"`
 	Service int    `json:"service"`
-	// Receiver is the name of one of the configuration, empty for one of the
-	// service, which has URL and Secret (a name) instead.
+	// Receiver is the name of one of the configuration, empty for one of the service, which has URL and Secret (a name) instead.
 	Receiver string `json:"receiver,omitempty"`
 	URL      string `json:"url,omitempty"`
 	Secret   string `json:"secret,omitempty"`
-	// Owner is the name of the service's owner, whose secrets may be used and whose share of
-	// the attempts this counts against.
+	// Owner is the name of the service's owner, whose secrets may be used and whose share of the attempts this counts against.
 	Owner string `json:"owner,omitempty"`
 	// Body is posted byte by byte.
 	Body json.RawMessage `json:"body"`
@@ -331,8 +316,7 @@ type Attempts struct {
 	Error string `json:"error"`
 }
 
-// Reservation is the value in BucketCommands under the name of a key with which
-// a client marks a request, so that repeating it acts once.
+// Reservation is the value in BucketCommands under the name of a key with which a client marks a request, so that repeating it acts once.
 type Reservation struct {
 	Version int `json:"v"`
 	// Command is the id of the request's command. Everything that the request makes carries it, too.
@@ -341,8 +325,7 @@ type Reservation struct {
 	Request string `json:"request"`
 	// Taken is since when the request is being handled; zero when it is not.
 	Taken time.Time `json:"taken,omitzero"`
-	// Began is when the first attempt began: times in a request
-	// count from then, in every attempt.
+	// Began is when the first attempt began: times in a request count from then, in every attempt.
 	Began time.Time `json:"began,omitzero"`
 	// Answer is the request's, once there is one.
 	Answer *KeptAnswer `json:"answer,omitempty"`
@@ -447,8 +430,7 @@ func DecodeEvent(data []byte) (Event, error) {
 	return event, nil
 }
 
-// DecodeWork reads work of a schema version up to the one given. Of work that a newer Flowjet
-// wrote only the service is read.
+// DecodeWork reads work of a schema version up to the one given. Of work that a newer Flowjet wrote only the service is read.
 func DecodeWork(data []byte, schema int) (Work, error) {
 	var work Work
 	err := Decode(data, &work)
@@ -470,8 +452,7 @@ func DecodeWork(data []byte, schema int) (Work, error) {
 	return Work{}, err
 }
 
-// WithTrace returns a context in which spans continue the trace that a message
-// carried; an empty text changes nothing.
+// WithTrace returns a context in which spans continue the trace that a message carried; an empty text changes nothing.
 func WithTrace(ctx context.Context, carried string) context.Context {
 	if carried == "" {
 		return ctx

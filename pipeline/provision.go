@@ -26,9 +26,8 @@ const (
 	keepHooks    = 7 * day
 	keepCommands = day
 
-	// Each bounded stream loses its oldest messages when it is full. An event takes about 700
-	// bytes: 2 GiB are three days of 12 a second. JetStream reserves the bytes and refuses a
-	// stream for which it has no room; then a quarter of it will do, down to leastBytes.
+	// Each bounded stream loses its oldest messages when it is full. An event takes about 700 bytes: 2 GiB are three days of 12 a second. JetStream
+	// reserves the bytes and refuses a stream for which it has no room; then a quarter of it will do, down to leastBytes.
 	eventBytes   = 2 << 30
 	historyBytes = 1 << 30
 	deadBytes    = 128 << 20
@@ -50,13 +49,11 @@ const (
 
 	// MarkerTTL is how long the marker of a deleted key is kept.
 	MarkerTTL = day
-	// TombstoneTTL is how long the record of an ended service is kept: as long as an input
-	// for it may be read again.
+	// TombstoneTTL is how long the record of an ended service is kept: as long as an input for it may be read again.
 	TombstoneTTL = keepWork
 )
 
-// BeyondCursors is how far a record may be ahead of its partition's cursor, and how far
-// behind the cursors a renumbered stream continues.
+// BeyondCursors is how far a record may be ahead of its partition's cursor, and how far behind the cursors a renumbered stream continues.
 const BeyondCursors = 1_000_000
 
 // Streams returns the wanted configuration of every stream, and of those under the buckets.
@@ -73,10 +70,9 @@ func streams(replicas int) []jetstream.StreamConfig {
 			Replicas: replicas, AllowAtomicPublish: true,
 		},
 		{
-			// No MaxBytes: it would evict timers. No transform of flow.timer.>: the source pattern
-			// below does not match it, and a message that no transform matches is stored unchanged. A
-			// schedule's target is transformed when it fires, as any message is (nats-server 2.15:
-			// the fired message goes through processJetStreamMsg).
+			// No MaxBytes: it would evict timers. No transform of flow.timer.>: the source pattern below does not match it, and a message that no
+			// transform matches is stored unchanged. A schedule's target is transformed when it fires, as any message is (nats-server 2.15: the fired
+			// message goes through processJetStreamMsg).
 			Name: StreamWork, Description: "what wakes services, and their timers",
 			Subjects: []string{SubjectsWork, SubjectsTimer}, MaxAge: keepWork, MaxBytes: -1, Duplicates: workWindow,
 			Replicas: replicas, AllowDirect: true, AllowMsgSchedules: true, AllowMsgTTL: true, AllowRollup: true,
@@ -107,10 +103,9 @@ func streams(replicas int) []jetstream.StreamConfig {
 	}
 }
 
-// buckets returns the wanted configuration of the stream under every bucket. It is
-// nats.go's own layout, except for direct reads: those are answered by any replica,
-// even if it lags behind, and then a worker finds an old record, or none, although it
-// has just written one. Without them the leader answers (found on three servers).
+// buckets returns the wanted configuration of the stream under every bucket. It is nats.go's own layout, except for direct reads: those are answered
+// by any replica, even if it lags behind, and then a worker finds an old record, or none, although it has just written one. Without them the leader
+// answers (found on three servers).
 func buckets(replicas int) []jetstream.StreamConfig {
 	layout := []jetstream.StreamConfig{
 		{Name: BucketState, Description: "services' records", SubjectDeleteMarkerTTL: MarkerTTL},
@@ -150,8 +145,7 @@ func (p provisioner) provision(ctx context.Context, replicas int) error {
 // retry is js.Retry or awaitMaking.
 type retry func(ctx context.Context, try func(context.Context) error) error
 
-// find binds the existing streams and buckets. It appends the others to
-// missing; if that is nil, it returns ErrNotProvisioned.
+// find binds the existing streams and buckets. It appends the others to missing; if that is nil, it returns ErrNotProvisioned.
 func (p provisioner) find(ctx context.Context, retry retry, missing []string) ([]string, error) {
 	for _, name := range allStreams {
 		err := retry(ctx, func(ctx context.Context) error { return p.Bind(ctx, name) })
@@ -224,8 +218,7 @@ func awaitMaking(ctx context.Context, try func(context.Context) error) error {
 	return err
 }
 
-// createStream makes a stream. Making an existing one with the same
-// configuration succeeds; another process may be making it now.
+// createStream makes a stream. Making an existing one with the same configuration succeeds; another process may be making it now.
 func (p provisioner) createStream(ctx context.Context, wanted jetstream.StreamConfig) error {
 	read, err := p.FurthestCursor(ctx, wanted.Name)
 	if err == nil && wanted.Name == StreamWork { // the cursors may be lost as well
@@ -329,10 +322,9 @@ func (p *Pipeline) RecreateStreams(ctx context.Context, lost []string) error {
 	return p.CheckZone(ctx, RoleWorker) // a new bucket of cursors has no stamp
 }
 
-// extendStream extends a bound stream to the wanted configuration. Larger values of an operator
-// stay; no stored message is lost. The number of bytes stays: in
-// a cluster the servers agree on a change before each checks its disk, and a server without the
-// room then has no copy of the stream any more (nats-server 2.15).
+// extendStream extends a bound stream to the wanted configuration. Larger values of an operator stay; no stored message is lost. The number of bytes
+// stays: in a cluster the servers agree on a change before each checks its disk, and a server without the room then has no copy of the stream any
+// more (nats-server 2.15).
 func (p provisioner) extendStream(ctx context.Context, wanted jetstream.StreamConfig) error {
 	has := p.Stream(wanted.Name).Config()
 	merged := has

@@ -122,8 +122,7 @@ type bucketKey struct {
 	changes, bytes bool
 }
 
-// take removes count tokens from the user's bucket, which fills at aSecond and holds burst, or returns how long to wait for
-// them.
+// take removes count tokens from the user's bucket, which fills at aSecond and holds burst, or returns how long to wait for them.
 func (t *throttle) take(key bucketKey, count int, aSecond float64, burst int) (wait time.Duration, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -140,8 +139,7 @@ func (t *throttle) take(key bucketKey, count int, aSecond float64, burst int) (w
 	return time.Duration((float64(count) - bucket.TokensAt(now)) / aSecond * float64(time.Second)), false
 }
 
-// makeRoom shrinks a map to less than most entries: it drops those of the first kind, then those of the next while the map
-// is full, and at last any.
+// makeRoom shrinks a map to less than most entries: it drops those of the first kind, then those of the next while the map is full, and at last any.
 func makeRoom[K comparable, V any](entries map[K]V, most int, kinds ...func(V) bool) {
 	for _, drop := range kinds {
 		if len(entries) >= most {

@@ -110,8 +110,7 @@ func encodeBody(body spec.Body) []byte {
 	return readable(text)
 }
 
-// readable returns a JSON text with \u003c and the like as <, > and & where they were written so: it keeps an elasticity
-// expression readable.
+// readable returns a JSON text with \u003c and the like as <, > and & where they were written so: it keeps an elasticity expression readable.
 func readable(text []byte) []byte {
 	if !bytes.Contains(text, []byte(`\u00`)) {
 		return text

@@ -27,8 +27,7 @@ const (
 	// keyedTimeout bounds a request with a key.
 	keyedTimeout = 30 * time.Second
 	maxKey       = 255
-	// maxKeptBody is the largest answer that is kept, for a day: a short request may have a long answer. Larger ones are
-	// made anew.
+	// maxKeptBody is the largest answer that is kept, for a day: a short request may have a long answer. Larger ones are made anew.
 	maxKeptBody = 16 << 10
 	// madeBy is the attribute that identifies the objects which a request with a key has made.
 	madeBy = spec.CommandAttribute
@@ -88,8 +87,7 @@ func (s *idempotency) once(ctx context.Context, r *request, serve endpoint) (ans
 	lease := s.hold(name, held, revision, cancel)
 	r.keyed = &keyed{command: held.Command, again: held.Command != mine.Command, began: held.Began, lease: lease}
 	reply, err := s.carryOut(ctx, r, serve)
-	// Without an answer to keep the key is free again. The answer is sealed: it holds documents, with secrets that users
-	// may have put into them.
+	// Without an answer to keep the key is free again. The answer is sealed: it holds documents, with secrets that users may have put into them.
 	keep := kept(r, reply, err)
 	if keep != nil && len(keep.Body) > 0 {
 		if _, ok := r.admission.charge(r.caller.Identity.UID, len(keep.Body)); !ok {
@@ -122,8 +120,7 @@ func digestOf(r *request, key string) (string, error) {
 // errKeyBusy is returned while another request with the same key is in progress.
 var errKeyBusy = busy(http.StatusConflict, time.Second, "the first request with this Idempotency-Key is still in progress; try again")
 
-// carryOut serves a request, unless its command has been carried out already: then the service may be gone, and only the
-// reply is left.
+// carryOut serves a request, unless its command has been carried out already: then the service may be gone, and only the reply is left.
 func (s *idempotency) carryOut(ctx context.Context, r *request, serve endpoint) (answer, error) {
 	if !r.keyed.again {
 		return serve(ctx, r)
@@ -281,9 +278,8 @@ func (s *reservations) acquire(ctx context.Context, name string, mine pipeline.R
 	return held, revision, nil
 }
 
-// alone makes a change that goes to oned directly, and not through a worker, safe for requests with If-Match: oned has no
-// compare-and-set on documents, so one such request is served at a time, whichever API receives it, and the document is
-// compared with the tag in that time.
+// alone makes a change that goes to oned directly, and not through a worker, safe for requests with If-Match: oned has no compare-and-set on
+// documents, so one such request is served at a time, whichever API receives it, and the document is compared with the tag in that time.
 func (s *reservations) alone(act documentAction) documentAction {
 	return func(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error) {
 		tags, err := r.tags(ifMatch)
@@ -327,8 +323,7 @@ func (w *watchedHolder) dead(held pipeline.Reservation, revision uint64) bool {
 	return held.Taken.IsZero() || time.Since(w.since) > keyLeaseLength || time.Since(held.Taken) > longDead
 }
 
-// keyLease is the right to carry out a request with a key. It is renewed until it ends, and lost to another API if renewals
-// fail for too long.
+// keyLease is the right to carry out a request with a key. It is renewed until it ends, and lost to another API if renewals fail for too long.
 type keyLease struct {
 	*reservations
 	name       string

@@ -70,8 +70,7 @@ func (r *request) id(wildcard, what string) (int, error) {
 	return int(id), nil
 }
 
-// newCommand returns a command of the request's caller. Its id cannot be guessed, and stays the same when a request with a
-// key is repeated.
+// newCommand returns a command of the request's caller. Its id cannot be guessed, and stays the same when a request with a key is repeated.
 func (r *request) newCommand(service int, verb flow.Verb, arguments any) (flow.Command, error) {
 	command := flow.Command{ID: rand.Text(), Verb: verb, Service: service, User: r.caller.Identity}
 	if r.keyed != nil {
@@ -133,12 +132,11 @@ func (r *request) read(ctx context.Context, documentType, id int) (opennebula.Do
 // mayManage returns an error unless the caller has MANAGE on a document. It is called before a change is queued: the worker
 // acts as the service's owner and cannot check the right any more.
 //
-// Where the permission bits grant MANAGE they suffice, because OpenNebula's ACL rules only ever add rights. Only the group
-// that certainly counts is compared: a scoped token removes all others. Where the bits do not grant it, an ACL rule may,
-// and a locked document can be managed only by the lock's owner and administrators: oned is asked through
-// one.document.chown with -1 for user and group, for which it demands MANAGE and then sets nothing. Renaming a document to
-// its own name would not do: oned reports success before it checks the caller's rights, and a rename by somebody else in
-// between would be undone.
+// Where the permission bits grant MANAGE they suffice, because OpenNebula's ACL rules only ever add rights. Only the group that certainly counts is
+// compared: a scoped token removes all others. Where the bits do not grant it, an ACL rule may, and a locked document can be managed only by the
+// lock's owner and administrators: oned is asked through one.document.chown with -1 for user and group, for which it demands MANAGE and then sets
+// nothing. Renaming a document to its own name would not do: oned reports success before it checks the caller's rights, and a rename by somebody else
+// in between would be undone.
 func (r *request) mayManage(ctx context.Context, document opennebula.Document) error {
 	bits := document.Permissions
 	granted := r.caller.isAdmin() ||
@@ -235,9 +233,8 @@ func (r *request) action() (perform string, params attributes, err error) {
 	return perform, params, err
 }
 
-// The meaning of parameters' values is decided here, once for each type of parameter, by OneFlow's clients: Sunstone writes
-// numbers as texts and sends an empty text for an empty field, goca sends -1 for a value that is to stay and null for one
-// that is missing. docs/api.md has the table.
+// The meaning of parameters' values is decided here, once for each type of parameter, by OneFlow's clients: Sunstone writes numbers as texts and
+// sends an empty text for an empty field, goca sends -1 for a value that is to stay and null for one that is missing. docs/api.md has the table.
 
 func (a attributes) has(name string) bool {
 	value, found := a[name]
@@ -324,8 +321,7 @@ func (a attributes) owner(name string) (int, error) {
 	return id, nil
 }
 
-// spacing returns a number that spreads actions over VMs: as configured if it is missing; 0, negative numbers and an empty
-// text switch it off.
+// spacing returns a number that spreads actions over VMs: as configured if it is missing; 0, negative numbers and an empty text switch it off.
 func (a attributes) spacing(name string, configured int) (int, error) {
 	number, blank, ok := a.number(name)
 	switch {
@@ -376,8 +372,7 @@ func (a attributes) octet(name string) (string, error) {
 	return fmt.Sprintf("%03s", digits), nil
 }
 
-// recursive returns how far a clone goes. As with OneFlow every value but "none" and "all" means the VM templates: true,
-// false and no value, too.
+// recursive returns how far a clone goes. As with OneFlow every value but "none" and "all" means the VM templates: true, false and no value, too.
 func (a attributes) recursive(name string) reach {
 	text, _ := a.scalar(name)
 	switch far := reach(text); far {

@@ -1,9 +1,8 @@
 // Package work has the workers' clients of JetStream: the work that wakes services, the records
 // of decisions, the owners of VMs and networks, timers, and the workers themselves.
 //
-// Safety: a record changes only by compare-and-set, so of two writers one fails. Two workers
-// may own one key for a second, which costs work that is discarded. Liveness: a
-// worker that is gone, or cut off, loses its keys to the others after 0.8 s.
+// Safety: a record changes only by compare-and-set, so of two writers one fails. Two workers may own one key for a second, which costs work that is
+// discarded. Liveness: a worker that is gone, or cut off, loses its keys to the others after 0.8 s.
 package work
 
 import (
@@ -67,14 +66,12 @@ func (q *Queue) NewWakeOrder(ctx context.Context) (*WakeOrder, error) {
 	return q.core.Stream(pipeline.StreamWork).NewOrder(ctx)
 }
 
-// PublishWakes wakes services in the order given and returns when all wake-ups
-// are stored, many at the cost of a few. On an error some of them may be stored;
-// the message ids make it harmless to retry all.
+// PublishWakes wakes services in the order given and returns when all wake-ups are stored, many at the cost of a few. On an error some of them may be
+// stored; the message ids make it harmless to retry all.
 //
-// A few are pipelined. If the server is lost in the middle,
-// a later one can be stored before an earlier: it is then stored once more, so that
-// the last one stored of each service is the last one given. With an order, for a caller that wakes services again and
-// again, and after an error from an earlier wake-up on, it is the last one given in all calls.
+// A few are pipelined. If the server is lost in the middle, a later one can be stored before an earlier: it is then stored once more, so that the
+// last one stored of each service is the last one given. With an order, for a caller that wakes services again and again, and after an error from an
+// earlier wake-up on, it is the last one given in all calls.
 func (q *Queue) PublishWakes(ctx context.Context, wakes []pipeline.Wake, order *WakeOrder) (err error) {
 	defer errs.Wrap(&err, "wake %d services", len(wakes))
 	messages := make([]*nats.Msg, len(wakes))
@@ -87,16 +84,14 @@ func (q *Queue) PublishWakes(ctx context.Context, wakes []pipeline.Wake, order *
 	return q.core.Stream(pipeline.StreamWork).Append(ctx, messages, js.Rules{Burst: js.Renamed, Order: order})
 }
 
-// PartitionReader reads one partition's work in order. Next is for one
-// goroutine at a time; Stop may be called from any.
+// PartitionReader reads one partition's work in order. Next is for one goroutine at a time; Stop may be called from any.
 type PartitionReader struct {
 	*js.Reader
 	deadLetters *deadletters.Store
 	schema      int
 }
 
-// ReadPartition reads a partition's work behind the sequence after (0 reads
-// all). The reader survives lost servers and connections: each input comes
+// ReadPartition reads a partition's work behind the sequence after (0 reads all). The reader survives lost servers and connections: each input comes
 // once, in order, for as long as the reader lives.
 func (q *Queue) ReadPartition(ctx context.Context, partition int, after uint64) (*PartitionReader, error) {
 	if partition < 0 || partition >= pipeline.Partitions {
@@ -109,9 +104,8 @@ func (q *Queue) ReadPartition(ctx context.Context, partition int, after uint64) 
 	return &PartitionReader{r, q.deadLetters, q.schema}, nil
 }
 
-// Next waits for the next input. A message that cannot be parsed goes to the dead-letter stream, and its
-// sequence is returned with pipeline.ErrUnreadable; a newer Flowjet's message is returned as Work.Newer.
-// It returns ctx's error, or pipeline.ErrClosed after Stop.
+// Next waits for the next input. A message that cannot be parsed goes to the dead-letter stream, and its sequence is returned with
+// pipeline.ErrUnreadable; a newer Flowjet's message is returned as Work.Newer. It returns ctx's error, or pipeline.ErrClosed after Stop.
 func (r *PartitionReader) Next(ctx context.Context) (pipeline.Input, error) {
 	message, err := r.Reader.Next(ctx)
 	if err != nil {
@@ -131,8 +125,7 @@ func (r *PartitionReader) Next(ctx context.Context) (pipeline.Input, error) {
 	return pipeline.Input{Sequence: message.Sequence}, pipeline.ErrUnreadable
 }
 
-// EventReader reads OpenNebula's events in order. Next is for one goroutine at a
-// time; Stop may be called from any.
+// EventReader reads OpenNebula's events in order. Next is for one goroutine at a time; Stop may be called from any.
 type EventReader struct {
 	*js.Reader
 	deadLetters *deadletters.Store
@@ -218,8 +211,7 @@ func isRewritten(ctx context.Context, stream *js.Stream, mark pipeline.EventMark
 func (q *Queue) VMsThat(ctx context.Context, holds func(one.VM) bool) (newest map[int]pipeline.Event, err error) {
 	defer errs.Wrap(&err, "read the newest event of each VM")
 	newest = map[int]pipeline.Event{}
-	// A VM has a newest event for each state it was in, of which the one stored last
-	// counts. They arrive in order.
+	// A VM has a newest event for each state it was in, of which the one stored last counts. They arrive in order.
 	return newest, q.core.Stream(pipeline.StreamONE).EachNewest(ctx, pipeline.KindSubjects(q.zone, "vm"), func(message js.Message) {
 		event, err := pipeline.DecodeEvent(message.Data)
 		if err != nil {

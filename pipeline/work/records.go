@@ -33,8 +33,7 @@ func NewRecords(p *pipeline.Pipeline) *Records {
 	return &Records{p.Client, p.Bucket(pipeline.BucketState), p.Schema()}
 }
 
-// LoadRecord reads a service's record with its revision, for
-// SaveRecord. Without a record it returns the zero Record and revision 0.
+// LoadRecord reads a service's record with its revision, for SaveRecord. Without a record it returns the zero Record and revision 0.
 func (r *Records) LoadRecord(ctx context.Context, service int) (record pipeline.Record, revision uint64, err error) {
 	defer errs.Wrap(&err, "load the record of service %d", service)
 	text, revision, written, err := r.bucket.GetDated(ctx, strconv.Itoa(service))
@@ -93,10 +92,9 @@ func (r *Records) CheckRecords(ctx context.Context, visit func(service int, reco
 	return unreadable, err
 }
 
-// SaveRecord writes a service's record if its revision is still the one given (0: if there is
-// none), and returns the new revision. pipeline.ErrConflict is returned if there was another write in
-// between. After any other error the record may have been written: load it again. On one replica
-// many services' records are written by one group commit.
+// SaveRecord writes a service's record if its revision is still the one given (0: if there is none), and returns the new revision.
+// pipeline.ErrConflict is returned if there was another write in between. After any other error the record may have been written: load it again. On
+// one replica many services' records are written by one group commit.
 func (r *Records) SaveRecord(ctx context.Context, service int, record pipeline.Record, revision uint64) (uint64, error) {
 	stream := r.core.Stream(stateStream)
 	if stream.Replicated() { // several replicas do not wait for a disk
@@ -105,8 +103,7 @@ func (r *Records) SaveRecord(ctx context.Context, service int, record pipeline.R
 	return r.save(ctx, service, record, revision, func(ctx context.Context, message *nats.Msg) (uint64, error) { return stream.Commit(ctx, message) })
 }
 
-// SaveRecordNow is SaveRecord for a caller that cannot wait for the group commit of
-// other callers.
+// SaveRecordNow is SaveRecord for a caller that cannot wait for the group commit of other callers.
 func (r *Records) SaveRecordNow(ctx context.Context, service int, record pipeline.Record, revision uint64) (uint64, error) {
 	return r.save(ctx, service, record, revision, r.core.Publish)
 }
@@ -151,9 +148,8 @@ func (r *Records) save(
 	return saved, err
 }
 
-// A stream whose last blocks were damaged ends before the readers' cursors: at its start the server
-// drops the unreadable blocks, and numbers on from there. New messages then have
-// numbers that readers have passed and records count as handled, and nobody reads them.
+// A stream whose last blocks were damaged ends before the readers' cursors: at its start the server drops the unreadable blocks, and numbers on from
+// there. New messages then have numbers that readers have passed and records count as handled, and nobody reads them.
 
 // EndsEarly reports whether StreamWork ends before its readers' cursors.
 func EndsEarly(ctx context.Context, p *pipeline.Pipeline) (read, last uint64, early bool, err error) {
@@ -164,10 +160,9 @@ func EndsEarly(ctx context.Context, p *pipeline.Pipeline) (read, last uint64, ea
 	return read, last, read > last, err
 }
 
-// Repair renumbers StreamWork from behind its readers' cursors, if it ends before
-// them. The timers in it, and the commands that have not ended according to queued, are
-// published again; other wake-ups are dropped, so that every service has to be woken
-// afterwards. Several processes may repair it at once.
+// Repair renumbers StreamWork from behind its readers' cursors, if it ends before them. The timers in it, and the commands that have not ended
+// according to queued, are published again; other wake-ups are dropped, so that every service has to be woken afterwards. Several processes may
+// repair it at once.
 func Repair(ctx context.Context, p *pipeline.Pipeline, queued func(ctx context.Context, command string) bool) (repaired bool, err error) {
 	read, last, early, err := EndsEarly(ctx, p)
 	if err != nil || !early {
