@@ -46,7 +46,8 @@ var (
 	joinedNetwork  = &difference{"a reservation with a `NETWORK_ID` in its `extra`", "adds its addresses to that network, and deletes it in the end", "400"}
 	unknownRole    = &difference{"a role in `merge_template` that the template does not have", "silently ignored", "400, unless it is a whole role, which is added"}
 	startNumber    = &difference{"a policy's `start_time` that is a number", "400", "unix seconds, as the same number in a string"}
-	longName       = &difference{"a name of more than 128 characters, an empty one, or one with control characters, `<` or `&`", "500, or accepted", "400"}
+	otherStart     = &difference{"a policy's `start_time` that is a time of day only, or digits in another order than `2030-01-31`", "accepted", "400"}
+	longName       = &difference{"a name of more than 128 characters, an empty one, or one with control characters, `<` or `&`", "500, or accepted", "400; `rename` to a name that oned refuses, such as one with `/` or a quote: 500 with its reason, also of a template, where OneFlow answers 204 and changes nothing"}
 	emptyName      = &difference{"an empty `name` in `merge_template`", "the service is called `document-<id>`", "it has the template's name"}
 	addedRole      = &difference{"`add_role` with a VM template that oned does not instantiate", "500; the service fails to deploy", "204; the service fails to deploy, and its log has the reason"}
 	unchecked      = &difference{"attributes that OneFlow does not check: `min_vms`, `cooldown`, `shutdown_action` and policies of a role of type `vr`; `custom_attrs`, `custom_attrs_values`, `networks_values`", "accepted, whatever they are", "400 if they are not valid"}
@@ -59,7 +60,7 @@ var (
 // differences are in the order of the table.
 var differences = []*difference{
 	badJSON, unknownAction, hangs, immutable, noNumber, warning, onlyWaits, wayBack, notThereYet, cloneMissing, noCardinality, noForce, deleteType, shortOctet, notOctal, chownGroup,
-	otherTarget, refusedServer, optionalInput, unknownNetwork, notReadable, fraction, networkText, commas, networkRefused, ownNetworks, namedNetwork, joinedNetwork, unknownRole, startNumber, longName, emptyName, unchecked, lastRole, bothForms, asUser, addedRole, oldDialog, brokenDocument,
+	otherTarget, refusedServer, optionalInput, unknownNetwork, notReadable, fraction, networkText, commas, networkRefused, ownNetworks, namedNetwork, joinedNetwork, unknownRole, startNumber, otherStart, longName, emptyName, unchecked, lastRole, bothForms, asUser, addedRole, oldDialog, brokenDocument,
 }
 
 // meant is a recorded call that is answered with another status on purpose.

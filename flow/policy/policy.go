@@ -199,17 +199,11 @@ const MaxRecurrence = 256
 // noWeekday matches a recurrence with a weekday that no month has so many of. gronx tries hundreds of years for one.
 var noWeekday = regexp.MustCompile(`#[^1-5]`)
 
-// ticks caches the next times of recurrences, and which of them have none: gronx needs milliseconds to find out, and each decision asks for
-// it.
+// ticks caches the next times of recurrences, zero if none comes: gronx needs milliseconds to find out, and each decision asks for it.
 var ticks = struct {
 	sync.Mutex
-	known map[string]tick
-}{known: map[string]tick{}}
-
-type tick struct {
-	next  time.Time
-	comes bool
-}
+	next map[string]time.Time
+}{next: map[string]time.Time{}}
 
 const maxTicks = 4096
 
@@ -235,18 +229,21 @@ func (by Adjustment) NextStart(now time.Time) (time.Time, bool) {
 	}
 	key := by.Recurrence + last.Format(time.RFC3339) + last.Location().String()
 	ticks.Lock()
-	found, known := ticks.known[key]
+	next, known := ticks.next[key]
 	ticks.Unlock()
 	if known {
-		return found.next, found.comes
+		return next, !next.IsZero()
 	}
 	next, err := gronx.NextTickAfter(Fields(by.Recurrence), last, false)
+	if err != nil {
+		next = time.Time{}
+	}
 	ticks.Lock()
 	defer ticks.Unlock()
-	if len(ticks.known) >= maxTicks {
-		clear(ticks.known)
+	if len(ticks.next) >= maxTicks {
+		clear(ticks.next)
 	}
-	ticks.known[key] = tick{next, err == nil}
+	ticks.next[key] = next
 	return next, err == nil
 }
 
@@ -327,11 +324,12 @@ func Overdue(service spec.Service, now time.Time) bool {
 // startTimeLayouts are the accepted forms of a time. Without a zone it is in the server's, as in OneFlow.
 var startTimeLayouts = []string{
 	time.RFC3339Nano, "2006-01-02 15:04:05 -0700", "2006-01-02 15:04:05 MST", "2006-01-02 15:04:05", "2006-01-02T15:04:05",
-	"2006-01-02 15:04", "2006-01-02", time.RFC1123Z, time.RFC1123, time.ANSIC, "2006-01-02 15:04:05 -07:00", "2006-01-02 15:04:05Z07:00",
-	"2006-01-02 15:04 MST", "2006-01-02T15:04Z07:00", "2006-01-02T15:04", "2006/01/02 15:04:05", "2006/01/02 15:04", "2006/01/02",
+	"2006-01-02 15:04", "2006-01-02", time.RFC1123Z, time.RFC1123, time.ANSIC, time.UnixDate, "2006-01-02 15:04:05 -07:00", "2006-01-02 15:04:05Z07:00",
+	"2006-01-02 15:04 MST", "2006-01-02 15:04 -0700", "2006-01-02T15:04Z07:00", "2006-01-02T15:04", "2006/01/02 15:04:05", "2006/01/02 15:04", "2006/01/02",
 }
 
-var digits = regexp.MustCompile(`^[0-9]+$`)
+// writtenDate is a date whose month is written, as in "2nd October 2017 15:45" of OneFlow's documentation.
+var writtenDate = regexp.MustCompile(`(?i)^(?:(\d\d?)(?:st|nd|rd|th)?[ -]([a-z]{3})[a-z]*|([a-z]{3})[a-z]* (\d\d?)(?:st|nd|rd|th)?),?[ -](\d{4}),?`)
 
 // latestStart bounds a start_time: later ones cannot be written in RFC 3339 in every zone.
 var latestStart = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -341,10 +339,15 @@ var latestStart = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 func ParseStartTime(value json.RawMessage, zone *time.Location) (time.Time, error) {
 	text := string(value)
 	_ = json.Unmarshal(value, &text) // a number is no text
-	if seconds, err := strconv.ParseInt(text, 10, 64); err == nil && digits.MatchString(text) && seconds < latestStart.Unix() {
-		return time.Unix(seconds, 0).In(zone), nil
+	if seconds, err := strconv.ParseUint(text, 10, 62); err == nil && int64(seconds) < latestStart.Unix() {
+		return time.Unix(int64(seconds), 0).In(zone), nil
 	}
 	text = strings.TrimSpace(text) // of a date only, as OneFlow does
+	if part := writtenDate.FindStringSubmatch(text); part != nil {
+		if date, err := time.Parse("2Jan2006", part[1]+part[4]+part[2]+part[3]+part[5]); err == nil {
+			text = date.Format(time.DateOnly) + text[len(part[0]):]
+		}
+	}
 	for _, layout := range startTimeLayouts {
 		if start, err := time.ParseInLocation(layout, text, zone); err == nil && start.Before(latestStart) {
 			return start, nil

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"strconv"
 	"testing"
 	"time"
 )
@@ -18,6 +19,26 @@ func TestNicknamesOfRecurrences(t *testing.T) {
 		next, comes := Adjustment{Recurrence: nickname, LastEval: now.Unix()}.NextStart(now)
 		if !comes || !next.Equal(want) {
 			t.Errorf("%s comes next at %v (%t), want %v", nickname, next, comes, want)
+		}
+	}
+}
+
+// OneFlow reads a date as Ruby does, and its documentation writes them so.
+func TestWrittenDatesAreStarts(t *testing.T) {
+	t.Parallel()
+	zone := time.FixedZone("here", 3600)
+	ten := time.Date(2030, 6, 2, 10, 45, 0, 0, zone)
+	for text, want := range map[string]time.Time{
+		"2nd June 2030 10:45": ten, "2 Jun 2030 10:45:00": ten, "June 2nd, 2030 10:45": ten, "2-Jun-2030 10:45": ten, "2 june 2030 09:45 UTC": ten,
+		"jun 2 2030 11:45 +0200": ten, "Sun, 02 Jun 2030 09:45:00 GMT": ten, "Sun Jun  2 09:45:00 UTC 2030": ten, "2nd June, 2030": time.Date(2030, 6, 2, 0, 0, 0, 0, zone),
+	} {
+		if start, err := ParseStartTime([]byte(strconv.Quote(text)), zone); err != nil || !start.Equal(want) {
+			t.Errorf("%s is %v (%v), want %v", text, start, err, want)
+		}
+	}
+	for _, text := range []string{"2nd June", "June", "32 June 2030", "2 abc 2030", "02/06/2030", "2nd", "-5", "+5"} {
+		if start, err := ParseStartTime([]byte(strconv.Quote(text)), zone); err == nil {
+			t.Errorf("%s is %v, want an error", text, start)
 		}
 	}
 }
