@@ -43,6 +43,12 @@ func TestExplanationNamesWhatFailedAndWhatIsWaitedFor(t *testing.T) {
 		more  func(*flow.State)
 		want  []string
 	}{
+		"VMs that a user has stopped or put on hold": {
+			body: `{"name":"a","state":1,"ready_status_gate":true,"roles":[{"name":"Slave","cardinality":3,"state":1,
+			 "nodes":[{"deploy_id":5},{"deploy_id":6},{"deploy_id":7}]}]}`,
+			facts: flow.Facts{5: running, 6: {ID: 6, State: one.VMSuspended}, 7: {ID: 7, State: one.VMHold}},
+			want:  []string{"waits: VM 6 is in SUSPENDED", "waits: VM 7 is in HOLD", "next: `onevm resume 6` starts VM 6", "next: `onevm release 7` lets VM 7 start"},
+		},
 		"warning": {
 			body:  `{"name":"a","state":4,"roles":[{"name":"Slave","cardinality":2,"state":4,"nodes":[{"deploy_id":5},{"deploy_id":6}]}]}`,
 			facts: flow.Facts{5: running, 6: {ID: 6, State: one.VMPoweroff}},

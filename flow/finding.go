@@ -261,20 +261,22 @@ func (e *explainer) advice() []string {
 	if due, set := e.Deadlines[DeadlineHeal]; set && due.After(e.now) {
 		next = append(next, "wait: failed VMs are healed automatically at "+utc(due))
 	}
-	for _, found := range e.failed {
+	for _, found := range slices.Concat(e.failed, e.waits) {
 		if found.VM == nil || len(next) >= maxAdvised {
 			continue
 		}
 		vm, known := e.facts[*found.VM]
 		switch {
-		case !known:
+		case !known, found.Kind == FoundRetried, found.Kind == FoundEnding, found.Kind == FoundOrphan:
 		case e.Service.State() == spec.ServiceFailedUndeploying:
 			next = append(next, fmt.Sprintf("`onevm recover --delete %d` deletes VM %d", vm.ID, vm.ID))
 		case vm.Failed():
 			next = append(next, fmt.Sprintf("`onevm recover --retry %d` makes OpenNebula retry VM %d", vm.ID, vm.ID))
 		case vm.Lost():
 			next = append(next, fmt.Sprintf("`onevm show %d` shows the host of VM %d, which does not answer", vm.ID, vm.ID))
-		case vm.State == one.VMPoweroff:
+		case vm.State == one.VMHold && e.Asked[vm.ID].Action == "":
+			next = append(next, fmt.Sprintf("`onevm release %d` lets VM %d start", vm.ID, vm.ID))
+		case vm.Arrived():
 			next = append(next, fmt.Sprintf("`onevm resume %d` starts VM %d", vm.ID, vm.ID))
 		}
 	}
