@@ -83,11 +83,11 @@ chaos: ## Inject random faults on three front-ends, SEED=n MINUTES=m (default 1 
 	  $(GO) test -run TestChaos -count 1 -timeout 0 -v ./cmd/flowjet | grep -v 'process_test.go'
 
 # What each package tests of what a tenant or a fault must not be able to do.
-HOSTILE_TESTS := Hostile|OutlivesAKill|OnedIsRestored|OlderCopy|NoOtherDatabase|AnEventAlone|NoBodyTakesLong|CountsAndLengths|Strangers|Forged|LongNames|NeverTakes|Damaged|Tombstone|AnotherTime|Orphans|BelongsToAZone|Slots|SlowBodies|StreamsAreShared|LocksAreKept|AfterAKill|LongRequest|NoSecret|DefaultNATS|ReaderWrites|MustNotDo|OwnAddresses|FullDisk|Sealed|CannotBePublished|ThatPanics|AlwaysRefused|CannotBeRead|ClosedConnection
+HOSTILE_TESTS := Hostile|OutlivesAKill|OnedIsRestored|OlderCopy|NoOtherDatabase|AnEventAlone|NoBodyTakesLong|CountsAndLengths|Strangers|Forged|LongNames|NeverTakes|Damaged|Tombstone|AnotherTime|Orphans|BelongsToAZone|Slots|SlowBodies|StreamsAreShared|LocksAreKept|AfterAKill|LongRequest|NoSecret|DefaultNATS|ReaderWrites|MustNotDo|OwnAddresses|FullDisk|Sealed|CannotBePublished|ThatPanics|AlwaysRefused|CannotBeRead|ClosedConnection|LostWithWork|InAnswersAre|MadeOfBlanks|TakeTurns|StopServices|RoomForOthers
 
 .PHONY: hostile
 hostile: ## Test what tenants and faults must not be able to do
-	FLOWJET_HOSTILE=1 $(GO) test -count 1 -p 1 -timeout 30m -run '$(HOSTILE_TESTS)' ./cmd/flowjet ./flow/... ./pipeline/... ./consumers ./restapi ./app ./webhooks ./internal/seal
+	FLOWJET_HOSTILE=1 $(GO) test -count 1 -p 1 -timeout 30m -run '$(HOSTILE_TESTS)' ./cmd/flowjet ./flow/... ./pipeline/... ./consumers ./restapi ./opennebula ./app ./webhooks ./internal/seal
 
 .PHONY: man
 man: build ## Write man pages into man/
