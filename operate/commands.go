@@ -121,12 +121,11 @@ func (t tool) attach(cmd *cobra.Command) (clients, error) {
 	if err == nil {
 		pipe, missing, err = environment.Attach(ctx)
 	}
-	if err != nil {
-		err = fmt.Errorf("%w; `flowjet doctor` has more", err)
-		if ExitOf(err) != terminal.ExitUsage { // the command line or the configuration is wrong
-			err = terminal.ExitUnreachable.Because(err)
-		}
+	if ExitOf(err) == terminal.ExitUsage { // doctor could not read the command line or the configuration either
 		return clients{}, err
+	}
+	if err != nil {
+		return clients{}, terminal.ExitUnreachable.Because(fmt.Errorf("%w; `flowjet doctor` has more", err))
 	}
 	if len(missing) > 0 {
 		pipe.Close()
