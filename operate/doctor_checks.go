@@ -87,7 +87,11 @@ func (d *diagnosis) checkMembers(overview inspect.Overview) {
 			continue
 		}
 		for _, member := range members {
-			d.add("process "+member.Name, problem, fmt.Sprintf("start it on %s: `systemctl start 'flowjet*'`. If it was removed for good: `flowjet status --forget '%s'`", host, member.Name),
+			unit := "flowjet" // of all parts in one process
+			if len(member.Parts) == 1 {
+				unit += "-" + member.Parts[0]
+			}
+			d.add("process "+member.Name, problem, fmt.Sprintf("start it on %s: `systemctl start %s`. If it was removed for good: `flowjet status --forget '%s'`", host, unit, member.Name),
 				"it has not reported%s", d.silence(member))
 		}
 	}

@@ -52,6 +52,12 @@ func TestEachCauseIsNamedOnce(t *testing.T) {
 		"problem stream FLOW: it has no leader: most of its servers are unreachable\n"; got != want {
 		t.Errorf("it says\n%swant\n%s", got, want)
 	}
+	// Its unit is named: systemctl finds no stopped units by a pattern.
+	whole := diagnosis{now: now}
+	whole.checkMembers(inspect.Overview{Status: inspect.Status{Members: []presence.Member{{Name: "fe4 up", Host: "fe4", Parts: []string{"bridge", "worker", "api"}, Missing: gone}}}})
+	if mends := d.findings[0].Mend + whole.findings[0].Mend; !strings.Contains(mends, "on fe1: `systemctl start flowjet-api`") || !strings.Contains(mends, "on fe4: `systemctl start flowjet`") {
+		t.Errorf("it names the units %s", mends)
+	}
 	if !unsettled(overview) || unsettled(inspect.Overview{Status: inspect.Status{Members: overview.Members[:1], Servers: overview.Servers[:1], Workers: []inspect.WorkerShare{{}}}}) {
 		t.Error("what may mend itself is looked at again, and nothing else")
 	}
