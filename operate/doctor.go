@@ -226,6 +226,10 @@ func (d *diagnosis) checkOned(ctx context.Context, around Environment) {
 		if strings.Contains(err.Error(), "auth") || strings.Contains(err.Error(), "refuses") {
 			mend = "put serveradmin's name and password into the file of --one-auth-file, readable by you"
 		}
+		if strings.Contains(err.Error(), "refuses") { // which keeps workers from oned and makes reads slow: the cause is named once
+			mend += ", and restart Flowjet's units, which get a copy of it when they start"
+			d.findings = slices.DeleteFunc(d.findings, func(f finding) bool { return f.Check == "oned" || f.Message == noneReachesOned })
+		}
 		d.add("oned", problem, mend, "%v", err)
 		return
 	}

@@ -227,6 +227,19 @@ func TestDoctorNamesTheNATSServersThatAreAway(t *testing.T) {
 	}
 }
 
+// Workers that oned refuses do not reach it, and are slow: what is wrong is said once.
+func TestDoctorOfARefusedServerUser(t *testing.T) {
+	d := diagnosis{}
+	d.checkWorkers(inspect.Overview{Status: inspect.Status{Workers: []inspect.WorkerShare{{OnedUnreachable: true}}}})
+	d.checkReads(pipeline.OnedReads{Reads: 40, Slow: 40})
+	around := well()
+	around.Oned = func(context.Context) error { return errors.New("oned at X refuses the server user of F") }
+	d.checkOned(t.Context(), around)
+	if len(d.findings) != 1 || d.findings[0].Check != "oned" || !strings.Contains(d.findings[0].Mend, "--one-auth-file, readable by you, and restart Flowjet's units") {
+		t.Errorf("it finds %+v", d.findings)
+	}
+}
+
 func clockAhead(by time.Duration) func(context.Context) (time.Time, error) {
 	return func(context.Context) (time.Time, error) { return time.Now().Add(by), nil }
 }
