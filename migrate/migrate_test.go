@@ -355,6 +355,11 @@ func TestPreflight(t *testing.T) {
 	if migrate.Failed(checks) || len(checks) != 6 {
 		t.Errorf("%+v", checks)
 	}
+	named := good // a OneFlow on this host is one, whatever the configuration calls the host
+	named.Hooks = []string{strings.Replace(z.sim.HooksEndpoint(), "127.0.0.1", "localhost", 1)}
+	if checks := named.Run(t.Context()); len(checks) != 6 {
+		t.Errorf("%+v", checks)
+	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0") // something that is no ZeroMQ
 	must(t, err)
 	defer listener.Close()

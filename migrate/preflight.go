@@ -200,7 +200,11 @@ func (p Preflight) oneFlows() []string {
 		if err != nil {
 			continue
 		}
-		address := fmt.Sprintf("%s://%s", configured.Scheme, net.JoinHostPort(hooks.Hostname(), configured.Port()))
+		host := hooks.Hostname()
+		if host == "localhost" { // as OneFlow's own configuration has it
+			host = "127.0.0.1"
+		}
+		address := fmt.Sprintf("%s://%s", configured.Scheme, net.JoinHostPort(host, configured.Port()))
 		if !slices.Contains(addresses, address) {
 			addresses = append(addresses, address)
 		}
