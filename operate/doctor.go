@@ -68,24 +68,22 @@ func doctorCommand(t tool) *cobra.Command {
 }
 
 func (d *diagnosis) checkNATS(ctx context.Context, around Environment) {
-	// With most of a cluster's servers away JetStream is not waited for, as in an election.
-	if away := silent(ctx, around.Servers); len(around.Servers) > 1 && 2*len(away) >= len(around.Servers) {
-		d.refusing = true
-		d.add("NATS", problem, "start them on their hosts (`systemctl start flowjet-nats`), or check the network to them: more than half of all are needed",
-			"%d of %d servers do not answer: %s", len(away), len(around.Servers), names(away))
-		return
-	}
 	connecting, cancel := context.WithTimeout(ctx, electWithin)
 	defer cancel()
 	attached, missing, err := around.Attach(connecting)
 	if err != nil {
-		d.add("NATS", problem, mendNATS(err), "%v", err)
+		if !d.mostAway(ctx, around.Servers) {
+			d.add("NATS", problem, mendNATS(err), "%v", err)
+		}
 		return
 	}
 	defer attached.Close()
 	pipe := newClients(attached)
 	overview, err := settled(ctx, pipe, missing)
 	if d.refusing = err != nil; d.refusing {
+		if d.mostAway(ctx, around.Servers) {
+			return
+		}
 		d.add("NATS", problem, "check that JetStream is enabled and has a leader (`nats server report jetstream`), and that most of its servers can write to their disks", "JetStream does not answer: %v", err)
 		d.checkDisks(overview, around.DataDir)
 		return
@@ -114,10 +112,11 @@ func (d *diagnosis) checkNATS(ctx context.Context, around Environment) {
 	d.checkStorage(ctx, pipe)
 }
 
-// silent returns the NATS servers that accept no connection.
-func silent(ctx context.Context, servers []string) []string {
+// mostAway reports whether so many servers of a NATS cluster accept no connection that the others store nothing, and names them. It is
+// only asked when NATS does not answer: servers with TLS log the attempt.
+func (d *diagnosis) mostAway(ctx context.Context, servers []string) bool {
 	dialer := net.Dialer{Timeout: time.Second}
-	return slices.DeleteFunc(slices.Clone(servers), func(server string) bool {
+	away := slices.DeleteFunc(slices.Clone(servers), func(server string) bool {
 		at, err := url.Parse("//" + server[strings.LastIndex("://"+server, "://"):]) // it may have no scheme and no port
 		if err != nil {
 			return false
@@ -125,6 +124,13 @@ func silent(ctx context.Context, servers []string) []string {
 		conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(at.Hostname(), cmp.Or(at.Port(), "4222")))
 		return err == nil && conn.Close() == nil
 	})
+	if len(servers) < 2 || 2*len(away) < len(servers) {
+		return false
+	}
+	d.refusing = true
+	d.add("NATS", problem, "start them on their hosts (`systemctl start flowjet-nats`), or check the network to them: more than half of all are needed",
+		"%d of %d servers do not answer: %s", len(away), len(servers), names(away))
+	return true
 }
 
 // electWithin is how long doctor waits for NATS: streams whose leader was killed have a new one within 8 s, and a passing
@@ -143,7 +149,7 @@ func settled(ctx context.Context, pipe clients, missing []string) (overview insp
 	began := time.Now()
 	ended := lasting(ctx, func() bool {
 		overview, err = pipe.Overview(ctx, missing)
-		return (err != nil || unsettled(overview)) && time.Since(began) < electWithin // longer without an answer is no failover
+		return (err != nil || unsettled(overview)) && time.Since(began) < electWithin-time.Second // longer without an answer is no failover
 	})
 	return overview, cmp.Or(ended, err)
 }

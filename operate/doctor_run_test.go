@@ -197,7 +197,7 @@ func TestDoctorOfTheSurroundings(t *testing.T) {
 	}
 }
 
-// Without most of its servers NATS is not asked and not waited for: doctor names those that are away.
+// When NATS does not answer and most of its servers are away, doctor names those.
 func TestDoctorNamesTheNATSServersThatAreAway(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it only listens
