@@ -1,5 +1,5 @@
 // Package effort bounds the work of tests by the size of the input: work that grows faster than its input is found, on a busy
-// machine as on an idle one, because it is compared with other work and not with a clock.
+// machine as on an idle one, because its processor time is compared with that of other work.
 package effort
 
 import (
@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -14,7 +16,7 @@ const (
 	free         = 64 << 20
 	hashes       = 20_000 // how many hashes over the input, and over as many bytes besides, may be computed in the time
 	alike        = 4 << 10
-	attempts     = 5 // how many are made before the work counts as too long: another process may have had the processor
+	attempts     = 5 // how many are made before the work counts as too long: other processes share the processor's caches
 	measures     = 9 // how often the hash is measured, the shortest of which counts
 )
 
@@ -44,8 +46,20 @@ func Bounded(t testing.TB, size int, work func()) {
 	}
 }
 
+// timed returns the processor time of work in this goroutine.
 func timed(work func()) time.Duration {
-	began := time.Now()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	began := processorTime()
 	work()
-	return time.Since(began)
+	return processorTime() - began
+}
+
+// processorTime returns that of the current thread.
+func processorTime() time.Duration {
+	var used unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &used); err != nil {
+		panic("effort: " + err.Error()) // every Unix has this clock
+	}
+	return time.Duration(used.Nano())
 }
