@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -200,10 +201,7 @@ func (p Preflight) oneFlows() []string {
 		if err != nil {
 			continue
 		}
-		host := hooks.Hostname()
-		if host == "localhost" { // as OneFlow's own configuration has it
-			host = "127.0.0.1"
-		}
+		host := cmp.Or(map[string]string{"localhost": "127.0.0.1"}[hooks.Hostname()], hooks.Hostname()) // OneFlow's own configuration names localhost
 		address := fmt.Sprintf("%s://%s", configured.Scheme, net.JoinHostPort(host, configured.Port()))
 		if !slices.Contains(addresses, address) {
 			addresses = append(addresses, address)

@@ -115,13 +115,12 @@ func (d *diagnosis) checkNATS(ctx context.Context, around Environment) {
 // mostAway reports whether so many servers of a NATS cluster accept no connection that the others store nothing, and names them. It is
 // only asked when NATS does not answer: servers with TLS log the attempt.
 func (d *diagnosis) mostAway(ctx context.Context, servers []string) bool {
-	dialer := net.Dialer{Timeout: time.Second}
 	away := slices.DeleteFunc(slices.Clone(servers), func(server string) bool {
 		at, err := url.Parse("//" + server[strings.LastIndex("://"+server, "://"):]) // it may have no scheme and no port
 		if err != nil {
 			return false
 		}
-		conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(at.Hostname(), cmp.Or(at.Port(), "4222")))
+		conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", net.JoinHostPort(at.Hostname(), cmp.Or(at.Port(), "4222")))
 		return err == nil && conn.Close() == nil
 	})
 	if len(servers) < 2 || 2*len(away) < len(servers) {
@@ -234,7 +233,9 @@ func (d *diagnosis) checkOned(ctx context.Context, around Environment) {
 		}
 		if strings.Contains(err.Error(), "refuses") { // which keeps workers from oned and makes reads slow: the cause is named once
 			mend += ", and restart Flowjet's units, which get a copy of it when they start"
-			d.findings = slices.DeleteFunc(d.findings, func(f finding) bool { return f.Check == "oned" || f.Message == noneReachesOned })
+			d.findings = slices.DeleteFunc(d.findings, func(f finding) bool {
+				return f.Check == "oned" || f.Check == "workers" && strings.Contains(f.Message, "reach oned")
+			})
 		}
 		d.add("oned", problem, mend, "%v", err)
 		return
@@ -320,9 +321,8 @@ func few[T any](all []T) string {
 	for _, each := range all[:min(len(all), 5)] {
 		texts = append(texts, fmt.Sprint(each))
 	}
-	text := strings.Join(texts, ", ")
 	if more := len(all) - len(texts); more > 0 {
-		text += fmt.Sprintf(" and %d more", more)
+		texts[len(texts)-1] += fmt.Sprintf(" and %d more", more)
 	}
-	return text
+	return strings.Join(texts, ", ")
 }

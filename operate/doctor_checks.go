@@ -54,8 +54,6 @@ func (d *diagnosis) checkStreams(overview inspect.Overview) {
 	}
 }
 
-const noneReachesOned = "none of them can reach oned"
-
 // checkServers names each NATS server that is away once.
 func (d *diagnosis) checkServers(overview inspect.Overview) {
 	for _, server := range overview.Servers {
@@ -122,7 +120,7 @@ func (d *diagnosis) checkWorkers(overview inspect.Overview) {
 		d.add("workers", problem, "start one: `flowjet worker`, or `flowjet up`", "none is running: services make no progress, commands stay queued")
 		return
 	case len(unreachable) == len(overview.Workers):
-		d.add("workers", problem, "check that oned answers them: their logs have its errors", noneReachesOned)
+		d.add("workers", problem, "check that oned answers them: their logs have its errors", "none of them can reach oned")
 	case len(unreachable) > 0:
 		d.add("workers", warning, "check the network between it and oned", "%s cannot reach oned; the other workers do the work", names(unreachable))
 	default:

@@ -83,13 +83,7 @@ func (f eventFilter) wants(entry inspect.Entry, now time.Time) bool {
 	if object == "api" { // the object of one.vm.update is vm
 		object, _, _ = strings.Cut(strings.TrimPrefix(entry.Event.Call, "one."), ".")
 	}
-	switch object {
-	case "vm":
-		return slices.Contains(f.vms, entry.Event.ID)
-	case "net", "vn":
-		return slices.Contains(f.networks, entry.Event.ID)
-	}
-	return false
+	return object == "vm" && slices.Contains(f.vms, entry.Event.ID) || (object == "net" || object == "vn") && slices.Contains(f.networks, entry.Event.ID)
 }
 
 func writeEvents(ctx context.Context, c *terminal.Console, pipe clients, filter eventFilter) error {

@@ -127,7 +127,7 @@ func serviceRecord(t tool) *cobra.Command {
 		if len(log) > 0 {
 			c.Say("")
 		}
-		for _, entry := range log[max(0, len(log)-shownLog):] {
+		for _, entry := range log[max(0, len(log)-8):] { // the newest
 			text := c.Timed(entry.Message)
 			if entry.Severity == "E" {
 				text = c.Paint("31", text)
@@ -180,9 +180,6 @@ func due(c *terminal.Console, at time.Time) string {
 	}
 	return c.Ago(at) + " ago"
 }
-
-// shownLog is how many of the log's last entries are shown.
-const shownLog = 8
 
 func serviceLook(t tool) *cobra.Command {
 	return t.aboutService(help{

@@ -293,9 +293,8 @@ func writeUnsettled(c *terminal.Console, rows []serviceRow) {
 	slices.SortFunc(rows, func(a, b serviceRow) int {
 		return cmp.Or(cmp.Compare(weight(a), weight(b)), a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID))
 	})
-	more := len(rows) - topRows
 	_ = writeServices(c, rows[:min(len(rows), topRows)]) // a table is written to memory
-	if more > 0 {
+	if more := len(rows) - topRows; more > 0 {
 		c.Say("and %d more: `flowjet service records`", more)
 	}
 }
