@@ -138,11 +138,6 @@ func (c Config) localKey(role pipeline.Role) (string, error) {
 	return path, file.Close()
 }
 
-// OperatorKey returns the file of the operator's key in a data folder, empty if there is none.
-func OperatorKey(dataDir string) (string, error) {
-	return Config{DataDir: dataDir}.localKey(pipeline.RoleOperator)
-}
-
 // ContextFile is the name of MakeContext's file: a context of the `nats` command.
 const ContextFile = "flowjet.json"
 

@@ -368,10 +368,10 @@ func TestReachingNATS(t *testing.T) {
 	if _, missing, err := config.Attach(t.Context(), pipeline.Config{Role: pipeline.RoleOperator}); err != nil || len(missing) == 0 {
 		t.Errorf("on a server that nobody has provisioned nothing is missing: %v, %v", missing, err)
 	}
-	if _, err := OperatorKey(t.TempDir()); err != nil {
+	if _, err := (Config{DataDir: t.TempDir()}).localKey(pipeline.RoleOperator); err != nil {
 		t.Errorf("a folder without keys: %v", err)
 	}
-	key, err := OperatorKey(config.DataDir)
+	key, err := config.localKey(pipeline.RoleOperator)
 	if err != nil || key != filepath.Join(config.DataDir, "nats", "operator.nk") {
 		t.Errorf("the operator's key is %s, %v", key, err)
 	}

@@ -183,9 +183,7 @@ func (p *process) file(name string) string {
 // started.
 func keyOf(b *testing.B, folder string) []nats.Option {
 	b.Helper()
-	key, err := app.OperatorKey(folder)
-	must(b, err)
-	seed, err := nats.NkeyOptionFromSeed(key)
+	seed, err := nats.NkeyOptionFromSeed(filepath.Join(folder, "nats", "operator.nk"))
 	must(b, err)
 	return []nats.Option{seed}
 }

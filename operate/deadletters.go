@@ -173,17 +173,15 @@ func deadLetterChange(t tool, verb, short, long, done string, change func(contex
 				c.Say("%s", result.Error)
 			}
 		}
-		if c.Structured() {
-			if err := c.Show(outcomes); err != nil {
-				return err
+		err := c.Present(outcomes, func() {
+			if len(outcomes) == 0 {
+				c.Say(noDeadLetters)
 			}
-		} else if len(outcomes) == 0 {
-			c.Say(noDeadLetters)
+		})
+		if err == nil && failed > 0 {
+			err = fmt.Errorf("%d of %d dead letters could not be %s", failed, len(deadLetters), done)
 		}
-		if failed > 0 {
-			return fmt.Errorf("%d of %d dead letters could not be %s", failed, len(deadLetters), done)
-		}
-		return nil
+		return err
 	})
 	cmd.Flags().BoolVar(&all, "all", false, "all dead letters")
 	cmd.ValidArgsFunction = t.completing(math.MaxInt, deadLetterNumbers)

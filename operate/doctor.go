@@ -68,23 +68,26 @@ func doctorCommand(t tool) *cobra.Command {
 }
 
 func (d *diagnosis) checkNATS(ctx context.Context, around Environment) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	probe := time.AfterFunc(3*time.Second, func() { // and not at once: servers with TLS log the attempt
+		if len(mostAway(ctx, around.Servers)) > 0 {
+			stop() // an answer need not be waited for
+		}
+	})
+	defer probe.Stop()
 	connecting, cancel := context.WithTimeout(ctx, electWithin)
 	defer cancel()
 	attached, missing, err := around.Attach(connecting)
 	if err != nil {
-		if !d.mostAway(ctx, around.Servers) {
-			d.add("NATS", problem, mendNATS(err), "%v", err)
-		}
+		d.silent(around.Servers, mendNATS(err), err.Error())
 		return
 	}
 	defer attached.Close()
 	pipe := newClients(attached)
-	overview, err := settled(ctx, pipe, missing)
+	overview, err := settled(ctx, pipe, missing, probe)
 	if d.refusing = err != nil; d.refusing {
-		if d.mostAway(ctx, around.Servers) {
-			return
-		}
-		d.add("NATS", problem, "check that JetStream is enabled and has a leader (`nats server report jetstream`), and that most of its servers can write to their disks", "JetStream does not answer: %v", err)
+		d.silent(around.Servers, "check that JetStream is enabled and has a leader (`nats server report jetstream`), and that most of its servers can write to their disks", err.Error())
 		d.checkDisks(overview, around.DataDir)
 		return
 	}
@@ -112,9 +115,17 @@ func (d *diagnosis) checkNATS(ctx context.Context, around Environment) {
 	d.checkStorage(ctx, pipe)
 }
 
-// mostAway reports whether so many servers of a NATS cluster accept no connection that the others store nothing, and names them. It is
-// only asked when NATS does not answer: servers with TLS log the attempt.
-func (d *diagnosis) mostAway(ctx context.Context, servers []string) bool {
+// silent adds that NATS does not answer, and why: most of its servers are away, or the reason.
+func (d *diagnosis) silent(servers []string, mend, reason string) {
+	if away := mostAway(context.Background(), servers); len(away) > 0 {
+		d.refusing, reason = true, fmt.Sprintf("%d of %d servers do not answer: %s", len(away), len(servers), names(away))
+		mend = "start them on their hosts (`systemctl start flowjet-nats`), or check the network to them: more than half of all are needed"
+	}
+	d.add("NATS", problem, mend, "%s", reason)
+}
+
+// mostAway returns those servers of a NATS cluster that accept no connection, if they are so many that the others store nothing.
+func mostAway(ctx context.Context, servers []string) []string {
 	away := slices.DeleteFunc(slices.Clone(servers), func(server string) bool {
 		at, err := url.Parse("//" + server[strings.LastIndex("://"+server, "://"):]) // it may have no scheme and no port
 		if err != nil {
@@ -124,12 +135,9 @@ func (d *diagnosis) mostAway(ctx context.Context, servers []string) bool {
 		return err == nil && conn.Close() == nil
 	})
 	if len(servers) < 2 || 2*len(away) < len(servers) {
-		return false
+		return nil
 	}
-	d.refusing = true
-	d.add("NATS", problem, "start them on their hosts (`systemctl start flowjet-nats`), or check the network to them: more than half of all are needed",
-		"%d of %d servers do not answer: %s", len(away), len(servers), names(away))
-	return true
+	return away
 }
 
 // electWithin is how long doctor waits for NATS: streams whose leader was killed have a new one within 8 s, and a passing
@@ -143,11 +151,13 @@ const (
 	settlePause  = 1500 * time.Millisecond
 )
 
-// settled returns an overview in which trouble has lasted for several checks.
-func settled(ctx context.Context, pipe clients, missing []string) (overview inspect.Overview, err error) {
+// settled returns an overview in which trouble has lasted for several checks. With the first one the probe is not needed any more.
+func settled(ctx context.Context, pipe clients, missing []string, probe *time.Timer) (overview inspect.Overview, err error) {
 	began := time.Now()
 	ended := lasting(ctx, func() bool {
-		overview, err = pipe.Overview(ctx, missing)
+		if overview, err = pipe.Overview(ctx, missing); err == nil {
+			probe.Stop()
+		}
 		return (err != nil || unsettled(overview)) && time.Since(began) < electWithin-time.Second // longer without an answer is no failover
 	})
 	return overview, cmp.Or(ended, err)
@@ -196,22 +206,18 @@ func writeDiagnosis(c *terminal.Console, findings []finding) error {
 			problems++
 		}
 	}
-	if c.Structured() {
-		if err := c.Show(findings); err != nil {
-			return err
-		}
-	} else {
+	err := c.Present(findings, func() {
 		for _, found := range findings {
 			c.Say("%s%s %s: %s", c.State(found.Weight), strings.Repeat(" ", len(warning)-len(found.Weight)), found.Check, terminal.Printable(found.Message))
 			if found.Mend != "" {
 				c.Say("        %s", c.Paint("1", "fix: ")+found.Mend)
 			}
 		}
+	})
+	if err == nil && problems > 0 {
+		err = terminal.ExitTrouble.Because(fmt.Errorf("doctor found problems: %d of %d checks", problems, len(findings)))
 	}
-	if problems == 0 {
-		return nil
-	}
-	return terminal.ExitTrouble.Because(fmt.Errorf("doctor found problems: %d of %d checks", problems, len(findings)))
+	return err
 }
 
 func (d *diagnosis) checkOned(ctx context.Context, around Environment) {

@@ -227,6 +227,26 @@ func TestDoctorNamesTheNATSServersThatAreAway(t *testing.T) {
 	}
 }
 
+// An answer of NATS is not waited for once most of its servers are known to be away.
+func TestDoctorDoesNotWaitForServersThatAreAway(t *testing.T) {
+	t.Parallel()
+	around := well()
+	around.Servers = []string{"127.0.0.1:1", "127.0.0.2:1", "127.0.0.3:1"}
+	var ended error
+	around.Attach = func(ctx context.Context) (*pipeline.Pipeline, []string, error) {
+		<-ctx.Done()
+		ended = ctx.Err()
+		return nil, nil, ended
+	}
+	var d diagnosis
+	if d.checkNATS(t.Context(), around); !errors.Is(ended, context.Canceled) {
+		t.Errorf("it waits for them until %v", ended)
+	}
+	if len(d.findings) != 1 || !strings.Contains(d.findings[0].Message, "3 of 3 servers do not answer") {
+		t.Errorf("it finds %+v", d.findings)
+	}
+}
+
 // Workers that oned refuses do not reach it, and are slow: what is wrong is said once.
 func TestDoctorOfARefusedServerUser(t *testing.T) {
 	d := diagnosis{}
@@ -438,7 +458,7 @@ func TestDoctorWaitsForATakeOver(t *testing.T) {
 	}
 	settles := make(chan result, 1)
 	go func() {
-		overview, err := settled(patient(t), d.pipe, nil)
+		overview, err := settled(patient(t), d.pipe, nil, time.NewTimer(poll.Limit))
 		settles <- result{overview, err}
 	}()
 	go func() {

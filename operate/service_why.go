@@ -31,11 +31,7 @@ func serviceWhy(t tool) *cobra.Command {
 		if err != nil {
 			return unknownService(id, err)
 		}
-		if c.Structured() {
-			return c.Show(why)
-		}
-		writeWhy(c, why)
-		return nil
+		return c.Present(why, func() { writeWhy(c, why) })
 	})
 }
 

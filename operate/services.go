@@ -195,10 +195,8 @@ func serviceLook(t tool) *cobra.Command {
 		if _, err := work.NewQueue(pipe.Pipeline).PublishWork(ctx, asked, ""); err != nil {
 			return err
 		}
-		if c.Structured() {
-			return c.Show(map[string]any{"service": id, "asked": true})
-		}
-		c.Say("service %d: its worker checks it now; `flowjet service why %d` shows what it waits for", id, id)
-		return nil
+		return c.Present(map[string]any{"service": id, "asked": true}, func() {
+			c.Say("service %d: its worker checks it now; `flowjet service why %d` shows what it waits for", id, id)
+		})
 	})
 }

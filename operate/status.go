@@ -38,21 +38,13 @@ func statusCommand(t tool) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if c.Structured() {
-					return c.Show(map[string]any{"name": forget, "forgotten": true})
-				}
-				c.Say("%s: removed from the expected processes", forget)
-				return nil
+				return c.Present(map[string]any{"name": forget, "forgotten": true}, func() { c.Say("%s: removed from the expected processes", forget) })
 			}
 			overview, err := pipe.Overview(ctx, nil)
 			if err != nil {
 				return withFullDisks(err, overview)
 			}
-			if c.Structured() {
-				return c.Show(overview)
-			}
-			writeOverview(c, overview)
-			return nil
+			return c.Present(overview, func() { writeOverview(c, overview) })
 		})
 	cmd.Flags().StringVar(&forget, "forget", "", "do not expect the process `NAME` any more: it was removed for good")
 	return cmd
@@ -60,11 +52,6 @@ func statusCommand(t tool) *cobra.Command {
 
 func writeOverview(c *terminal.Console, overview inspect.Overview) {
 	c.Title("Flowjet on %s", overview.Server)
-	c.Say("services      %s", counts(overview.Services, "none"))
-	c.Say("timers        %d set, %d overdue", overview.Timers.Set, overview.Timers.Overdue)
-	c.Say("webhooks      %d deliveries wait, %d receivers of services fail", overview.Webhooks.Waiting, overview.Webhooks.Failing)
-	c.Say("dead letters  %s", counts(overview.DeadLetters, "none"))
-	c.Say("")
 	writeProcesses(c, overview)
 	var workers [][]string
 	for _, worker := range overview.Workers {
@@ -117,8 +104,13 @@ func writeOverview(c *terminal.Console, overview inspect.Overview) {
 	c.Table([]string{"STREAM", "MESSAGES", "SIZE", "LIMIT", "REPLICAS", "LAST", "PROBLEM"}, streams)
 }
 
-// writeProcesses lists the expected processes, and the NATS servers of a cluster.
+// writeProcesses writes the counts, and lists the expected processes and the NATS servers of a cluster.
 func writeProcesses(c *terminal.Console, overview inspect.Overview) {
+	c.Say("services      %s", counts(overview.Services, "none"))
+	c.Say("timers        %d set, %d overdue", overview.Timers.Set, overview.Timers.Overdue)
+	c.Say("webhooks      %d deliveries wait, %d receivers of services fail", overview.Webhooks.Waiting, overview.Webhooks.Failing)
+	c.Say("dead letters  %s", counts(overview.DeadLetters, "none"))
+	c.Say("")
 	var members, servers [][]string
 	for _, member := range overview.Members {
 		state := "ok"
@@ -267,10 +259,6 @@ func topFrame(ctx context.Context, console *terminal.Console, pipe clients) (str
 	var text strings.Builder
 	c := console.To(&text)
 	c.Title("Flowjet on %s  %s", overview.Server, c.At(c.Now()))
-	c.Say("services      %s", counts(overview.Services, "none"))
-	c.Say("timers        %d set, %d overdue", overview.Timers.Set, overview.Timers.Overdue)
-	c.Say("dead letters  %s", counts(overview.DeadLetters, "none"))
-	c.Say("")
 	writeProcesses(c, overview)
 	writeReaders(c, overview)
 	c.Say("")

@@ -30,13 +30,10 @@ func newServiceShow(t tool) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			switch {
-			case c.Structured() && watch:
+			if c.Structured() && watch {
 				err = c.Line(shown)
-			case c.Structured():
-				err = c.Show(shown)
-			default:
-				serviceView{c, shown}.show(ctx, api)
+			} else {
+				err = c.Present(shown, func() { serviceView{c, shown}.show(ctx, api) })
 			}
 			if err != nil || !watch {
 				return err

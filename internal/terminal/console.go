@@ -79,6 +79,15 @@ func (c *Console) Show(value any) error {
 	return c.writeJSON(value, "  ")
 }
 
+// Present writes a value for scripts, or calls text, which writes it for people.
+func (c *Console) Present(value any, text func()) error {
+	if c.Structured() {
+		return c.Show(value)
+	}
+	text()
+	return nil
+}
+
 // Line writes one of many values: as JSON on one line, or as a document of YAML.
 func (c *Console) Line(value any) error {
 	if c.Format == YAML {

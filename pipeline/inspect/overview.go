@@ -3,12 +3,14 @@ package inspect
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/flowjet/flowjet/internal/idle"
@@ -82,10 +84,20 @@ type WebhookCount struct {
 // overdueAfter is how late a timer may be before it counts as overdue.
 const overdueAfter = 15 * time.Second
 
-// Overview reads everything; it listens for a second for live members.
+// errSilent is returned when NATS has not answered for longer than the streams of a server that was killed are without a leader.
+var errSilent = fmt.Errorf("JetStream does not answer: %w", nats.ErrNoResponders)
+
+// Overview reads everything, within 15 s; it listens for a second for live members.
 // Missing is the second result of pipeline.Attach. With an error it has what was read before, such as the disks: a full one may be the cause.
-func (i *Inspector) Overview(ctx context.Context, missing []string) (Overview, error) {
-	overview := Overview{Version: pipeline.Version, Time: time.Now().UTC(), Server: i.core.Server(), Missing: list(missing), Disks: []DiskStatus{}}
+func (i *Inspector) Overview(ctx context.Context, missing []string) (overview Overview, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, 15*time.Second, errSilent)
+	defer cancel()
+	defer func() {
+		if err != nil && errors.Is(context.Cause(ctx), errSilent) {
+			err = errSilent
+		}
+	}()
+	overview = Overview{Version: pipeline.Version, Time: time.Now().UTC(), Server: i.core.Server(), Missing: list(missing), Disks: []DiskStatus{}}
 	c := &collector{Inspector: i, overview: &overview, missing: missing}
 	beats, err := c.listen(ctx)
 	if err != nil {
@@ -152,10 +164,9 @@ func (c *collector) listen(ctx context.Context) (map[string]pipeline.FeedBeat, e
 
 // hearAll waits until all have had the time to send a heartbeat, and longer if an expected one is missing.
 func (c *collector) hearAll(ctx context.Context, processes *presence.Follower) error {
-	expected, err := presence.Members(ctx, c.pipe)
-	if err != nil {
-		expected = nil // on a bare server there are none
-	}
+	asking, cancel := context.WithTimeout(ctx, 5*time.Second) // full disks are heard of without JetStream
+	defer cancel()
+	expected, _ := presence.Members(asking, c.pipe) // on a bare server there are none
 	began := time.Now()
 	for pause := listenFor; ; pause = listenFor / 4 {
 		if err := idle.For(ctx, pause); err != nil {
