@@ -19,7 +19,7 @@ const maxWrites = 4
 const readsBefore = 8
 
 // urgentBefore bounds how many urgent calls go before another that waits: clients that send request after request must not stop all services.
-const urgentBefore = 4
+const urgentBefore = 16
 
 // slots bound the concurrent calls to one zone. A call for which a client waits goes first, and has a slot of its own if there is more than one, and
 // users with such calls take turns; then go reads.
