@@ -35,6 +35,8 @@ func TestFrontEndsMayBeCutOff(t *testing.T) {
 		{"front-end 1 from everything", func(cut bool) error { return cutOff(t.Context(), f.network, 0, cut) }},
 		{"front-end 2 from the leading oned", func(cut bool) error { return cutBetween(t.Context(), f.network, 1, oned, cut) }},
 		{"front-end 1 from the NATS server of 2", func(cut bool) error { return cutBetween(t.Context(), f.network, 0, f.plan.FrontEnds[1], cut) }},
+		{"front-end 1 from the NATS server of 3", func(cut bool) error { return cutBetween(t.Context(), f.network, 0, f.plan.FrontEnds[2], cut) }},
+		{"front-end 2 from the NATS server of 3", func(cut bool) error { return cutBetween(t.Context(), f.network, 1, f.plan.FrontEnds[2], cut) }},
 	}
 	for _, one := range cuts {
 		instantiate(3)

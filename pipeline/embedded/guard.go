@@ -31,24 +31,35 @@ const rebuildInterval = time.Minute
 func (s *Server) guard(broken <-chan failure) {
 	log := s.config.Logger
 	var rebuilt time.Time
+	look := time.NewTicker(linkInterval)
+	defer look.Stop()
 	for {
 		var why failure
 		select {
 		case why = <-broken:
+		case <-look.C:
+			missed := s.cut.from(s.current())
+			if missed == nil {
+				continue
+			}
+			why = cutOff
+			log.Warn("other NATS servers reach servers that this one does not reach; it stops until it can, since two that do not reach each other take leadership from each other",
+				"servers", missed)
 		case <-s.life.Done():
 			return
 		}
-		rebuild := why == damagedBlock
-		if rebuild && s.config.Cluster != nil {
+		if why == damagedBlock && s.config.Cluster != nil {
 			continue
 		}
-		if rebuild {
+		switch why {
+		case cutOff: // it is logged
+		case damagedBlock:
 			log.Error("a block of a stream is damaged; the NATS server is restarted to recover the rest", "folder", s.config.StoreDir)
 			if idle.For(s.life, rebuildInterval-time.Since(rebuilt)) != nil {
 				return
 			}
 			rebuilt = time.Now()
-		} else {
+		case cannotWrite:
 			log.Error("the NATS server cannot write to its folder; it is restarted when it can", "folder", s.config.StoreDir)
 		}
 		for !s.writable() {
@@ -56,16 +67,19 @@ func (s *Server) guard(broken <-chan failure) {
 				return
 			}
 		}
-		again, err := s.restart(rebuild)
+		again, err := s.restart(why)
 		for err != nil {
+			if s.life.Err() != nil {
+				return
+			}
 			log.Error("the NATS server could not be restarted; retrying", "error", err)
 			if idle.For(s.life, roomInterval) != nil {
 				return
 			}
-			again, err = s.restart(rebuild)
+			again, err = s.restart(why)
 		}
 		broken = again
-		log.Warn("the NATS server was restarted and can write again")
+		log.Warn("the NATS server was restarted")
 	}
 }
 
@@ -84,11 +98,11 @@ func (s *Server) writable() bool {
 	return file.Close() == nil && err == nil
 }
 
-// restart stops the server and starts one on the same folder and port, which rebuilds the streams from their
-// messages, if asked to, instead of from their indexes.
-func (s *Server) restart(rebuild bool) (broken <-chan failure, err error) {
+// restart stops the server and starts one on the same folder and port: of damaged streams once it can rebuild them from their
+// messages instead of from their indexes, and of a server that was cut off once it can come back.
+func (s *Server) restart(why failure) (broken <-chan failure, err error) {
 	before := s.current()
-	options, err := serverOptions(s.config)
+	options, err := s.options()
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +112,12 @@ func (s *Server) restart(rebuild bool) (broken <-chan failure, err error) {
 	options.Port = s.port
 	before.Shutdown()
 	before.WaitForShutdown()
-	if rebuild {
+	if why == cutOff {
+		if s.back(); s.life.Err() != nil {
+			return nil, s.life.Err()
+		}
+	}
+	if why == damagedBlock {
 		indexes, err := filepath.Glob(filepath.Join(s.config.StoreDir, "jetstream", "*", "streams", "*", "msgs", "index.db"))
 		for _, index := range indexes {
 			err = errors.Join(err, os.Remove(index))
@@ -131,6 +150,7 @@ type failure int
 const (
 	cannotWrite  failure = iota // the disk was full, or not writable
 	damagedBlock                // the index of a stream promises messages that its block does not have
+	cutOff                      // others reach a server that this one does not reach
 )
 
 func newLogger(log *slog.Logger) *logger {

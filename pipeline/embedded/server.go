@@ -80,8 +80,9 @@ type Server struct {
 	life     context.Context
 	end      context.CancelFunc
 	guarding sync.WaitGroup
-	// port is the port of a restarted server; for guard only.
+	// port is the port of a restarted server, and cut watches its routes; for guard only.
 	port int
+	cut  cut
 
 	mu   sync.Mutex
 	nats *server.Server // replaced after a disk was full
@@ -95,7 +96,8 @@ func Start(config Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	options, err := serverOptions(config)
+	s := &Server{config: config, lock: lock, done: make(chan struct{})}
+	options, err := s.options()
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
@@ -103,7 +105,7 @@ func Start(config Config) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	s := &Server{config: config, nats: running, lock: lock, done: make(chan struct{})}
+	s.nats = running
 	s.life, s.end = context.WithCancel(context.Background())
 	s.guarding.Go(func() { s.guard(broken) })
 	return s, nil
@@ -121,7 +123,7 @@ func (s *Server) Reload() error {
 	if s.config.File == "" {
 		return nil
 	}
-	options, err := serverOptions(s.config)
+	options, err := s.options()
 	if err == nil {
 		err = s.current().ReloadOptions(options)
 	}
@@ -174,6 +176,14 @@ func (s *Server) Stop(ctx context.Context) error {
 	}
 }
 
+func (s *Server) options() (*server.Options, error) {
+	options, err := serverOptions(s.config)
+	if err == nil {
+		s.cut.allow(options)
+	}
+	return options, err
+}
+
 func serverOptions(config Config) (*server.Options, error) {
 	host, port, err := splitListen(config.Listen)
 	if err != nil {
@@ -210,6 +220,9 @@ func joinCluster(options *server.Options, cluster Cluster) error {
 		return err
 	}
 	options.Cluster.Name, options.Cluster.Host, options.Cluster.Port = cmp.Or(options.Cluster.Name, "flowjet"), host, port
+	// A server that is cut off is noticed in three seconds; by default it takes a minute or more.
+	options.Cluster.PingInterval = cmp.Or(options.Cluster.PingInterval, time.Second)
+	options.Cluster.MaxPingsOut = cmp.Or(options.Cluster.MaxPingsOut, 2)
 	options.Routes = server.RoutesFromStr(strings.Join(cluster.Routes, ","))
 	if len(options.Routes) != len(cluster.Routes) || slices.Contains(options.Routes, nil) {
 		return fmt.Errorf("start the embedded NATS server: the cluster's routes %v are not all nats://host:port", cluster.Routes)

@@ -1,0 +1,156 @@
+package embedded
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
+
+	"github.com/flowjet/flowjet/internal/idle"
+)
+
+const (
+	// linkInterval is how often a server compares its routes with the others', and how long it waits for an answer.
+	linkInterval = time.Second
+	// sameAnswers are how many times in a row a server has to be found cut off before it leaves: of a host that dies, one server
+	// learns a second or two after another. One that comes back leaves before it wants to lead, after 4 s without a leader.
+	sameAnswers     = 4
+	sameAnswersBack = 2
+	// awayFor is after which time a server that left tries whether it is still cut off, although it cannot reach a route: the
+	// server it is cut off from may have died since, and then this one is needed.
+	awayFor = 30 * time.Second
+)
+
+// cut finds out whether a server is cut off from another that others of the cluster reach. NATS passes messages on once
+// only, so such a server's clients reach no stream that the other leads, and the two take the leadership of each stream
+// from each other for as long as it lasts. One of them has to leave.
+type cut struct {
+	key      nkeys.KeyPair // of a user of the system account that only this process knows; nil without such an account
+	found    int           // how many times in a row
+	patience int
+}
+
+// allow adds the user to the server's options.
+func (c *cut) allow(options *server.Options) {
+	system := slices.IndexFunc(options.Accounts, func(one *server.Account) bool { return one.Name == options.SystemAccount })
+	if system < 0 || options.Cluster.Port == 0 {
+		return
+	}
+	if c.key == nil {
+		c.key, _ = nkeys.CreateUser() // it needs nothing but random bytes
+	}
+	public, _ := c.key.PublicKey()
+	options.Nkeys = append(options.Nkeys, &server.NkeyUser{Nkey: public, Account: options.Accounts[system]})
+}
+
+// from returns the names of the servers for which this one has to leave; none until they were found often enough.
+func (c *cut) from(running *server.Server) []string {
+	missed := c.look(running)
+	if c.found++; missed == nil {
+		c.found = 0
+	}
+	if c.found < cmp.Or(c.patience, sameAnswers) {
+		return nil
+	}
+	c.found, c.patience = 0, sameAnswersBack
+	return missed
+}
+
+func (c *cut) look(running *server.Server) []string {
+	own, err := running.Routez(nil)
+	if c.key == nil || err != nil {
+		return nil
+	}
+	status, err := running.Jsz(nil)
+	if err != nil || status.Meta == nil {
+		return nil
+	}
+	if len(namesOf(own)) >= status.Meta.Size-1 {
+		c.patience = sameAnswers // it reaches all there are
+		return nil
+	}
+	public, _ := c.key.PublicKey()
+	conn, err := nats.Connect("", nats.InProcessServer(running), nats.Nkey(public, c.key.Sign), nats.Timeout(linkInterval))
+	if err != nil {
+		return nil
+	}
+	defer conn.Close()
+	others := map[string][]string{}
+	for _, route := range own.Routes {
+		if _, asked := others[route.RemoteName]; asked {
+			continue // routes are several connections
+		}
+		answer, err := conn.Request("$SYS.REQ.SERVER."+route.RemoteID+".ROUTEZ", nil, linkInterval)
+		var theirs struct {
+			Data server.Routez `json:"data"`
+		}
+		if err == nil && json.Unmarshal(answer.Data, &theirs) == nil {
+			others[route.RemoteName] = namesOf(&theirs.Data)
+		}
+	}
+	return missing(own.Name, namesOf(own), others, status.Meta.Size)
+}
+
+func namesOf(routes *server.Routez) (names []string) {
+	for _, route := range routes.Routes {
+		names = append(names, route.RemoteName)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// missing returns the servers that others of a cluster of the given size reach and this one does not, if it is the one
+// that has to leave: of two that do not reach each other the one that reaches fewer, else the one whose name comes last.
+// A server that is needed for a majority stays.
+func missing(self string, reached []string, others map[string][]string, size int) (missed []string) {
+	majority := false
+	seen := map[string]int{}
+	for _, theirs := range others {
+		majority = majority || len(theirs) > size/2 // itself instead of this server
+		for _, name := range theirs {
+			if seen[name]++; seen[name] == 1 && name != self && !slices.Contains(reached, name) {
+				missed = append(missed, name)
+			}
+		}
+	}
+	if !majority || len(missed) == 0 {
+		return nil
+	}
+	slices.Sort(missed)
+	if other := missed[0]; len(missed) == 1 && (len(reached) > seen[other] || len(reached) == seen[other] && self < other) {
+		return nil
+	}
+	return missed
+}
+
+// back returns when a server that left can come back: a route answers that did not, or it is time to try.
+func (s *Server) back() {
+	ctx, cancel := context.WithTimeout(s.life, awayFor)
+	defer cancel()
+	silent := s.silentRoutes(ctx)
+	for idle.For(ctx, linkInterval) == nil && s.silentRoutes(ctx) >= silent {
+	}
+}
+
+func (s *Server) silentRoutes(ctx context.Context) (silent int) {
+	dialer := net.Dialer{Timeout: linkInterval}
+	for _, route := range server.RoutesFromStr(strings.Join(s.config.Cluster.Routes, ",")) {
+		conn, err := dialer.DialContext(ctx, "tcp", route.Host)
+		if err == nil { // the server's greeting
+			_ = conn.SetDeadline(time.Now().Add(linkInterval))
+			_, err = conn.Read(make([]byte, 1))
+			_ = conn.Close()
+		}
+		if err != nil {
+			silent++
+		}
+	}
+	return silent
+}

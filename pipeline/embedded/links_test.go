@@ -1,0 +1,166 @@
+package embedded
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"reflect"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/internal/ports"
+)
+
+func TestWhichServerLeaves(t *testing.T) {
+	for name, one := range map[string]struct {
+		self    string
+		reached []string
+		others  map[string][]string
+		size    int
+		want    []string
+	}{
+		"all reach each other": {"b", []string{"a", "c"}, map[string][]string{"a": {"b", "c"}, "c": {"a", "b"}}, 3, nil},
+		"nobody answers":       {"b", []string{"a"}, nil, 3, nil},
+		"a third is dead":      {"b", []string{"a"}, map[string][]string{"a": {"b"}}, 3, nil},
+		"the name comes last":  {"c", []string{"b"}, map[string][]string{"b": {"a", "c"}}, 3, []string{"a"}},
+		"the name comes first": {"a", []string{"b"}, map[string][]string{"b": {"a", "c"}}, 3, nil},
+		"of five it misses more": {"a", []string{"b"},
+			map[string][]string{"b": {"a", "c", "d", "e"}}, 5, []string{"c", "d", "e"}},
+		"of five the other misses more": {"e", []string{"b", "c", "d"},
+			map[string][]string{"b": {"a", "c", "d", "e"}, "c": {"b", "d", "e"}, "d": {"b", "c", "e"}}, 5, nil},
+		"of five one misses two and is missed": {"a", []string{"d", "e"},
+			map[string][]string{"d": {"a", "b", "c", "e"}, "e": {"a", "b", "c", "d"}}, 5, []string{"b", "c"}},
+		"it misses fewer, by the answers": {"z", []string{"b", "c"},
+			map[string][]string{"b": {"a", "c", "z"}, "c": {"b", "z"}}, 4, nil},
+		"it is needed for a majority": {"c", []string{"b"}, map[string][]string{"b": {"a", "c"}}, 5, nil},
+	} {
+		if got := missing(one.self, one.reached, one.others, one.size); !reflect.DeepEqual(got, one.want) {
+			t.Errorf("%s: it leaves for %v, want %v", name, got, one.want)
+		}
+	}
+}
+
+// Of two servers that do not reach each other one leaves, and the others store
+// messages. It comes back when they reach each other again, and so it does if it
+// is cut off once more.
+func TestACutBetweenTwoOfThreeServers(t *testing.T) {
+	listen := ports.Free(t, 3)
+	between := &link{t: t} // of the first two
+	known := []string{between.to(listen[0]), between.to(listen[1]), listen[2]}
+	var servers []*Server
+	for i, address := range listen {
+		file := filepath.Join(t.TempDir(), "server.conf")
+		must(t, os.WriteFile(file, []byte(`cluster { advertise: "`+known[i]+`" }
+accounts { A { jetstream: enabled, users: [ { user: a, password: a } ] }, S { users: [] } }
+system_account: S`), 0o600))
+		routes := []string{"nats://" + listen[0], "nats://" + listen[1], "nats://" + listen[2]}
+		if i < 2 {
+			routes[1-i] = "nats://" + known[1-i]
+		}
+		servers = append(servers, startServer(t, Config{
+			StoreDir: t.TempDir(), Name: fmt.Sprintf("n%d", i), File: file, Cluster: &Cluster{Listen: address, Routes: routes},
+		}))
+	}
+	var clients []jetstream.JetStream
+	for _, server := range servers {
+		conn, err := nats.Connect(server.URL(), nats.UserInfo("a", "a"), nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond))
+		must(t, err)
+		t.Cleanup(conn.Close)
+		js, err := jetstream.New(conn)
+		must(t, err)
+		clients = append(clients, js)
+	}
+	attempt := func(what string, do func(ctx context.Context) error) {
+		poll.Until(t, what, func() bool {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			return do(ctx) == nil
+		})
+	}
+	attempt("a stream on three servers", func(ctx context.Context) error {
+		_, err := clients[0].CreateStream(ctx, jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}, Replicas: 3})
+		return err
+	})
+	store := func(when string, through ...int) {
+		for _, client := range through {
+			attempt(fmt.Sprintf("server %d to store a message %s", client, when), func(ctx context.Context) error {
+				_, err := clients[client].Publish(ctx, "s", nil)
+				return err
+			})
+		}
+	}
+	for range 2 {
+		store("before", 0, 1, 2)
+		between.cut(true)
+		poll.Until(t, "the second server to leave", func() bool { return !servers[1].current().Running() })
+		store("while one is cut off", 0, 2)
+		between.cut(false)
+		poll.Until(t, "the second server to come back", servers[1].Ready)
+		store("afterwards", 0, 1, 2)
+	}
+}
+
+// link is what passes the connections between two servers on, and can be cut.
+type link struct {
+	t      *testing.T
+	mu     sync.Mutex
+	broken bool
+	conns  []net.Conn
+}
+
+// to returns an address that leads to the server's.
+func (l *link) to(address string) string {
+	listener, err := new(net.ListenConfig).Listen(l.t.Context(), "tcp", "127.0.0.1:0")
+	must(l.t, err)
+	var passing sync.WaitGroup
+	l.t.Cleanup(func() { _ = listener.Close(); l.cut(true); passing.Wait() })
+	passing.Go(func() {
+		for {
+			from, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			to, err := new(net.Dialer).DialContext(context.Background(), "tcp", address)
+			if err != nil || !l.pass(from, to) {
+				_ = from.Close()
+				continue
+			}
+			passing.Go(func() { _, _ = io.Copy(to, from); _ = to.Close() })
+			passing.Go(func() { _, _ = io.Copy(from, to); _ = from.Close() })
+		}
+	})
+	return listener.Addr().String()
+}
+
+func (l *link) pass(conns ...net.Conn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.conns = append(l.conns, conns...)
+	if l.broken {
+		l.close()
+	}
+	return !l.broken
+}
+
+func (l *link) cut(broken bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.broken = broken; broken {
+		l.close()
+	}
+}
+
+func (l *link) close() {
+	for _, conn := range l.conns {
+		_ = conn.Close()
+	}
+	l.conns = nil
+}
