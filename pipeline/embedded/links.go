@@ -21,7 +21,7 @@ const (
 	linkInterval = time.Second
 	// sameAnswers are how many times in a row a server has to be found cut off before it leaves: of a host that dies, one server
 	// learns a second or two after another. One that comes back leaves before it wants to lead, after 4 s without a leader.
-	sameAnswers     = 4
+	sameAnswers     = 5
 	sameAnswersBack = 2
 	// awayFor is after which time a server that left tries whether it is still cut off, although it cannot reach a route: the
 	// server it is cut off from may have died since, and then this one is needed.
@@ -64,12 +64,12 @@ func (c *cut) from(running *server.Server) []string {
 }
 
 func (c *cut) look(running *server.Server) []string {
-	own, err := running.Routez(nil)
-	if c.key == nil || err != nil {
+	if c.key == nil {
 		return nil
 	}
-	status, err := running.Jsz(nil)
-	if err != nil || status.Meta == nil {
+	own, err := running.Routez(nil)
+	status, problem := running.Jsz(nil)
+	if err != nil || problem != nil || status.Meta == nil {
 		return nil
 	}
 	if len(namesOf(own)) >= status.Meta.Size-1 {
