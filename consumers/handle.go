@@ -259,7 +259,7 @@ func (l *serviceLoop) stillAllowed(ctx context.Context, command flow.Command, qu
 	user, err := l.worker.owners.of(ctx, command.User.UID, l.worker.config.TrustOwner)
 	reason := fmt.Sprintf("user %s does not exist any more", command.User.UName)
 	if err == nil && user.Identity.UName != "" {
-		err = l.worker.oned.For(user.Identity.UName).ChownDocument(ctx, l.service, -1, -1) // which changes nothing
+		err = l.worker.oned.For(user.Identity.UName).MayManage(ctx, l.service)
 		if err == nil {
 			return nil, nil
 		}

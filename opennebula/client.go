@@ -32,6 +32,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/flowjet/flowjet/internal/seal"
@@ -265,6 +266,15 @@ type caller struct {
 	guess bool
 	// confirmed requires that reads are answered by a server that certainly led the zone.
 	confirmed bool
+	guard     Guard
+}
+
+// Guard stands before the calls of a session that change something.
+type Guard struct {
+	// Refusal is the error of all of them, which then are not made; nil lets them pass.
+	Refusal error
+	// Wrote gets each document that one of them has made, or may have changed.
+	Wrote func(document int)
 }
 
 // Server returns the session of the server user itself.
@@ -298,6 +308,13 @@ func (s *Session) Confirmed() *Session {
 	return newSession(&confirmed)
 }
 
+// Guarded returns a session of the same user with a guard.
+func (s *Session) Guarded(guard Guard) *Session {
+	guarded := *s.caller
+	guarded.guard = guard
+	return newSession(&guarded)
+}
+
 // Confirm returns a function that reports whether the server that reads go to has led the zone, in
 // one term, from now until then: reads made in between are as good as a Confirmed session's.
 func (c *Client) Confirm() func(context.Context) bool {
@@ -308,7 +325,7 @@ func (c *Client) Confirm() func(context.Context) bool {
 // readAs makes a call whose answer is a text, and reads it by of.
 func readAs[T any](ctx context.Context, c *caller, of func(text []byte) (T, error), method string, arguments ...any) (T, error) {
 	var none T
-	value, err := c.client.call(ctx, c, method, arguments)
+	value, err := c.call(ctx, method, arguments)
 	if err != nil {
 		return none, err
 	}
@@ -330,8 +347,29 @@ func pool[T any](ctx context.Context, c *caller, name string, of func(r *onexml.
 	return readAs(ctx, c, func(text []byte) ([]T, error) { return readPool(method, text, name, of) }, method, arguments...)
 }
 
-func (c *caller) callID(ctx context.Context, method string, arguments ...any) (int, error) {
+// call makes a call, if the guard lets it pass.
+func (c *caller) call(ctx context.Context, method string, arguments []any) (any, error) {
+	if reads(method) {
+		return c.client.call(ctx, c, method, arguments)
+	}
+	if c.guard.Refusal != nil {
+		return nil, c.guard.Refusal
+	}
 	value, err := c.client.call(ctx, c, method, arguments)
+	if c.guard.Wrote != nil && strings.HasPrefix(method, "one.document.") {
+		document, known := arguments[0].(int) // a failed call may have been carried out
+		if made, answered := value.(int64); answered {
+			document, known = int(made), true
+		}
+		if known {
+			c.guard.Wrote(document)
+		}
+	}
+	return value, err
+}
+
+func (c *caller) callID(ctx context.Context, method string, arguments ...any) (int, error) {
+	value, err := c.call(ctx, method, arguments)
 	if err != nil {
 		return 0, err
 	}
@@ -342,7 +380,7 @@ func (c *caller) callID(ctx context.Context, method string, arguments ...any) (i
 }
 
 func (c *caller) do(ctx context.Context, method string, arguments ...any) error {
-	_, err := c.client.call(ctx, c, method, arguments)
+	_, err := c.call(ctx, method, arguments)
 	return err
 }
 

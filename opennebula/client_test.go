@@ -75,7 +75,7 @@ func TestStaleConnectionIsReplaced(t *testing.T) {
 	oned.acceptsID(3)
 	session := newTestClient(t, oned.URL).Server()
 	for range 3 {
-		if _, err := session.CloneDocument(t.Context(), 1, "x"); err != nil && !Ambiguous(err) {
+		if _, err := session.AllocateDocument(t.Context(), 100, "x", nil); err != nil && !Ambiguous(err) {
 			t.Fatal(err)
 		}
 		oned.CloseClientConnections()

@@ -233,6 +233,13 @@ func (s documentCalls) ChownDocument(ctx context.Context, id, uid, gid int) erro
 	return s.do(ctx, "one.document.chown", id, uid, gid)
 }
 
+// MayManage returns an error if the user may not MANAGE a document: it makes a call that needs it and changes nothing.
+func (s documentCalls) MayManage(ctx context.Context, id int) error {
+	const unchanged = -1
+	_, err := s.client.call(ctx, s.caller, "one.document.chown", []any{id, unchanged, unchanged})
+	return err
+}
+
 // ChmodDocument sets a document's permissions from three octal digits, "664"
 // (one.document.chmod).
 func (s documentCalls) ChmodDocument(ctx context.Context, id int, octet string) error {
@@ -245,12 +252,6 @@ func (s documentCalls) ChmodDocument(ctx context.Context, id int, octet string) 
 		arguments = append(arguments, bits>>2&1, bits>>1&1, bits&1)
 	}
 	return s.do(ctx, "one.document.chmod", arguments...)
-}
-
-// CloneDocument copies a document under a new name and returns the copy's id
-// (one.document.clone).
-func (s documentCalls) CloneDocument(ctx context.Context, id int, name string) (int, error) {
-	return s.callID(ctx, "one.document.clone", id, name)
 }
 
 // ETag returns the document's entity tag, in HTTP's form: it changes with

@@ -64,8 +64,7 @@ var repeat = map[string]func(ctx context.Context, s *Session, a []argument) erro
 		return s.ChmodDocument(ctx, number(a[1]), octet)
 	},
 	"one.document.clone": func(ctx context.Context, s *Session, a []argument) error {
-		_, err := s.CloneDocument(ctx, number(a[1]), a[2].Text)
-		return err
+		return Call(ctx, s, "one.document.clone", number(a[1]), a[2].Text)
 	},
 	"one.template.info": func(ctx context.Context, s *Session, a []argument) error {
 		_, err := s.VMTemplate(ctx, number(a[1]))

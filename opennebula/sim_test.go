@@ -68,7 +68,7 @@ func documents(t *testing.T, session *opennebula.Session) {
 	must(t, session.UpdateDocument(ctx, id, []byte(`{"name":"two ]]>"}`)))
 	must(t, session.RenameDocument(ctx, id, "second"))
 	must(t, session.ChmodDocument(ctx, id, "640"))
-	copied, err := session.CloneDocument(ctx, id, "third")
+	second, err := session.AllocateDocument(ctx, spec.DocumentTypeService, "third", nil)
 	must(t, err)
 	document, err := session.Document(ctx, id)
 	must(t, err)
@@ -86,7 +86,7 @@ func documents(t *testing.T, session *opennebula.Session) {
 		t.Errorf("%d documents", len(list))
 	}
 	must(t, session.DeleteDocument(ctx, id))
-	must(t, session.DeleteDocument(ctx, copied))
+	must(t, session.DeleteDocument(ctx, second))
 	if _, err := session.Document(ctx, id); !opennebula.IsCode(err, opennebula.CodeNoExists) {
 		t.Errorf("a deleted document: %v", err)
 	}

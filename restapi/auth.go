@@ -229,7 +229,7 @@ func (l *logins) check(ctx context.Context, _, cookie string) (opennebula.User, 
 	if err != nil || json.Unmarshal(text, &held) != nil || !time.Now().Before(held.Ends) {
 		return opennebula.User{}, time.Time{}, ended
 	}
-	user, err := l.oned.as(held.User).User(ctx, -1)
+	user, err := l.oned.as(held.User, opennebula.Guard{}).User(ctx, -1)
 	switch {
 	case opennebula.IsCode(err, opennebula.CodeNoExists):
 		return opennebula.User{}, time.Time{}, ended

@@ -31,7 +31,7 @@ type fakeOned struct {
 }
 
 func (f *fakeOned) server() session                         { return f }
-func (f *fakeOned) as(string) session                       { return f }
+func (f *fakeOned) as(string, opennebula.Guard) session     { return f }
 func (f *fakeOned) confirmed(string) session                { return f }
 func (f *fakeOned) Version(context.Context) (string, error) { return "7.4.0", nil }
 

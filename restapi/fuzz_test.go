@@ -23,8 +23,8 @@ import (
 // embedded nil answered would be a call that fails inside, in the middle of a run.
 type calmOned struct{}
 
-func (c calmOned) server() session   { return c }
-func (c calmOned) as(string) session { return c }
+func (c calmOned) server() session                     { return c }
+func (c calmOned) as(string, opennebula.Guard) session { return c }
 
 func (c calmOned) confirmed(string) session { return c }
 
@@ -95,6 +95,7 @@ func (calmOned) UpdateDocument(context.Context, int, []byte) error              
 func (calmOned) DeleteDocument(context.Context, int) error                       { return nil }
 func (calmOned) RenameDocument(context.Context, int, string) error               { return nil }
 func (calmOned) ChownDocument(context.Context, int, int, int) error              { return nil }
+func (calmOned) MayManage(context.Context, int) error                            { return nil }
 func (calmOned) ChmodDocument(context.Context, int, string) error                { return nil }
 func (calmOned) ChownRouter(context.Context, int, int, int) error                { return nil }
 func (calmOned) ChownVM(context.Context, int, int, int) error                    { return nil }

@@ -160,7 +160,9 @@ type slowZone struct {
 	owed *atomic.Int32
 }
 
-func (z slowZone) as(user string) session { return slowSession{z.sessions.as(user), z.owed} }
+func (z slowZone) as(user string, guard opennebula.Guard) session {
+	return slowSession{z.sessions.as(user, guard), z.owed}
+}
 
 type slowSession struct {
 	session

@@ -85,7 +85,7 @@ func (l *lists) documents(ctx context.Context, key listKey) (found []opennebula.
 			return found, decided, err
 		}
 	}
-	found, err = l.oned.as(key.user).Documents(ctx, key.documentType, allVisible)
+	found, err = l.oned.as(key.user, opennebula.Guard{}).Documents(ctx, key.documentType, allVisible)
 	return found, nil, err
 }
 

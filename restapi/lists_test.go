@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kolo/xmlrpc"
+
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
@@ -98,8 +100,12 @@ func TestListsAreAnsweredWithoutOned(t *testing.T) {
 		poll.Until(t, "it to be gone", func() bool {
 			return !strings.Contains(w.call(alice, "GET", path, "").body, fmt.Sprintf(`"ID": "%d"`, ids[5]))
 		})
-		clone, err := w.oned.For("alice").CloneDocument(t.Context(), ids[6], "cloned")
+		rpc, err := xmlrpc.NewClient(w.sim.Endpoint(), nil)
 		w.must(err)
+		var answer []any
+		w.must(rpc.Call("one.document.clone", []any{alice, ids[6], "cloned"}, &answer))
+		w.must(rpc.Close())
+		clone := answer[1]
 		poll.Until(t, "the clone", func() bool {
 			return strings.Contains(w.call(alice, "GET", path, "").body, fmt.Sprintf(`"ID": "%d"`, clone))
 		})
@@ -245,7 +251,7 @@ func TestListsAreCountedAsTheyGrow(t *testing.T) {
 		if want := sizeOfAll(documents); l.kept[key].size != want {
 			t.Errorf("%d bytes are counted of %d", l.kept[key].size, want)
 		}
-		_, err = callerSession{session: oned.as("alice"), lists: l}.AllocateDocument(t.Context(), spec.DocumentTypeServiceTemplate, "grown", []byte(strings.Repeat(" ", 10_000)))
+		_, err = oned.as("alice", opennebula.Guard{Wrote: l.own.add}).AllocateDocument(t.Context(), spec.DocumentTypeServiceTemplate, "grown", []byte(strings.Repeat(" ", 10_000)))
 		w.must(err)
 	}
 }

@@ -12,7 +12,9 @@ import (
 // lostCopy has the answer to each copying of a VM template get lost.
 type lostCopy struct{ sessions }
 
-func (l lostCopy) as(user string) session { return lossyCopies{l.sessions.as(user)} }
+func (l lostCopy) as(user string, guard opennebula.Guard) session {
+	return lossyCopies{l.sessions.as(user, guard)}
+}
 
 type lossyCopies struct{ session }
 

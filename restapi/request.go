@@ -146,7 +146,7 @@ func (r *request) mayManage(ctx context.Context, document opennebula.Document) e
 	if granted && !document.Locked {
 		return nil
 	}
-	if err := r.oned.ChownDocument(ctx, document.ID, unchanged, unchanged); err != nil {
+	if err := r.oned.MayManage(ctx, document.ID); err != nil {
 		return granting(fmt.Errorf("change %s %d: %w", kindNames[document.Type], document.ID, err))
 	}
 	return nil

@@ -28,6 +28,7 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/flow/template"
 	"github.com/flowjet/flowjet/internal/seal"
+	"github.com/flowjet/flowjet/opennebula"
 )
 
 const ownPrefix = "/flowjet/v1"
@@ -143,7 +144,11 @@ func (d *dispatcher) identify(r *http.Request) (*request, error) {
 		return nil, badRequest("dry_run must be true or false") // a misspelled dry run must not make the change
 	}
 	user := who.target()
-	session := callerSession{d.lists.oned.as(user), d.lists, d.idempotency.box, user, dryRun}
+	guard := opennebula.Guard{Wrote: d.lists.own.add}
+	if dryRun { // it changes nothing, whichever call it was requested for
+		guard.Refusal = errNoDryRun
+	}
+	session := callerSession{d.lists.oned.as(user, guard), d.lists, d.idempotency.box, user}
 	return &request{Request: r, caller: who, oned: session, own: isOwn(r), dryRun: dryRun, admission: a}, nil
 }
 

@@ -36,6 +36,7 @@ type session interface {
 	DeleteDocument(ctx context.Context, id int) error
 	RenameDocument(ctx context.Context, id int, name string) error
 	ChownDocument(ctx context.Context, id, uid, gid int) error
+	MayManage(ctx context.Context, id int) error
 	ChmodDocument(ctx context.Context, id int, octet string) error
 	VM(ctx context.Context, id int) (one.VM, error)
 	Details(ctx context.Context, ids []int) (map[int]opennebula.VMDetails, error)
@@ -59,7 +60,7 @@ type sessions interface {
 	// server returns the server user's own session.
 	server() session
 	// as acts for a user with the server's credentials.
-	as(user string) session
+	as(user string, guard opennebula.Guard) session
 	// confirmed is like as, but accepts only the server that certainly leads the zone.
 	confirmed(user string) session
 	// authenticate returns the user with a name and a secret, and when they expire; zero if that is not known.
@@ -89,8 +90,10 @@ type queue interface {
 type oned struct{ client *opennebula.Client }
 
 func (o oned) server() session               { return o.client.Server() }
-func (o oned) as(user string) session        { return o.client.For(user) }
 func (o oned) confirmed(user string) session { return o.client.For(user).Confirmed() }
+func (o oned) as(user string, guard opennebula.Guard) session {
+	return o.client.For(user).Guarded(guard)
+}
 func (o oned) authenticate(ctx context.Context, name, secret string) (opennebula.User, time.Time, error) {
 	return o.client.Authenticate(ctx, name, secret)
 }
@@ -110,18 +113,16 @@ func newClients(p *pipeline.Pipeline) clients {
 	return clients{p, command.New(p), work.NewQueue(p), work.NewRecords(p), history.New(p), inspect.New(p), changes.New(p)}
 }
 
-// callerSession is the session in which a user's request is served. It remembers the documents that it writes, and changes
-// nothing in a dry run.
+// callerSession is the session in which a user's request is served.
 //
 // It reads services from their records. The record of a service is stored before any action, and its document at oned
 // follows within a second, so a read is never older than the last decision. oned decides whether the caller may see a
 // service, and its document wins if somebody else has changed it.
 type callerSession struct {
 	session
-	lists  *lists
-	box    *seal.Box
-	user   string
-	dryRun bool
+	lists *lists
+	box   *seal.Box
+	user  string
 }
 
 func (s callerSession) Document(ctx context.Context, id int) (opennebula.Document, error) {
@@ -256,84 +257,3 @@ func (w *writes) since(position int) (ids []int, known bool) {
 }
 
 var errNoDryRun = failure(http.StatusBadRequest, "this call has no dry_run; instantiate, scale, update, add_role, remove_role, release, recover and undeploy have")
-
-// write makes a change. The id is the document's, or nil where no document is changed.
-func (s callerSession) write(id *int, do func() error) error {
-	if s.dryRun { // it changes nothing, whichever call it was requested for
-		return errNoDryRun
-	}
-	err := do()
-	if id != nil && (err == nil || *id != unknownDocument) { // a failed call may have been executed
-		s.lists.own.add(*id)
-	}
-	return err
-}
-
-// unknownDocument is the id of a document that is not made yet.
-const unknownDocument = -1
-
-func (s callerSession) AllocateDocument(ctx context.Context, documentType int, name string, body []byte) (int, error) {
-	id := unknownDocument
-	err := s.write(&id, func() error {
-		made, err := s.session.AllocateDocument(ctx, documentType, name, body)
-		if err == nil {
-			id = made
-		}
-		return err
-	})
-	return id, err
-}
-
-func (s callerSession) UpdateDocument(ctx context.Context, id int, body []byte) error {
-	return s.write(&id, func() error { return s.session.UpdateDocument(ctx, id, body) })
-}
-
-func (s callerSession) DeleteDocument(ctx context.Context, id int) error {
-	return s.write(&id, func() error { return s.session.DeleteDocument(ctx, id) })
-}
-
-func (s callerSession) RenameDocument(ctx context.Context, id int, name string) error {
-	return s.write(&id, func() error { return s.session.RenameDocument(ctx, id, name) })
-}
-
-// ChownDocument lets a call without a change pass: it checks whether the caller may MANAGE the document.
-func (s callerSession) ChownDocument(ctx context.Context, id, uid, gid int) error {
-	if uid == unchanged && gid == unchanged {
-		return s.session.ChownDocument(ctx, id, uid, gid)
-	}
-	return s.write(&id, func() error { return s.session.ChownDocument(ctx, id, uid, gid) })
-}
-
-func (s callerSession) ChmodDocument(ctx context.Context, id int, octet string) error {
-	return s.write(&id, func() error { return s.session.ChmodDocument(ctx, id, octet) })
-}
-
-func (s callerSession) ChownVM(ctx context.Context, id, uid, gid int) error {
-	return s.write(nil, func() error { return s.session.ChownVM(ctx, id, uid, gid) })
-}
-
-func (s callerSession) ChownRouter(ctx context.Context, id, uid, gid int) error {
-	return s.write(nil, func() error { return s.session.ChownRouter(ctx, id, uid, gid) })
-}
-
-func (s callerSession) ChownNetwork(ctx context.Context, id, uid, gid int) error {
-	return s.write(nil, func() error { return s.session.ChownNetwork(ctx, id, uid, gid) })
-}
-
-func (s callerSession) ScheduleAction(ctx context.Context, vm int, action, args string, at time.Time) (id int, err error) {
-	err = s.write(nil, func() error { id, err = s.session.ScheduleAction(ctx, vm, action, args, at); return err })
-	return id, err
-}
-
-func (s callerSession) UnscheduleAction(ctx context.Context, vm, action int) error {
-	return s.write(nil, func() error { return s.session.UnscheduleAction(ctx, vm, action) })
-}
-
-func (s callerSession) CloneVMTemplate(ctx context.Context, id int, name string, images bool) (made int, err error) {
-	err = s.write(nil, func() error { made, err = s.session.CloneVMTemplate(ctx, id, name, images); return err })
-	return made, err
-}
-
-func (s callerSession) DeleteVMTemplate(ctx context.Context, id int, images bool) error {
-	return s.write(nil, func() error { return s.session.DeleteVMTemplate(ctx, id, images) })
-}

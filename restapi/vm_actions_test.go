@@ -47,7 +47,9 @@ type lostAnswer struct {
 	count int
 }
 
-func (l *lostAnswer) as(user string) session { return &lossySession{l.sessions.as(user), l} }
+func (l *lostAnswer) as(user string, guard opennebula.Guard) session {
+	return &lossySession{l.sessions.as(user, guard), l}
+}
 
 type lossySession struct {
 	session
