@@ -60,13 +60,16 @@ func (p Preflight) Run(ctx context.Context) []Check {
 		steps = append(steps, p.checkActing, p.checkClock)
 	}
 	for _, endpoint := range p.Hooks {
-		steps = append(steps, func(ctx context.Context) Check { return checkHooks(ctx, endpoint) })
+		steps = append(steps, trying(Check{
+			What: "hook events at " + endpoint, Found: "a publisher answers",
+			Mend: "let HM_MAD of oned.conf listen there (-b 0.0.0.0 for other hosts), open the port, or correct --one-hooks",
+		}, func(ctx context.Context) error { return greeted(ctx, endpoint) }))
 	}
 	for _, address := range p.oneFlows() {
 		steps = append(steps, func(ctx context.Context) Check { return checkOneFlow(ctx, address) })
 	}
 	if p.ConnectNATS != nil {
-		steps = append(steps, p.checkNATS)
+		steps = append(steps, trying(Check{What: "NATS", Found: "answers", Mend: "start the servers, or correct --nats-url"}, p.ConnectNATS))
 	}
 	for _, check := range steps {
 		limited, cancel := context.WithTimeout(ctx, step)
@@ -157,18 +160,22 @@ func (p Preflight) checkClock(ctx context.Context) Check {
 	return check
 }
 
-// checkHooks connects to a publisher and waits for ZeroMQ's greeting.
-func checkHooks(ctx context.Context, endpoint string) Check {
-	check := Check{What: "hook events at " + endpoint, Found: "a publisher answers"}
-	if err := greeted(ctx, endpoint); err != nil {
-		check.Found, check.Mend = err.Error(), "let HM_MAD of oned.conf listen there (-b 0.0.0.0 for other hosts), open the port, or correct --one-hooks"
+// trying makes a check of something that has to succeed: the check as it is written has what is found then, and what mends it else.
+func trying(check Check, try func(context.Context) error) func(context.Context) Check {
+	return func(ctx context.Context) Check {
+		if err := try(ctx); err != nil {
+			check.Found = err.Error()
+		} else {
+			check.Mend = ""
+		}
+		return check
 	}
-	return check
 }
 
 // greeting is the first octet of ZeroMQ's greeting.
 const greeting = 0xff
 
+// greeted connects to a publisher and waits for ZeroMQ's greeting.
 func greeted(ctx context.Context, endpoint string) error {
 	parsed, err := url.Parse(endpoint)
 	if err != nil {
@@ -225,14 +232,6 @@ func checkOneFlow(ctx context.Context, address string) Check {
 	check.Found, check.Mend = "still answers", "stop it on every front-end (systemctl disable --now opennebula-flow): two servers must not run the same services"
 	if answer.StatusCode == http.StatusOK {
 		check.What, check.Found, check.Mend = "the API at "+address, "is already Flowjet", ""
-	}
-	return check
-}
-
-func (p Preflight) checkNATS(ctx context.Context) Check {
-	check := Check{What: "NATS", Found: "answers"}
-	if err := p.ConnectNATS(ctx); err != nil {
-		check.Found, check.Mend = err.Error(), "start the servers, or correct --nats-url"
 	}
 	return check
 }

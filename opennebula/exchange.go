@@ -110,8 +110,12 @@ func (d *departure) sent(err error) bool {
 
 // call makes one XML-RPC call for a session and returns the value in oned's answer (see decodeAnswer). Logs and spans have a call's name and outcome, never its arguments or session.
 func (e *exchange) call(ctx context.Context, s *caller, method string, arguments []any) (any, error) {
-	if id, found := impossibleID(arguments); found {
-		return nil, &Error{Method: method, Code: CodeNoExists, Message: fmt.Sprintf("no object can have the id %d", id)}
+	// All numbers from outside are ids, written into a document or a template by its owner. oned's library cannot read a call with a
+	// number that XML-RPC cannot carry, and repeating it would never help.
+	for _, argument := range arguments {
+		if id, isNumber := argument.(int); isNumber && int(int32(id)) != id {
+			return nil, &Error{Method: method, Code: CodeNoExists, Message: fmt.Sprintf("no object can have the id %d", id)}
+		}
 	}
 	if s.endpoint != "" {
 		return e.send(ctx, s, method, arguments)
@@ -153,17 +157,6 @@ func (e *exchange) send(ctx context.Context, s *caller, method string, arguments
 		value, err = e.exchange(ctx, renewed, s, method, arguments)
 	}
 	return value, err
-}
-
-// impossibleID returns the first number that XML-RPC cannot carry. All numbers from outside are ids, written into a
-// document or a template by its owner: oned's library cannot read such a call, and repeating it would never help.
-func impossibleID(arguments []any) (id int, found bool) {
-	for _, argument := range arguments {
-		if number, isNumber := argument.(int); isNumber && int(int32(number)) != number {
-			return number, true
-		}
-	}
-	return 0, false
 }
 
 // exchange makes the call at the leader. If another oned leads, or none
@@ -249,7 +242,10 @@ var errMoved = errors.New("the zone has a new leader by now")
 func (e *exchange) attempt(ctx context.Context, s *caller, endpoint, method string, body []byte) (value any, err error) {
 	if s.target != "" {
 		warmed := e.warmups.enter(ctx, warmupKey{endpoint, s.target}, e.tokens.currentPeriod())
-		defer func() { warmed(accepted(err)) }()
+		defer func() {
+			_, refused := errors.AsType[*Error](err)
+			warmed(err == nil || refused && !IsCode(err, CodeAuthentication))
+		}()
 	}
 	if s.endpoint != "" {
 		return e.exchangeAt(ctx, e.probes, endpoint, method, body)
@@ -283,12 +279,6 @@ func (e *exchange) attempt(ctx context.Context, s *caller, endpoint, method stri
 	return value, err
 }
 
-// accepted reports whether oned accepted the session of a call that ended with err.
-func accepted(err error) bool {
-	refusal, refused := errors.AsType[*Error](err)
-	return err == nil || refused && refusal.Code != CodeAuthentication
-}
-
 func (e *exchange) exchangeAt(ctx context.Context, by *http.Client, endpoint, method string, body []byte) (any, error) {
 	for tries := 1; ; tries++ {
 		var leaving departure
@@ -298,7 +288,10 @@ func (e *exchange) exchangeAt(ctx context.Context, by *http.Client, endpoint, me
 		case err == nil:
 			value, err := decodeAnswer(method, answer)
 			if by == e.http || IsCode(err, CodeAuthentication) { // a server that is only asked who leads matters if it refuses
-				e.followClock(endpoint, date)
+				if behind, changed := e.tokens.followClock(date); changed {
+					e.logger.Warn("this host's clock and oned's were or are far apart; login tokens follow oned's clock", "oned", endpoint,
+						"behind_oned", behind.Round(time.Second))
+				}
 			}
 			return value, err
 		case sent || errors.Is(err, ErrOtherLife) || !leaving.reused.Load() || tries == maxStale || ctx.Err() != nil:
@@ -349,14 +342,6 @@ func (e *exchange) post(ctx context.Context, by *http.Client, endpoint string, b
 		err = fmt.Errorf("%w (%d MiB): ask for fewer objects", ErrTooLarge, e.limit>>20)
 	}
 	return raw.Bytes(), response.Header.Get("Date"), true, err
-}
-
-// followClock has the server user's tokens follow the clock of the oned that calls go to.
-func (e *exchange) followClock(endpoint, date string) {
-	if behind, changed := e.tokens.followClock(date); changed {
-		e.logger.Warn("this host's clock and oned's were or are far apart; login tokens follow oned's clock", "oned", endpoint,
-			"behind_oned", behind.Round(time.Second))
-	}
 }
 
 // withoutURL removes the address that net/http puts before its errors: it

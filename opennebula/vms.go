@@ -121,18 +121,16 @@ func (s vmCalls) VMTree(ctx context.Context, id int) (one.Template, error) {
 // plain vmpool.info leaves SERVICE_ID out). Start and end are ids, -1 and -1
 // for no bound; state is StateAny, StateNotDone or one of oned's.
 func (s vmCalls) VMs(ctx context.Context, filter, start, end, state int) ([]one.VM, error) {
-	return readAs(ctx, s.caller, readVMs, "one.vmpool.infoextended", filter, start, end, state, "")
-}
-
-func readVMs(text []byte) ([]one.VM, error) {
 	const method = "one.vmpool.infoextended"
-	if !bytes.Contains(text, []byte("VM_POOL")) {
-		return nil, unexpected(method, text)
-	}
-	if vms, err := readPool(method, text, "VM", readVM); err == nil {
-		return vms, nil
-	}
-	return salvageVMs(text), nil
+	return readAs(ctx, s.caller, func(text []byte) ([]one.VM, error) {
+		if !bytes.Contains(text, []byte("VM_POOL")) {
+			return nil, unexpected(method, text)
+		}
+		if vms, err := readPool(method, text, "VM", readVM); err == nil {
+			return vms, nil
+		}
+		return salvageVMs(text), nil
+	}, method, filter, start, end, state, "")
 }
 
 // salvageVMs reads a pool that is not well-formed one VM at a time, so that one

@@ -53,24 +53,15 @@ type RaftStatus struct {
 	Commit  int
 }
 
-func readZone(r *onexml.Reader) (z Zone) {
-	r.Fields(onexml.Fields{
-		"TEMPLATE":    func() { r.At(func() { z.Endpoint = r.String() }, "ENDPOINT") },
-		"SERVER_POOL": func() { r.At(func() { z.Servers = append(z.Servers, r.String()) }, "SERVER", "ENDPOINT") },
-	})
-	return z
-}
-
-func readRaftStatus(r *onexml.Reader) (s RaftStatus) {
-	r.Fields(onexml.Fields{
-		"SERVER_ID": &s.ServerID, "STATE": (*int)(&s.State), "TERM": &s.Term, "LOG_INDEX": &s.LogIndex, "LOG_TERM": &s.LogTerm, "COMMIT": &s.Commit,
-	})
-	return s
-}
-
 // Zone reads a zone with its servers (one.zone.info).
 func (c *caller) Zone(ctx context.Context, id int) (Zone, error) {
-	return object(ctx, c, readZone, "one.zone.info", id, false)
+	return object(ctx, c, func(r *onexml.Reader) (z Zone) {
+		r.Fields(onexml.Fields{
+			"TEMPLATE":    func() { r.At(func() { z.Endpoint = r.String() }, "ENDPOINT") },
+			"SERVER_POOL": func() { r.At(func() { z.Servers = append(z.Servers, r.String()) }, "SERVER", "ENDPOINT") },
+		})
+		return z
+	}, "one.zone.info", id, false)
 }
 
 // OwnZone returns the id of the zone that the called oned serves (FEDERATION/ZONE_ID of one.system.config); -1 if it is not given.
@@ -85,7 +76,12 @@ func (c *caller) OwnZone(ctx context.Context) (int, error) {
 // RaftStatus asks the called oned for its own status, which needs no
 // right beyond being logged in (one.zone.raftstatus).
 func (c *caller) RaftStatus(ctx context.Context) (RaftStatus, error) {
-	return object(ctx, c, readRaftStatus, "one.zone.raftstatus")
+	return object(ctx, c, func(r *onexml.Reader) (s RaftStatus) {
+		r.Fields(onexml.Fields{
+			"SERVER_ID": &s.ServerID, "STATE": (*int)(&s.State), "TERM": &s.Term, "LOG_INDEX": &s.LogIndex, "LOG_TERM": &s.LogTerm, "COMMIT": &s.Commit,
+		})
+		return s
+	}, "one.zone.raftstatus")
 }
 
 // At returns the server user's session at one oned of the zone, whether it leads or not. Its calls wait for no slot, and keep no connection.

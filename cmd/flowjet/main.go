@@ -57,8 +57,7 @@ func newRoot() *cobra.Command {
 	addGroup(root, "tenant", "Over the API, as yourself:", newTenantCommands(ofServices)...)
 	addGroup(root, "operate", "Over NATS, for operators:", ofOperators...)
 	addGroup(root, "run", "To run Flowjet:", newRunners()...)
-	config := &cobra.Command{Use: "config", Short: "Check a configuration, or convert OneFlow's"}
-	holdsCommands(config)
+	config := terminal.Group("config", "Check a configuration, or convert OneFlow's")
 	config.AddCommand(newConfigCheck(), newConfigImport())
 	addGroup(root, "install", "To set it up:", config, newMigrate())
 	addGroup(root, "try", "To try it, with a simulated OpenNebula:", newDemo(), newCluster(), newReplay(),
@@ -135,20 +134,14 @@ func addConfigFlag(cmd *cobra.Command, path *string, reads bool) {
 
 const packagedConfig = "/etc/flowjet/flowjet.yaml"
 
-// holdsCommands makes a command that only holds others refuse unknown ones: by default it would show its help and succeed.
-func holdsCommands(cmd *cobra.Command) {
-	cmd.Args = cobra.NoArgs
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-}
-
-// refuseStrangers does so for the commands that cobra adds.
+// refuseStrangers makes the commands that cobra adds refuse unknown words, as those of terminal.Group do.
 func refuseStrangers(root *cobra.Command) {
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	for _, cmd := range root.Commands() {
 		switch cmd.Name() {
 		case "completion":
-			holdsCommands(cmd)
+			cmd.Args, cmd.RunE = cobra.NoArgs, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 		case "help":
 			cmd.Run = nil
 			cmd.RunE = func(_ *cobra.Command, words []string) error {

@@ -74,19 +74,7 @@ func Example(lines string) string {
 
 // Group returns a command that only holds others. An unknown one is an error, instead of showing the help and succeeding.
 func Group(use, short string) *cobra.Command {
-	return &cobra.Command{
-		Use: use, Short: short, Args: cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return cmd.Help()
-			}
-			cmd.SuggestionsMinimumDistance = 2
-			if meant := cmd.SuggestionsFor(args[0]); len(meant) > 0 {
-				return ExitUsage.Because(fmt.Errorf("%s has no command %q; did you mean `%s %s`?", cmd.CommandPath(), args[0], cmd.CommandPath(), meant[0]))
-			}
-			return ExitUsage.Because(fmt.Errorf("%s has no command %q; `%s --help` lists all", cmd.CommandPath(), args[0], cmd.CommandPath()))
-		},
-	}
+	return &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 }
 
 // Exit is the exit status of a command that has failed: scripts use it to decide what to do next.
