@@ -162,12 +162,13 @@ type wakes struct {
 }
 
 func (s *wakes) see(work pipeline.Work) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
 	var service, number int
-	if _, err := fmt.Sscanf(work.Reason, "%d-%d", &service, &number); err == nil {
-		s.mutex.Lock()
-		defer s.mutex.Unlock()
-		s.seen[service] = max(s.seen[service], number)
+	if _, err := fmt.Sscanf(work.Reason, "%d-%d", &service, &number); err != nil {
+		service, number = work.Service, s.sent[work.Service] // a scan's wake-up stands for those that waited
 	}
+	s.seen[service] = max(s.seen[service], number)
 }
 
 // next are wake-ups of those services that are not far behind: a slow machine has no more to
