@@ -18,6 +18,7 @@ import (
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
@@ -128,8 +129,30 @@ func (b *browser) picture(name string, width, height int64, actions ...chromedp.
 	b.must(os.WriteFile(filepath.Join(folder, name), image, 0o644))
 }
 
-func scheme(name string) chromedp.Action {
-	return emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}})
+func scheme(name string) chromedp.Action { return media("prefers-color-scheme", name) }
+
+func media(feature, value string) chromedp.Action {
+	return emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: feature, Value: value}})
+}
+
+// focused waits until an element that matches the selector has the focus.
+func (b *browser) focused(selector string) {
+	b.t.Helper()
+	poll.Until(b.t, selector+" to have the focus", func() bool { return b.is(fmt.Sprintf("document.activeElement.matches(%q)", selector)) })
+}
+
+// is reports whether an expression is true.
+func (b *browser) is(expression string) bool {
+	b.t.Helper()
+	var is bool
+	b.do(chromedp.Evaluate("Boolean("+expression+")", &is))
+	return is
+}
+
+// enter presses the Enter key on an element.
+func (b *browser) enter(selector string) {
+	b.t.Helper()
+	b.do(chromedp.Focus(selector), chromedp.KeyEvent(kb.Enter))
 }
 
 const shop = `{"name":"shop","deployment":"straight","roles":[
@@ -197,6 +220,9 @@ func TestPage(t *testing.T) {
 	b.do(scheme("light"))
 
 	b.checkFocus(id)
+	b.checkKeyboard(id)
+	b.checkHeard()
+	b.checkMedia()
 	b.checkAway()
 	b.checkTabs(id)
 	b.checkReload()
@@ -222,18 +248,77 @@ func (b *browser) checkFocus(id string) {
 		`document.querySelector('#graph a[data-role="app"]')`,
 		fmt.Sprintf(`document.querySelector('#roles a[href$="/vm/%d"]')`, vm),
 	} {
-		var held bool
-		b.do(chromedp.Evaluate(`window.button = [...document.querySelectorAll("#actions button")].at(-1);`+focused+".focus()", nil))
+		b.do(chromedp.Evaluate(`window.kept = [[...document.querySelectorAll("#actions button")].at(-1), document.querySelector("#timeline li:last-child"),
+			document.querySelector("[data-name=db] tbody tr")];`+focused+".focus()", nil))
 		b.must(b.oned.For("oneadmin").ActOnVM(b.t.Context(), "poweroff", vm))
 		b.shows("#facts", "5 of 6 VMs run")
-		b.do(chromedp.Evaluate(focused+" === document.activeElement && window.button.isConnected", &held))
-		if !held {
-			b.t.Errorf("%s has lost the focus, or a button was replaced, which could have been pressed meanwhile", focused)
+		if !b.is(focused + " === document.activeElement && window.kept.every((each) => each.isConnected)") {
+			b.t.Errorf("%s has lost the focus, or what could have been pressed or read meanwhile was replaced", focused)
 		}
 		b.must(b.oned.For("oneadmin").ActOnVM(b.t.Context(), "resume", vm))
 		b.shows("#facts", "6 of 6 VMs run")
 	}
 	b.shows("#service-title", "running")
+}
+
+// checkKeyboard: the focus is on what a key led to, and stays there.
+func (b *browser) checkKeyboard(id string) {
+	b.t.Helper()
+	b.enter(".skip")
+	b.focused("#service-title")
+	if !b.is(`location.hash === "#/service/` + id + `"`) {
+		b.t.Error("the link to the content leads away from the service")
+	}
+	b.enter(`#states .running`)
+	b.focused(`#states .running[aria-current]`)
+	b.shows("#found", "1 to 2 of 2 services")
+	b.enter(`#states li:first-child a`)
+	b.focused(`#states li:first-child a[aria-current]`)
+	b.do(chromedp.Evaluate("history.replaceState(null, '', '#/services'); location.hash = '#/service/"+id+"'", nil))
+	b.focused("#service-title")
+	b.do(chromedp.Evaluate("history.back()", nil))
+	b.focused(`#services [data-key="` + id + `"]`)
+	b.do(chromedp.KeyEvent(kb.Enter))
+	b.focused("#service-title")
+}
+
+// checkHeard holds what a screen reader says: states without their signs, the view that is shown, and of many changes how many they are, seldom.
+func (b *browser) checkHeard() {
+	b.t.Helper()
+	if !b.is(`[...document.querySelectorAll(".state")].every((each) => getComputedStyle(each, "::before").content.endsWith('/ ""'))`) {
+		b.t.Error("a state's sign is a part of its name")
+	}
+	if !b.is(`document.querySelector('#views [aria-current="page"]').dataset.view === "services"`) {
+		b.t.Error("the view that is shown is not named")
+	}
+	b.do(chromedp.Evaluate(`{ window.sent = fetch; window.waits = []; const later = setTimeout;
+		window.setTimeout = (f, wait, ...rest) => { waits.push(wait); return later(f, wait, ...rest); };
+		const event = (n) => 'id: 0\ndata: {"kind":"service","service":9' + n + ',"new":"RUNNING"}\n\n';
+		window.fetch = (path, options) => path !== "/flowjet/v1/events" ? sent(path, options) : Promise.resolve(new Response([0, 1, 2, 3, 4].map(event).join("")));
+		document.dispatchEvent(new Event("visibilitychange")) }`, nil))
+	b.shows("#announcer", "5 changes of services, the last: Service 94 is running")
+	poll.Until(b.t, "the next announcement to wait", func() bool { return b.is("waits.includes(10000)") }) // events go on with those that are kept
+	b.do(chromedp.Evaluate(`window.fetch = sent; document.dispatchEvent(new Event("visibilitychange"))`, nil))
+	b.shows("#connection", "Live")
+}
+
+// checkMedia holds the page to what the system asks for: no motion, and few colours.
+func (b *browser) checkMedia() {
+	b.t.Helper()
+	const turning = `(() => { const sign = document.querySelector(".state"), former = sign.className; sign.className = "state working";
+		const name = getComputedStyle(sign, "::before").animationName; sign.className = former; return name !== "none"; })()`
+	if !b.is(turning) {
+		b.t.Error("nothing moves")
+	}
+	b.do(media("prefers-reduced-motion", "reduce"))
+	if b.is(turning) {
+		b.t.Error("a state's sign turns round where motion is not wanted")
+	}
+	b.do(media("forced-colors", "active"))
+	if !b.is(`getComputedStyle(document.querySelector("#services a[aria-current]")).borderInlineStartWidth === "6px"`) {
+		b.t.Error("the service that is shown is not marked in the list without colours")
+	}
+	b.do(scheme("light"))
 }
 
 // checkAway: while oned refuses to be read the page says so, and it goes on by itself afterwards.
@@ -347,9 +432,27 @@ func (b *browser) checkReload() {
 	if kept != `[0,0,"",""]` {
 		b.t.Errorf("the browser keeps %s", kept)
 	}
-	b.do(chromedp.Reload(), chromedp.WaitVisible("#board"))
+	b.do(network.SetBlockedURLs([]string{"*/v1/session"}), chromedp.Reload())
+	b.shows("#refused", "The API does not answer")
+	b.do(network.SetBlockedURLs([]string{"*/v1/nothing"}), chromedp.WaitVisible("#board")) // by itself
 	b.shows("#service-title", "shop")
 	b.shows("#who", "oneadmin")
+	b.checkExpiry()
+}
+
+// checkExpiry: where a session ends while a dialog is open, its user logs in again and is where he was.
+func (b *browser) checkExpiry() {
+	b.t.Helper()
+	b.press("#actions", "Scale …")
+	b.do(chromedp.WaitVisible("#cardinality"), network.ClearBrowserCookies(), chromedp.SendKeys("#cardinality", kb.Enter))
+	b.shows("#refused", "your session has ended")
+	b.focused("#user")
+	b.logIn("oneadmin", "wrong")
+	b.shows("#refused", "does not know this user")
+	b.focused(`#password[aria-invalid="true"][aria-describedby="refused"]`)
+	b.logIn("oneadmin", "opennebula")
+	b.shows("#who", "oneadmin")
+	b.shows("#service-title", "shop")
 }
 
 // checkList filters and searches, with the state in the address.
@@ -386,7 +489,7 @@ func (b *browser) checkNarrow() {
 	b.t.Helper()
 	for _, view := range []string{"#/services", "#/service/" + b.idOf("shop"), "#/templates", "#/system"} {
 		b.visit(view)
-		for _, width := range []int64{360, 700, 900, 1000, 1360, 2560} {
+		for _, width := range []int64{320, 360, 700, 900, 1000, 1360, 2560} {
 			b.do(chromedp.EmulateViewport(width, 900))
 			var over int
 			poll.Until(b.t, fmt.Sprintf("%s to fit %d pixels", view, width), func() bool {
@@ -420,7 +523,7 @@ func (b *browser) press(within, text string) {
 	poll.Until(b.t, "the button "+text, func() bool {
 		var there bool
 		b.do(chromedp.Evaluate(fmt.Sprintf(`(() => { const found = [...document.querySelectorAll(%q + " button")].find((e) => e.textContent === %q && !e.disabled);
-			found?.click(); found?.click(); return Boolean(found); })()`, within, text), &there))
+			found?.focus(); found?.click(); found?.click(); return Boolean(found); })()`, within, text), &there))
 		return there
 	})
 }
@@ -433,7 +536,14 @@ func (b *browser) checkChanges(id string) {
 	b.shows("#templates", "form")
 	b.do(chromedp.Evaluate("crypto.randomUUID = undefined", nil)) // it is not there without TLS
 	b.accessible("the templates")
-	b.do(chromedp.Click(`button[aria-label="Instantiate form"]`), chromedp.WaitVisible("#dialog"))
+	b.enter(`button[aria-label="Instantiate form"]`)
+	b.do(chromedp.WaitVisible("#dialog"))
+	b.expect(admin, "POST", "/service_template", strings.Replace(twoRoles, `"svc"`, `"another"`, 1), 201, "")
+	b.visit("#/templates?q=x") // read again
+	b.shows("#templates", "another")
+	b.do(chromedp.KeyEvent(kb.Escape))
+	b.focused(`button[aria-label="Instantiate form"]`) // drawn anew meanwhile
+	b.do(chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible("#dialog"))
 	b.accessible("a form")
 	b.do(chromedp.SetValue(`[name="name"]`, "made here"), chromedp.SetValue(`[name="input SECRET"]`, "s3cret"))
 	b.press("#dialog", "Show what would happen")
@@ -467,6 +577,7 @@ func (b *browser) checkChanges(id string) {
 	b.expect(admin, "POST", "/service/"+b.idOf("made here")+"/action", perform("rename", `{"name":"made anew"}`), 204, "")
 	b.press("#dialog", "Scale") // the same would happen still
 	b.shows("#facts", "4 of 4 VMs run")
+	b.focused("#service-title") // the button is gone
 	b.visit("#/service/" + id)
 	b.shows("#service-title", "shop")
 	b.press("#actions", "Owner …")
@@ -491,6 +602,7 @@ func (b *browser) checkChanges(id string) {
 	b.shows("#dialog .plan", "The service has changed meanwhile.")
 	b.press("#dialog", "Undeploy")
 	b.shows("#service-title", "deleted")
+	b.focused("#service-title")
 	b.shows("#count", "(3)")
 }
 
@@ -584,8 +696,9 @@ func TestPageOfManyServices(t *testing.T) {
 	b.logIn("alice", "alice")
 	b.shows("#count", "(2001)")
 	b.shows("#pages", "1 to 50 of 2001")
-	b.do(chromedp.Click("#pages a"))
+	b.enter("#pages a")
 	b.shows("#pages", "51 to 100 of 2001")
+	b.focused(`#pages [data-key="next"]`)
 	b.visit(fmt.Sprintf("#/service/%d?offset=1950", large))
 	b.shows("#pages", "1951 to 2000")
 	b.shows("#roles", "many")

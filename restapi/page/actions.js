@@ -2,7 +2,7 @@
 // once however often its button is pressed.
 
 import * as api from "./api.js";
-import { el, part } from "./elements.js";
+import { el, keep, part } from "./elements.js";
 import { words } from "./states.js";
 
 let after = () => {}; // is called when something was changed, with what went wrong if the dialog is closed
@@ -55,12 +55,12 @@ const newKey = () => crypto.getRandomValues(new Uint32Array(4)).join("-");
 // it does what the plan that was shown says.
 export function dialog(ask) {
   const box = part("dialog");
-  const plan = el("div", { class: "plan", role: "status" });
+  const plan = el("div", { class: "plan", role: "status", tabindex: -1 });
   const go = el("button", { type: "submit", class: ask.danger ? "danger" : "primary", disabled: !ask.unplanned }, ask.verb);
   const check = el("button", { type: "submit" }, "Show what would happen"); // the first button is the one of the Enter key
   const form = el("form", { method: "dialog", onsubmit: submit, oninput: stale },
     el("h2", { id: "dialog-title" }, ask.title), el("div", { class: "fields" }, ask.fields ?? []), plan,
-    el("div", { class: "tools" }, ask.fields && !ask.unplanned ? check : "", go, el("button", { type: "button", onclick: () => box.close() }, "Cancel")));
+    el("div", { class: "tools" }, ask.fields && !ask.unplanned ? check : "", go, el("button", { type: "button", autofocus: !ask.fields, onclick: () => box.close() }, "Cancel")));
   const request = () => ask.request(new FormData(form));
   const reveal = () => form.lastChild.scrollIntoView({ block: "nearest" }); // the plan, below a long form
   const left = () => !box.open || !form.isConnected;
@@ -106,6 +106,7 @@ export function dialog(ask) {
     if (sent) return;
     if (event.submitter === check) return preview();
     sent = true;
+    if (document.activeElement === go) plan.focus(); // a disabled button would lose it
     go.disabled = true;
     const mine = asked;
     const note = el("p", { class: "quiet" }, "Sent; closing this does not stop it …");
@@ -165,7 +166,10 @@ export function dialog(ask) {
 
   if (ask.unplanned) plan.append(ask.unplanned);
   box.replaceChildren(form);
-  if (!box.open) box.showModal();
+  if (!box.open) {
+    box.addEventListener("close", keep(document.body), { once: true }); // what was pressed may be drawn anew meanwhile
+    box.showModal();
+  }
   if (!ask.fields) preview();
 }
 

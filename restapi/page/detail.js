@@ -2,7 +2,7 @@
 
 import * as actions from "./actions.js";
 import * as api from "./api.js";
-import { age, el, part, redraw, state, table, when } from "./elements.js";
+import { age, el, focusOn, part, redraw, state, table, when } from "./elements.js";
 import { columns, graph } from "./graph.js";
 import { kindOf, words } from "./states.js";
 import * as timeline from "./timeline.js";
@@ -49,9 +49,18 @@ export function missing(text, gone) {
   if (!current) return;
   part("hint").textContent = text;
   const known = gone && current.service;
+  const focused = part("details").contains(document.activeElement);
   part("details").hidden = !known;
-  redraw(part("service-title"), ...(known ? [known.name, state("DELETED")] : [`Service ${current.id}`]));
+  if (known) entitle(known.name, "DELETED");
+  else redraw(part("service-title"), `Service ${current.id}`);
   for (const id of ["graph", "roles", "actions"]) part(id).replaceChildren();
+  if (focused) focusOn(part("service-title"));
+}
+
+// entitle names the service and its state, in the tab's title too.
+function entitle(name, now) {
+  redraw(part("service-title"), name, state(now));
+  document.title = `${part("service-title").firstChild.textContent}: ${words(now)} · Service ${current.id} · Flowjet`;
 }
 
 // refresh reads the service again.
@@ -72,26 +81,11 @@ export async function refresh() {
   reasons(service, why);
 }
 
-// held says which element has the focus, so that the one drawn in its place gets it.
-function held(element) {
-  const within = element.closest("[data-name]")?.dataset.name ?? "";
-  return [element.tagName, within, element.dataset.role, element.getAttribute("href"), element.tagName === "BUTTON" && (element.dataset.more ?? element.textContent)].join(" ");
-}
-
-// draw shows the service anew; what had the focus keeps it, or the role that it was in.
+// draw shows the service anew.
 function draw(service) {
-  const focused = part("details").contains(document.activeElement) ? document.activeElement : undefined;
-  const [was, name] = focused ? [held(focused), focused.closest("[data-name]")?.dataset.name] : [];
-  drawAll(service);
-  if (!focused || focused.isConnected) return;
-  const again = [...part("details").querySelectorAll("a, button")].find((element) => held(element) === was) ?? part("roles").querySelector(`[data-name="${CSS.escape(name ?? "")}"]`);
-  again?.focus({ preventScroll: true });
-}
-
-function drawAll(service) {
   part("details").hidden = false;
   part("hint").textContent = "";
-  redraw(part("service-title"), service.name, state(service.state));
+  entitle(service.name, service.state);
   redraw(part("facts"), `#${service.id} · owner ${service.owner}, group ${service.group} · ${service.running} of ${service.wanted} VMs run`,
     service.started ? [" · started ", when(service.started)] : "", service.description ? ` · ${service.description}` : "");
   redraw(part("actions"), actions.buttons(service, () => current.service));
@@ -118,7 +112,7 @@ function role(each) {
   const most = open.get(each.name) ?? few;
   const limits = each.min_vms !== undefined || each.max_vms !== undefined ? ` · between ${each.min_vms ?? 0} and ${each.max_vms ?? "any number"}` : "";
   const hidden = vms.length - most;
-  return el("section", { class: "role", "data-name": each.name, tabindex: -1, "aria-label": `Role ${each.name}` },
+  return el("section", { class: "role", "data-name": each.name, tabindex: -1, role: "group", "aria-label": `Role ${each.name}` },
     el("h4", {}, each.name, " ", state(each.state)),
     el("p", { class: "quiet" }, `${each.running} of ${each.wanted} VMs run${limits}${each.parents.length ? ` · after ${each.parents.join(", ")}` : ""} · VM template ${each.template_id}`),
     each.heal ? el("p", { class: "quiet" }, `VMs that fail are healed: ${each.heal}${each.healed ? ` · ${each.healed} healed within the last hour` : ""}`) : "",
@@ -141,7 +135,7 @@ function named(vm) {
 // more is the button that shows what is left out, if anything is.
 function more(hidden, what, show) {
   if (hidden <= 0) return "";
-  return el("button", { type: "button", "data-more": what, onclick: () => { show(); draw(current.service); } }, `Show ${Math.min(hidden, step)} more of ${hidden} ${what}`);
+  return el("button", { type: "button", "data-key": what, onclick: () => { show(); draw(current.service); } }, `Show ${Math.min(hidden, step)} more of ${hidden} ${what}`);
 }
 
 function evaluation(policy) {

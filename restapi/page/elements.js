@@ -27,20 +27,57 @@ function fill(element, attributes, children) {
 const turning = /[\u202a-\u202e\u2066-\u2069]/g;
 
 // redraw replaces what an element has in it, except for the children that would look the same:
-// what is pressed or has the focus meanwhile stays.
+// what is pressed, marked, being read or has the focus meanwhile stays.
 export function redraw(element, ...children) {
+  const refocus = keep(element);
   let at = element.firstChild;
   for (const child of [...fill(document.createDocumentFragment(), {}, children).childNodes]) {
-    let same = at;
-    while (same && !same.isEqualNode(child)) same = same.nextSibling;
-    if (!same) {
+    const among = (fits) => {
+      let old = at;
+      while (old && !fits(old)) old = old.nextSibling;
+      return old;
+    };
+    const same = among((old) => old.isEqualNode(child));
+    const old = same ?? among((each) => refills(each, child));
+    if (!old) {
       element.insertBefore(child, at);
       continue;
     }
-    while (at !== same) at = removed(at);
+    while (at !== old) at = removed(at);
     at = at.nextSibling;
+    if (!same) redraw(old, ...child.childNodes);
   }
   while (at) at = removed(at);
+  refocus();
+}
+
+const holders = ["SECTION", "TABLE", "THEAD", "TBODY", "TR"]; // nothing listens to them
+
+// refills reports whether an element stays and gets the children of another: a row where it has the same head.
+function refills(old, child) {
+  return holders.includes(child.nodeName) && old.cloneNode().isEqualNode(child.cloneNode()) && (child.nodeName !== "TR" || old.firstChild.isEqualNode(child.firstChild));
+}
+
+// keep notes what has the focus within an element, and returns a function that gives it to the one drawn in its place
+// where it is lost; or else to the role that it was in, or to the heading of its part of the page.
+export function keep(element) {
+  const had = document.activeElement;
+  const region = element.contains(had) && had.closest("section[aria-labelledby]");
+  if (!region || had === element) return () => {};
+  const name = (each) => each.closest("[data-name]")?.dataset.name ?? "";
+  const key = (each) => [each.tagName, name(each), each.dataset.key ?? each.getAttribute("href") ?? each.textContent].join(" ");
+  const [was, role] = [key(had), name(had)];
+  return () => {
+    if (had.isConnected || document.activeElement !== document.body) return;
+    const again = [...region.querySelectorAll("a, button")].find((each) => key(each) === was);
+    focusOn(again ?? region.querySelector(`section[data-name="${CSS.escape(role)}"]`) ?? part(region.getAttribute("aria-labelledby")));
+  };
+}
+
+// focusOn gives the focus to a control, or to a heading or a role, which the Tab key leaves out.
+export function focusOn(element) {
+  if (!element.matches("a, button")) element.tabIndex = -1;
+  element.focus({ preventScroll: true });
 }
 
 function removed(node) {

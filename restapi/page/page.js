@@ -4,7 +4,7 @@ import * as actions from "./actions.js";
 import * as address from "./address.js";
 import * as api from "./api.js";
 import * as detail from "./detail.js";
-import { el, part, redraw } from "./elements.js";
+import { el, focusOn, part, redraw } from "./elements.js";
 import * as list from "./list.js";
 import { words } from "./states.js";
 import * as system from "./system.js";
@@ -12,6 +12,7 @@ import * as templates from "./templates.js";
 
 const pause = 1500; // ms between two readings of the list
 const retry = 5000; // ms after which a reading that failed is tried again
+const storm = 10000; // ms between two announcements while many changes happen
 const every = 60000; // ms after which all is read again: rights, hosts and ages change without an event
 
 // readings are what is read of the API, and how many ms after a change.
@@ -28,12 +29,14 @@ let used = false; // whether one was
 let stream = null; // the AbortController of the stream of events
 let open = false; // whether events come
 const news = []; // what is to be announced
+let quiet = 1000; // ms until it is
+let pressed = 0; // counts what the user does
 const problems = new Map(); // what goes wrong, by the name of the reading
 
 const tabs = new BroadcastChannel("flowjet"); // they share the session
 tabs.addEventListener("message", () => location.reload());
 
-function login(refusal = "") {
+function login(refusal = "", wrong = false) {
   session = false;
   stream?.abort();
   detail.close();
@@ -42,8 +45,10 @@ function login(refusal = "") {
   part("who").textContent = "";
   problems.clear();
   tell("", "");
+  document.title = "Log in · Flowjet";
   part("login").hidden = false;
   part("refused").textContent = refusal;
+  for (const id of ["user", "password"]) part(id).ariaInvalid = wrong;
   part(part("user").value ? "password" : "user").focus();
 }
 
@@ -75,9 +80,9 @@ part("login").addEventListener("submit", async (event) => {
     tabs.postMessage("");
     if (used) return location.reload(); // nothing of the former user stays
     begin(user);
-    part("main").focus();
   } catch (error) {
-    login(error.status === 401 ? "OpenNebula does not know this user and password." : error.message);
+    const wrong = error.status === 401;
+    login(wrong ? "OpenNebula does not know this user and password." : error.message, wrong);
   }
 });
 
@@ -95,7 +100,9 @@ part("leave").addEventListener("click", async () => {
 // happens in between is missed.
 function begin(user) {
   session = used = true;
+  if (part("login").contains(document.activeElement)) part("main").focus();
   part("login").hidden = true;
+  part("password").value = "";
   for (const id of ["board", "leave", "views"]) part(id).hidden = false;
   part("who").textContent = user.user;
   document.querySelector("#views [data-view=system]").hidden = !user.administrator;
@@ -167,14 +174,16 @@ function happened(change) {
   soon("timeline");
 }
 
-// announce says to screen readers what happened, and not more than once a second.
+// announce says to screen readers what happened, within a second; how much it is while much happens, and seldom, so that other things are heard.
 function announce(text) {
   news.push(text);
   if (news.length > 1) return;
   setTimeout(() => {
-    part("announcer").textContent = news.length > 3 ? `${news.length} changes of services, the last: ${news.at(-1)}` : news.join(". ");
+    const many = news.length > 3;
+    part("announcer").textContent = many ? `${news.length} changes of services, the last: ${news.at(-1)}` : news.join(". ");
+    quiet = many ? storm : 1000;
     news.length = 0;
-  }, 1000);
+  }, quiet);
 }
 
 // show shows what the address asks for.
@@ -184,17 +193,38 @@ async function show(event) {
   document.body.dataset.view = view;
   for (const [name, section] of [["service", "service"], ["templates", "template-list"], ["system", "system"], ["services", "welcome"]]) part(section).hidden = view !== name;
   for (const link of document.querySelectorAll("#views a, #back")) link.href = address.link(link.dataset.view, null);
-  for (const link of document.querySelectorAll("#views a")) link.toggleAttribute("aria-current", link.dataset.view === (view === "service" ? "services" : view));
-  document.title = `${{ service: `Service ${id}`, templates: "Templates", system: "System" }[view] ?? "Services"} · Flowjet`;
+  for (const link of document.querySelectorAll("#views a")) link.ariaCurrent = link.dataset.view === (view === "service" ? "services" : view) ? "page" : null;
+  const moved = event && event.newURL.split("?")[0] !== event.oldURL.split("?")[0];
+  if (moved || !event) document.title = `${{ service: `Service ${id}`, templates: "Templates", system: "System" }[view] ?? "Services"} · Flowjet`;
   list.restore();
   if (view === "service") detail.show(id);
   else detail.close();
   for (const name of ["detail", "timeline", "templates", "change", "leave"]) problem(name, "");
-  const moved = event && event.newURL.split("?")[0] !== event.oldURL.split("?")[0];
   if (moved) part("dialog").close();
+  const before = pressed;
   await refresh();
-  if (moved && view === "service" && detail.shown() === id) part("service-title").focus({ preventScroll: true });
+  if (moved && pressed === before) arrive(view, event.oldURL);
 }
+
+// arrive gives the focus to what the address asks for, unless the link of a view has it: to a service's title, to the
+// service in the list that was shown before, or to the view's title.
+function arrive(view, from) {
+  const held = document.activeElement;
+  if (view !== "service" && held !== document.body && held.checkVisibility()) return;
+  const [, former] = from.match(/#\/service\/(\d+)/) ?? [];
+  const row = view === "services" && part("services").querySelector(`[data-key="${former}"]`);
+  const target = row || part({ service: "service-title", templates: "templates-title", system: "system-title" }[view] ?? "services-title");
+  focusOn(target);
+  target.scrollIntoView({ block: "nearest" });
+}
+
+for (const kind of ["keydown", "pointerdown"]) addEventListener(kind, () => { pressed++; }, true);
+
+// The link leads to what is shown, and not to another address.
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  part(session && address.read().view === "service" ? "service-title" : "main").focus();
+});
 
 let width = innerWidth;
 addEventListener("resize", () => {
@@ -209,4 +239,15 @@ actions.onChange((trouble) => {
   problem("change", trouble);
   refresh();
 });
-api.session().then(begin, (error) => login(error.status === 401 ? "" : error.message));
+start();
+
+// start goes on with the browser's session. An API that does not answer is asked again.
+function start(again = false) {
+  api.session().then((user) => session || begin(user), (error) => {
+    if (session) return;
+    const ended = error.status === 401;
+    if (!again) login(ended ? "" : error.message);
+    else if (ended) part("refused").textContent = "";
+    if (!ended) setTimeout(start, retry, true);
+  });
+}

@@ -1,16 +1,16 @@
 // Feeds, workers, and what waits.
 
 import * as api from "./api.js";
-import { el, part, table } from "./elements.js";
+import { el, part, redraw, table } from "./elements.js";
 
 const sign = (good, name) => el("span", { class: `state ${good ? "running" : "failed"}` }, name);
 
 function showHealth(health) {
-  part("health").replaceChildren(health.ready
+  redraw(part("health"), health.ready
     ? el("p", {}, sign(true, "ready"), " Requests can be served.")
     : el("ul", {}, health.reasons.map((reason) => el("li", { class: "problem" }, reason))));
   const feeds = health.feeds ?? [];
-  part("feeds").replaceChildren(feeds.length === 0
+  redraw(part("feeds"), feeds.length === 0
     ? el("p", { class: "quiet" }, "The process that serves this page has no bridge.")
     : table("Endpoints of hook events, as the process that serves this page sees them",
       [{ title: "Endpoint" }, { title: "State" }, { title: "Stores events" }, { title: "Events/s", number: true }, { title: "Silent, s", number: true }, { title: "Wait", number: true }, { title: "Gaps", number: true }],
@@ -35,7 +35,7 @@ function showWork(work) {
     ...(work.members ?? []).filter((member) => member.missing).map((member) => [member.name, `has not reported since ${new Date(member.missing).toLocaleString()}`]),
     ...(work.servers ?? []).filter((server) => server.away).map((server) => [`NATS server ${server.name}`, "is unreachable"]),
   ];
-  part("workers").replaceChildren(
+  redraw(part("workers"),
     ...gone.map(([name, what]) => el("p", { class: "problem" }, sign(false, name), ` ${what}.`)),
     shares.size === 0
       ? el("p", { class: "problem" }, sign(false, "no worker"), ` No worker is running: ${orphaned} wake-ups are pending. Start one with \`flowjet up\`.`)
@@ -49,11 +49,11 @@ export async function refresh() {
   try {
     showHealth(await api.health());
   } catch {
-    part("health").replaceChildren(el("p", { class: "problem" }, sign(false, "unreachable"), " The API does not answer."));
+    redraw(part("health"), el("p", { class: "problem" }, sign(false, "unreachable"), " The API does not answer."));
   }
   try {
     showWork(await api.work());
   } catch (error) {
-    part("workers").replaceChildren(el("p", { class: "quiet" }, error.message));
+    redraw(part("workers"), el("p", { class: "quiet" }, error.message));
   }
 }

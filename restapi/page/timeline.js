@@ -1,6 +1,6 @@
 // What happened to a service, to its beginning, the latest first.
 
-import { el, part, state, when } from "./elements.js";
+import { el, part, redraw, state, when } from "./elements.js";
 import { words } from "./states.js";
 
 const step = 100; // entries that are shown at first, and more with each press
@@ -28,7 +28,7 @@ export const last = () => newest;
 export function append({ id, data }) {
   if (id <= newest) return;
   newest = id;
-  entries.push(data);
+  entries.push({ ...data, fresh: Date.now() - new Date(data.time) < fresh }); // for good: an entry is drawn once
   if (entries.length > most) {
     entries = entries.slice(-most / 2);
     cut = true;
@@ -39,15 +39,16 @@ export function append({ id, data }) {
 function draw() {
   due = undefined;
   const chosen = part("vms").checked ? entries : entries.filter((event) => ["service", "role"].includes(event.kind));
-  part("timeline").replaceChildren(...chosen.slice(-shown).reverse().map(entry));
+  redraw(part("timeline"), chosen.slice(-shown).reverse().map(entry));
   const more = chosen.length - shown;
+  if (more <= 0 && document.activeElement === part("older")) part("timeline").parentElement.focus();
   part("older").hidden = more <= 0;
   part("older").textContent = `Show ${Math.min(more, step)} older of ${more}`;
   part("beginning").hidden = more > 0 || chosen.length === 0;
   part("beginning").textContent = cut ? "Older changes are not shown here; an administrator can list them with `flowjet events --service`." : "This is the beginning; changes are kept for 90 days.";
 }
 
-const entry = (event) => el("li", { class: Date.now() - new Date(event.time) < fresh ? "new" : undefined }, when(event.time), el("span", {}, what(event)), el("span", { class: "cause" }, cause(event)));
+const entry = (event) => el("li", { class: event.fresh ? "new" : undefined }, when(event.time), el("span", {}, what(event)), el("span", { class: "cause" }, cause(event)));
 
 function what(event) {
   const change = event.old ? [`${words(event.old)} → `, state(event.new)] : [state(event.new)];
