@@ -1,12 +1,13 @@
 package bridge
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"os"
+	"strings"
 	"testing"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
 	"github.com/flowjet/flowjet/internal/natstest"
@@ -103,11 +104,16 @@ func everything(t testing.TB, p *pipeline.Pipeline, stream string) []stored {
 	must(t, err)
 	var all []stored
 	last := handle.CachedInfo().State.LastSeq
-	for sequence := uint64(1); sequence <= last; sequence++ {
-		message, err := handle.GetMsg(ctx, sequence)
+	consumer, err := handle.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
+	must(t, err)
+	messages, err := consumer.Messages()
+	must(t, err)
+	defer messages.Stop()
+	for range last {
+		message, err := messages.Next(jetstream.NextContext(ctx))
 		must(t, err)
-		if !bytes.HasPrefix([]byte(message.Subject), []byte("one.lease.")) {
-			all = append(all, stored{message.Subject, message.Header, message.Data})
+		if !strings.HasPrefix(message.Subject(), "one.lease.") {
+			all = append(all, stored{message.Subject(), message.Headers(), message.Data()})
 		}
 	}
 	return all
