@@ -87,7 +87,7 @@ func overLoopback(handler http.HandlerFunc) http.HandlerFunc {
 func heldUp(a *App) []string {
 	reasons := append([]string{}, a.notReady()...)
 	if a.server != nil && !a.server.Ready() {
-		reasons = append(reasons, "JetStream is not available on the local NATS server: it is starting, or its cluster has no leader")
+		reasons = append(reasons, "JetStream is not available on the local NATS server: it is starting, its cluster has no leader, or it does not reach a server that others reach and its log names")
 	}
 	if a.pipe != nil {
 		if state := a.pipe.State(); !state.Connected {

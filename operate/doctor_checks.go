@@ -58,7 +58,7 @@ func (d *diagnosis) checkStreams(overview inspect.Overview) {
 func (d *diagnosis) checkServers(overview inspect.Overview) {
 	for _, server := range overview.Servers {
 		if server.Away {
-			d.add("NATS server "+server.Name, problem, "start it on its host: `systemctl start flowjet-nats`, or start the process that it is embedded in",
+			d.add("NATS server "+server.Name, problem, "start it on its host: `systemctl start flowjet-nats`, or start the process that it is embedded in. If it runs, `journalctl -u flowjet-nats` there names the servers to which its network is broken: when that is repaired, it comes back by itself",
 				"it does not answer: streams lack its copies, and the failure of one more server stops everything")
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,16 +34,14 @@ func (s *Server) guard(broken <-chan failure) {
 	defer look.Stop()
 	for {
 		var why failure
+		var missed []string
 		select {
 		case why = <-broken:
 		case <-look.C:
-			missed := s.cut.from(s.current())
-			if missed == nil {
+			if missed = s.cut.from(s.current()); missed == nil {
 				continue
 			}
 			why = cutOff
-			log.Warn("other NATS servers reach servers that this one does not reach; it stops until it can, since two that do not reach each other take leadership from each other",
-				"servers", missed)
 		case <-s.life.Done():
 			return
 		}
@@ -52,7 +49,12 @@ func (s *Server) guard(broken <-chan failure) {
 			continue
 		}
 		switch why {
-		case cutOff: // it is logged
+		case cutOff:
+			log.Warn("other NATS servers reach servers that this one does not reach; it stops until it can, since two that do not reach each other take leadership from each other",
+				"servers", missed)
+			if s.leave(missed) != nil {
+				return
+			}
 		case damagedBlock:
 			log.Error("a block of a stream is damaged; the NATS server is restarted to recover the rest", "folder", s.config.StoreDir)
 			if idle.For(s.life, rebuildInterval-time.Since(rebuilt)) != nil {
@@ -67,18 +69,15 @@ func (s *Server) guard(broken <-chan failure) {
 				return
 			}
 		}
-		again, err := s.restart(why)
-		for err != nil {
-			if s.life.Err() != nil {
-				return
-			}
+		again, err := s.restart(why == damagedBlock)
+		for ; err != nil; again, err = s.restart(why == damagedBlock) {
 			log.Error("the NATS server could not be restarted; retrying", "error", err)
 			if idle.For(s.life, roomInterval) != nil {
 				return
 			}
-			again, err = s.restart(why)
 		}
 		broken = again
+		look.Reset(linkInterval) // the new server has to connect to the others first
 		log.Warn("the NATS server was restarted")
 	}
 }
@@ -98,26 +97,18 @@ func (s *Server) writable() bool {
 	return file.Close() == nil && err == nil
 }
 
-// restart stops the server and starts one on the same folder and port: of damaged streams once it can rebuild them from their
-// messages instead of from their indexes, and of a server that was cut off once it can come back.
-func (s *Server) restart(why failure) (broken <-chan failure, err error) {
+// restart stops the server and starts one on the same folder and port, which rebuilds the streams from their
+// messages, if asked to, instead of from their indexes.
+func (s *Server) restart(rebuild bool) (broken <-chan failure, err error) {
 	before := s.current()
 	options, err := s.options()
 	if err != nil {
 		return nil, err
 	}
-	if address, isTCP := before.Addr().(*net.TCPAddr); isTCP {
-		s.port = address.Port // the first one's, if the system chose it
-	}
 	options.Port = s.port
 	before.Shutdown()
 	before.WaitForShutdown()
-	if why == cutOff {
-		if s.back(); s.life.Err() != nil {
-			return nil, s.life.Err()
-		}
-	}
-	if why == damagedBlock {
+	if rebuild {
 		indexes, err := filepath.Glob(filepath.Join(s.config.StoreDir, "jetstream", "*", "streams", "*", "msgs", "index.db"))
 		for _, index := range indexes {
 			err = errors.Join(err, os.Remove(index))

@@ -3,10 +3,12 @@ package embedded
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/json"
+	"io"
 	"net"
+	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -40,7 +42,7 @@ type cut struct {
 // allow adds the user to the server's options.
 func (c *cut) allow(options *server.Options) {
 	system := slices.IndexFunc(options.Accounts, func(one *server.Account) bool { return one.Name == options.SystemAccount })
-	if system < 0 || options.Cluster.Port == 0 {
+	if system < 0 {
 		return
 	}
 	if c.key == nil {
@@ -56,11 +58,23 @@ func (c *cut) from(running *server.Server) []string {
 	if c.found++; missed == nil {
 		c.found = 0
 	}
-	if c.found < cmp.Or(c.patience, sameAnswers) {
+	if c.found < c.needed(running.Name(), missed) {
 		return nil
 	}
 	c.found, c.patience = 0, sameAnswersBack
 	return missed
+}
+
+// needed returns how often it has to be found. Servers that miss several leave one after the other, the last name first: the
+// rest would be no majority if each of three that miss the two others left.
+func (c *cut) needed(self string, missed []string) int {
+	needed := cmp.Or(c.patience, sameAnswers)
+	for _, name := range missed {
+		if len(missed) > 1 && name > self {
+			needed += sameAnswersBack
+		}
+	}
+	return needed
 }
 
 func (c *cut) look(running *server.Server) []string {
@@ -130,27 +144,37 @@ func missing(self string, reached []string, others map[string][]string, size int
 	return missed
 }
 
-// back returns when a server that left can come back: a route answers that did not, or it is time to try.
-func (s *Server) back() {
+// leave stops the server until it can come back: a server that it misses answers that did not before, or it is time to try.
+// One that answered is cut off by another cause than the network, such as its password.
+func (s *Server) leave(missed []string) error {
 	ctx, cancel := context.WithTimeout(s.life, awayFor)
 	defer cancel()
-	silent := s.silentRoutes(ctx)
-	for idle.For(ctx, linkInterval) == nil && s.silentRoutes(ctx) >= silent {
+	options, err := s.options()
+	answered := err != nil || answers(ctx, options, missed)
+	running := s.current()
+	running.Shutdown()
+	running.WaitForShutdown()
+	for idle.For(ctx, linkInterval) == nil && (answered || !answers(ctx, options, missed)) {
 	}
+	return s.life.Err()
 }
 
-func (s *Server) silentRoutes(ctx context.Context) (silent int) {
+// answers reports whether any of the servers greets this one, with TLS after both have accepted the other's certificate.
+func answers(ctx context.Context, options *server.Options, servers []string) bool {
 	dialer := net.Dialer{Timeout: linkInterval}
-	for _, route := range server.RoutesFromStr(strings.Join(s.config.Cluster.Routes, ",")) {
+	return slices.ContainsFunc(options.Routes, func(route *url.URL) bool {
 		conn, err := dialer.DialContext(ctx, "tcp", route.Host)
-		if err == nil { // the server's greeting
-			_ = conn.SetDeadline(time.Now().Add(linkInterval))
-			_, err = conn.Read(make([]byte, 1))
-			_ = conn.Close()
-		}
 		if err != nil {
-			silent++
+			return false
 		}
-	}
-	return silent
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(linkInterval))
+		if config := options.Cluster.TLSConfig.Clone(); config != nil {
+			config.ServerName = route.Hostname()
+			conn = tls.Client(conn, config)
+		}
+		var greeting server.Info
+		_, _ = io.ReadFull(conn, make([]byte, len("INFO ")))
+		return json.NewDecoder(conn).Decode(&greeting) == nil && slices.Contains(servers, greeting.Name)
+	})
 }

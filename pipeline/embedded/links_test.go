@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -17,6 +19,7 @@ import (
 
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/internal/ports"
+	"github.com/flowjet/flowjet/internal/testcert"
 )
 
 func TestWhichServerLeaves(t *testing.T) {
@@ -48,6 +51,69 @@ func TestWhichServerLeaves(t *testing.T) {
 	}
 }
 
+// Whichever three of the links between five servers are cut, a majority stays, and all of it reach each other.
+func TestFiveServersStayAMajority(t *testing.T) {
+	names := []string{"a", "b", "c", "d", "e"}
+	var pairs []string
+	for i := range names {
+		for _, other := range names[:i] {
+			pairs = append(pairs, other+names[i])
+		}
+	}
+	for i := range pairs {
+		for j := range i + 1 {
+			for k := range j + 1 {
+				cuts := []string{pairs[i], pairs[j], pairs[k]}
+				stay := stayOf(names, cuts)
+				if len(stay) < 3 || slices.ContainsFunc(cuts, func(pair string) bool {
+					return slices.Contains(stay, pair[:1]) && slices.Contains(stay, pair[1:])
+				}) {
+					t.Errorf("with %v cut %v stay", cuts, stay)
+				}
+			}
+		}
+	}
+}
+
+// stayOf returns the servers that stay when links are cut, each a pair of names.
+func stayOf(servers, cuts []string) []string {
+	found := map[string]int{}
+	for range 4 * sameAnswers {
+		reached := map[string][]string{}
+		for _, a := range servers {
+			for _, b := range servers {
+				if a != b && !slices.Contains(cuts, min(a, b)+max(a, b)) {
+					reached[a] = append(reached[a], b)
+				}
+			}
+		}
+		servers = slices.DeleteFunc(slices.Clone(servers), func(self string) bool {
+			others := map[string][]string{}
+			for _, name := range reached[self] {
+				others[name] = reached[name]
+			}
+			missed := missing(self, reached[self], others, 5)
+			if found[self]++; missed == nil {
+				found[self] = 0
+			}
+			return missed != nil && found[self] >= new(cut).needed(self, missed)
+		})
+	}
+	return servers
+}
+
+// A cluster of the file alone pings as seldom as nats-server does: of a host that dies, servers learn half a minute apart.
+func TestAClusterOfTheFileAloneStays(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "server.conf")
+	must(t, os.WriteFile(file, []byte(`cluster { name: c, listen: "127.0.0.1:-1" }
+accounts { S { users: [] } }
+system_account: S`), 0o600))
+	server := &Server{config: Config{StoreDir: t.TempDir(), File: file}}
+	if options, err := server.options(); err != nil || len(options.Nkeys) > 0 {
+		t.Errorf("it watches its routes: %v, %v", options, err)
+	}
+}
+
 // Of two servers that do not reach each other one leaves, and the others store
 // messages. It comes back when they reach each other again, and so it does if it
 // is cut off once more.
@@ -55,12 +121,15 @@ func TestACutBetweenTwoOfThreeServers(t *testing.T) {
 	listen := ports.Free(t, 3)
 	between := &link{t: t} // of the first two
 	known := []string{between.to(listen[0]), between.to(listen[1]), listen[2]}
+	certificate, key, _ := testcert.SelfSigned(t)
 	var servers []*Server
+	var files []string
 	for i, address := range listen {
 		file := filepath.Join(t.TempDir(), "server.conf")
-		must(t, os.WriteFile(file, []byte(`cluster { advertise: "`+known[i]+`" }
+		must(t, os.WriteFile(file, []byte(`cluster { advertise: "`+known[i]+`", tls { cert_file: "`+certificate+`", key_file: "`+key+`", ca_file: "`+certificate+`", verify: true } }
 accounts { A { jetstream: enabled, users: [ { user: a, password: a } ] }, S { users: [] } }
 system_account: S`), 0o600))
+		files = append(files, file)
 		routes := []string{"nats://" + listen[0], "nats://" + listen[1], "nats://" + listen[2]}
 		if i < 2 {
 			routes[1-i] = "nats://" + known[1-i]
@@ -106,6 +175,22 @@ system_account: S`), 0o600))
 		poll.Until(t, "the second server to come back", servers[1].Ready)
 		store("afterwards", 0, 1, 2)
 	}
+	// It comes back as soon as the other answers, also if that is while it stops, and with its file as it is then.
+	between.cut(true)
+	poll.Until(t, "the second server to leave once more", func() bool { return !servers[1].current().Running() })
+	between.cut(false)
+	text, err := os.ReadFile(files[1])
+	must(t, err)
+	must(t, os.WriteFile(files[1], bytes.Replace(text, []byte("users: [ "), []byte("users: [ { user: b, password: b }, "), 1), 0o600))
+	_ = servers[1].Reload() // of a server that has stopped
+	began := time.Now()
+	poll.Until(t, "the second server to come back at once", servers[1].Ready)
+	if took := time.Since(began); took > awayFor/2 {
+		t.Errorf("it came back after %v", took)
+	}
+	conn, err := nats.Connect(servers[1].URL(), nats.UserInfo("b", "b"))
+	must(t, err)
+	conn.Close()
 }
 
 // link is what passes the connections between two servers on, and can be cut.

@@ -80,7 +80,7 @@ type Server struct {
 	life     context.Context
 	end      context.CancelFunc
 	guarding sync.WaitGroup
-	// port is the port of a restarted server, and cut watches its routes; for guard only.
+	// port is the first server's, which the system may have chosen, and cut watches the routes; for guard only.
 	port int
 	cut  cut
 
@@ -106,6 +106,9 @@ func Start(config Config) (*Server, error) {
 		return nil, errors.Join(err, lock.Close())
 	}
 	s.nats = running
+	if address, isTCP := running.Addr().(*net.TCPAddr); isTCP {
+		s.port = address.Port
+	}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.guarding.Go(func() { s.guard(broken) })
 	return s, nil
@@ -178,7 +181,7 @@ func (s *Server) Stop(ctx context.Context) error {
 
 func (s *Server) options() (*server.Options, error) {
 	options, err := serverOptions(s.config)
-	if err == nil {
+	if err == nil && s.config.Cluster != nil { // a cluster of File alone may ping too seldom
 		s.cut.allow(options)
 	}
 	return options, err
@@ -255,10 +258,7 @@ func splitListen(listen string) (string, int, error) {
 	if err != nil {
 		return "", 0, fmt.Errorf("start the embedded NATS server: the port in %q is not a number up to 65535", listen)
 	}
-	if port == 0 {
-		return host, server.RANDOM_PORT, nil
-	}
-	return host, int(port), nil
+	return host, cmp.Or(int(port), server.RANDOM_PORT), nil
 }
 
 // lockStore keeps a second server out of the folder: two on one store both start, and destroy each
