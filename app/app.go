@@ -139,14 +139,12 @@ func (a *App) has(part Part) bool { return slices.Contains(a.parts, part) }
 
 // Stop releases what Start acquired, in reverse.
 func (a *App) Stop(ctx context.Context) error {
-	var failed []error
+	var failed error
 	for _, release := range slices.Backward(a.release) {
-		if err := release(ctx); err != nil {
-			failed = append(failed, err)
-		}
+		failed = errors.Join(failed, release(ctx))
 	}
 	a.release = nil
-	return errors.Join(failed...)
+	return failed
 }
 
 // ErrConnectionLost is why a process ends that NATS has shut out: the next start makes a new connection.

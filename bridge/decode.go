@@ -188,12 +188,7 @@ func (f filter) passesState(object, state, lcmState string) bool {
 
 // warn logs if the filter drops events that services wait for.
 func (f filter) warn(log *slog.Logger) {
-	var missing []string
-	for _, object := range []string{objectVM, objectNet} {
-		if !slices.Contains(f, object) {
-			missing = append(missing, object)
-		}
-	}
+	missing := slices.DeleteFunc([]string{objectVM, objectNet}, func(object string) bool { return slices.Contains(f, object) })
 	if !f.passesCall(callReady) {
 		missing = append(missing, callReady)
 	}

@@ -61,16 +61,12 @@ func (l *serviceLoop) finalize(ctx context.Context) error {
 // them any more.
 func (l *serviceLoop) reportLeftVMs(ctx context.Context) error {
 	service, facts := l.record.State.Service, flow.Facts{}
-	ids, left := spec.VMIDs(service.Body.Roles...), []int(nil)
+	ids := spec.VMIDs(service.Body.Roles...)
 	slices.Sort(ids)
 	if err := l.ingester.fetch(ctx, l.worker.oned.Server().Confirmed(), ids, facts); err != nil {
 		return err
 	}
-	for _, id := range ids {
-		if vm := facts[id]; !vm.Gone() && !vm.Ending() && service.Owns(vm) {
-			left = append(left, id)
-		}
-	}
+	left := slices.DeleteFunc(ids, func(id int) bool { return facts[id].Gone() || facts[id].Ending() || !service.Owns(facts[id]) })
 	if len(left) > 0 {
 		l.worker.config.Logger.Warn("the service's document was deleted at oned, and its VMs run on: terminate those that are not needed",
 			"service", l.service, "vms", left)

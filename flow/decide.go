@@ -275,11 +275,8 @@ func (s *State) HealedLately(role string, now time.Time) int {
 func (s State) Doubtful() []int {
 	ids := slices.Collect(maps.Keys(s.Asked))
 	for role := range s.Service.Body.EachRole() {
-		if role.CurrentState() == spec.RoleRunning && s.Service.State() != spec.ServiceUndeploying {
-			continue
-		}
-		for _, node := range role.Nodes {
-			ids = append(ids, node.DeployID)
+		if role.CurrentState() != spec.RoleRunning || s.Service.State() == spec.ServiceUndeploying {
+			ids = append(ids, spec.VMIDs(*role)...)
 		}
 	}
 	slices.Sort(ids)

@@ -35,15 +35,8 @@ func Met(state State, now time.Time, settings Settings) State {
 }
 
 // Added returns the VMs that a document written by another program has and the service has not.
-func Added(state State, body spec.Body) (added []int) {
-	for _, role := range body.Roles {
-		for _, node := range role.Nodes {
-			if !state.isNode(node.DeployID) {
-				added = append(added, node.DeployID)
-			}
-		}
-	}
-	return added
+func Added(state State, body spec.Body) []int {
+	return slices.DeleteFunc(spec.VMIDs(body.Roles...), state.isNode)
 }
 
 // driverLog matches the lines that OneFlow, as Flowjet, logs when it changes a service's state or a role's cardinality. A user who renames or

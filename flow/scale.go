@@ -282,13 +282,7 @@ func (s scaler) keepPriority(order string, node spec.Node) int {
 }
 
 func (s scaler) protected(role *spec.Role) []int {
-	var found []int
-	for _, node := range role.Nodes {
-		if s.facts[node.DeployID].Protected {
-			found = append(found, node.DeployID)
-		}
-	}
-	return found
+	return slices.DeleteFunc(spec.VMIDs(*role), func(id int) bool { return !s.facts[id].Protected })
 }
 
 func protectedText(vms []int) string {

@@ -132,7 +132,7 @@ func TestHowFiguresAreWritten(t *testing.T) {
 	for want, all := range map[string][]string{
 		"": nil, "a": {"a"}, "a, b": {"b", "a"}, "a, b, c, d, e": {"e", "d", "c", "b", "a"}, "a, b, c, d, e and 2 more": {"g", "e", "d", "f", "c", "b", "a"},
 	} {
-		if got := names(all); got != want {
+		if got := few(all); got != want {
 			t.Errorf("%q are %q, want %q", all, got, want)
 		}
 	}

@@ -118,7 +118,7 @@ func (d *diagnosis) checkNATS(ctx context.Context, around Environment) {
 // silent adds that NATS does not answer, and why: most of its servers are away, or the reason.
 func (d *diagnosis) silent(servers []string, mend, reason string) {
 	if away := mostAway(context.Background(), servers); len(away) > 0 {
-		d.refusing, reason = true, fmt.Sprintf("%d of %d servers do not answer: %s", len(away), len(servers), names(away))
+		d.refusing, reason = true, fmt.Sprintf("%d of %d servers do not answer: %s", len(away), len(servers), few(away))
 		mend = "start them on their hosts (`systemctl start flowjet-nats`), or check the network to them: more than half of all are needed"
 	}
 	d.add("NATS", problem, mend, "%s", reason)
@@ -267,7 +267,7 @@ func (d *diagnosis) checkDocuments(ctx context.Context, around Environment) {
 		d.add("documents", warning, "", "those of the services cannot be read from oned: %v", err)
 	case len(unreadable) > 0:
 		d.add("documents", problem, "`flowjet service why ID` says what is wrong; correct the document at oned, or have `oneflow recover ID` write it as Flowjet has it",
-			"%d services are left unchanged because their documents at oned cannot be read: %s", len(unreadable), few(slices.Sorted(slices.Values(unreadable))))
+			"%d services are left unchanged because their documents at oned cannot be read: %s", len(unreadable), few(unreadable))
 	}
 }
 
@@ -318,13 +318,10 @@ func nearest(to, before, after time.Time) time.Time {
 	return times[1]
 }
 
-// names lists all names, shortened.
-func names(all []string) string { return few(slices.Sorted(slices.Values(all))) }
-
-// few returns the first of them, and how many more there are.
-func few[T any](all []T) string {
+// few returns the first of them, in order, and how many more there are.
+func few[T cmp.Ordered](all []T) string {
 	var texts []string
-	for _, each := range all[:min(len(all), 5)] {
+	for _, each := range slices.Sorted(slices.Values(all))[:min(len(all), 5)] {
 		texts = append(texts, fmt.Sprint(each))
 	}
 	if more := len(all) - len(texts); more > 0 {

@@ -83,7 +83,7 @@ func (d *diagnosis) checkMembers(overview inspect.Overview) {
 				all = append(all, member.Name)
 			}
 			d.add("front-end "+host, problem, "start it, or check the network to it. If it was removed for good, run `flowjet status --forget NAME` for each of its processes",
-				"none of its processes has reported%s: %s", d.silence(last), names(all))
+				"none of its processes has reported%s: %s", d.silence(last), few(all))
 			continue
 		}
 		for _, member := range members {
@@ -122,7 +122,7 @@ func (d *diagnosis) checkWorkers(overview inspect.Overview) {
 	case len(unreachable) == len(overview.Workers):
 		d.add("workers", problem, "check that oned answers them: their logs have its errors", "none of them can reach oned")
 	case len(unreachable) > 0:
-		d.add("workers", warning, "check the network between it and oned", "%s cannot reach oned; the other workers do the work", names(unreachable))
+		d.add("workers", warning, "check the network between it and oned", "%s cannot reach oned; the other workers do the work", few(unreachable))
 	default:
 		d.add("workers", fine, "", "%d running, every partition has an owner", len(overview.Workers))
 	}
@@ -174,7 +174,7 @@ func (d *diagnosis) checkFeeds(ctx context.Context, pipe clients, overview inspe
 			weight = problem
 		}
 		d.add("hook events", weight, "check that oned runs there, and that its port for hook events (2101) is open; when it is, all VMs are compared with oned",
-			"no bridge is connected to those of %s: if its oned leads the zone, changes of VMs are noticed late, when their services are checked", names(disconnected))
+			"no bridge is connected to those of %s: if its oned leads the zone, changes of VMs are noticed late, when their services are checked", few(disconnected))
 	}
 	d.checkEvents(ctx, pipe)
 }
@@ -261,18 +261,17 @@ func (d *diagnosis) checkServices(ctx context.Context, pipe clients) {
 	}
 	if len(unreadable) > 0 {
 		d.add("services", problem, fmt.Sprintf("`nats kv del %s ID` removes a record; its service continues from its document at oned", pipeline.BucketState),
-			"%d wait because their records in %s cannot be read: %s", len(unreadable), pipeline.BucketState, few(slices.Sorted(slices.Values(unreadable))))
+			"%d wait because their records in %s cannot be read: %s", len(unreadable), pipeline.BucketState, few(unreadable))
 	}
 	if len(others) > 0 {
-		slices.Sort(others)
 		d.add("services", problem, "stop it (OneFlow: `systemctl disable --now opennebula-flow` on every front-end), then `oneflow recover ID` lets Flowjet continue",
 			"another program, such as OneFlow, drives them, too, and Flowjet leaves them alone: %s", few(others))
 	}
 	if len(failed) > 0 {
-		d.add("services", warning, "`flowjet service why ID` shows what failed and what to do", "%d of %d need attention: %s", len(failed), count, names(failed))
+		d.add("services", warning, "`flowjet service why ID` shows what failed and what to do", "%d of %d need attention: %s", len(failed), count, few(failed))
 	}
 	if len(stuck) > 0 {
-		d.add("services", warning, "`flowjet service why ID` shows what each waits for", "%d make no progress: %s", len(stuck), names(stuck))
+		d.add("services", warning, "`flowjet service why ID` shows what each waits for", "%d make no progress: %s", len(stuck), few(stuck))
 	}
 	if len(failed)+len(stuck)+len(unreadable)+len(others) == 0 {
 		d.add("services", fine, "", "%d, none failed or stuck", count)
@@ -323,7 +322,7 @@ func (d *diagnosis) checkWebhooks(ctx context.Context, pipe clients) {
 		}
 	}
 	if len(troubled) > 0 {
-		d.add("webhooks", warning, "check that the receiver answers with 2xx; deliveries are retried automatically", "failing: %s", names(troubled))
+		d.add("webhooks", warning, "check that the receiver answers with 2xx; deliveries are retried automatically", "failing: %s", few(troubled))
 	}
 }
 

@@ -48,8 +48,12 @@ func eventsCommand(t tool) *cobra.Command {
 		"flowjet events --service 3 --since 24h\nflowjet events -f --with opennebula",
 	}, terminal.ShowFormats, cobra.NoArgs,
 		func(ctx context.Context, c *terminal.Console, pipe clients, _ []string) error {
-			if err := cmp.Or(terminal.AtLeast("since", filter.since, 0), terminal.AtLeast("last", filter.last, 0), oneOf("kind", spec.WebhookKinds, filter.kinds...),
-				oneOf("with", slices.Sorted(maps.Keys(more)), filter.with...), filter.service.check(ctx, pipe)); err != nil {
+			err := cmp.Or(terminal.AtLeast("since", filter.since, 0), terminal.AtLeast("last", filter.last, 0), oneOf("kind", spec.WebhookKinds, filter.kinds...),
+				oneOf("with", slices.Sorted(maps.Keys(more)), filter.with...))
+			if err == nil {
+				err = filter.service.check(ctx, pipe)
+			}
+			if err != nil {
 				return err
 			}
 			if filter.since > 0 && !cmd.Flags().Changed("last") {
@@ -220,8 +224,12 @@ func writeOther(c *terminal.Console, entry inspect.Entry, kind string, value any
 
 func describeEvent(event pipeline.Event) string {
 	text := event.Title()
-	if event.Call != "" {
-		text += map[bool]string{true: " succeeded", false: " failed"}[event.OK]
+	switch {
+	case event.Call == "":
+	case event.OK:
+		text += " succeeded"
+	default:
+		text += " failed"
 	}
 	if event.Ready != nil {
 		text += fmt.Sprintf(", READY=%t", *event.Ready)
@@ -245,11 +253,15 @@ func commandsCommand(t tool) *cobra.Command {
 		"flowjet commands --state refused\nflowjet commands --service 3 -o json",
 	}, terminal.ListFormats, cobra.NoArgs,
 		func(ctx context.Context, c *terminal.Console, pipe clients, _ []string) error {
-			if err := cmp.Or(oneOf("state", states, state), service.check(ctx, pipe)); err != nil {
+			err := oneOf("state", states, state)
+			if err == nil {
+				err = service.check(ctx, pipe)
+			}
+			if err != nil {
 				return err
 			}
 			found := []pipeline.CommandStatus{}
-			err := pipe.EachCommand(ctx, func(status pipeline.CommandStatus) {
+			err = pipe.EachCommand(ctx, func(status pipeline.CommandStatus) {
 				if service.wants(status.Service) && (state == "" || status.State == state) {
 					found = append(found, status)
 				}

@@ -210,6 +210,31 @@ func TestEventsAreFiltered(t *testing.T) {
 	d.refuses(terminal.ExitNotFound, "events --service 5")
 }
 
+// TestWrongFlagsAreRefusedUnread: NATS is asked about a service only if all else is right.
+func TestWrongFlagsAreRefusedUnread(t *testing.T) {
+	d := newDesk(t)
+	records, err := d.pipe.Conn().SubscribeSync("$JS.API.DIRECT.GET." + pipeline.StreamOf(pipeline.BucketState) + ".>")
+	d.must(err)
+	for line, want := range map[string]bool{
+		"events --service 5": true, "events --service 5 --kind weather": false, "events --service 5 --last -1": false,
+		"commands --service 5": true, "commands --service 5 --state lost": false,
+	} {
+		if _, err := d.run(strings.Fields(line)...); err == nil {
+			t.Errorf("%s succeeds", line)
+		}
+		d.must(d.pipe.Conn().Flush())
+		asked, _, err := records.Pending()
+		d.must(err)
+		if asked > 0 != want {
+			t.Errorf("%s: the service's record is read %d times", line, asked)
+		}
+		for range asked {
+			_, err := records.NextMsg(time.Second)
+			d.must(err)
+		}
+	}
+}
+
 func TestDeadLettersAreListedShownAndDropped(t *testing.T) {
 	d := newDesk(t)
 	d.shows("dlq ls")

@@ -276,7 +276,13 @@ func writeUnsettled(c *terminal.Console, rows []serviceRow) {
 		return
 	}
 	weight := func(row serviceRow) int {
-		return slices.Index([]bool{strings.HasPrefix(row.State, "FAILED_"), row.State == spec.ServiceWarning.String(), true}, true)
+		switch {
+		case strings.HasPrefix(row.State, "FAILED_"):
+			return 0
+		case row.State == spec.ServiceWarning.String():
+			return 1
+		}
+		return 2
 	}
 	slices.SortFunc(rows, func(a, b serviceRow) int {
 		return cmp.Or(cmp.Compare(weight(a), weight(b)), a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID))

@@ -230,11 +230,8 @@ type joinedError []error
 // together joins the errors that are not nil.
 func together(failures ...error) error {
 	failures = slices.DeleteFunc(failures, func(err error) bool { return err == nil })
-	switch len(failures) {
-	case 0:
+	if len(failures) == 0 {
 		return nil
-	case 1:
-		return failures[0]
 	}
 	return joinedError(failures)
 }

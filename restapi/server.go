@@ -121,14 +121,17 @@ func (s *Server) Start(ctx context.Context) error {
 
 // begin starts the goroutines that run beside requests; end ends them, and event streams.
 func (s *Server) begin() {
-	s.overview.begin(s.queue)
+	s.overview.began = time.Now()
+	s.overview.observer, s.overview.err = s.queue.Observe()
 	s.following.Go(func() { s.backlog.follow(s.stopping, s.queue, s.logger) })
 }
 
 func (s *Server) end() {
 	s.stop()
 	s.following.Wait()
-	s.overview.end()
+	if s.overview.observer != nil {
+		s.overview.observer.Stop()
+	}
 }
 
 // Addr returns the address that the server listens on, with the real port; empty before Start.

@@ -196,11 +196,6 @@ type overview struct {
 // introduction is the time in which every live worker is heard: more than twice the heartbeats' interval.
 const introduction = 500 * time.Millisecond
 
-func (o *overview) begin(commands queue) {
-	o.began = time.Now()
-	o.observer, o.err = commands.Observe()
-}
-
 // show answers administrators only: the overview names machines, and counts all users' requests.
 func (o *overview) show(ctx context.Context, r *request) (answer, error) {
 	if !r.caller.isAdmin() {
@@ -215,10 +210,4 @@ func (o *overview) show(ctx context.Context, r *request) (answer, error) {
 		return answer{}, &queueError{err}
 	}
 	return pretty(http.StatusOK, workView{fetched, o.backlog.size()})
-}
-
-func (o *overview) end() {
-	if o.observer != nil {
-		o.observer.Stop()
-	}
 }

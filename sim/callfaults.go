@@ -191,9 +191,6 @@ type Call struct {
 	ID        int             `json:"id"` // the number in the answer of a successful call, -1 without one
 }
 
-// OK reports whether the call was not refused.
-func (c Call) OK() bool { return c.Code == 0 }
-
 // callLog keeps the last calls, and counts all.
 type callLog struct {
 	mu       sync.Mutex

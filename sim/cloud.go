@@ -130,13 +130,6 @@ func (p *pools) restoreRecord(kind string, id int, content []byte) error {
 	return all.restore(id, content)
 }
 
-func (c *cloud) user(id int) *user {
-	if c.users[id] == nil {
-		notFound("user", id)
-	}
-	return c.users[id]
-}
-
 func (c *cloud) userNamed(name string) *user {
 	for _, u := range c.users {
 		if u.Name == name {

@@ -142,7 +142,7 @@ func TestCallsAreWatched(t *testing.T) {
 	before := time.Now()
 	id := instantiate(t, s, "vm", serviceText)
 	c := <-seen
-	if c.Method != "one.template.instantiate" || !c.OK() || c.ID != id || c.Received.Before(before) ||
+	if c.Method != "one.template.instantiate" || c.Code != 0 || c.ID != id || c.Received.Before(before) ||
 		c.Took <= 0 || len(c.Arguments) != 5 || c.Arguments[3] != serviceText {
 		t.Errorf("the call was seen as %+v", c)
 	}

@@ -19,7 +19,7 @@
 //	database, cloud      all objects; changes (tx), their records and timers      database.go, cloud.go
 //	hooks                hook events and their faults                             hooks.go
 //	callFaults, delays, callLog                                                   callfaults.go
-//	controlAPI, faultInjector   the HTTP API below; breaks VMs and hosts          control.go
+//	controlAPI, faultInjector   the API in docs/simulator.md; break VMs and hosts control.go
 //
 // Below internal are, each by itself, the clock, the gate of connections, the state file, and XML-RPC with oned's XML, which oned's
 // templates are written in.
@@ -36,9 +36,4 @@
 // Config.TimeFactor), or seven VMs at once, unless VMs take no time at all. When a leader ends, its drivers' work is lost:
 // VMs stay where they were, until somebody recovers or deletes them. A follower whose connections are all taken hears
 // nothing from its leader, and the zone elects.
-//
-// # Control API
-//
-// JSON over HTTP on ControlURL, for loopback only: it asks nobody for a password. docs/simulator.md lists its routes; each has a
-// method of *Sim behind it.
 package sim

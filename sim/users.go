@@ -99,7 +99,10 @@ func userFor(r *request) *user {
 
 // managedUser returns the user of parameter 1 to oneadmin and its group.
 func managedUser(r *request) *user {
-	found := r.cloud.user(r.int(1))
+	found := r.cloud.users[r.int(1)]
+	if found == nil {
+		notFound("user", r.int(1))
+	}
 	r.who.adminOnly(fmt.Sprintf("MANAGE USER [%d]", found.ID))
 	return found
 }

@@ -229,14 +229,12 @@ func (n *Network) addresses(first int) []string {
 // Close removes the namespaces and the bridge. Processes in them lose their network.
 func (n *Network) Close() error {
 	ctx := context.Background()
-	var failed []error
+	var failed error
 	for i := range n.frontEnds {
 		_ = ip(ctx, "link", "del", n.cable(i))
-		if err := ip(ctx, "netns", "del", n.Namespace(i)); err != nil {
-			failed = append(failed, err)
-		}
+		failed = errors.Join(failed, ip(ctx, "netns", "del", n.Namespace(i)))
 	}
-	return errors.Join(append(failed, ip(ctx, "link", "del", n.bridge()))...)
+	return errors.Join(failed, ip(ctx, "link", "del", n.bridge()))
 }
 
 func ip(ctx context.Context, arguments ...string) error {

@@ -3,7 +3,6 @@ package routing
 import (
 	"context"
 	"log/slog"
-	"time"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/spec"
@@ -83,15 +82,6 @@ type claims struct {
 	ids   map[string]map[int]int // kind -> id -> service
 	noted map[string]map[int]int // what FLOW_OWNERS had before: notes deleted meanwhile are not put back
 	older olderData
-}
-
-func (r *Router) newClaims(ctx context.Context) (*claims, error) {
-	noted, err := r.Pipe.Owners(ctx)
-	if err != nil {
-		return nil, err
-	}
-	ids := map[string]map[int]int{work.OwnedVM: {}, work.OwnedNetwork: {}}
-	return &claims{ids, noted, olderData{written: r.Written, logged: map[int]time.Time{}}}, nil
 }
 
 func (c *claims) add(service int, body spec.Body) {

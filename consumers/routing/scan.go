@@ -72,9 +72,12 @@ func scanPause(interval, took time.Duration) time.Duration {
 func (r *Router) scan(ctx context.Context, regular, all bool) (err error) {
 	var found *claims
 	if all {
-		if found, err = r.newClaims(ctx); err != nil {
+		noted, err := r.Pipe.Owners(ctx)
+		if err != nil {
 			return err
 		}
+		ids := map[string]map[int]int{work.OwnedVM: {}, work.OwnedNetwork: {}}
+		found = &claims{ids, noted, olderData{written: r.Written, logged: map[int]time.Time{}}}
 	}
 	recorded, reasons := map[int]bool{}, map[int]string{} // why a service with a record is to be woken, empty for no reason
 	unreadable, recordsErr := r.Pipe.CheckRecords(ctx, func(service int, record pipeline.Record) {

@@ -109,12 +109,8 @@ var JoinsNetwork = regexp.MustCompile(`(?i)\bNETWORK_ID\s*=`).MatchString
 
 // AsksForAddresses reports whether the text has a SIZE above 0.
 func AsksForAddresses(text string) bool {
-	for _, found := range sizePattern.FindAllStringSubmatch(text, -1) {
-		if strings.Trim(found[1], "0") != "" {
-			return true
-		}
-	}
-	return false
+	sizes := sizePattern.FindAllStringSubmatch(text, -1)
+	return slices.ContainsFunc(sizes, func(found []string) bool { return strings.Trim(found[1], "0") != "" })
 }
 
 // ChosenNetworks iterates over the networks in networks_values by name; over none if it is invalid.

@@ -301,12 +301,8 @@ func Unasked(body []byte) bool {
 
 // Unscaled reports, by a service document's text, whether it surely has neither policies nor a role with a minimum.
 func Unscaled(body []byte) bool {
-	for _, hint := range []string{"_policies", "min_vms", `\u`} { // a name may be written with escapes
-		if bytes.Contains(body, []byte(hint)) {
-			return false
-		}
-	}
-	return true
+	hints := []string{"_policies", "min_vms", `\u`} // a name may be written with escapes
+	return !slices.ContainsFunc(hints, func(hint string) bool { return bytes.Contains(body, []byte(hint)) })
 }
 
 // Logged returns a log with one more entry, and without its oldest if it has become too long.

@@ -212,12 +212,9 @@ func isOld(body raw.Object) bool {
 		return false
 	}
 	roles := raw.Objects(body["roles"])
-	for _, role := range roles {
-		if len(role["vm_template"]) == 0 && len(role["vm_template_contents"]) == 0 {
-			return false
-		}
-	}
-	return len(roles) > 0
+	return len(roles) > 0 && !slices.ContainsFunc(roles, func(role raw.Object) bool {
+		return len(role["vm_template"]) == 0 && len(role["vm_template_contents"]) == 0
+	})
 }
 
 func upgradeBody(body raw.Object) {

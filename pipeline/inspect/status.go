@@ -191,7 +191,7 @@ func (o *Observer) Status(ctx context.Context, missing ...string) (Status, error
 }
 
 func shares(live map[string]pipeline.WorkerBeat) (workers []WorkerShare, unowned []string) {
-	workers, unowned = []WorkerShare{}, []string{}
+	workers = []WorkerShare{}
 	owner := work.Owners(live)
 	for _, name := range slices.Sorted(maps.Keys(live)) {
 		share := WorkerShare{
@@ -205,12 +205,7 @@ func shares(live map[string]pipeline.WorkerBeat) (workers []WorkerShare, unowned
 		}
 		workers = append(workers, share)
 	}
-	for _, key := range pipeline.Keys() {
-		if owner[key] == "" {
-			unowned = append(unowned, key)
-		}
-	}
-	return workers, unowned
+	return workers, slices.DeleteFunc(pipeline.Keys(), func(key string) bool { return owner[key] != "" })
 }
 
 // deadLetters counts them by the part that made them; servers are those that hold them.

@@ -122,12 +122,9 @@ func Choose(rows []Row, query Query) List {
 // Matches reports whether each word is in the name or the owner, or is the id.
 func Matches(words string, id int, name, owner string) bool {
 	text := strings.ToLower(name + " " + owner)
-	for _, word := range strings.Fields(strings.ToLower(words)) {
-		if !strings.Contains(text, word) && word != strconv.Itoa(id) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(strings.Fields(strings.ToLower(words)), func(word string) bool {
+		return !strings.Contains(text, word) && word != strconv.Itoa(id)
+	})
 }
 
 // Page returns the part of all that a query asks for.

@@ -71,13 +71,7 @@ func (t Template) Number(name string, fallback int) int {
 
 // Vectors returns the vector attributes with a name.
 func (t Template) Vectors(name string) []Attribute {
-	var found []Attribute
-	for _, a := range t {
-		if a.Name == name && a.IsVector {
-			found = append(found, a)
-		}
-	}
-	return found
+	return slices.DeleteFunc(slices.Clone(t), func(a Attribute) bool { return a.Name != name || !a.IsVector })
 }
 
 // Without returns the template without all attributes with the names.
