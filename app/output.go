@@ -151,7 +151,9 @@ func startNarrator(conn *nats.Conn, out io.Writer) (release func(context.Context
 	handlers := map[string]nats.MsgHandler{
 		pipeline.SubjectsFlow: n.transition,
 		pipeline.SubjectsONE:  n.event,
-		pipeline.SubjectsDead: n.dead,
+		pipeline.SubjectsDead: func(msg *nats.Msg) {
+			n.line(time.Now(), "dead letter %s: %s", msg.Subject, msg.Header.Get(pipeline.HeaderReason))
+		},
 	}
 	for subject, handler := range handlers {
 		sub, err := conn.Subscribe(subject, handler)
@@ -196,10 +198,6 @@ func (n *narrator) transition(msg *nats.Msg) {
 		return
 	}
 	n.line(t.Time, "service %-3d %s", t.Service, Sentence(t))
-}
-
-func (n *narrator) dead(msg *nats.Msg) {
-	n.line(time.Now(), "dead letter %s: %s", msg.Subject, msg.Header.Get(pipeline.HeaderReason))
 }
 
 // Sentence describes a transition and its cause in one line.

@@ -119,14 +119,11 @@ func UnknownVariables() []string {
 	for _, o := range options {
 		names = append(names, envName(o.flag))
 	}
-	known := slices.Clone(names)
-	for _, o := range formerOptions {
-		known = append(known, envName(o.flag)) // refused already
-	}
 	var found []string
 	for _, variable := range os.Environ() {
 		name, _, _ := strings.Cut(variable, "=")
-		if strings.HasPrefix(name, "FLOWJET_") && !slices.Contains(known, name) && !fromKubernetes.MatchString(name) {
+		refused := slices.ContainsFunc(formerOptions, func(o formerOption) bool { return envName(o.flag) == name })
+		if strings.HasPrefix(name, "FLOWJET_") && !slices.Contains(names, name) && !refused && !fromKubernetes.MatchString(name) {
 			found = append(found, at(name, "no option has this environment variable"+suggestion(name, names)))
 		}
 	}

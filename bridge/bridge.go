@@ -115,13 +115,6 @@ func (b *Bridge) all() []*feed {
 	return slices.Clone(b.feeds)
 }
 
-// remove forgets a feed.
-func (b *Bridge) remove(f *feed) {
-	b.feedsMutex.Lock()
-	defer b.feedsMutex.Unlock()
-	b.feeds = slices.DeleteFunc(b.feeds, func(other *feed) bool { return other == f })
-}
-
 // sameHostBefore counts the feeds of the same host that come before the feed.
 func (b *Bridge) sameHostBefore(f *feed) (count int) {
 	host, _ := hostOf(f.listener.endpoint)
@@ -173,7 +166,9 @@ func (b *Bridge) run() {
 				defer stop()
 				f.run(hearing, b.publishing)
 				if f.retired.Load() {
-					b.remove(f)
+					b.feedsMutex.Lock()
+					b.feeds = slices.DeleteFunc(b.feeds, func(other *feed) bool { return other == f })
+					b.feedsMutex.Unlock()
 				}
 			})
 			if b.zone != nil {

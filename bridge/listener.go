@@ -59,7 +59,10 @@ func (l *listener) hear(ctx context.Context, q *queue) error {
 		} else if err := l.push(ctx, q, message); err != nil {
 			return err
 		}
-		l.count(message.heard)
+		l.mu.Lock()
+		l.status.Heard++
+		l.status.LastHeard = message.heard
+		l.mu.Unlock()
 	}
 }
 
@@ -80,14 +83,6 @@ func (l *listener) push(ctx context.Context, q *queue, message item) error {
 		l.overflowed(time.Now())
 	}
 	return nil
-}
-
-// count counts a message that was received at a time.
-func (l *listener) count(heard time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.status.Heard++
-	l.status.LastHeard = heard
 }
 
 // overflowed counts a message that had to wait for room. Any other within a second is the same overflow.

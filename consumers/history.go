@@ -115,16 +115,6 @@ func (s *saver) replaceUnpublishable(ctx context.Context) error {
 	return nil
 }
 
-// continueHistory has the transitions of a service whose record is lost follow those that it has published: a number that was used is taken
-// for a repetition, by NATS for ten minutes, and by receivers of webhooks for longer.
-func (s *saver) continueHistory(ctx context.Context) error {
-	published, err := s.worker.pipe.LastTransition(ctx, s.service)
-	if published > 0 {
-		s.record.Outbox.First = published + 1
-	}
-	return err
-}
-
 // resend finds out which transitions of the last commit were not published: the next flush publishes them, and sets all timers again.
 func (s *saver) resend(ctx context.Context) error {
 	outbox := &s.record.Outbox

@@ -92,8 +92,14 @@ func (l *loader) load(ctx context.Context) error {
 		return nil
 	}
 	if l.revision == 0 && l.made == nil {
-		if err := l.saver.continueHistory(ctx); err != nil {
+		// The record is lost. A number of a transition that was used is taken for a repetition, by NATS for ten minutes, and by receivers of
+		// webhooks for longer.
+		published, err := l.worker.pipe.LastTransition(ctx, l.service)
+		if err != nil {
 			return err
+		}
+		if published > 0 {
+			l.record.Outbox.First = published + 1
 		}
 	}
 	// The former owner may have made any call to which it had committed, or none. Each VM is looked up before it is created, and a VM that

@@ -48,12 +48,11 @@ func eventsCommand(t tool) *cobra.Command {
 		"flowjet events --service 3 --since 24h\nflowjet events -f --with opennebula",
 	}, terminal.ShowFormats, cobra.NoArgs,
 		func(ctx context.Context, c *terminal.Console, pipe clients, _ []string) error {
-			err := cmp.Or(terminal.AtLeast("since", filter.since, 0), terminal.AtLeast("last", filter.last, 0), oneOf("kind", spec.WebhookKinds, filter.kinds...),
-				oneOf("with", slices.Sorted(maps.Keys(more)), filter.with...))
-			if err == nil {
-				err = filter.service.check(ctx, pipe)
+			if err := cmp.Or(terminal.AtLeast("since", filter.since, 0), terminal.AtLeast("last", filter.last, 0), oneOf("kind", spec.WebhookKinds, filter.kinds...),
+				oneOf("with", slices.Sorted(maps.Keys(more)), filter.with...)); err != nil {
+				return err
 			}
-			if err != nil {
+			if err := filter.service.check(ctx, pipe); err != nil {
 				return err
 			}
 			if filter.since > 0 && !cmd.Flags().Changed("last") {
@@ -253,15 +252,14 @@ func commandsCommand(t tool) *cobra.Command {
 		"flowjet commands --state refused\nflowjet commands --service 3 -o json",
 	}, terminal.ListFormats, cobra.NoArgs,
 		func(ctx context.Context, c *terminal.Console, pipe clients, _ []string) error {
-			err := oneOf("state", states, state)
-			if err == nil {
-				err = service.check(ctx, pipe)
+			if err := oneOf("state", states, state); err != nil {
+				return err
 			}
-			if err != nil {
+			if err := service.check(ctx, pipe); err != nil {
 				return err
 			}
 			found := []pipeline.CommandStatus{}
-			err = pipe.EachCommand(ctx, func(status pipeline.CommandStatus) {
+			err := pipe.EachCommand(ctx, func(status pipeline.CommandStatus) {
 				if service.wants(status.Service) && (state == "" || status.State == state) {
 					found = append(found, status)
 				}

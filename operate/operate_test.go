@@ -213,7 +213,7 @@ func TestEventsAreFiltered(t *testing.T) {
 // TestWrongFlagsAreRefusedUnread: NATS is asked about a service only if all else is right.
 func TestWrongFlagsAreRefusedUnread(t *testing.T) {
 	d := newDesk(t)
-	records, err := d.pipe.Conn().SubscribeSync("$JS.API.DIRECT.GET." + pipeline.StreamOf(pipeline.BucketState) + ".>")
+	records, err := d.pipe.Conn().SubscribeSync("$JS.API.STREAM.MSG.GET." + pipeline.StreamOf(pipeline.BucketState))
 	d.must(err)
 	for line, want := range map[string]bool{
 		"events --service 5": true, "events --service 5 --kind weather": false, "events --service 5 --last -1": false,

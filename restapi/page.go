@@ -45,7 +45,3 @@ func servePage(w http.ResponseWriter, r *http.Request) {
 //
 //go:embed openapi.json
 var openAPI []byte
-
-func describe(w http.ResponseWriter, r *http.Request) {
-	answer{status: http.StatusOK, contentType: jsonType, body: openAPI}.write(w, r)
-}

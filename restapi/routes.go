@@ -88,8 +88,10 @@ func (s *Server) routes(users *authenticator, oned sessions, box *seal.Box) map[
 		"DELETE /flowjet/v1/session":        failing(users.logins.end),
 		"GET /flowjet/v1/health":            failing(state.show),
 		"GET /flowjet/v1/version":           failing(state.showVersion),
-		"GET /flowjet/v1/openapi.json":      http.HandlerFunc(describe),
-		"GET /metrics":                      promhttp.HandlerFor(s.config.Metrics, promhttp.HandlerOpts{}),
+		"GET /flowjet/v1/openapi.json": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			answer{status: http.StatusOK, contentType: jsonType, body: openAPI}.write(w, r)
+		}),
+		"GET /metrics": promhttp.HandlerFor(s.config.Metrics, promhttp.HandlerOpts{}),
 	})
 	return all
 }

@@ -93,8 +93,9 @@ func (s *server) process(ctx context.Context, r *request) error {
 
 // identify authenticates the user of a call, or refuses it.
 func (s *server) identify(r *request, c *cloud) {
-	var known bool
-	if r.who, known = s.admitted(c, r.parameters[0].Text); known {
+	claimed := c.claim(r.parameters[0].Text) // which admit has handled
+	r.who = claimed.who
+	if claimed.valid || claimed.byDriver && s.sessions.has(claimed) {
 		r.caller = r.who.user.Name
 	} else {
 		r.caller, r.answer.refusal = "", notAuthenticated

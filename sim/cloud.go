@@ -119,17 +119,6 @@ func (p pool[T]) ids() []int {
 	return ids
 }
 
-func (p *pools) restoreRecord(kind string, id int, content []byte) error {
-	if kind == kindNext {
-		return json.Unmarshal(content, &p.next)
-	}
-	all := p.byKind[kind]
-	if all == nil {
-		return fmt.Errorf("unknown kind %q", kind)
-	}
-	return all.restore(id, content)
-}
-
 func (c *cloud) userNamed(name string) *user {
 	for _, u := range c.users {
 		if u.Name == name {

@@ -82,8 +82,15 @@ func (d *database) read() error {
 			}
 		}
 		id, err := strconv.Atoi(idText)
-		if err == nil {
-			err = fresh.restoreRecord(kind, id, content)
+		all := fresh.byKind[kind]
+		switch {
+		case err != nil:
+		case kind == kindNext:
+			err = json.Unmarshal(content, &fresh.next)
+		case all == nil:
+			err = fmt.Errorf("unknown kind %q", kind)
+		default:
+			err = all.restore(id, content)
 		}
 		if err != nil {
 			return fmt.Errorf("read %s %s of the state file: %w: remove the file to begin anew", kind, idText, err)

@@ -296,9 +296,3 @@ func (s *server) admit(session string) {
 		s.sessions.cached.Store(c.who.user.ID, cachedSession{c.proof, time.Now().Add(sessionLife)})
 	}
 }
-
-// admitted returns the identity of a session string that admit has handled.
-func (s *server) admitted(cloud *cloud, session string) (identity, bool) {
-	c := cloud.claim(session)
-	return c.who, c.valid || c.byDriver && s.sessions.has(c)
-}

@@ -76,7 +76,11 @@ func New(config Config, pipe *pipeline.Pipeline) *Deliverer {
 	}
 	d := &Deliverer{
 		config: config, pipe: newClients(pipe), logger: config.Logger,
-		metrics: newMetrics(config.Registerer), attemptSlots: newAttemptSlots(), shares: newShares(), loops: map[string]*loop{},
+		metrics: newMetrics(config.Registerer), shares: newShares(), loops: map[string]*loop{},
+		attemptSlots: attemptSlots{
+			configured: newSlots(maxPostsOfReceiver, maxPosts),
+			toReceiver: newSlots(maxPostsOfReceiver, 0), toHost: newSlots(maxPostsToHost, 0), forOwner: newSlots(maxPostsOfOwner, maxPosts),
+		},
 	}
 	d.client = newClient(d.current)
 	d.Reload(config.Settings)
@@ -107,13 +111,9 @@ func (d *Deliverer) Start(ctx context.Context) error {
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	d.stop, d.done = stop, make(chan struct{})
 	var tasks sync.WaitGroup
-	var partitions []string
-	for partition := range pipeline.Partitions {
-		partitions = append(partitions, pipeline.PartitionKey(partition))
-	}
 	find := func(ctx context.Context) error { return d.find(ctx, damage) }
 	tasks.Go(func() { d.whileOwned(life, []string{pipeline.RouterKey}, find) })
-	tasks.Go(func() { d.whileOwned(life, partitions, d.deliver) })
+	tasks.Go(func() { d.whileOwned(life, pipeline.Keys()[:pipeline.Partitions], d.deliver) })
 	go func(done chan<- struct{}) { tasks.Wait(); close(done) }(d.done)
 	return nil
 }

@@ -28,13 +28,6 @@ type attemptSlots struct {
 	toReceiver, toHost, forOwner *slots // of the receivers that services name
 }
 
-func newAttemptSlots() attemptSlots {
-	return attemptSlots{
-		configured: newSlots(maxPostsOfReceiver, maxPosts),
-		toReceiver: newSlots(maxPostsOfReceiver, 0), toHost: newSlots(maxPostsToHost, 0), forOwner: newSlots(maxPostsOfOwner, maxPosts),
-	}
-}
-
 // slot is one of the slots of a key.
 type slot struct {
 	*slots
