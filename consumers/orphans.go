@@ -156,11 +156,6 @@ func (s search) covers(floor int) bool { return s.keys != nil && s.floor <= floo
 // again and again.
 const trustSearch = 500 * time.Millisecond
 
-// searchedInVain reports whether the intent's VM was just looked up and not found.
-func (e *executor) searchedInVain(key string) bool {
-	return time.Since(e.searched.at) < trustSearch && e.searched.covers(e.floor(key)) && !e.searched.keys[key]
-}
-
 // floor returns the VM id from which on an intent's VM is looked up; the plan that made the intent did not know it.
 func (e *executor) floor(key string) int {
 	for _, intent := range e.record.State.Intents {

@@ -21,8 +21,7 @@ func (d deployer) deploy() {
 		}
 	}
 	invalid := slices.IndexFunc(d.Service.Body.Roles, func(role spec.Role) bool { // another server wrote it; a user has to recover it
-		ends := []spec.RoleState{spec.RoleUndeploying, spec.RoleFailedUndeploying, spec.RoleDone}
-		return slices.Contains(ends, role.CurrentState())
+		return slices.Contains([]spec.RoleState{spec.RoleUndeploying, spec.RoleFailedUndeploying, spec.RoleDone}, role.CurrentState())
 	})
 	switch {
 	case d.anyRole(spec.RoleFailedDeploying, spec.RoleFailedScaling): // a failed service's role may have been scaled

@@ -101,8 +101,7 @@ func readOwner(r *onexml.Reader, name []byte, into *one.Identity) {
 func (s documentCalls) AllocateDocument(ctx context.Context, documentType int, name string, body []byte) (int, error) {
 	var escaped bytes.Buffer
 	_ = xml.EscapeText(&escaped, []byte(name)) // a buffer never fails
-	text := templateText("<NAME>"+escaped.String()+"</NAME>", body)
-	return s.callID(ctx, "one.document.allocate", text, documentType)
+	return s.callID(ctx, "one.document.allocate", templateText("<NAME>"+escaped.String()+"</NAME>", body), documentType)
 }
 
 // Document reads a document (one.document.info).

@@ -228,8 +228,7 @@ func (c *class[T, P]) page(r *request, fits func(item P) bool) (found []P) {
 // allocate answers the call allocate(template): prefix and the id name an object whose template has no name.
 func (c *class[T, P]) allocate(r *request, prefix string, parsed template.Template, build func(object, template.Template) P) any {
 	id := r.tx.nextID(c.kind)
-	name := cmp.Or(parsed.Text("NAME"), prefix+itoa(id))
-	return c.made(r, build(r.cloud.owned(id, name, r.who), parsed.Without("NAME")))
+	return c.made(r, build(r.cloud.owned(id, cmp.Or(parsed.Text("NAME"), prefix+itoa(id)), r.who), parsed.Without("NAME")))
 }
 
 // made adds a new object, which the call's event shows.

@@ -154,20 +154,16 @@ func (i *Inspector) addInputs(ctx context.Context, why *Why, applied uint64) (er
 	if err != nil {
 		return fmt.Errorf("look for dead letters of service %d: %w", why.Service, err)
 	}
-	deadLetters = slices.DeleteFunc(deadLetters, toConfiguredReceiver)
+	deadLetters = slices.DeleteFunc(deadLetters, func(dead pipeline.DeadLetter) bool { // its reason is the operators' alone; users see explanations
+		var delivery pipeline.Delivery // of a receiver of the configuration
+		return dead.Where == "webhook" && json.Unmarshal(dead.Data, &delivery) == nil && delivery.Receiver != ""
+	})
 	if why.DeadLetters = len(deadLetters); len(deadLetters) > 0 {
 		last := deadLetters[len(deadLetters)-1]
 		why.Notes = append(why.Notes, flow.Finding{Kind: flow.FoundDead, Count: len(deadLetters), Said: last.Reason, Since: last.Time}.Written(now))
 		why.Next = append(why.Next, fmt.Sprintf("`flowjet dlq ls --service %d` lists messages that could not be processed", why.Service))
 	}
 	return nil
-}
-
-// toConfiguredReceiver reports whether a dead letter is a delivery to a receiver of the configuration. Its reason names hosts and files
-// that are the operators' alone, and users see explanations, too.
-func toConfiguredReceiver(dead pipeline.DeadLetter) bool {
-	var delivery pipeline.Delivery
-	return dead.Where == "webhook" && json.Unmarshal(dead.Data, &delivery) == nil && delivery.Receiver != ""
 }
 
 // Unreadable adds that the service's document cannot be read.

@@ -313,7 +313,7 @@ func (c *code) measures(options int) []measure {
 	}
 	for _, folder := range testedFolders {
 		measures = append(measures, measure{
-			name: "test lines a line of code in " + folder, value: rounded(c.testsALine(folder), 2), floor: true,
+			name: "test lines a line of code in " + folder, value: math.Round(c.testsALine(folder)*100) / 100, floor: true,
 		})
 	}
 	return measures
@@ -351,9 +351,4 @@ func (c *code) printTypes() {
 			fmt.Printf("%-28s %8d %8d\n", name, t.methods, len(t.files))
 		}
 	}
-}
-
-func rounded(value float64, digits int) float64 {
-	scale := math.Pow10(digits)
-	return math.Round(value*scale) / scale
 }
