@@ -175,7 +175,8 @@ func (f filter) passes(key opennebula.HookKey) bool {
 
 // passesCall reports whether a call is wanted, by its name or as one of all calls about an object.
 func (f filter) passesCall(call string) bool {
-	return slices.Contains(f, call) || slices.Contains(f, call[:strings.LastIndexByte(call, '.')+1]+"*")
+	about := call[:strings.LastIndexByte(call, '.')+1]
+	return slices.Contains(f, call) || slices.Contains(f, about+"*")
 }
 
 // callsOfLists are the calls after which a kept list of documents may be outdated.

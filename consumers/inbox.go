@@ -80,7 +80,8 @@ func isNews(work pipeline.Work) bool {
 func sameSubject(earlier, later pipeline.Work) bool {
 	a, b := earlier.Event, later.Event
 	if a == nil || b == nil {
-		return a == b && (earlier.Trouble != nil || later.Trouble == nil)
+		everything := earlier.Trouble == nil
+		return a == b && (!everything || later.Trouble == nil)
 	}
 	return a.Object == b.Object && a.ID == b.ID
 }

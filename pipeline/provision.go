@@ -270,7 +270,8 @@ func (e Extent) Lacks(before Extent) bool { return !e.Made.Equal(before.Made) ||
 // Purged reports whether all messages from before are gone, although the newest has not expired and fewer have come since, so that those have not
 // replaced them.
 func (e Extent) Purged(before Extent) bool {
-	return (e.Keep == 0 || time.Since(before.Stored) < e.Keep) && e.First > before.Last && e.Last-before.Last < before.Messages
+	expired := e.Keep != 0 && time.Since(before.Stored) >= e.Keep
+	return !expired && e.First > before.Last && e.Last-before.Last < before.Messages
 }
 
 // Extents returns those of the streams, and of those under buckets, and the names of the streams that NATS does not have any more.

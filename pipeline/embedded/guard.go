@@ -33,15 +33,13 @@ func (s *Server) guard(broken <-chan failure) {
 	look := time.NewTicker(linkInterval)
 	defer look.Stop()
 	for {
-		var why failure
-		var missed []string
+		why, missed := cutOff, []string(nil)
 		select {
 		case why = <-broken:
 		case <-look.C:
 			if missed = s.cut.from(s.current()); missed == nil {
 				continue
 			}
-			why = cutOff
 		case <-s.life.Done():
 			return
 		}

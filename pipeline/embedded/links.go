@@ -53,16 +53,14 @@ func (c *cut) allow(options *server.Options) {
 }
 
 // from returns the names of the servers for which this one has to leave; none until they were found often enough.
-func (c *cut) from(running *server.Server) []string {
-	missed := c.look(running)
-	if c.found++; missed == nil {
+func (c *cut) from(running *server.Server) (missed []string) {
+	if missed = c.look(running); missed == nil {
 		c.found = 0
+	} else if c.found++; c.found >= c.needed(running.Name(), missed) {
+		c.found, c.patience = 0, sameAnswersBack
+		return missed
 	}
-	if c.found < c.needed(running.Name(), missed) {
-		return nil
-	}
-	c.found, c.patience = 0, sameAnswersBack
-	return missed
+	return nil
 }
 
 // needed returns how often it has to be found. Servers that miss several leave one after the other, the last name first: the
