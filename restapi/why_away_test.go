@@ -77,6 +77,12 @@ func TestWhatTheLeaderHasLostIsNotMissing(t *testing.T) {
 	_, err = w.pipe.SaveRecord(t.Context(), deploying, pipeline.Record{State: flow.State{Service: spec.Service{ID: deploying, Body: body}}}, 0)
 	w.must(err)
 	leads := slices.IndexFunc(w.sim.Servers(), func(server sim.ServerState) bool { return server.Leader })
+	for i, server := range w.sim.Servers() {
+		poll.Until(t, "each server to have the last document", func() bool {
+			_, err := w.oned.At(server.Endpoint).Document(t.Context(), deploying)
+			return i == leads || err == nil
+		})
+	}
 	const reason = "oned's servers have different data"
 	w.must(w.sim.LoseWrites(leads, []int{id}, []int{vm}))
 	w.expect(alice, "GET", service, "", 503, reason)

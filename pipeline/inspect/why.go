@@ -87,8 +87,8 @@ type UnreadableError struct{ Reason error }
 
 func (u UnreadableError) Error() string { return u.Reason.Error() }
 
-// fetchWithin bounds how long an explanation waits for oned.
-const fetchWithin = 3 * time.Second
+// fetchWithin bounds how long an explanation waits for oned: that servers of a zone differ is known after two seconds.
+const fetchWithin = 5 * time.Second
 
 // Why explains a service by its record and by the result of refresh; without it, or if oned
 // does not answer, by the last events of its VMs. pipeline.ErrNotFound is returned if
