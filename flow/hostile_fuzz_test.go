@@ -25,6 +25,7 @@ func FuzzInstantiate(f *testing.F) {
 		{`{"name":"s","roles":[{"name":"a","type":"vm","template_id":0}]}`, `{"roles":[{"name":"a","cardinality":"2"},{"name":"a"}]}`},
 		{`{"name":"s","roles":[],"x":[{"a":[1]},2]}`, `{"x":[{"a":[1.0]},{"b":null}],"networks":{"n":"M|network|n| |id:0"}}`},
 		{`{"name":"s","roles":[{"name":"a","vm_template":0,"vm_template_contents":"NIC=[A=1]"}]}`, `{"user_inputs_values":{"P":"x"}}`},
+		{`{"name":"s","roles":[{"name":"a","vm_template":0,"_":""}]}`, "{\"user_inputs_values\":{\"P\":\"\x9b\"}}"},
 	} {
 		f.Add([]byte(seed[0]), []byte(seed[1]))
 	}

@@ -246,7 +246,7 @@ func readObject(text []byte) (raw.Object, error) {
 		return nil, err
 	}
 	var whole raw.Object
-	err := json.Unmarshal(text, &whole)
+	err := json.Unmarshal(bytes.ToValidUTF8(text, []byte("\uFFFD")), &whole) // as it is written and shown
 	var syntax *json.SyntaxError
 	switch {
 	case len(bytes.TrimSpace(text)) == 0:
