@@ -213,8 +213,8 @@ func (e *executor) call(ctx context.Context, action flow.Action) (flow.Outcome, 
 // create makes a VM, once: if an earlier call may have made it, it is looked up first.
 func (e *executor) create(ctx context.Context, action flow.Action) (flow.Outcome, error) {
 	intent := action.Intent
-	inVain := time.Since(e.searched.at) < trustSearch && e.searched.covers(e.floor(intent.Key)) && !e.searched.keys[intent.Key]
-	if intent.Attempts > 0 && !inVain { // inVain: just looked up and not found
+	justMissed := time.Since(e.searched.at) < trustSearch && e.searched.covers(e.floor(intent.Key)) && !e.searched.keys[intent.Key]
+	if intent.Attempts > 0 && !justMissed {
 		found, err := e.find(ctx, intent)
 		if err != nil || found {
 			return nil, err

@@ -26,7 +26,7 @@ const rebuildInterval = time.Minute
 // guard restarts the server when it has stopped writing and there is room again: a full
 // disk stops its streams, and only a restart resumes them (nats-server 2.15). So does a
 // damaged block; a server alone then rebuilds its streams. In a cluster the other
-// servers have the missing messages.
+// servers have the missing messages. A server that is cut off leaves, and comes back.
 func (s *Server) guard(broken <-chan failure) {
 	log := s.config.Logger
 	var rebuilt time.Time
@@ -43,9 +43,6 @@ func (s *Server) guard(broken <-chan failure) {
 		case <-s.life.Done():
 			return
 		}
-		if why == damagedBlock && s.config.Cluster != nil {
-			continue
-		}
 		switch why {
 		case cutOff:
 			log.Warn("other NATS servers reach servers that this one does not reach; it stops until it can, since two that do not reach each other take leadership from each other",
@@ -54,6 +51,9 @@ func (s *Server) guard(broken <-chan failure) {
 				return
 			}
 		case damagedBlock:
+			if s.config.Cluster != nil {
+				continue
+			}
 			log.Error("a block of a stream is damaged; the NATS server is restarted to recover the rest", "folder", s.config.StoreDir)
 			if idle.For(s.life, rebuildInterval-time.Since(rebuilt)) != nil {
 				return

@@ -67,12 +67,11 @@ func (c *cut) from(running *server.Server) (missed []string) {
 // rest would be no majority if each of three that miss the two others left.
 func (c *cut) needed(self string, missed []string) int {
 	needed := cmp.Or(c.patience, sameAnswers)
-	for _, name := range missed {
-		if len(missed) > 1 && name > self {
-			needed += sameAnswersBack
-		}
+	if len(missed) == 1 {
+		return needed
 	}
-	return needed
+	later := slices.DeleteFunc(slices.Clone(missed), func(name string) bool { return name <= self })
+	return needed + len(later)*sameAnswersBack
 }
 
 func (c *cut) look(running *server.Server) []string {

@@ -140,27 +140,12 @@ system_account: S`), 0o600))
 	}
 	var clients []jetstream.JetStream
 	for _, server := range servers {
-		conn, err := nats.Connect(server.URL(), nats.UserInfo("a", "a"), nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond))
-		must(t, err)
-		t.Cleanup(conn.Close)
-		js, err := jetstream.New(conn)
-		must(t, err)
-		clients = append(clients, js)
+		clients = append(clients, client(t, server, nats.UserInfo("a", "a")))
 	}
-	attempt := func(what string, do func(ctx context.Context) error) {
-		poll.Until(t, what, func() bool {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			defer cancel()
-			return do(ctx) == nil
-		})
-	}
-	attempt("a stream on three servers", func(ctx context.Context) error {
-		_, err := clients[0].CreateStream(ctx, jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}, Replicas: 3})
-		return err
-	})
+	replicated(t, clients[0])
 	store := func(when string, through ...int) {
 		for _, client := range through {
-			attempt(fmt.Sprintf("server %d to store a message %s", client, when), func(ctx context.Context) error {
+			attempt(t, fmt.Sprintf("server %d to store a message %s", client, when), func(ctx context.Context) error {
 				_, err := clients[client].Publish(ctx, "s", nil)
 				return err
 			})

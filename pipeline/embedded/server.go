@@ -85,7 +85,7 @@ type Server struct {
 	cut  cut
 
 	mu   sync.Mutex
-	nats *server.Server // replaced after a disk was full
+	nats *server.Server // replaced by guard
 }
 
 // Start starts the server and returns when clients can connect. A folder that cannot be written or

@@ -65,15 +65,41 @@ func refused(t testing.TB, config Config, wants ...string) {
 	}
 }
 
-// connect connects to a server and makes a stream on it, if it is missing.
-func connect(t testing.TB, server *Server, options ...nats.Option) jetstream.JetStream {
+// client connects to a server, or to one in its place.
+func client(t testing.TB, server *Server, options ...nats.Option) jetstream.JetStream {
 	t.Helper()
-	conn, err := nats.Connect(server.URL(), append(options, nats.Timeout(poll.Limit))...)
+	conn, err := nats.Connect(server.URL(), append(options, nats.Timeout(poll.Limit), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))...)
 	must(t, err)
 	t.Cleanup(conn.Close)
 	js, err := jetstream.New(conn)
 	must(t, err)
-	_, err = js.CreateOrUpdateStream(limited(t), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}})
+	return js
+}
+
+// attempt repeats calls that nobody may answer before an election.
+func attempt(t testing.TB, what string, do func(ctx context.Context) error) {
+	t.Helper()
+	poll.Until(t, what, func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		return do(ctx) == nil
+	})
+}
+
+// replicated makes a stream on three servers.
+func replicated(t testing.TB, js jetstream.JetStream) {
+	t.Helper()
+	attempt(t, "a stream on three servers", func(ctx context.Context) error {
+		_, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}, Replicas: 3})
+		return err
+	})
+}
+
+// connect connects to a server and makes a stream on it, if it is missing.
+func connect(t testing.TB, server *Server, options ...nats.Option) jetstream.JetStream {
+	t.Helper()
+	js := client(t, server, options...)
+	_, err := js.CreateOrUpdateStream(limited(t), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}})
 	must(t, err)
 	return js
 }
@@ -138,12 +164,7 @@ func TestADamagedBlockBehindItsIndex(t *testing.T) {
 	}
 	log := &testlog.Log{}
 	damaged := startServer(t, Config{StoreDir: folder, Logger: log.Logger()})
-	conn, err := nats.Connect(damaged.URL(), nats.Timeout(poll.Limit), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond),
-		nats.RetryOnFailedConnect(true)) // it may be restarted already
-	must(t, err)
-	t.Cleanup(conn.Close)
-	js, err = jetstream.New(conn)
-	must(t, err)
+	js = client(t, damaged, nats.RetryOnFailedConnect(true)) // it may be restarted already
 	for key := range 50 {
 		poll.Until(t, fmt.Sprintf("key %d to be stored", key), func() bool { return publish(js, key) == nil })
 	}
@@ -293,17 +314,7 @@ func TestServersThatAreRoutedFormACluster(t *testing.T) {
 			StoreDir: t.TempDir(), Name: fmt.Sprintf("n%d", i), Cluster: &Cluster{Listen: address, Routes: routes},
 		}))
 	}
-	conn, err := nats.Connect(servers[0].URL())
-	must(t, err)
-	t.Cleanup(conn.Close)
-	js, err := jetstream.New(conn)
-	must(t, err)
-	poll.Until(t, "a stream on three servers", func() bool {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second) // nobody answers before an election
-		defer cancel()
-		_, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}, Replicas: 3})
-		return err == nil
-	})
+	replicated(t, client(t, servers[0]))
 	for _, server := range servers {
 		poll.Until(t, "each server to have caught up", server.Ready)
 	}
