@@ -3,7 +3,6 @@ package restapi
 import (
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"reflect"
 	"slices"
 	"strconv"
@@ -33,7 +32,7 @@ func newHeardWorld(t *testing.T, config Config, bridged ...string) *heardWorld {
 		w.bridged = bridged
 	}
 	w.whole()
-	w.rpc("one.user.allocate", strings.Repeat("<param><value><string>bob</string></value></param>", 2))
+	w.rpc("one.user.allocate", admin, "bob", "bob")
 	poll.Until(t, "the bridge to hear", w.bridge.Load().Hears)
 	w.sim.OnCall(func(call sim.Call) {
 		switch {
@@ -100,12 +99,7 @@ func TestListsAreAnsweredWithoutOned(t *testing.T) {
 		poll.Until(t, "it to be gone", func() bool {
 			return !strings.Contains(w.call(alice, "GET", path, "").body, fmt.Sprintf(`"ID": "%d"`, ids[5]))
 		})
-		rpc, err := xmlrpc.NewClient(w.sim.Endpoint(), nil)
-		w.must(err)
-		var answer []any
-		w.must(rpc.Call("one.document.clone", []any{alice, ids[6], "cloned"}, &answer))
-		w.must(rpc.Close())
-		clone := answer[1]
+		clone := w.rpc("one.document.clone", alice, ids[6], "cloned")
 		poll.Until(t, "the clone", func() bool {
 			return strings.Contains(w.call(alice, "GET", path, "").body, fmt.Sprintf(`"ID": "%d"`, clone))
 		})
@@ -172,19 +166,22 @@ func TestRightsEndAtOnce(t *testing.T) {
 	if asked := w.lists.Load() - lists; asked != 1 {
 		t.Errorf("oned was asked for %d lists; one is to make sure that what was shown is to be shown no more", asked)
 	}
-	w.rpc("one.user.chgrp", fmt.Sprintf("<param><value><i4>%d</i4></value></param><param><value><i4>0</i4></value></param>", w.userID("bob")))
+	w.rpc("one.user.chgrp", admin, w.userID("bob"), 0)
 	sees(3)
 }
 
-// rpc makes a call as oneadmin for which the client has no method.
-func (w *world) rpc(method, arguments string) {
+// rpc makes a call for which the client has no method, and returns what it answers.
+func (w *world) rpc(method string, arguments ...any) any {
 	w.t.Helper()
-	call := "<methodCall><methodName>" + method + "</methodName><params><param><value><string>" + admin + "</string></value></param>" + arguments + "</params></methodCall>"
-	request, err := http.NewRequestWithContext(w.t.Context(), http.MethodPost, w.sim.Endpoint(), strings.NewReader(call))
+	rpc, err := xmlrpc.NewClient(w.sim.Endpoint(), nil)
 	w.must(err)
-	response, err := http.DefaultTransport.RoundTrip(request)
-	w.must(err)
-	response.Body.Close()
+	defer func() { w.must(rpc.Close()) }()
+	var answer []any
+	w.must(rpc.Call(method, arguments, &answer))
+	if answer[0] != true {
+		w.t.Fatalf("%s is refused: %v", method, answer)
+	}
+	return answer[1]
 }
 
 // TestListsAreNotKeptUnheard: without a bridge that hears everything oned is asked each time,

@@ -105,7 +105,7 @@ func TestAVMThatOnlyTheRecordKnowsGoesWithItsService(t *testing.T) {
 	role := &body.Roles[0]
 	own := role.Nodes[0].DeployID
 	w.must(w.oned.For("alice").UpdateVM(t.Context(), own, "NOTE=mine", false))
-	w.rpc("one.vm.rename", fmt.Sprintf("<param><value><int>%d</int></value></param><param><value><string>renamed</string></value></param>", own))
+	w.rpc("one.vm.rename", admin, own, "renamed")
 	private, err := w.oned.For("alice").InstantiateTemplate(t.Context(), 0, "private", false, "")
 	w.must(err)
 	role.Nodes, role.Cardinality = append(role.Nodes, spec.Node{DeployID: private}), role.Cardinality+1
