@@ -245,7 +245,7 @@ func (b *browser) checkFocus(id string) {
 	vm := body.Roles[0].Nodes[0].DeployID
 	for _, focused := range []string{
 		`[...document.querySelectorAll("#actions button")].find((e) => e.textContent === "Undeploy …")`,
-		`document.querySelector('#graph a[data-role="app"]')`,
+		`document.querySelector('#graph a[data-key="app"]')`,
 		fmt.Sprintf(`document.querySelector('#roles a[href$="/vm/%d"]')`, vm),
 	} {
 		b.do(chromedp.Evaluate(`window.kept = [[...document.querySelectorAll("#actions button")].at(-1), document.querySelector("#timeline li:last-child"),

@@ -164,7 +164,7 @@ function reasons(service, why) {
 
 // A box of the graph goes to its role.
 part("graph").addEventListener("click", (event) => {
-  const name = event.target.closest("[data-role]")?.dataset.role;
+  const name = event.target.closest("[data-key]")?.dataset.key;
   if (name === undefined) return;
   event.preventDefault();
   const target = part("roles").querySelector(`[data-name="${CSS.escape(name)}"]`);

@@ -25,7 +25,7 @@ const shortened = (text, most) => (text.length > most ? `${text.slice(0, most - 
 
 function box(role, at, size) {
   const line = (y, text, name) => svg("text", { x: 12, y, class: name }, text);
-  return svg("a", { href: location.hash, class: kindOf(role.state), "data-role": role.name, "data-key": role.name },
+  return svg("a", { href: location.hash, class: kindOf(role.state), "data-key": role.name },
     svg("title", {}, `${role.name}: ${words(role.state)}, ${role.running} of ${role.wanted} VMs run`),
     svg("rect", { x: at.x, y: at.y, width: size.box_width, height: size.box_height, rx: 9 }),
     svg("svg", { x: at.x, y: at.y, width: size.box_width - 4, height: size.box_height },
