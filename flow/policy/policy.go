@@ -323,9 +323,9 @@ func Overdue(service spec.Service, now time.Time) bool {
 
 // startTimeLayouts are the accepted forms of a time. Without a zone it is in the server's, as in OneFlow.
 var startTimeLayouts = []string{
-	time.RFC3339Nano, "2006-01-02 15:04:05 -0700", "2006-01-02 15:04:05 MST", "2006-01-02 15:04:05", "2006-01-02T15:04:05",
-	"2006-01-02 15:04", "2006-01-02", time.RFC1123Z, time.RFC1123, time.ANSIC, time.UnixDate, "2006-01-02 15:04:05 -07:00", "2006-01-02 15:04:05Z07:00",
-	"2006-01-02 15:04 MST", "2006-01-02 15:04 -0700", "2006-01-02T15:04Z07:00", "2006-01-02T15:04", "2006/01/02 15:04:05", "2006/01/02 15:04", "2006/01/02",
+	time.RFC3339Nano, "2006-1-2 15:4:5 -0700", "2006-1-2 15:4:5 MST", "2006-1-2 15:4:5", "2006-1-2T15:4:5",
+	"2006-1-2 15:4", "2006-1-2", time.RFC1123Z, time.RFC1123, time.ANSIC, time.UnixDate, "2006-1-2 15:4:5 -07:00", "2006-1-2 15:4:5Z07:00",
+	"2006-1-2 15:4 MST", "2006-1-2 15:4 -0700", "2006-1-2T15:4Z07:00", "2006-1-2T15:4", "2006/1/2 15:4:5", "2006/1/2 15:4", "2006/1/2",
 }
 
 // writtenDate is a date whose month is written, as in "2nd October 2017 15:45" of OneFlow's documentation.
