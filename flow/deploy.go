@@ -121,11 +121,15 @@ func (d deployer) ready(role *spec.Role) bool {
 	if !flag(d.Service.Body.ReadyStatusGate) {
 		return true
 	}
-	whole := len(role.Nodes)+len(d.strangers[role.Name]) >= role.Cardinality
-	return whole && !slices.ContainsFunc(role.Nodes, func(node spec.Node) bool {
+	return d.whole(role) && !slices.ContainsFunc(role.Nodes, func(node spec.Node) bool {
 		vm, known := d.facts[node.DeployID]
 		return known && (!vm.Running() || !vm.Ready)
 	})
+}
+
+// whole reports whether all VMs of a role exist.
+func (d deployer) whole(role *spec.Role) bool {
+	return len(role.Nodes)+len(d.strangers[role.Name]) >= role.Cardinality
 }
 
 // holdsBack reports whether a role that is up is not ready, and another role waits for that.
@@ -241,6 +245,11 @@ func (d deployer) holds(role *spec.Role) bool {
 func (d deployer) hold(role *spec.Role) {
 	if role.Shrinking() && !d.scaler.reduce(role) {
 		return
+	}
+	if d.Service.Body.Deployment == spec.DeploymentStraight && slices.ContainsFunc(d.dependencies().parents[role.Name], func(at int) bool {
+		return at >= 0 && !d.whole(&d.Service.Body.Roles[at])
+	}) {
+		return // its contents may refer to the parents' VMs
 	}
 	d.inventory.fill(role)
 	if !d.made(role) {

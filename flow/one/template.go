@@ -38,6 +38,19 @@ func (t Template) Lookup(path ...string) (string, bool) {
 	return "", false
 }
 
+// Find finds a text as Lookup does, or else within the template's vectors, whichever has it first.
+func (t Template) Find(path ...string) (string, bool) {
+	if value, found := t.Lookup(path...); found {
+		return value, true
+	}
+	for _, attribute := range t {
+		if value, found := attribute.Vector.Find(path...); found {
+			return value, true
+		}
+	}
+	return "", false
+}
+
 // Without returns the template without the attributes that oned reads as one of the names: it drops all characters other than letters,
 // digits and _ before or behind a name.
 func (t Template) Without(names ...string) Template {

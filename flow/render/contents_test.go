@@ -1,6 +1,7 @@
 package render_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/flowjet/flowjet/flow/one"
@@ -120,9 +121,11 @@ func TestReferencesToParents(t *testing.T) {
 	if got := extraOf(t, body, nil, values); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	token := render.Reference{Path: []string{"token"}}
-	if value, found := token.Value(vm); !found || value != "t" {
-		t.Errorf("USER_TEMPLATE/TOKEN is %q, %v", value, found)
+	for path, want := range map[string]string{"token": "t", "USER_TEMPLATE.TOKEN": "t", "eth0_ip": "10.0.0.7", "CONTEXT.ETH0_IP": "10.0.0.7", "NAME": `q"uote`} {
+		reference := render.Reference{Path: strings.Split(path, ".")}
+		if value, found := reference.Value(vm); !found || value != want {
+			t.Errorf("%s is %q, %v, want %q", path, value, found, want)
+		}
 	}
 	if _, found := (render.Reference{Path: []string{"nope"}}).Value(vm); found {
 		t.Error("what the VM has not was found")

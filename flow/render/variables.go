@@ -182,14 +182,15 @@ func parentNames(role *spec.Role) map[string]string {
 	return names
 }
 
-// Value returns the reference's value from a VM's XML: its path is looked up from the VM's root, then in its TEMPLATE and USER_TEMPLATE.
+// Value returns the reference's value from a VM's XML: its path is looked up from the VM's root, then in its TEMPLATE and USER_TEMPLATE,
+// then anywhere, as OneFlow does: ${db.ETH0_IP} is in CONTEXT.
 func (r Reference) Value(vm one.Template) (string, bool) {
 	for _, root := range [][]string{nil, {"TEMPLATE"}, {"USER_TEMPLATE"}} {
 		if value, found := vm.Lookup(append(root, r.Path...)...); found {
 			return value, true
 		}
 	}
-	return "", false
+	return vm.Find(r.Path...)
 }
 
 // Check returns what is wrong with the variables and references in a role's template_contents, empty if nothing is. oned expands variables
@@ -203,7 +204,7 @@ func Check(contents raw.Object, role *spec.Role) string {
 			inner := raw.Attributes(value)
 			for _, key := range slices.Sorted(maps.Keys(inner)) {
 				if hasInvalidVariable(raw.Plain(inner[key]), parents) {
-					return fmt.Sprintf("the attribute %s in %s has a $ that oned cannot read: $NAME is a variable; "+
+					return fmt.Sprintf("the attribute %s in %s has a $ that oned cannot read: $NAME is a variable, ${PARENT.PATH} a value of a parent role's VM; "+
 						"write \\$ for any other, or use START_SCRIPT_BASE64 for a script", key, name)
 				}
 			}

@@ -114,7 +114,7 @@ func TestContentsThatOnedCannotRead(t *testing.T) {
 		`{"CONTEXT":{"SECRET":"s\u0001"}}`:       `the attribute SECRET in CONTEXT contains a control character`,
 		`{"LABELS":["a","s\u001b"]}`:             `the attribute LABELS contains a control character`,
 
-		`{"CONTEXT":{"START_SCRIPT":"host=$(hostname)"}}`: where + `the attribute START_SCRIPT in CONTEXT has a $ that oned cannot read: $NAME is a variable; write \$ for any other`,
+		`{"CONTEXT":{"START_SCRIPT":"host=$(hostname)"}}`: where + `the attribute START_SCRIPT in CONTEXT has a $ that oned cannot read: $NAME is a variable, ${PARENT.PATH} a value of a parent role's VM; write \$ for any other`,
 		`{"CONTEXT":{"A":"${HOME}"}}`:                     `the attribute A in CONTEXT has a $`,
 		`{"CONTEXT":{"A":"5 $"}}`:                         `the attribute A in CONTEXT has a $`,
 		`{"CONTEXT":{"A":"\\\\$(x)"}}`:                    `the attribute A in CONTEXT has a $`,
