@@ -216,6 +216,20 @@ var nicknames = map[string]string{
 // Fields returns the fields of a recurrence, which may be given by its nickname.
 func Fields(recurrence string) string { return cmp.Or(nicknames[recurrence], recurrence) }
 
+// wholeStep matches a step through all values of a field.
+var wholeStep = regexp.MustCompile(`(^|,)\*/`)
+
+// eitherDay returns the fields so that gronx finds the days that OneFlow does: those of the month and the weekdays, unless one of the two
+// fields is just *. gronx wants both for a step through all values.
+func eitherDay(fields string) string {
+	each := strings.Fields(fields)
+	if len(each) == 5 {
+		each[2] = wholeStep.ReplaceAllString(each[2], "${1}1-31/")
+		each[4] = wholeStep.ReplaceAllString(each[4], "${1}0-6/")
+	}
+	return strings.Join(each, " ")
+}
+
 // NextStart returns the policy's first start after its last evaluation; false if there is none. Times without a zone are the server's, as
 // are cron's: now carries it.
 func (by Adjustment) NextStart(now time.Time) (time.Time, bool) {
@@ -234,7 +248,7 @@ func (by Adjustment) NextStart(now time.Time) (time.Time, bool) {
 	if known {
 		return next, !next.IsZero()
 	}
-	next, err := gronx.NextTickAfter(Fields(by.Recurrence), last, false)
+	next, err := gronx.NextTickAfter(eitherDay(Fields(by.Recurrence)), last, false)
 	if err != nil {
 		next = time.Time{}
 	}

@@ -23,6 +23,20 @@ func TestNicknamesOfRecurrences(t *testing.T) {
 	}
 }
 
+// With OneFlow either of the two days suffices, unless one of them is just *.
+func TestEitherDayOfARecurrence(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC) // a Monday
+	for recurrence, day := range map[string]int{
+		"0 9 4 * 3": 3, "0 9 */2 * 2": 2, "0 9 */24 * sat": 6, "0 9 20 * */3": 3, "0 9 20,*/9 * 6": 6, "0 9 */3 * *": 4, "0 9 * * */5": 5, "0 9 10 * *": 10,
+	} {
+		want := time.Date(2026, 6, day, 9, 0, 0, 0, time.UTC)
+		if next, comes := (Adjustment{Recurrence: recurrence, LastEval: now.Unix()}).NextStart(now); !comes || !next.Equal(want) {
+			t.Errorf("%s comes next at %v (%t), want %v", recurrence, next, comes, want)
+		}
+	}
+}
+
 // OneFlow reads a date as Ruby does, and its documentation writes them so.
 func TestWrittenDatesAreStarts(t *testing.T) {
 	t.Parallel()
