@@ -155,6 +155,8 @@ func TestThePlanSaysWhatIsDoneFirst(t *testing.T) {
 	z := newZone(t)
 	pending := z.document(`{"name": "a", "deployment": "none", "state": 0, "roles": [{"name": "r", "type": "vm", "cardinality": 2, "template_id": 0}]}`)
 	z.document(`not a document at all`)
+	z.document(`{"name": "b", "deployment": "none", "state": 2, "roles": [{"name": "web", "type": "vm", "cardinality": 0, "template_id": 0,
+		"min_vms": 0, "max_vms": 2, "elasticity_policies": [{"type": "CHANGE", "adjust": 1, "expression": "CPU > 1 && A > 1 || B > 1"}]}]}`)
 	services, err := migrate.Plan(t.Context(), z.oned, flow.DefaultSettings(), time.Now())
 	must(t, err)
 	if said := fmt.Sprint(services[0].Next); services[0].ID != pending || !strings.Contains(said, "goes from PENDING to DEPLOYING_NETS") ||
@@ -164,9 +166,12 @@ func TestThePlanSaysWhatIsDoneFirst(t *testing.T) {
 	if services[1].Unreadable == "" {
 		t.Errorf("%+v", services[1])
 	}
+	if said := fmt.Sprint(services[2].Next); !strings.Contains(said, `a policy of role web changes its meaning: OneFlow reads "CPU > 1 && A > 1 || B > 1" from the right`) {
+		t.Errorf("%+v", services[2])
+	}
 	count, err := migrate.Adopt(t.Context(), z.pipe, services)
 	must(t, err)
-	if count != 1 {
+	if count != 2 {
 		t.Errorf("%d services are woken, the unreadable one among them", count)
 	}
 }

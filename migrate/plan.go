@@ -16,7 +16,9 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/expression"
 	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/policy"
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
@@ -97,6 +99,13 @@ func predict(
 	}
 	for _, repair := range repairs {
 		service.Next = append(service.Next, "its document is repaired: "+repair)
+	}
+	for role := range body.EachRole() {
+		for _, each := range policy.Adjustments(role.ElasticityPolicies) {
+			if read, err := expression.Parse(each.Expression); err == nil && read.FromTheRight() {
+				service.Next = append(service.Next, fmt.Sprintf("a policy of role %s changes its meaning: OneFlow reads %q from the right: set parentheses", role.Name, each.Expression))
+			}
+		}
 	}
 	service.found = spec.FoundDigest(document.Body, body, repairs)
 	noted := noteVMs(&body, document.ID, named, func(vm one.VM, role spec.Role) bool {

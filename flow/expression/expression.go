@@ -65,6 +65,24 @@ func (e *Expression) evaluate(values map[string]float64, text *strings.Builder) 
 	return left < right
 }
 
+// FromTheRight reports whether OneFlow, which reads a condition from the right, takes it otherwise: A && B || C for A && (B || C), !A && B
+// for !(A && B).
+func (e Expression) FromTheRight() bool {
+	if e.operator == "&&" || e.operator == "||" {
+		last := e.parts[0]
+		for last.operator == "||" {
+			last = last.parts[1]
+		}
+		for e.operator == "&&" && last.operator == "&&" {
+			last = last.parts[1]
+		}
+		if last.operator == "!" || last.operator == "&&" {
+			return true
+		}
+	}
+	return slices.ContainsFunc(e.parts, Expression.FromTheRight)
+}
+
 // Attributes returns the names of the attributes in the condition, in upper case and each once.
 func (e Expression) Attributes() []string {
 	var names []string

@@ -54,6 +54,19 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// OneFlow reads A && B || C as A && (B || C), and !A && B as !(A && B).
+func TestFromTheRight(t *testing.T) {
+	for text, want := range map[string]bool{
+		"A>1": false, "A>1 && B>1 && C>1": false, "A>1 || B>1 && C>1": false, "(A>1 && B>1) || C>1": false, "A>1 && !B>1": false, "(!A>1) && B>1": false, "!A>1": false,
+		"A>1 && B>1 || C>1": true, "A>1 || B>1 && C>1 || D>1": true, "!A>1 && B>1": true, "A>1 || !B>1 || C>1": true, "!(A>1) || B>1": true, "A>1 && (!B>1 && C>1)": true,
+		"A>1 && B>1 && C>1 || D>1": true,
+	} {
+		if expression, err := Parse(text); err != nil || expression.FromTheRight() != want {
+			t.Errorf("%s: %t (%v), want %t", text, expression.FromTheRight(), err, want)
+		}
+	}
+}
+
 func TestParseRefuses(t *testing.T) {
 	for text, message := range map[string]string{
 		"":              `at character 1: a number or an attribute's name was expected, not the end`,
