@@ -46,6 +46,7 @@ var (
 	joinedNetwork  = &difference{"a reservation with a `NETWORK_ID` in its `extra`", "adds its addresses to that network, and deletes it in the end", "400"}
 	unknownRole    = &difference{"a role in `merge_template` that the template does not have", "silently ignored", "400, unless it is a whole role, which is added"}
 	startNumber    = &difference{"a policy's `start_time` that is a number", "400", "unix seconds, as the same number in a string"}
+	partlyHeld     = &difference{"a service of which some roles run and the others are on hold", "stays DEPLOYING", "is in HOLD"}
 	grouping       = &difference{"a policy's expression with `!`, `&&` and `\\|\\|` without parentheses, such as `A > 1 && B > 1 \\|\\| C > 1`", "read from the right: `A > 1 && (B > 1 \\|\\| C > 1)`", "`!` binds strongest, then `&&`: `(A > 1 && B > 1) \\|\\| C > 1`; parentheses mean the same to both"}
 	otherStart     = &difference{"a policy's `start_time` that is a time of day only, or digits in another order than `2030-01-31`", "accepted", "400"}
 	longName       = &difference{"a name of more than 128 characters, an empty one, or one with control characters, `<` or `&`", "500, or accepted", "400; `rename` to a name that oned refuses, such as one with `/` or a quote: 500 with its reason, also of a template, where OneFlow answers 204 and changes nothing"}
@@ -61,7 +62,7 @@ var (
 // differences are in the order of the table.
 var differences = []*difference{
 	badJSON, unknownAction, hangs, immutable, noNumber, warning, onlyWaits, wayBack, notThereYet, cloneMissing, noCardinality, noForce, deleteType, shortOctet, notOctal, chownGroup,
-	otherTarget, refusedServer, optionalInput, unknownNetwork, notReadable, fraction, networkText, commas, networkRefused, ownNetworks, namedNetwork, joinedNetwork, unknownRole, startNumber, grouping, otherStart, longName, emptyName, unchecked, lastRole, bothForms, asUser, addedRole, oldDialog, brokenDocument,
+	otherTarget, refusedServer, optionalInput, unknownNetwork, notReadable, fraction, networkText, commas, networkRefused, ownNetworks, namedNetwork, joinedNetwork, unknownRole, startNumber, partlyHeld, grouping, otherStart, longName, emptyName, unchecked, lastRole, bothForms, asUser, addedRole, oldDialog, brokenDocument,
 }
 
 // meant is a recorded call that is answered with another status on purpose.
