@@ -2,6 +2,7 @@ package restapi
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -444,7 +445,7 @@ func (b *browser) checkReload() {
 func (b *browser) checkExpiry() {
 	b.t.Helper()
 	b.press("#actions", "Scale …")
-	b.do(chromedp.WaitVisible("#cardinality"), network.ClearBrowserCookies(), chromedp.SendKeys("#cardinality", kb.Enter))
+	b.do(chromedp.WaitVisible("#cardinality"), chromedp.SetValue("#cardinality", "3"), network.ClearBrowserCookies(), chromedp.SendKeys("#cardinality", kb.Enter))
 	b.shows("#refused", "your session has ended")
 	b.focused("#user")
 	b.logIn("oneadmin", "wrong")
@@ -453,6 +454,9 @@ func (b *browser) checkExpiry() {
 	b.logIn("oneadmin", "opennebula")
 	b.shows("#who", "oneadmin")
 	b.shows("#service-title", "shop")
+	b.do(chromedp.WaitVisible("#cardinality"), chromedp.KeyEvent(kb.Enter))
+	b.shows("#dialog .plan", "create db_2") // what was typed is there
+	b.do(chromedp.KeyEvent(kb.Escape), chromedp.WaitNotVisible("#dialog"))
 }
 
 // checkList filters and searches, with the state in the address.
@@ -531,7 +535,8 @@ func (b *browser) press(within, text string) {
 // checkChanges makes a service of a template's form, scales it and ends it.
 func (b *browser) checkChanges(id string) {
 	b.t.Helper()
-	b.expect(admin, "POST", "/service_template", strings.Replace(inputs, `"Public":`, `"Inside":"O|network|Optional| |","Public":`, 1), 201, "")
+	b.expect(admin, "POST", "/service_template", strings.NewReplacer(`"Public":`, `"Inside":"O|network|Optional| |","Public":`,
+		`"NOTE":"O|text|A note| |"}`, `"NOTE":"O|text64|A note| |"},"user_inputs_values":{"NOTE":"Z3LDvG4="}`).Replace(inputs), 201, "")
 	b.visit("#/templates")
 	b.shows("#templates", "form")
 	b.do(chromedp.Evaluate("crypto.randomUUID = undefined", nil)) // it is not there without TLS
@@ -545,7 +550,10 @@ func (b *browser) checkChanges(id string) {
 	b.focused(`button[aria-label="Instantiate form"]`) // drawn anew meanwhile
 	b.do(chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible("#dialog"))
 	b.accessible("a form")
-	b.do(chromedp.SetValue(`[name="name"]`, "made here"), chromedp.SetValue(`[name="input SECRET"]`, "s3cret"))
+	if !b.is(`document.querySelector('textarea[name="input NOTE"]').value === "grün"`) {
+		b.t.Error("a value of type text64 is not shown as its text")
+	}
+	b.do(chromedp.SetValue(`[name="input NOTE"]`, "one\nzwölf"), chromedp.SetValue(`[name="name"]`, "made here"), chromedp.SetValue(`[name="input SECRET"]`, "s3cret"))
 	b.press("#dialog", "Show what would happen")
 	b.shows("#dialog .plan", "Then the service is running")
 	b.picture("page-form.png", 1360, 900)
@@ -559,6 +567,8 @@ func (b *browser) checkChanges(id string) {
 	b.shows("#service-title", "made here")
 	b.shows("#facts", "3 of 3 VMs run")
 	b.shows("#inputs", "set, not shown")
+	b.shows("#inputs", "one\nzwölf")
+	b.expect(admin, "GET", "/service/"+b.idOf("made here"), "", 200, base64.StdEncoding.EncodeToString([]byte("one\nzwölf")))
 	b.shows("#networks", "left out")
 	b.shows("#roles", "Policies of db")
 	poll.Until(b.t, "the service to be listed", func() bool { return len(b.listed(admin, "?q=made").Rows) > 0 })
@@ -566,7 +576,12 @@ func (b *browser) checkChanges(id string) {
 		b.t.Errorf("%d services were made", len(rows))
 	}
 	b.press("#actions", "Scale …")
-	b.do(chromedp.WaitVisible("#cardinality"), chromedp.SetValue("#cardinality", "2"), chromedp.SendKeys("#cardinality", "\r")) // no plan, no change
+	b.do(chromedp.WaitVisible("#cardinality"), chromedp.SetValue("#cardinality", "9"))
+	b.press("#dialog", "Show what would happen")
+	b.shows("#refusal", "its max_vms is 3")
+	b.focused(`#cardinality[aria-invalid="true"][aria-describedby="refusal"]`)
+	b.accessible("a refusal")
+	b.do(chromedp.SetValue("#cardinality", "2"), chromedp.SendKeys("#cardinality", "\r")) // no plan, no change
 	b.shows("#dialog .plan", "create db_1")
 	b.checkQueued("Scale")
 	b.press("#dialog", "Show what would happen")
@@ -586,7 +601,11 @@ func (b *browser) checkChanges(id string) {
 	b.do(chromedp.SetValue("#owner", "nobody"))
 	b.press("#dialog", "Change the owner")
 	b.shows("#dialog .plan", "is not the name of one that you may see")
+	b.focused(`#owner[aria-invalid="true"][aria-describedby="refusal"]`)
 	b.do(chromedp.Evaluate(`{ const owner = document.querySelector("#owner"); owner.value = "alice"; owner.dispatchEvent(new Event("input", { bubbles: true })) }`, nil))
+	if b.is(`document.querySelector("#dialog [aria-invalid]")`) {
+		b.t.Error("a value that was changed is still marked as refused")
+	}
 	b.press("#dialog", "Change the owner")
 	b.shows("#facts", "owner alice")
 	b.press("#actions", "Owner …")

@@ -84,7 +84,7 @@ type VM struct {
 	ID    int    `json:"id"`
 	Name  string `json:"name"`
 	State string `json:"state"`
-	// Kind is running, working, warning, failed or done.
+	// Kind is running, working, waiting, warning, failed or done.
 	Kind    string    `json:"kind"`
 	Host    string    `json:"host,omitempty"`
 	IPs     []string  `json:"ips,omitempty"`

@@ -35,15 +35,15 @@ function offers(service) {
 
 function scaling(service) {
   const roles = service.roles.filter((role) => service.allowed.scale.includes(role.name));
-  const number = el("input", { name: "cardinality", id: "cardinality", type: "number", min: 0, max: 10000, required: true, value: roles[0].wanted });
-  const choose = el("select", { name: "role", id: "role", onchange: (event) => { number.value = roles[event.target.selectedIndex].wanted; } },
+  const number = el("input", { name: "cardinality", id: "cardinality", type: "number", min: 0, max: 10000, required: true, value: roles[0].wanted, "data-about": "cannot have|cannot be scaled to|already has" });
+  const choose = el("select", { name: "role", id: "role", "data-about": "cannot be scaled in|cannot be scaled while|is a virtual router", onchange: (event) => { number.value = roles[event.target.selectedIndex].wanted; } },
     roles.map((role) => el("option", { value: role.name }, `${role.name} (${role.wanted} now)`)));
   return [el("label", { for: "role" }, "Role"), choose, el("label", { for: "cardinality" }, "Number of VMs"), number,
     el("label", { class: "check" }, el("input", { name: "force", type: "checkbox" }), " ignore the role's limits")];
 }
 
 function owning() {
-  const named = (id, text) => [el("label", { for: id }, text), el("input", { name: id, id, placeholder: "unchanged", autocomplete: "off", autocapitalize: "none", spellcheck: "false" })];
+  const named = (id, text) => [el("label", { for: id }, text), el("input", { name: id, id, "data-about": `"${id}_id"`, placeholder: "unchanged", autocomplete: "off", autocapitalize: "none", spellcheck: "false" })];
   return [...named("owner", "User (name or ID)"), ...named("group", "Group (name or ID)")];
 }
 
@@ -70,6 +70,7 @@ export function dialog(ask) {
   let planned = {}; // {etag, steps, whole} of the plan that is shown
 
   function stale() {
+    pardon();
     if (ask.unplanned) {
       go.disabled = sent;
       return;
@@ -80,6 +81,7 @@ export function dialog(ask) {
   }
   async function preview() {
     if (sent || !form.reportValidity()) return;
+    pardon();
     const mine = ++asked;
     go.disabled = true;
     plan.replaceChildren(el("p", { class: "quiet" }, "Planning the change …"));
@@ -106,6 +108,7 @@ export function dialog(ask) {
     if (sent) return;
     if (event.submitter === check) return preview();
     sent = true;
+    pardon();
     if (document.activeElement === go) plan.focus(); // a disabled button would lose it
     go.disabled = true;
     const mine = asked;
@@ -115,7 +118,10 @@ export function dialog(ask) {
       const made = await make(request());
       if (!made) return;
       if (made.queued) await outcome(made.queued, note);
-      if (left()) return after();
+      if (left()) {
+        paused = false; // it is done
+        return after();
+      }
       box.close();
       after();
       ask.done?.(made.answer);
@@ -158,19 +164,56 @@ export function dialog(ask) {
     }
   }
   function complain(error) {
-    if (error.status === 401) return after(); // the session has ended
-    plan.replaceChildren(el("p", { class: "problem", role: "alert" }, error.message),
-      error.violations?.length > 1 ? el("ul", {}, error.violations.map((each) => el("li", {}, each.message))) : "");
+    if (error.status === 401) { // the session has ended
+      plan.replaceChildren(ask.unplanned ?? "");
+      return after();
+    }
+    const violations = error.violations ?? [];
+    plan.replaceChildren(el("p", { class: "problem", id: "refusal", role: "alert" }, error.message),
+      violations.length > 1 ? el("ul", {}, violations.map((each) => el("li", {}, each.message))) : "");
     reveal();
+    const means = (about) => [error, ...violations].some((each) => each.message.includes(about));
+    const wrong = [...form.elements].filter((control) => control.dataset.about?.split("|").some(means));
+    for (const control of wrong) {
+      control.ariaInvalid = "true";
+      control.setAttribute("aria-describedby", "refusal");
+    }
+    wrong[0]?.focus();
+  }
+  // pardon takes the marks of a refusal away.
+  function pardon() {
+    for (const control of form.querySelectorAll("[aria-invalid]")) {
+      control.ariaInvalid = null;
+      control.removeAttribute("aria-describedby");
+    }
   }
 
   if (ask.unplanned) plan.append(ask.unplanned);
   box.replaceChildren(form);
-  if (!box.open) {
+  reopen = () => {
     box.addEventListener("close", keep(document.body), { once: true }); // what was pressed may be drawn anew meanwhile
     box.showModal();
-  }
-  if (!ask.fields) preview();
+    stale();
+    if (!ask.fields) preview();
+  };
+  reopen();
+}
+
+let reopen; // shows the last dialog, as it was left
+let paused = false; // whether it was open when its user's session ended
+let held = null; // what had the focus then
+
+// pause closes the dialog while nobody is logged in; resume shows it again, with what was typed.
+export function pause() {
+  if (part("dialog").open) [paused, held] = [true, document.activeElement];
+  part("dialog").close();
+}
+
+export function resume() {
+  if (!paused) return;
+  reopen();
+  held.focus();
+  paused = false;
 }
 
 // steps shows a plan in words, of which cut leaves out what is too long.

@@ -2,7 +2,7 @@
 
 import * as actions from "./actions.js";
 import * as api from "./api.js";
-import { age, el, focusOn, part, redraw, state, table, when } from "./elements.js";
+import { age, el, focusOn, part, redraw, state, table, textOf, when } from "./elements.js";
 import { columns, graph } from "./graph.js";
 import { kindOf, words } from "./states.js";
 import * as timeline from "./timeline.js";
@@ -96,7 +96,7 @@ function draw(service) {
     service.networks.map((network) => [network.name, network.id ? `network ${network.id}` : network.of ? "not created yet" : "left out", network.of ? `${network.from} ${network.of}` : "–", network.description || "–"])));
   const inputs = [...service.inputs, ...service.roles.flatMap((each) => each.inputs.map((input) => ({ ...input, name: `${each.name}: ${input.name}` })))];
   section("inputs", inputs.length && table("Values that were given; passwords are not shown", [{ title: "Input" }, { title: "Value" }, { title: "Description" }],
-    inputs.map((input) => [input.name, input.type === "password" ? (input.set ? "set, not shown" : "not set") : input.value || "–", input.description || "–"])));
+    inputs.map((input) => [input.name, input.type === "password" ? (input.set ? "set, not shown" : "not set") : el("span", { class: "lines" }, textOf(input) || "–"), input.description || "–"])));
   section("log", service.log.length && el("ol", { class: "plain" }, service.log.map((line) => el("li", {}, when(line.time), el("span", { class: line.severity === "E" ? "problem" : undefined }, line.message)))));
 }
 
@@ -107,7 +107,7 @@ function section(id, content) {
 
 // role is a role with its VMs, those in trouble first.
 function role(each) {
-  const order = { failed: 0, warning: 1, working: 2, done: 3, running: 4 };
+  const order = { failed: 0, warning: 1, waiting: 2, working: 3, done: 4, running: 5 };
   const vms = each.vms.toSorted((a, b) => order[a.kind] - order[b.kind] || a.id - b.id);
   const most = open.get(each.name) ?? few;
   const limits = each.min_vms !== undefined || each.max_vms !== undefined ? ` · between ${each.min_vms ?? 0} and ${each.max_vms ?? "any number"}` : "";

@@ -103,6 +103,16 @@ export function table(caption, columns, rows) {
     el("tbody", { role: "rowgroup" }, rows.map((cells) => el("tr", { role: "row" }, cells.map(cell)))));
 }
 
+// textOf is an input's value as people write it: those of type text64 are sent and kept as base64, but for the template's default.
+export function textOf({ type, value }) {
+  if (type !== "text64" || !value) return value ?? "";
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(Uint8Array.from(atob(value), (each) => each.codePointAt(0)));
+  } catch {
+    return value; // another client has sent it as it is
+  }
+}
+
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const day = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric" });
 

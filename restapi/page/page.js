@@ -25,7 +25,7 @@ const readings = {
 };
 
 let session = false; // whether a user is logged in
-let used = false; // whether one was
+let last = null; // the name of the user who is or was
 let stream = null; // the AbortController of the stream of events
 let open = false; // whether events come
 const news = []; // what is to be announced
@@ -34,13 +34,16 @@ let pressed = 0; // counts what the user does
 const problems = new Map(); // what goes wrong, by the name of the reading
 
 const tabs = new BroadcastChannel("flowjet"); // they share the session
-tabs.addEventListener("message", () => location.reload());
+tabs.addEventListener("message", ({ data: user }) => {
+  if (user?.user !== last) location.reload();
+  else if (!session) begin(user);
+});
 
 function login(refusal = "", wrong = false) {
   session = false;
   stream?.abort();
   detail.close();
-  part("dialog").close();
+  actions.pause();
   for (const id of ["board", "leave", "views"]) part(id).hidden = true;
   part("who").textContent = "";
   problems.clear();
@@ -77,8 +80,8 @@ part("login").addEventListener("submit", async (event) => {
   part("refused").textContent = "";
   try {
     const user = await api.begin(part("user").value, password);
-    tabs.postMessage("");
-    if (used) return location.reload(); // nothing of the former user stays
+    tabs.postMessage(user);
+    if (last && user.user !== last) return location.reload(); // nothing of the former user stays
     begin(user);
   } catch (error) {
     const wrong = error.status === 401;
@@ -89,7 +92,7 @@ part("login").addEventListener("submit", async (event) => {
 part("leave").addEventListener("click", async () => {
   try {
     await api.end();
-    tabs.postMessage("");
+    tabs.postMessage(null);
     location.reload();
   } catch (error) {
     problem("leave", `You are still logged in: ${error.message}`);
@@ -99,7 +102,8 @@ part("leave").addEventListener("click", async () => {
 // begin shows what the address asks for, and listens before it reads, so that nothing that
 // happens in between is missed.
 function begin(user) {
-  session = used = true;
+  session = true;
+  last = user.user;
   if (part("login").contains(document.activeElement)) part("main").focus();
   part("login").hidden = true;
   part("password").value = "";
@@ -108,6 +112,7 @@ function begin(user) {
   document.querySelector("#views [data-view=system]").hidden = !user.administrator;
   listen();
   show();
+  actions.resume();
 }
 
 // listen follows what happens while the tab is to be seen: a browser has few connections to a server for all its tabs.

@@ -3,7 +3,7 @@
 import * as actions from "./actions.js";
 import * as address from "./address.js";
 import * as api from "./api.js";
-import { el, part, redraw, table } from "./elements.js";
+import { el, part, redraw, table, textOf } from "./elements.js";
 
 const few = 8; // roles of a template that are named
 const most = 200; // templates that are shown
@@ -30,13 +30,13 @@ function rolesOf({ roles }) {
 }
 
 function instantiate(template) {
-  const fields = [el("label", { for: "name" }, "Name of the service"), el("input", { id: "name", name: "name", required: true, maxlength: 128, value: template.name })];
+  const fields = [el("label", { for: "name" }, "Name of the service"), el("input", { id: "name", name: "name", required: true, maxlength: 128, value: template.name, "data-about": "name: is" })];
   template.inputs.forEach((input) => fields.push(...field(`input ${input.name}`, input)));
   template.networks.forEach((network) => fields.push(...networkFields(network)));
-  for (const role of template.roles) {
+  for (const [i, role] of template.roles.entries()) {
     const id = `cardinality ${role.name}`;
     fields.push(el("label", { for: id }, `VMs of role ${role.name}`),
-      el("input", { id, name: id, type: "number", required: true, min: role.min_vms ?? 0, max: role.max_vms ?? 10000, value: role.cardinality }));
+      el("input", { id, name: id, type: "number", required: true, min: role.min_vms ?? 0, max: role.max_vms ?? 10000, value: role.cardinality, "data-about": `roles[${i}].cardinality` }));
     role.inputs.forEach((input) => fields.push(...field(`role ${role.name} ${input.name}`, input, `${role.name}: `)));
   }
   actions.dialog({
@@ -49,7 +49,7 @@ function instantiate(template) {
 // field is an input's label and control.
 function field(id, input, before = "") {
   const label = el("label", { for: id }, `${before}${input.description || input.name}${input.mandatory ? "" : " (optional)"}`);
-  const value = input.value || input.default || "";
+  const value = textOf(input) || input.default || "";
   const common = { id, name: id, required: input.mandatory };
   switch (input.type) {
     case "boolean":
@@ -81,7 +81,7 @@ function networkFields(network) {
   return [el("label", { for: `${id} from` }, `Network ${network.name}${network.description ? `, ${network.description}` : ""}`),
     el("select", { id: `${id} from`, name: `${id} from` }, Object.entries(sources).map(([from, text]) => el("option", { value: from, selected: from === network.from }, text))),
     el("label", { for: id }, `Id for network ${network.name}`),
-    el("input", { id, name: id, type: "number", min: 0, required: network.mandatory, value: network.of ?? "" })];
+    el("input", { id, name: id, type: "number", min: 0, required: network.mandatory, value: network.of ?? "", "data-about": `networks.${network.name}|network ${JSON.stringify(network.name)}` })];
 }
 
 function valueOf(data, id, input) {

@@ -219,6 +219,8 @@ func ofVM(vm opennebula.VMDetails) schema.VM {
 		shown.Kind = "failed"
 	case vm.Troubled():
 		shown.Kind = "warning"
+	case vm.State == one.VMHold:
+		shown.Kind = "waiting"
 	case vm.Gone():
 		shown.Kind = "done"
 	}
@@ -283,7 +285,7 @@ func inputs(descriptions, values json.RawMessage) []schema.Input {
 	_ = json.Unmarshal(values, &given)
 	list := []schema.Input{}
 	for _, name := range slices.Sorted(maps.Keys(asked)) {
-		fields := append(strings.Split(asked[name], "|"), "", "", "", "", "")
+		fields := append(strings.SplitN(asked[name], "|", 5), "", "", "", "", "")
 		input := schema.Input{Name: name, Mandatory: strings.TrimSpace(fields[0]) == "M", Type: strings.TrimSpace(fields[1]), Description: strings.TrimSpace(fields[2])}
 		if options := strings.TrimSpace(fields[3]); strings.HasPrefix(input.Type, "range") {
 			input.Options = strings.Split(options, "..")

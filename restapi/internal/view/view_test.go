@@ -13,13 +13,14 @@ import (
 )
 
 func TestInputs(t *testing.T) {
-	got := inputs(json.RawMessage(`{"A":"M|range|How many|1..5|3","B":"O|list-multiple|Which|x,y|x","C":"O|password|Secret| |hush","D":"odd"}`),
-		json.RawMessage(`{"A":4,"C":"s3cret","E":"undeclared"}`))
+	got := inputs(json.RawMessage(`{"A":"M|range|How many|1..5|3","B":"O|list-multiple|Which|x,y|x","C":"O|password|Secret| |hush","D":"odd","E":"O|text64|Lines| |a|b"}`),
+		json.RawMessage(`{"A":4,"C":"s3cret","F":"undeclared"}`))
 	want := []schema.Input{
 		{Name: "A", Description: "How many", Type: "range", Mandatory: true, Options: []string{"1", "5"}, Default: "3", Value: "4", Set: true},
 		{Name: "B", Description: "Which", Type: "list-multiple", Options: []string{"x", "y"}, Default: "x"},
 		{Name: "C", Description: "Secret", Type: "password", Set: true},
 		{Name: "D"},
+		{Name: "E", Description: "Lines", Type: "text64", Default: "a|b"},
 	}
 	if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
 		t.Errorf("got %+v, want %+v", got, want)
@@ -72,6 +73,7 @@ func TestVMs(t *testing.T) {
 		{one.VMPoweroff, 0, "POWEROFF", "warning"},
 		{one.VMFailed, 0, "FAILED", "failed"},
 		{one.VMPending, 0, "PENDING", "working"},
+		{one.VMHold, 0, "HOLD", "waiting"},
 		{one.VMDone, 0, "DONE", "done"},
 	} {
 		got := ofVM(opennebula.VMDetails{VM: one.VM{State: test.state, LCMState: test.lcm}})
