@@ -294,24 +294,10 @@ func (i *ingester) confirmStrangers(ctx context.Context) error {
 	}
 	i.strangers, i.strangersOf, i.strangersAt = i.record.State.Strangers(i.facts), owner, time.Now()
 	for _, id := range i.strangers {
-		attributes := []any{"service", i.service, "vm", id, "owner", i.facts[id].Owner.UName}
-		if hint := i.returnHint(i.facts[id]); hint != "" {
-			attributes = append(attributes, "hint", hint)
-		}
-		i.worker.config.Logger.Warn("a node of the service is not a VM of the service: it belongs to another or lacks the service's id; it is left unchanged", attributes...)
+		i.worker.config.Logger.Warn("a node of the service is not a VM of the service: it belongs to another or lacks the service's id; it is left unchanged",
+			"service", i.service, "vm", id, "owner", i.facts[id].Owner.UName, "hint", flow.GivenAway(i.record.State.Service, i.facts[id]))
 	}
 	return nil
-}
-
-// returnHint tells how a VM of another owner that was the service's comes back, empty for any other VM: a change of the service's owner may
-// have been cut off. Only what the record knows counts: a VM that somebody has written into the document must not have its owner recommended.
-func (i *ingester) returnHint(vm one.VM) string {
-	service := i.record.State.Service
-	if !service.Made.Has(vm.ID) || vm.Owner.UID == service.Owner.UID {
-		return ""
-	}
-	return fmt.Sprintf("it was the service's; if a change of owner was cut off, repeat it from the VM's owner: flowjet service chown %[1]d %[2]s, then flowjet service chown %[1]d %[3]s",
-		i.service, vm.Owner.UName, service.Owner.UName)
 }
 
 // fetch fetches VMs of ascending ids into the facts.

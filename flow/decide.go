@@ -271,11 +271,16 @@ func (s *State) HealedLately(role string, now time.Time) int {
 	return count
 }
 
-// Doubtful returns, ascending, the VMs whose state an explanation needs: those of roles that do not simply run, and those with requests.
+// mostRunning is how many VMs a service may have for those that run to be read for an explanation, which then names those of another owner.
+const mostRunning = 100
+
+// Doubtful returns, ascending, the VMs whose state an explanation needs: those of roles that do not simply run, and those with requests. Of a
+// small service these are all.
 func (s State) Doubtful() []int {
 	ids := slices.Collect(maps.Keys(s.Asked))
+	small := len(spec.VMIDs(s.Service.Body.Roles...)) <= mostRunning
 	for role := range s.Service.Body.EachRole() {
-		if role.CurrentState() != spec.RoleRunning || s.Service.State() == spec.ServiceUndeploying {
+		if small || role.CurrentState() != spec.RoleRunning || s.Service.State() == spec.ServiceUndeploying {
 			ids = append(ids, spec.VMIDs(*role)...)
 		}
 	}

@@ -57,6 +57,11 @@ func Explain(state State, facts Facts, now time.Time) Explanation {
 			e.note(found)
 		}
 	}
+	for _, id := range state.Strangers(facts) {
+		if text := GivenAway(state.Service, facts[id]); text != "" {
+			e.note(Finding{Kind: FoundGivenAway, VM: &id, Said: text})
+		}
+	}
 	for _, attribute := range template.Ignored(e.Service.Body) {
 		e.note(Finding{Kind: FoundIgnored, Role: attribute.Role, Name: attribute.Path, Said: attribute.Meant})
 	}

@@ -31,8 +31,9 @@ const (
 	FoundEnding          FindingKind = "vm_ending"   // a VM that was asked to end
 	FoundToEnd           FindingKind = "vms_to_end"  // a number of VMs that are to be asked
 	FoundOrphan          FindingKind = "vm_orphan"   // a VM without a role that was asked to end
-	FoundParent          FindingKind = "parent"      // a role that waits for another one
-	FoundHold            FindingKind = "hold"        // a role that waits for its release
+	FoundGivenAway       FindingKind = "vm_given_away"
+	FoundParent          FindingKind = "parent" // a role that waits for another one
+	FoundHold            FindingKind = "hold"   // a role that waits for its release
 	FoundNetworkToMake   FindingKind = "network_to_make"
 	FoundNetworkNotReady FindingKind = "network_not_ready"
 	FoundNetworkToDelete FindingKind = "network_to_delete"
@@ -100,6 +101,7 @@ func (f Finding) Written(now time.Time) Finding {
 // plainTexts are the messages of findings without variable parts.
 var plainTexts = map[FindingKind]string{
 	FoundLogged:          "$SAID",
+	FoundGivenAway:       "$SAID",
 	FoundLeftAlone:       "Flowjet leaves the service alone: $SAID",
 	FoundUnseen:          "no worker has processed the service yet",
 	FoundMore:            "and $COUNT more",
@@ -244,6 +246,17 @@ func Advice(state spec.ServiceState, service int) string {
 func OwnerGone(service spec.Service) string {
 	return fmt.Sprintf("the service's owner %s (user %d) does not exist any more: `oneflow chown %d USER` gives it to another, then `oneflow recover %d`",
 		service.Owner.UName, service.Owner.UID, service.ID, service.ID)
+}
+
+// GivenAway returns what to know of a VM that was the service's and has another owner now, empty for any other VM: a change of the service's
+// owner may have been cut off. Only what the record knows counts: a VM that somebody has written into the document must not have its owner
+// recommended.
+func GivenAway(service spec.Service, vm one.VM) string {
+	if !service.Made.Has(vm.ID) || vm.Owner.UID == service.Owner.UID {
+		return ""
+	}
+	return fmt.Sprintf("VM %[1]d belongs to %[2]s now: the service leaves it alone, even when it ends; `onevm chown %[1]d %[3]s` gives it back",
+		vm.ID, vm.Owner.UName, service.Owner.UName)
 }
 
 const maxAdvised = 3

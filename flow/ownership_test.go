@@ -140,11 +140,23 @@ func TestStrangersNodesHoldUpNoEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := runningStage(t, oneRole(1))
+			s.state.Service.Made = spec.VMsOf([]int{100, 900})
 			bobs := one.VM{ID: 900, Owner: one.Identity{UID: 3, UName: "bob"}, State: one.VMActive, LCMState: one.LCMRunning, Service: -1}
 			s.facts[900] = bobs
 			role := &s.state.Service.Body.Roles[0]
 			role.Nodes = append(role.Nodes, spec.NewNode(bobs))
+			notes := flow.Explain(s.state, s.facts, s.now).Notes
+			if len(notes) != 1 || !strings.Contains(notes[0].Message, "VM 900 belongs to bob now") || !strings.Contains(notes[0].Message, "`onevm chown 900 "+s.state.Service.Owner.UName+"`") {
+				t.Errorf("the notes are %+v", notes)
+			}
+			if doubtful := s.state.Doubtful(); !slices.Contains(doubtful, 900) {
+				t.Errorf("%v are read for an explanation", doubtful)
+			}
 			end(s)
+			isLeft := func(c flow.Change) bool { return c.Kind == "vm" && *c.VM == 900 && c.New == "left" }
+			if name == "undeploy" && !slices.ContainsFunc(s.changes, isLeft) {
+				t.Errorf("the changes are %+v", s.changes)
+			}
 			s.end(100)
 			for range 5 {
 				s.planAfter(time.Second)

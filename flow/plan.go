@@ -128,6 +128,20 @@ func (p *planner) decision() Decision {
 	troubled := func(state string) bool {
 		return state == spec.ServiceWarning.String() || strings.HasPrefix(state, "FAILED_")
 	}
+	for role := range p.Service.Body.EachRole() {
+		foreign := p.strangers[role.Name]
+		if p.undeployer.ending() || role.CurrentState() == spec.RoleUndeploying || role.CurrentState() == spec.RoleDone {
+			for _, node := range foreign {
+				if p.Service.Made.Has(node.DeployID) {
+					const reason = "it was given to another user or service, and is not terminated"
+					p.changes = append(p.changes, Change{Kind: "vm", VM: &node.DeployID, Role: role.Name, New: "left", Reason: reason})
+				}
+			}
+			continue
+		}
+		role.Nodes = append(role.Nodes, foreign...)
+		slices.SortStableFunc(role.Nodes, func(a, b spec.Node) int { return a.DeployID - b.DeployID })
+	}
 	var reasons []string
 	for _, change := range p.changes {
 		if change.Kind == "role" && change.Reason != "" && troubled(change.New) {
@@ -142,14 +156,6 @@ func (p *planner) decision() Decision {
 		if change.Kind == "service" && change.Reason == "" && (troubled(change.New) || change.New == spec.ServiceUndeploying.String()) {
 			change.Reason = strings.Join(shortened(reasons, maxReasons), "; ") // empty if a user asked for the end
 		}
-	}
-	for role := range p.Service.Body.EachRole() {
-		foreign := p.strangers[role.Name]
-		if len(foreign) == 0 || p.undeployer.ending() || role.CurrentState() == spec.RoleUndeploying || role.CurrentState() == spec.RoleDone {
-			continue // the VMs of roles that end are left alone
-		}
-		role.Nodes = append(role.Nodes, foreign...)
-		slices.SortStableFunc(role.Nodes, func(a, b spec.Node) int { return a.DeployID - b.DeployID })
 	}
 	p.Service.Made = p.ownNodes()
 	p.actions = slices.DeleteFunc(p.actions, func(action Action) bool {

@@ -278,10 +278,10 @@ func (d *diagnosis) checkServices(ctx context.Context, pipe clients) {
 	}
 }
 
-// checkLeftVMs names the VMs that do not end although their services have: a leader of the zone that died leaves them so, and no service
-// has oned retry them any more.
+// checkLeftVMs names the VMs that outlive their services: those that do not end, as a leader of the zone that died leaves them and no service
+// has oned retry them any more, and those that run on because they were given to another owner or their service's document was deleted.
 func (d *diagnosis) checkLeftVMs(ctx context.Context, pipe clients) {
-	ending, err := work.NewQueue(pipe.Pipeline).VMsThat(ctx, func(vm one.VM) bool { return vm.Service >= 0 && vm.Ending() && !vm.Gone() })
+	ending, err := work.NewQueue(pipe.Pipeline).VMsThat(ctx, func(vm one.VM) bool { return vm.Service >= 0 && !vm.Gone() && (vm.Ending() || vm.Key != "") })
 	var left []string
 	for _, id := range slices.Sorted(maps.Keys(ending)) {
 		event := ending[id]
@@ -294,11 +294,11 @@ func (d *diagnosis) checkLeftVMs(ctx context.Context, pipe clients) {
 		}
 	}
 	if err != nil {
-		d.add("VMs", warning, "", "those that do not end cannot be found: %v", err)
+		d.add("VMs", warning, "", "those that outlive their services cannot be found: %v", err)
 	}
 	if len(left) > 0 {
-		d.add("VMs", warning, "see `onevm show ID` and its host: `onevm recover --success ID` if the VM is gone there, `--retry` if its disks are to be saved, `--delete` to give it up",
-			"%d do not end although their services have: %s", len(left), few(left))
+		d.add("VMs", warning, "of one that does not end see `onevm show ID` and its host: `onevm recover --success ID` if the VM is gone there, `--retry` if its disks are to be saved, `--delete` to give it up; "+
+			"`onevm terminate ID` for one that runs, or remove FLOWJET_KEY from its user template if it is needed", "%d were not terminated with their services: %s", len(left), few(left))
 	}
 }
 

@@ -331,7 +331,7 @@ func TestFullDisksAreNamedWithoutJetStream(t *testing.T) {
 	}
 }
 
-// TestDoctorNamesVMsThatOutliveTheirServices: only those that do not end, and whose service has.
+// TestDoctorNamesVMsThatOutliveTheirServices: those that do not end and those that Flowjet made, whose service has ended.
 func TestDoctorNamesVMsThatOutliveTheirServices(t *testing.T) {
 	t.Parallel()
 	desk := newDesk(t)
@@ -346,10 +346,14 @@ func TestDoctorNamesVMsThatOutliveTheirServices(t *testing.T) {
 		since   time.Duration
 	}{
 		21: {7, one.LCMEpilog, time.Hour}, 22: {7, one.LCMEpilog, time.Minute}, 23: {7, one.LCMRunning, time.Hour}, 24: {8, one.LCMShutdown, time.Hour},
+		25: {7, one.LCMRunning, time.Hour},
 	} {
 		event := eventOf(vm, false)
 		event.Subject, event.Event.LCMState, event.Event.Heard = pipeline.VMSubject(0, vm, "ACTIVE", is.state.String()), is.state.String(), now.Add(-is.since)
 		event.Event.VM = &one.VM{ID: vm, State: one.VMActive, LCMState: is.state, Service: is.service}
+		if vm == 25 {
+			event.Event.VM.Key = "7-1-x"
+		}
 		events = append(events, event)
 	}
 	lease, err := feeds.New(desk.pipe.Pipeline).Acquire(ctx, "fe1", "bridge-1", 0)
@@ -357,7 +361,8 @@ func TestDoctorNamesVMsThatOutliveTheirServices(t *testing.T) {
 	desk.must(lease.Publish(ctx, events))
 	d := diagnosis{now: now}
 	d.checkLeftVMs(ctx, desk.pipe)
-	want := "warning VMs: 1 do not end although their services have: vm 21 ACTIVE/EPILOG of service 7 since " + now.Add(-time.Hour).UTC().Format(time.RFC3339) + "\n"
+	at := now.Add(-time.Hour).UTC().Format(time.RFC3339)
+	want := fmt.Sprintf("warning VMs: 2 were not terminated with their services: vm 21 ACTIVE/EPILOG of service 7 since %[1]s, vm 25 ACTIVE/RUNNING of service 7 since %[1]s\n", at)
 	if d.said() != want {
 		t.Errorf("it says %q, want %q", d.said(), want)
 	}
