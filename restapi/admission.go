@@ -18,14 +18,18 @@ type admission struct {
 	// working, receiving and streams are the slots of requests in progress, of bodies being received, and of event streams; showing are
 	// the bytes of documents in answers.
 	working, receiving, streams, showing *slots
+	// line has a token for the first of the lists that wait for showing: only that one is read again.
+	line chan struct{}
 }
 
 func newAdmission(limits limits) *admission {
-	return &admission{
+	a := &admission{
 		limits: limits, throttle: &throttle{now: time.Now, max: limits.verdicts, buckets: map[bucketKey]*rate.Limiter{}},
 		working: newSlots(limits.requests, limits.requests), receiving: newSlots(limits.receiving, limits.receiving), streams: newSlots(limits.streams, limits.streamsOfUser),
-		showing: newSlots(limits.showing, limits.showing),
+		showing: newSlots(limits.showing, limits.showing), line: make(chan struct{}, 1),
 	}
+	a.line <- struct{}{}
+	return a
 }
 
 // admit reads a request's body into memory, within the limits of a body and of the user's rate: commands stay in NATS for
@@ -78,6 +82,7 @@ type slots struct {
 	mu     sync.Mutex
 	taken  int
 	byUser map[int]int
+	freed  chan struct{} // is closed at the next release, nil if nobody waits for it
 }
 
 func newSlots(most, mostOfUser int) *slots {
@@ -105,7 +110,21 @@ func (s *slots) acquire(uid, count int) (release func(), ok bool) {
 		if s.byUser[uid] -= count; s.byUser[uid] == 0 {
 			delete(s.byUser, uid)
 		}
+		if s.freed != nil {
+			close(s.freed)
+			s.freed = nil
+		}
 	}), true
+}
+
+// nextRelease returns a channel that is closed when slots are released.
+func (s *slots) nextRelease() chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.freed == nil {
+		s.freed = make(chan struct{})
+	}
+	return s.freed
 }
 
 type throttle struct {

@@ -60,7 +60,7 @@ func TestAUsersBytesAreBounded(t *testing.T) {
 
 // What is kept in memory for clients that read slowly is bounded in bytes, and shared among users.
 func TestBytesOfDocumentsInAnswersAreBounded(t *testing.T) {
-	w := newWorld(t, Config{limits: limitedTo(func(l *limits) { l.showing = 8 * documentFrame })})
+	w := newWorld(t, Config{limits: limitedTo(func(l *limits) { l.showing, l.patience = 8*documentFrame, time.Millisecond })})
 	w.expect(alice, "POST", "/service_template", `{"name":"x","roles":[]}`, http.StatusCreated, "")
 	const uid = 2 // alice's
 	release, _ := w.api.admission.showing.acquire(uid, 4*documentFrame)
@@ -71,7 +71,18 @@ func TestBytesOfDocumentsInAnswersAreBounded(t *testing.T) {
 		w.expect(admin, "GET", path, "", http.StatusOK, "")
 	}
 	w.expect(alice, "POST", "/service_template/0/action", `{"action":{"perform":"rename","params":{"name":"y"}}}`, http.StatusServiceUnavailable, "too many long answers")
+	w.api.admission.limits.patience = poll.Limit
+	waits := make(chan reply, 3)
+	for range cap(waits) {
+		go func() { waits <- w.call(alice, "GET", "/service_template", "") }()
+	}
+	poll.Until(t, "a list to wait", func() bool { return len(w.api.admission.line) == 0 })
 	release()
+	for range cap(waits) {
+		if got := <-waits; got.status != http.StatusOK {
+			t.Errorf("a list that has waited: got %+v", got)
+		}
+	}
 	for range 10 { // they are given back
 		w.expect(alice, "GET", "/service_template", "", http.StatusOK, "")
 		w.expect(alice, "GET", "/service_template/0", "", http.StatusOK, "")

@@ -36,13 +36,32 @@ type request struct {
 	admission *admission
 }
 
-// list returns the documents of a type that the caller may see, admitted to the answer.
+// list returns the documents of a type that the caller may see, admitted to the answer. While too many long answers are being sent it waits
+// for its turn, and holds no documents meanwhile.
 func (r *request) list(ctx context.Context, documentType int) ([]opennebula.Document, error) {
-	documents, err := r.oned.Documents(ctx, documentType, allVisible)
-	if err != nil {
-		return nil, fmt.Errorf("list %ss: %w", kindNames[documentType], err)
+	waiting, cancel := context.WithTimeout(ctx, r.admission.limits.patience)
+	defer cancel()
+	for first := false; ; first = true {
+		turn := r.admission.line
+		if first {
+			turn = r.admission.showing.nextRelease()
+		}
+		documents, err := r.oned.Documents(ctx, documentType, allVisible)
+		if err != nil {
+			return nil, fmt.Errorf("list %ss: %w", kindNames[documentType], err)
+		}
+		if err = r.reserve(documents...); err == nil {
+			return documents, nil
+		}
+		select {
+		case <-turn:
+			if !first {
+				defer func() { r.admission.line <- struct{}{} }()
+			}
+		case <-waiting.Done():
+			return nil, err
+		}
 	}
-	return documents, r.reserve(documents...)
 }
 
 // reserve admits documents to the request's answer.

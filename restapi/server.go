@@ -202,10 +202,11 @@ type limits struct {
 	// requests are served at once, and of receiving the bodies are received. Both are shared among users; more are refused
 	// with 503.
 	requests, receiving  int
-	showing              int     // bytes of documents in answers that are made or sent at once, shared among users: a client may read slowly
-	reads, changes       float64 // requests of each kind that a user may send a second, and twice as many at once
-	bytes, bytesAtOnce   int     // bytes of bodies that a user may send a second on average, and before that limit applies
-	queued, queuedOfUser int     // commands of all APIs together, and of one user, that may wait for their workers
+	showing              int           // bytes of documents in answers that are made or sent at once, shared among users: a client may read slowly
+	patience             time.Duration // how long a list waits for them
+	reads, changes       float64       // requests of each kind that a user may send a second, and twice as many at once
+	bytes, bytesAtOnce   int           // bytes of bodies that a user may send a second on average, and before that limit applies
+	queued, queuedOfUser int           // commands of all APIs together, and of one user, that may wait for their workers
 	// headerTimeout is how long a client may take to send a request's header, and requestTimeout for the whole of it.
 	headerTimeout, requestTimeout time.Duration
 	streams, streamsOfUser        int // clients that may follow events at once, and of one user
@@ -213,7 +214,7 @@ type limits struct {
 }
 
 var standardLimits = limits{
-	body: 1 << 20, requests: 512, receiving: 256, showing: 256 << 20, reads: 5000, changes: 200, bytes: 64 << 10, bytesAtOnce: 64 << 20,
+	body: 1 << 20, requests: 512, receiving: 256, showing: 256 << 20, patience: 10 * time.Second, reads: 5000, changes: 200, bytes: 64 << 10, bytesAtOnce: 64 << 20,
 	queued: 2000, queuedOfUser: 500, headerTimeout: 5 * time.Second, requestTimeout: 30 * time.Second,
 	streams: 200, streamsOfUser: 20, verdicts: 10_000,
 }
