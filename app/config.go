@@ -163,22 +163,28 @@ func (a *App) Reload(config Config, log Log) error {
 		failed = append(failed, err)
 	}
 	if a.oned != nil {
-		changed := false
-		credentials, err := a.credentials()
-		if err == nil {
-			if changed, err = a.oned.Renew(credentials); err != nil {
-				err = fmt.Errorf("reload %s: %w", a.config.One.AuthFile, err)
-			}
-		}
-		if changed {
-			a.logger.Warn("the server user's changed password was applied", "file", a.config.One.AuthFile)
-		}
-		failed = append(failed, err)
+		failed = append(failed, renewServerUser(a))
 	}
 	if a.server != nil {
 		failed = append(failed, a.server.Reload())
 	}
 	return errors.Join(failed...)
+}
+
+// renewServerUser applies the server user's password that is in the file now.
+func renewServerUser(a *App) error {
+	credentials, err := a.credentials()
+	if err != nil {
+		return err
+	}
+	changed, err := a.oned.Renew(credentials)
+	if err != nil {
+		return fmt.Errorf("reload %s: %w", a.config.One.AuthFile, err)
+	}
+	if changed {
+		a.logger.Warn("the server user's changed password was applied", "file", a.config.One.AuthFile)
+	}
+	return nil
 }
 
 // Alive reports whether the process is not stuck: every part answers a request that needs only its own locks. It returns

@@ -167,6 +167,9 @@ func (a *App) shareOned(ctx context.Context) error {
 	logger := a.logger.With("part", "oned")
 	a.background(ctx, func(ctx context.Context) {
 		for {
+			if a.oned.Refused() {
+				_ = renewServerUser(a) // the file may be about to be written
+			}
 			processes := others.Others()
 			for _, other := range processes {
 				a.oned.Introduce(other.Servers)

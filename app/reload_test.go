@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/internal/testlog"
 )
 
@@ -65,7 +66,8 @@ func TestReloadAppliesTheLevelOfTheLog(t *testing.T) {
 	}
 }
 
-// A password that was changed at oned is applied without a restart, and not shown; another user's is refused.
+// A password that was changed at oned is applied without a restart, and not shown; another user's is refused. While oned refuses the server
+// user, the file is read by itself.
 func TestReloadAppliesTheServerUsersPassword(t *testing.T) {
 	t.Parallel()
 	cloud, auth := newSim(t, anyPorts)
@@ -81,6 +83,8 @@ func TestReloadAppliesTheServerUsersPassword(t *testing.T) {
 	if log.Count(applied) > 0 {
 		t.Error("the same password is applied as a changed one")
 	}
+	right, err := os.ReadFile(auth)
+	must(t, err)
 	must(t, os.WriteFile(auth, []byte("serveradmin:PLANTED-new\n"), 0o600))
 	must(t, a.Reload(config, level))
 	if log.Count(applied) != 1 || log.Count("PLANTED-") > 0 {
@@ -90,6 +94,11 @@ func TestReloadAppliesTheServerUsersPassword(t *testing.T) {
 	if err := a.Reload(config, level); err == nil || !strings.Contains(err.Error(), auth) || strings.Contains(err.Error(), "PLANTED-") {
 		t.Errorf("a file of something else: %v", err)
 	}
+	must(t, os.WriteFile(auth, right, 0o600))
+	poll.Until(t, "the right password to be applied", func() bool {
+		_, err := a.oned.Server().User(t.Context(), -1)
+		return err == nil
+	})
 }
 
 // A running server takes over users that were added to its file, and keeps those it has where the file is wrong.

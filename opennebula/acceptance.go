@@ -71,7 +71,7 @@ func (a *acceptance) note(user string, err error) *ServerUserError {
 			a.pause = idle.NewBackoff()
 			a.logger.Warn("oned refuses the server user, retrying", "user", user, "reason", refusal.reason())
 		}
-		a.refused, a.next = &ServerUserError{User: user, Refusal: refusal}, time.Now().Add(a.pause.Next())
+		a.refused, a.next = &ServerUserError{User: user, Refusal: refusal}, time.Now().Add(2*a.pause.Next())
 		return a.refused
 	case a.refused != nil && (err == nil || answered):
 		a.logger.Info("oned accepts the server user again", "user", user)

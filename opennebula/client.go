@@ -154,6 +154,9 @@ func (c *Client) Ping(ctx context.Context) bool {
 // use is the first user's.
 var ErrOtherUser = errors.New("the server user has another name: restart the process")
 
+// Refused reports whether oned refuses the server user.
+func (c *Client) Refused() bool { return c.acceptance.refusal() != nil }
+
 // ServerUser returns the server user's name.
 func (c *Client) ServerUser() string { return c.tokens.user }
 
