@@ -318,11 +318,11 @@ func (d *diagnosis) checkWebhooks(ctx context.Context, pipe clients) {
 	var troubled []string
 	for key, attempts := range failing {
 		if attempts.Count > 1 {
-			troubled = append(troubled, fmt.Sprintf("%s (%d times: %s)", key, attempts.Count, terminal.Abridged(attempts.Error, 60)))
+			troubled = append(troubled, fmt.Sprintf("%s (%d times: %s)", key, attempts.Count, terminal.Abridged(attempts.Error, 200)))
 		}
 	}
 	if len(troubled) > 0 {
-		d.add("webhooks", warning, "check that the receiver answers with 2xx; deliveries are retried automatically", "failing: %s", few(troubled))
+		d.add("webhooks", warning, "check that the receiver answers with 2xx and that its address is not denied (allow_addresses in the webhooks file); deliveries are retried automatically", "failing: %s", few(troubled))
 	}
 }
 
