@@ -202,28 +202,7 @@ func (n *narrator) transition(msg *nats.Msg) {
 
 // Sentence describes a transition and its cause in one line.
 func Sentence(t pipeline.Transition) string {
-	what, id := "", "" // the service itself needs no name, and networks and routers may have no id yet
-	if t.ID != nil {
-		id = fmt.Sprintf(" %d", *t.ID)
-	}
-	switch {
-	case t.Kind == "vm" && t.VM != nil:
-		what = fmt.Sprintf("role %s: VM %d ", t.Role, *t.VM)
-	case t.Kind == "role":
-		what = fmt.Sprintf("role %s: ", t.Role)
-	case t.Kind == "network":
-		what = fmt.Sprintf("network %s%s: ", t.Network, id)
-	case t.Kind == "router":
-		what = fmt.Sprintf("role %s: virtual router%s: ", t.Role, id)
-	}
-	if t.Old != "" {
-		what += t.Old + " -> "
-	}
-	what += t.New
-	if t.Reason != "" {
-		what += " (" + t.Reason + ")"
-	}
-	return fmt.Sprintf("%-52s [%s %s]", what, t.Cause.Kind, t.Cause.ID)
+	return fmt.Sprintf("%-52s [%s %s]", t.Text(), t.Cause.Kind, t.Cause.ID)
 }
 
 // startServiceLogs writes the transitions of each service, from now on until release, into a file of its own, where

@@ -81,13 +81,9 @@ func (c Config) withDefaults() Config {
 
 // clients are the JetStream clients of a worker.
 type clients struct {
-	*pipeline.Pipeline // cursors
-	*work.Queue
-	*work.Records
-	*work.Objects
+	routing.Clients
 	*work.Timers
 	*history.History
-	*command.Commands
 	*deadletters.Store
 }
 
@@ -127,8 +123,8 @@ func New(config Config, pipe *pipeline.Pipeline, oned *opennebula.Client) *Worke
 	w := &Worker{
 		config: config,
 		pipe: clients{
-			pipe, work.NewQueue(pipe), work.NewRecords(pipe), work.NewObjects(pipe), work.NewTimers(pipe),
-			history.New(pipe), command.New(pipe), deadletters.New(pipe),
+			routing.Clients{Pipeline: pipe, Queue: work.NewQueue(pipe), Records: work.NewRecords(pipe), Objects: work.NewObjects(pipe), Commands: command.New(pipe)},
+			work.NewTimers(pipe), history.New(pipe), deadletters.New(pipe),
 		},
 		oned:      oned,
 		box:       oned.Box(),
@@ -142,7 +138,7 @@ func New(config Config, pipe *pipeline.Pipeline, oned *opennebula.Client) *Worke
 	}
 	w.services = &routing.Services{Oned: oned, Queue: w.pipe.Queue, Logger: config.Logger}
 	w.router = &routing.Router{
-		Services: w.services, Pipe: routing.Clients{Pipeline: pipe, Queue: w.pipe.Queue, Records: w.pipe.Records, Objects: w.pipe.Objects, Commands: w.pipe.Commands},
+		Services: w.services, Pipe: w.pipe.Clients,
 		ScanInterval: config.ScanInterval, LeaderChange: config.Settings.VMDeadlines.LeaderChange,
 		ConfirmDamage: config.ConfirmDamage, Routed: w.metrics.routed,
 	}

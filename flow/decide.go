@@ -250,6 +250,31 @@ type Change struct {
 	Reason string `json:"reason,omitempty"`
 }
 
+// Text describes the change in one line.
+func (c Change) Text() string {
+	text, id := c.New, "" // the service itself needs no name, and networks and routers may have no id yet
+	if c.ID != nil {
+		id = fmt.Sprintf(" %d", *c.ID)
+	}
+	if c.Old != "" {
+		text = c.Old + " -> " + c.New
+	}
+	switch {
+	case c.Kind == "vm" && c.VM != nil:
+		text = fmt.Sprintf("role %s: VM %d %s", c.Role, *c.VM, text)
+	case c.Kind == "role":
+		text = fmt.Sprintf("role %s: %s", c.Role, text)
+	case c.Kind == "network":
+		text = fmt.Sprintf("network %s%s: %s", c.Network, id, text)
+	case c.Kind == "router":
+		text = fmt.Sprintf("role %s: virtual router%s: %s", c.Role, id, text)
+	}
+	if c.Reason != "" {
+		text += " (" + c.Reason + ")"
+	}
+	return text
+}
+
 // Decision is the result of Decide and Apply.
 type Decision struct {
 	State   State

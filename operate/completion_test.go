@@ -130,7 +130,7 @@ func TestHowFiguresAreWritten(t *testing.T) {
 		}
 	}
 	for want, all := range map[string][]string{
-		"": nil, "a": {"a"}, "a, b": {"b", "a"}, "a, b, c, d, e": {"e", "d", "c", "b", "a"}, "a, b, c, d, e and 2 more": {"g", "e", "d", "f", "c", "b", "a"},
+		"": nil, "a": {"a"}, "vm 9 DONE, vm 10 DONE": {"vm 10 DONE", "vm 9 DONE"}, "a, b, c, d, e": {"e", "d", "c", "b", "a"}, "a, b, c, d, e and 2 more": {"g", "e", "d", "f", "c", "b", "a"},
 	} {
 		if got := few(all); got != want {
 			t.Errorf("%q are %q, want %q", all, got, want)

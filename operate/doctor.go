@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -318,10 +319,15 @@ func nearest(to, before, after time.Time) time.Time {
 	return times[1]
 }
 
-// few returns the first of them, in order, and how many more there are.
-func few[T cmp.Ordered](all []T) string {
+var digits = regexp.MustCompile(`\d+`)
+
+// few returns the first of them, in order, 9 before 10, and how many more there are.
+func few[T any](all []T) string {
+	key := func(each T) string {
+		return digits.ReplaceAllStringFunc(fmt.Sprint(each), func(number string) string { return fmt.Sprintf("%20s", number) })
+	}
 	var texts []string
-	for _, each := range slices.Sorted(slices.Values(all))[:min(len(all), 5)] {
+	for _, each := range slices.SortedFunc(slices.Values(all), func(a, b T) int { return strings.Compare(key(a), key(b)) })[:min(len(all), 5)] {
 		texts = append(texts, fmt.Sprint(each))
 	}
 	if more := len(all) - len(texts); more > 0 {

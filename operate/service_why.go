@@ -83,7 +83,7 @@ var timerPurposes = map[string]string{
 func writeTransitions(c *terminal.Console, path []pipeline.Transition) {
 	var rows [][]string
 	for _, transition := range path {
-		rows = append(rows, []string{c.At(transition.Time), c.Timed(terminal.What(transition.Change)), transition.Cause.Text()})
+		rows = append(rows, []string{c.At(transition.Time), c.Timed(transition.Text()), transition.Cause.Text()})
 	}
 	c.Table([]string{"TIME", "WHAT", "CAUSE"}, rows)
 }

@@ -142,9 +142,12 @@ func serviceRecord(t tool) *cobra.Command {
 func writeParts(c *terminal.Console, state flow.State) {
 	var cells [][]string
 	for _, role := range state.Service.Body.Roles {
-		vms := strings.Trim(fmt.Sprint(spec.VMIDs(role)), "[]")
+		var vms []string
+		for _, id := range spec.VMIDs(role) {
+			vms = append(vms, strconv.Itoa(id))
+		}
 		cells = append(cells, []string{
-			role.Name, role.CurrentState().String(), fmt.Sprintf("%d/%d", len(role.Nodes), role.Cardinality), cmp.Or(strings.Join(role.Parents, ","), "-"), cmp.Or(terminal.Abridged(vms, 60), "-"),
+			role.Name, role.CurrentState().String(), fmt.Sprintf("%d/%d", len(role.Nodes), role.Cardinality), cmp.Or(strings.Join(role.Parents, ","), "-"), cmp.Or(terminal.Abridged(strings.Join(vms, " "), 60), "-"),
 		})
 	}
 	c.Table([]string{"ROLE", "STATE", "VMS", "PARENTS", "VM IDS"}, cells)

@@ -71,21 +71,30 @@ func standIn(t *testing.T, text string) string {
 	return path
 }
 
+// running runs a cluster of so many front-ends until stop, which returns once all its parts have ended.
+func running(t *testing.T, frontEnds int, config Config) (plan Plan, out *testlog.Log, stop func()) {
+	t.Helper()
+	out = new(testlog.Log)
+	config.Out, config.Plan = out, Plan{FrontEnds: Loopback(frontEnds), Oneds: Loopback(frontEnds), Ports: StandardPorts, DataDir: t.TempDir()}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- Run(ctx, config) }()
+	out.Await(t, "Ctrl-C stops everything.")
+	return config.Plan, out, func() {
+		t.Helper()
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestAPartThatDiesStartsAgain: all parts start, one is killed and works again, and all end.
 func TestAPartThatDiesStartsAgain(t *testing.T) {
-	plan := Plan{FrontEnds: Loopback(3), Oneds: Loopback(3), Ports: StandardPorts, DataDir: t.TempDir()}
-	var out testlog.Log
-	binary := standIn(t, `[ "$2" = provision ] && exit
+	plan, out, stop := running(t, 3, Config{RestartAfter: time.Millisecond, Binary: standIn(t, `[ "$2" = provision ] && exit
 echo "Ctrl-C stops."
 exec tail -f /dev/null
-`)
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	ended := make(chan error, 1)
-	go func() {
-		ended <- Run(ctx, Config{Plan: plan, Binary: binary, RestartAfter: time.Millisecond, Out: &out})
-	}()
-	out.Await(t, "Ctrl-C stops everything.")
+`)})
 	for _, want := range []string{"Flowjet runs on 3 front-ends.", plan.API(0), plan.OperatorFile(), plan.Control() + "/state", filepath.Join(plan.DataDir, "log", "bridge-3.log")} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the welcome lacks %q:\n%s", want, out.String())
@@ -104,9 +113,6 @@ exec tail -f /dev/null
 	}
 	out.Await(t, "worker-1 runs again")
 	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
 	if !strings.HasSuffix(out.String(), "Stopping.\n") {
 		t.Errorf("it ends with\n%s", out.String())
 	}
@@ -179,8 +185,6 @@ func flagsIn(t *testing.T, member Member) map[string]string {
 
 // A part that is not to be restarted stays down, the others go on, and the end is as clean.
 func TestAPartThatStaysDown(t *testing.T) {
-	plan := Plan{FrontEnds: Loopback(1), Oneds: Loopback(1), Ports: StandardPorts, DataDir: t.TempDir()}
-	var out testlog.Log
 	binary := standIn(t, `[ "$2" = provision ] && exit
 echo "Ctrl-C stops."
 echo started >> "$0.$1"
@@ -188,11 +192,7 @@ echo started >> "$0.$1"
 while ! [ -e "$0.die" ]; do sleep 0.01; done
 exit 7
 `)
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	ended := make(chan error, 1)
-	go func() { ended <- Run(ctx, Config{Plan: plan, Binary: binary, Out: &out}) }()
-	out.Await(t, "Ctrl-C stops everything.")
+	_, out, stop := running(t, 1, Config{Binary: binary})
 	if !strings.Contains(out.String(), "a worker dies; it is not restarted") {
 		t.Errorf("what happens to a part that dies is told as\n%s", out.String())
 	}
@@ -201,9 +201,6 @@ exit 7
 	}
 	out.Await(t, "bridge-1 has exited: exit status 7")
 	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
 	for _, part := range []string{"bridge", "worker", "api"} {
 		if text, err := os.ReadFile(binary + "." + part); err != nil || string(text) != "started\n" {
 			t.Errorf("%s has started %q (%v)", part, text, err)

@@ -255,15 +255,15 @@ func (m *migration) giveBack(ctx context.Context) error {
 	}
 	_ = table.Flush() // the output shows its own errors
 	fmt.Fprintln(m.out)
-	running, still := workers, "workers still run"
+	running, still := workers, "Flowjet's workers still run"
 	if len(workers) == 0 { // an API would accept commands that nothing carries out
-		running, still = apis, "the API still runs"
+		running, still = apis, "Flowjet's API still runs"
 	}
 	switch {
 	case len(running) > 0 && m.yes:
-		return fmt.Errorf("%s (%s): stop Flowjet on every front-end first (systemctl disable --now flowjet); nothing was changed", still, strings.Join(running, ", "))
+		return fmt.Errorf("%s (%s): stop it on every front-end first (systemctl disable --now flowjet); nothing was changed", still, strings.Join(running, ", "))
 	case len(running) > 0:
-		fmt.Fprintf(m.out, "%s%s (%s): stop Flowjet on every front-end before --yes.\n", strings.ToUpper(still[:1]), still[1:], strings.Join(running, ", "))
+		fmt.Fprintf(m.out, "%s (%s): stop it on every front-end before --yes.\n", still, strings.Join(running, ", "))
 		return nil
 	case !m.yes:
 		fmt.Fprintln(m.out, "Nothing was changed. With --yes the documents are written.")

@@ -225,7 +225,7 @@ func (u user) checkCompletion() {
 
 func (u user) checkChanges(cache string) {
 	u.t.Helper()
-	has(u.t, "scale", u.does("service", "scale", "shop", "worker", "3", "--wait"), "role worker: RUNNING -> SCALING", "VM 3 created (role worker)", "service 3: it is RUNNING")
+	has(u.t, "scale", u.does("service", "scale", "shop", "worker", "3", "--wait"), "role worker: RUNNING -> SCALING", "role worker: VM 3 created", "service 3: it is RUNNING")
 	has(u.t, "add-role", u.does("service", "add-role", "shop", cache, "--wait"), "role cache: ", "it is RUNNING")
 	has(u.t, "remove-role", u.does("service", "remove-role", "shop", "cache", "--dry-run"), "terminate cache_0", "Then it is RUNNING.")
 	has(u.t, "remove-role", u.does("service", "remove-role", "shop", "cache", "--wait"), "it is RUNNING")

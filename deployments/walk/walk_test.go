@@ -106,7 +106,7 @@ func (g *guide) onOneFrontEnd(page map[string]section) {
 		return strings.Contains(said, "RUNNING")
 	})
 	g.shows = map[string][]string{
-		"flowjet migrate --back":       {"Workers still run", "RUNNING"},
+		"flowjet migrate --back":       {"workers still run", "RUNNING"},
 		"flowjet migrate --back --yes": {"OneFlow can be started"},
 	}
 	g.follow(page["Back to OneFlow"])

@@ -32,8 +32,9 @@ type Adjustment struct {
 	// LastEval is when the policy was last evaluated, in unix seconds; 0 for never.
 	LastEval int64
 
-	// Expression, Period (seconds), PeriodNumber and TrueEvals are an elasticity policy's.
+	// Expression, Evaluated (with its values at LastEval), Period (seconds), PeriodNumber and TrueEvals are an elasticity policy's.
 	Expression   string
+	Evaluated    string
 	Period       int
 	PeriodNumber int
 	TrueEvals    int
@@ -64,8 +65,8 @@ func Adjustments(text json.RawMessage) []Adjustment {
 		}
 		policies[i] = Adjustment{
 			Type: raw.Text(given["type"]), Adjust: whole("adjust"), MinAdjustStep: whole("min_adjust_step"),
-			LastEval: int64(whole("last_eval")), Expression: raw.Text(given["expression"]), Period: whole("period"),
-			PeriodNumber: whole("period_number"), TrueEvals: whole("true_evals"),
+			LastEval: int64(whole("last_eval")), Expression: raw.Text(given["expression"]), Evaluated: raw.Text(given["expression_evaluated"]),
+			Period: whole("period"), PeriodNumber: whole("period_number"), TrueEvals: whole("true_evals"),
 			Recurrence: raw.Text(given["recurrence"]), StartTime: given["start_time"],
 		}
 		if cooldown, has := raw.Whole(given["cooldown"]); has {

@@ -139,22 +139,25 @@ func NetworkIDs(chosen json.RawMessage) map[string]json.RawMessage {
 	return ids
 }
 
-// UserInput is a template's declaration of a value that is asked for when it is instantiated: "O|number|memory in MB| |512".
+// UserInput is a template's declaration of a value that is asked for when it is instantiated, "O|number|memory in MB| |512", or
+// of a network, "M|network|Public| |id:0".
 type UserInput struct {
-	Optional bool
-	kind     string
-	Initial  string
+	Optional                            bool
+	Kind, Description, Options, Initial string
 }
 
 // ParseInput parses a declaration. An unreadable one is mandatory, as with OneFlow.
 func ParseInput(declaration json.RawMessage) UserInput {
 	parts := append(strings.SplitN(raw.Text(declaration), "|", 5), "", "", "", "")
-	return UserInput{Optional: strings.TrimSpace(parts[0]) == "O", kind: strings.TrimSpace(parts[1]), Initial: strings.TrimSpace(parts[4])}
+	for i := range parts {
+		parts[i] = strings.TrimSpace(parts[i])
+	}
+	return UserInput{Optional: parts[0] == "O", Kind: parts[1], Description: parts[2], Options: parts[3], Initial: parts[4]}
 }
 
 // Value returns the default as the commands of OpenNebula send it, empty if there is none.
 func (u UserInput) Value() string {
-	if u.kind == "text64" {
+	if u.Kind == "text64" {
 		return base64.StdEncoding.EncodeToString([]byte(u.Initial))
 	}
 	return u.Initial
@@ -260,7 +263,7 @@ func (s Service) WithoutSecrets(role, message string) string {
 		for _, declared := range inputs.Declared {
 			for name, declaration := range declared {
 				for _, values := range inputs.Values {
-					if value := raw.Plain(values[name]); value != "" && ParseInput(declaration).kind == "password" {
+					if value := raw.Plain(values[name]); value != "" && ParseInput(declaration).Kind == "password" {
 						found = append(found, value)
 					}
 				}

@@ -344,34 +344,9 @@ func (c *Console) Timed(message string) string {
 	})
 }
 
-// What describes a change in a few words.
-func What(change flow.Change) string {
-	text := change.New
-	if change.Old != "" {
-		text = change.Old + " -> " + change.New
-	}
-	switch change.Kind {
-	case "role":
-		text = "role " + change.Role + ": " + text
-	case "network":
-		text = "network " + change.Network + ": " + text
-	case "router":
-		text = "virtual router of role " + change.Role + " " + change.New
-	case "vm":
-		text = "VM " + change.New
-		if change.VM != nil {
-			text = fmt.Sprintf("VM %d %s (role %s)", *change.VM, change.New, change.Role)
-		}
-	}
-	if change.Reason != "" && change.Kind != "network" {
-		text += " (" + change.Reason + ")"
-	}
-	return text
-}
-
-// Change is What with times in the form of all others and the new state coloured.
+// Change describes a change, with times in the form of all others and the new state coloured.
 func (c *Console) Change(change flow.Change) string {
-	text := c.Timed(What(change))
+	text := c.Timed(change.Text())
 	if change.Kind != "service" && change.Kind != "role" {
 		return text
 	}

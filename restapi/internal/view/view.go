@@ -38,7 +38,7 @@ func OfService(id int, name string, owner one.Identity, text []byte) Row {
 	if body.State != nil {
 		row.State = body.State.String()
 	}
-	row.Started = seconds(float64(body.StartTime))
+	row.Started = seconds(body.StartTime)
 	for _, role := range body.Roles {
 		row.Wanted += role.Cardinality
 		if role.CurrentState() == spec.RoleRunning {
@@ -230,71 +230,54 @@ func ofVM(vm opennebula.VMDetails) schema.VM {
 // policies returns a role's elasticity policies, then its scheduled ones.
 func policies(elasticity, scheduled json.RawMessage) []schema.Policy {
 	shown := []schema.Policy{}
-	for i, text := range []json.RawMessage{elasticity, scheduled} {
-		var given []struct {
-			Type         string `json:"type"`
-			Adjust       any    `json:"adjust"`
-			Expression   string `json:"expression"`
-			PeriodNumber any    `json:"period_number"`
-			StartTime    any    `json:"start_time"`
-			Recurrence   string `json:"recurrence"`
-			LastEval     any    `json:"last_eval"`
-			TrueEvals    any    `json:"true_evals"`
-			Evaluated    string `json:"expression_evaluated"`
-		}
-		_ = json.Unmarshal(text, &given) // unreadable policies are none
-		for _, p := range given {
-			made := schema.Policy{When: p.Recurrence, Type: p.Type, Adjust: scalar(p.Adjust), Last: seconds(number(p.LastEval))}
-			switch at := seconds(number(p.StartTime)); {
-			case i == 0: // elasticity
-				made.When, made.Evaluated = p.Expression, p.Evaluated
-				made.True, made.Needed = int(number(p.TrueEvals)), max(1, int(number(p.PeriodNumber)))
-			case made.When != "":
-			case at.IsZero():
-				made.When = scalar(p.StartTime)
-			default:
-				made.When = at.Format(time.RFC3339)
+	for _, by := range policy.Adjustments(elasticity) {
+		shown = append(shown, schema.Policy{
+			When: by.Expression, Type: by.Type, Adjust: strconv.Itoa(by.Adjust), Last: seconds(by.LastEval),
+			Evaluated: by.Evaluated, True: by.TrueEvals, Needed: max(1, by.PeriodNumber),
+		})
+	}
+	for _, by := range policy.Adjustments(scheduled) {
+		made := schema.Policy{When: by.Recurrence, Type: by.Type, Adjust: strconv.Itoa(by.Adjust), Last: seconds(by.LastEval)}
+		if made.When == "" {
+			var start any
+			_ = json.Unmarshal(by.StartTime, &start) // none is shown as none
+			made.When = scalar(start)
+			if at, err := strconv.ParseInt(made.When, 10, 64); err == nil && at > 0 {
+				made.When = seconds(at).Format(time.RFC3339)
 			}
-			shown = append(shown, made)
 		}
+		shown = append(shown, made)
 	}
 	return shown
 }
 
-// number returns a JSON number, or a text of one; 0 for anything else.
-func number(value any) float64 {
-	var read float64
-	_ = json.Unmarshal([]byte(scalar(value)), &read)
-	return read
-}
-
 // seconds returns a time given in unix seconds; the zero time for none.
-func seconds(at float64) time.Time {
+func seconds(at int64) time.Time {
 	if at <= 0 {
 		return time.Time{}
 	}
-	return time.Unix(int64(at), 0).UTC()
+	return time.Unix(at, 0).UTC()
 }
 
 // inputs reads descriptions such as "M|list|Size|1,2,4|2" and their values, by name. A
 // value without a description is not shown: it might be a secret.
 func inputs(descriptions, values json.RawMessage) []schema.Input {
-	var asked map[string]string
+	var asked map[string]json.RawMessage
 	var given map[string]any
 	_ = json.Unmarshal(descriptions, &asked) // unreadable descriptions ask for nothing
 	_ = json.Unmarshal(values, &given)
 	list := []schema.Input{}
 	for _, name := range slices.Sorted(maps.Keys(asked)) {
-		fields := append(strings.SplitN(asked[name], "|", 5), "", "", "", "", "")
-		input := schema.Input{Name: name, Mandatory: strings.TrimSpace(fields[0]) == "M", Type: strings.TrimSpace(fields[1]), Description: strings.TrimSpace(fields[2])}
-		if options := strings.TrimSpace(fields[3]); strings.HasPrefix(input.Type, "range") {
-			input.Options = strings.Split(options, "..")
-		} else if options != "" {
-			input.Options = strings.Split(options, ",")
+		declared := spec.ParseInput(asked[name])
+		input := schema.Input{Name: name, Mandatory: !declared.Optional, Type: declared.Kind, Description: declared.Description}
+		if strings.HasPrefix(input.Type, "range") {
+			input.Options = strings.Split(declared.Options, "..")
+		} else if declared.Options != "" {
+			input.Options = strings.Split(declared.Options, ",")
 		}
 		value, set := given[name]
 		if input.Set = set; input.Type != "password" {
-			input.Default = strings.TrimSpace(fields[4])
+			input.Default = declared.Initial
 			input.Value = scalar(value)
 		}
 		list = append(list, input)
@@ -316,7 +299,7 @@ func scalar(value any) string {
 // networks reads descriptions such as "M|network|Public| |id:0" and the values that a service has.
 func networks(descriptions, values json.RawMessage) []schema.Network {
 	sources := []string{"id", "reserve_from", "template_id"}
-	var asked map[string]string
+	var asked map[string]json.RawMessage
 	var given []map[string]map[string]any
 	_ = json.Unmarshal(descriptions, &asked) // unreadable descriptions ask for nothing
 	_ = json.Unmarshal(values, &given)
@@ -326,9 +309,9 @@ func networks(descriptions, values json.RawMessage) []schema.Network {
 	}
 	list := []schema.Network{}
 	for _, name := range slices.Sorted(maps.Keys(asked)) {
-		fields := append(strings.Split(asked[name], "|"), "", "", "", "", "")
-		network := schema.Network{Name: name, Mandatory: strings.TrimSpace(fields[0]) == "M", Description: strings.TrimSpace(fields[2])}
-		network.From, network.Of, _ = strings.Cut(strings.TrimSpace(fields[4]), ":")
+		declared := spec.ParseInput(asked[name])
+		network := schema.Network{Name: name, Mandatory: !declared.Optional, Description: declared.Description}
+		network.From, network.Of, _ = strings.Cut(declared.Initial, ":")
 		network.Of, _, _ = strings.Cut(network.Of, ":")
 		if !slices.Contains(sources, network.From) { // Sunstone writes undefined or null for what was left open
 			network.From = ""

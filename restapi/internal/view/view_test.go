@@ -13,13 +13,13 @@ import (
 )
 
 func TestInputs(t *testing.T) {
-	got := inputs(json.RawMessage(`{"A":"M|range|How many|1..5|3","B":"O|list-multiple|Which|x,y|x","C":"O|password|Secret| |hush","D":"odd","E":"O|text64|Lines| |a|b"}`),
+	got := inputs(json.RawMessage(`{"A":"M|range|How many|1..5|3","B":"O|list-multiple|Which|x,y|x|y","C":"O|password|Secret| |hush","D":"odd","E":"O|text64|Lines| |a|b"}`),
 		json.RawMessage(`{"A":4,"C":"s3cret","F":"undeclared"}`))
 	want := []schema.Input{
 		{Name: "A", Description: "How many", Type: "range", Mandatory: true, Options: []string{"1", "5"}, Default: "3", Value: "4", Set: true},
-		{Name: "B", Description: "Which", Type: "list-multiple", Options: []string{"x", "y"}, Default: "x"},
+		{Name: "B", Description: "Which", Type: "list-multiple", Options: []string{"x", "y"}, Default: "x|y"},
 		{Name: "C", Description: "Secret", Type: "password", Set: true},
-		{Name: "D"},
+		{Name: "D", Mandatory: true}, // without a value it cannot be instantiated
 		{Name: "E", Description: "Lines", Type: "text64", Default: "a|b"},
 	}
 	if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
