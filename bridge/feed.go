@@ -174,15 +174,12 @@ func (f *feed) resume(ctx context.Context, l lease) error {
 
 // retry repeats an operation while JetStream fails, until ctx ends or another bridge has the feed.
 func (f *feed) retry(ctx context.Context, try func() error) error {
-	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+	for wait := idle.Between(firstPause, longestPause); ; wait.Wait(ctx) {
 		err := try()
 		if err == nil || errors.Is(err, pipeline.ErrSuperseded) || ctx.Err() != nil {
 			return err
 		}
 		f.storing(err)
-		if idle.For(ctx, pause) != nil {
-			return err
-		}
 	}
 }
 

@@ -2,7 +2,6 @@ package bridge
 
 import (
 	"context"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -25,18 +24,15 @@ type listener struct {
 }
 
 func (l *listener) run(ctx context.Context, q *queue) {
-	pause := firstPause
+	wait := idle.Between(firstPause, longestPause)
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := l.hear(ctx, q)
 		l.disconnected(ctx, err)
 		if time.Since(began) > steady {
-			pause = firstPause
+			wait = idle.Between(firstPause, longestPause)
 		}
-		if idle.For(ctx, pause/2+rand.N(pause/2)) != nil {
-			return
-		}
-		pause = min(2*pause, longestPause)
+		wait.Wait(ctx)
 	}
 }
 

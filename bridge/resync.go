@@ -273,19 +273,19 @@ func (r *resyncer) run(ctx context.Context) {
 			// The bridge that publishes the first feed by name makes the periodic comparison for all.
 			wanted = slices.MinFunc(r.all(), func(a, b *feed) int { return strings.Compare(a.name, b.name) }).holding.Load()
 		}
-		if wanted && r.compareUntilDone(ctx, comparison) != nil {
-			return
+		if wanted {
+			r.compareUntilDone(ctx, comparison)
 		}
 		timer.Reset(next*9/10 + rand.N(next/5+1))
 	}
 }
 
 // compareUntilDone retries a comparison until it succeeds, ctx ends or this bridge publishes no more.
-func (r *resyncer) compareUntilDone(ctx context.Context, c *comparison) error {
-	for pause := firstResyncPause; r.holdsAny(); pause = min(2*pause, longestResyncPause) {
+func (r *resyncer) compareUntilDone(ctx context.Context, c *comparison) {
+	for wait := idle.Between(firstResyncPause, longestResyncPause); r.holdsAny(); wait.Wait(ctx) {
 		err := c.run(ctx)
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return
 		}
 		r.mu.Lock()
 		before := r.failed
@@ -303,14 +303,10 @@ func (r *resyncer) compareUntilDone(ctx context.Context, c *comparison) error {
 		}
 		if err == nil {
 			r.metrics.resyncs.WithLabelValues("done").Inc()
-			return nil
+			return
 		}
 		r.metrics.resyncs.WithLabelValues("failed").Inc()
-		if err := idle.For(ctx, pause/2+rand.N(pause/2)); err != nil {
-			return err
-		}
 	}
-	return nil
 }
 
 // holdsAny reports whether this bridge publishes a feed.

@@ -22,21 +22,19 @@ func For(ctx context.Context, length time.Duration) error {
 	}
 }
 
-const (
-	firstWait = 50 * time.Millisecond
-	longWait  = 5 * time.Second
-)
+// Backoff waits longer each time, with jitter.
+type Backoff struct{ next, longest time.Duration }
 
-// Backoff waits longer each time, up to five seconds, with jitter.
-type Backoff struct{ next time.Duration }
+// NewBackoff returns a Backoff for calls to oned and NATS: the first wait is 25 to 50 ms, the longest 5 s.
+func NewBackoff() *Backoff { return Between(50*time.Millisecond, 5*time.Second) }
 
-// NewBackoff returns a Backoff whose first wait is 25 to 50 ms.
-func NewBackoff() *Backoff { return &Backoff{next: firstWait} }
+// Between returns a Backoff whose first wait is half of first or more, and whose longest is longest.
+func Between(first, longest time.Duration) *Backoff { return &Backoff{first, longest} }
 
 // Next returns how long to wait.
 func (b *Backoff) Next() time.Duration {
 	length := b.next/2 + rand.N(b.next/2)
-	b.next = min(2*b.next, longWait)
+	b.next = min(2*b.next, b.longest)
 	return length
 }
 

@@ -200,7 +200,7 @@ func Transient(err error) bool {
 func Retry(ctx context.Context, try func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	wait, limit := firstBackoff, firstAttempt
+	wait, limit := idle.Between(firstBackoff, maxBackoff), firstAttempt
 	for {
 		attempt, cancel := context.WithTimeout(ctx, limit)
 		err := try(attempt)
@@ -208,9 +208,9 @@ func Retry(ctx context.Context, try func(context.Context) error) error {
 		if err == nil || !Transient(err) || ctx.Err() != nil {
 			return err
 		}
-		if idle.For(ctx, wait) != nil {
+		if idle.For(ctx, wait.Next()) != nil {
 			return err
 		}
-		wait, limit = min(2*wait, maxBackoff), Attempt
+		limit = Attempt
 	}
 }

@@ -160,7 +160,7 @@ func (r *Reader) Next(ctx context.Context) (Message, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(r.stopped, cancel)()
-	wait := firstBackoff
+	wait := idle.Between(firstBackoff, maxBackoff)
 	for {
 		message, err := r.fetch(ctx)
 		if err == nil {
@@ -173,9 +173,7 @@ func (r *Reader) Next(ctx context.Context) (Message, error) {
 			return Message{}, ctx.Err()
 		}
 		r.drop()
-		if idle.For(ctx, wait) == nil {
-			wait = min(2*wait, maxBackoff)
-		}
+		wait.Wait(ctx)
 	}
 }
 
