@@ -130,7 +130,7 @@ func (e *exchange) blame(ctx context.Context, s *caller, method string, refusal 
 
 // checkServerUser asks oned whether it refuses the server user.
 func (e *exchange) checkServerUser(ctx context.Context) (*ServerUserError, error) {
-	own := e.at("")
+	own := e.as(e.tokens.user, "")
 	_, err := e.send(ctx, own, methodUserInfo, []any{-1, false})
 	if err != nil && ctx.Err() != nil { // the caller has gone, which says nothing about oned
 		return e.acceptance.giveUp(), err

@@ -286,8 +286,7 @@ func (c *Client) Server() *Session { return c.For(c.tokens.user) }
 // For returns the session in which the server user acts for another. A target of
 // the form "name:gid" keeps the group of a scoped login token.
 func (c *Client) For(user string) *Session {
-	name, group := splitTarget(user)
-	return newSession(&caller{client: c.exchange, group: group, target: name, current: func() string { return c.tokens.session(user) }})
+	return newSession(c.as(user, ""))
 }
 
 // With returns a user's own session, with a password or a login token, which oned

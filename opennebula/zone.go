@@ -85,20 +85,20 @@ func (c *caller) RaftStatus(ctx context.Context) (RaftStatus, error) {
 }
 
 // At returns the server user's session at one oned of the zone, whether it leads or not. Its calls wait for no slot, and keep no connection.
-func (c *Client) At(endpoint string) *Session { return newSession(c.at(endpoint)) }
+func (c *Client) At(endpoint string) *Session { return newSession(c.as(c.tokens.user, endpoint)) }
 
-// at returns the caller of the server user's own session at one oned, or with an empty endpoint at the leader.
-func (e *exchange) at(endpoint string) *caller {
-	user := e.tokens.user
-	return &caller{client: e, endpoint: endpoint, group: -1, target: user, current: func() string { return e.tokens.session(user) }}
+// as returns the caller in whose session the server user acts for a target at one oned, or with an empty endpoint at the leader.
+func (e *exchange) as(target, endpoint string) *caller {
+	name, group := splitTarget(target)
+	return &caller{client: e, endpoint: endpoint, group: group, target: name, current: func() string { return e.tokens.session(target) }}
 }
 
 func (e *exchange) raftStatus(ctx context.Context, endpoint string) (RaftStatus, error) {
-	return e.at(endpoint).RaftStatus(ctx)
+	return e.as(e.tokens.user, endpoint).RaftStatus(ctx)
 }
 
 func (e *exchange) zoneServers(ctx context.Context, endpoint string, id int) ([]string, error) {
-	zone, err := e.at(endpoint).Zone(ctx, id)
+	zone, err := e.as(e.tokens.user, endpoint).Zone(ctx, id)
 	return zone.Servers, err
 }
 

@@ -155,24 +155,13 @@ func unknownService(id int, err error) error {
 // serviceFlag is the id of the wanted service, -1 for all.
 type serviceFlag int
 
-func (f *serviceFlag) Type() string { return "ID" }
-
-func (f *serviceFlag) String() string {
-	if *f < 0 {
-		return ""
-	}
-	return strconv.Itoa(int(*f))
-}
-
-func (f *serviceFlag) Set(text string) error {
-	id, err := serviceID(text)
-	*f = serviceFlag(id)
-	return err
-}
-
 func (t tool) addServiceFlag(cmd *cobra.Command, flag *serviceFlag, usage string) {
 	*flag = -1
-	cmd.Flags().Var(flag, "service", usage)
+	cmd.Flags().Func("service", usage, func(text string) error {
+		id, err := serviceID(text)
+		*flag = serviceFlag(id)
+		return err
+	})
 	_ = cmd.RegisterFlagCompletionFunc("service", t.completing(math.MaxInt, serviceIDs))
 }
 

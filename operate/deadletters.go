@@ -57,7 +57,7 @@ func deadLetterList(t tool) *cobra.Command {
 			}
 			return writeDeadLetters(c, views)
 		})
-	t.addServiceFlag(cmd, &service, "only those about the service")
+	t.addServiceFlag(cmd, &service, "only those about the service with this `ID`")
 	return cmd
 }
 

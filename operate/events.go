@@ -61,7 +61,7 @@ func eventsCommand(t tool) *cobra.Command {
 			return writeEvents(ctx, c, pipe, filter)
 		})
 	flags := cmd.Flags()
-	t.addServiceFlag(cmd, &filter.service, "only those of the service; with opennebula also of its VMs and networks")
+	t.addServiceFlag(cmd, &filter.service, "only those of the service with this `ID`; with opennebula also of its VMs and networks")
 	flags.StringSliceVar(&filter.kinds, "kind", nil, "only transitions of these kinds: service, role, vm, network, router")
 	flags.StringSliceVar(&filter.with, "with", nil, "also show: opennebula, webhooks, dead-letters")
 	flags.DurationVar(&filter.since, "since", 0, "only entries of this last period, such as 30m or 24h")
@@ -269,7 +269,7 @@ func commandsCommand(t tool) *cobra.Command {
 			}
 			return writeCommands(c, found)
 		})
-	t.addServiceFlag(cmd, &service, "only those to the service")
+	t.addServiceFlag(cmd, &service, "only those to the service with this `ID`")
 	cmd.Flags().StringVar(&state, "state", "", "only commands in this state: queued, done or refused")
 	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(states, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
