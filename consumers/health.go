@@ -60,14 +60,12 @@ const (
 // watchOned lets the other workers take over while this one is cut off from oned, or its oned from the other servers of the zone, and not
 // from NATS, and they are not. It costs oned nothing while it answers.
 func (w *Worker) watchOned(ctx context.Context, members *work.Membership) {
-	ticker := time.NewTicker(onedCheck)
-	defer ticker.Stop()
 	r := reach{limit: onedCheck}
-	for {
+	for tick := time.Tick(onedCheck); ; {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-tick:
 		}
 		if r.failures > 0 || w.oned.Silence() >= longSilence || w.oned.Doubt() >= w.config.DoubtOned {
 			answers := w.onedAnswers(ctx, r.limit)

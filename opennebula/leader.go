@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/flowjet/flowjet/internal/idle"
 )
 
 const (
@@ -222,12 +224,8 @@ func (l *leader) choose(found []raftAnswer) {
 // awaitMove asks for the leader again and again, and reports whether it became a server other than
 // the one at endpoint before ctx ended.
 func (l *leader) awaitMove(ctx context.Context, endpoint string) bool {
-	ticker := time.NewTicker(slowCall)
-	defer ticker.Stop()
 	for l.find(ctx) == endpoint {
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
+		if idle.For(ctx, slowCall) != nil {
 			return false
 		}
 	}

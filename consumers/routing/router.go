@@ -117,9 +117,7 @@ func (r *Router) run(ctx context.Context, reader *work.EventReader, saved uint64
 		defer cancel()
 		_ = r.savePosition(last, position)
 	}()
-	ticker := time.NewTicker(pipeline.SaveCursorEvery)
-	defer ticker.Stop()
-	for {
+	for tick := time.Tick(pipeline.SaveCursorEvery); ; {
 		select {
 		case first := <-incoming:
 			events := batch.Available(first, incoming, routerBatch)
@@ -129,7 +127,7 @@ func (r *Router) run(ctx context.Context, reader *work.EventReader, saved uint64
 			}
 			position = pipeline.EventMark{Sequence: last.sequence, Stored: last.stored}
 			routed.Store(last.sequence)
-		case <-ticker.C:
+		case <-tick:
 			if position.Sequence == saved {
 				continue
 			}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/internal/errs"
+	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/internal/js"
 	"github.com/flowjet/flowjet/pipeline/internal/liveness"
@@ -183,14 +184,7 @@ const keepEvery = time.Second
 
 // Keep keeps the members up to date while mine reports that this process is responsible, until ctx ends.
 func (f *Follower) Keep(ctx context.Context, mine func() bool) {
-	ticker := time.NewTicker(keepEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
+	for idle.For(ctx, keepEvery) == nil {
 		if !mine() || !f.settled() {
 			continue
 		}

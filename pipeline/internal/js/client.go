@@ -30,6 +30,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/flowjet/flowjet/internal/idle"
 )
 
 // Config sets how a Client connects to NATS.
@@ -311,19 +313,12 @@ func (w *connectionWatch) state() ConnectionState {
 
 // wait returns when the connection is up, or when ctx ends, with the reason of the last failed attempt.
 func (w *connectionWatch) wait(ctx context.Context, where string) error {
-	ticker := time.NewTicker(firstReconnect)
-	defer ticker.Stop()
-	for {
-		if w.state().Connected {
-			return nil
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			reason := cmp.Or(w.state().Error, ctx.Err().Error())
-			return fmt.Errorf("connect to NATS at %s: %s; start the server or correct the address: %w", where, reason, ctx.Err())
+	for !w.state().Connected {
+		if err := idle.For(ctx, firstReconnect); err != nil {
+			return fmt.Errorf("connect to NATS at %s: %s; start the server or correct the address: %w", where, cmp.Or(w.state().Error, err.Error()), err)
 		}
 	}
+	return nil
 }
 
 func redact(urls string) string {

@@ -129,11 +129,9 @@ func Announce(life context.Context, every time.Duration, announce func(leaving b
 	a := Announcer{end, make(chan struct{})}
 	go func() {
 		defer close(a.done)
-		ticker := time.NewTicker(every)
-		defer ticker.Stop()
-		for {
+		for tick := time.Tick(every); ; {
 			select {
-			case <-ticker.C:
+			case <-tick:
 				announce(false)
 			case <-life.Done():
 				announce(true)
