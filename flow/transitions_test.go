@@ -109,3 +109,20 @@ func TestCommandsThatMakeNoSense(t *testing.T) {
 		s.wantRefusal(flow.RefusedInput, string(verb), verb, json.RawMessage(`[1]`))
 	}
 }
+
+func TestChangesNameWhatHappenedToWhat(t *testing.T) {
+	first, network := 0, 7
+	for want, change := range map[string]flow.Change{
+		"PENDING -> DEPLOYING":                                  {Kind: "service", Old: "PENDING", New: "DEPLOYING"},
+		"role Master: RUNNING -> WARNING (VM 0 is in POWEROFF)": {Kind: "role", Role: "Master", Old: "RUNNING", New: "WARNING", Reason: "VM 0 is in POWEROFF"},
+		"role Master: VM 0 created":                             {Kind: "vm", Role: "Master", VM: &first, New: "created"},
+		"network Private 7: READY -> DONE":                      {Kind: "network", Network: "Private", ID: &network, Old: "READY", New: "DONE"},
+		"network Private: created":                              {Kind: "network", Network: "Private", New: "created"},
+		"role Gate: virtual router 7: created":                  {Kind: "router", Role: "Gate", ID: &network, New: "created"},
+		"DELETED":                                               {Kind: "service", New: "DELETED"},
+	} {
+		if got := change.Text(); got != want {
+			t.Errorf("a change reads %q, want %q", got, want)
+		}
+	}
+}
