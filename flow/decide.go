@@ -10,6 +10,7 @@
 package flow
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -252,21 +253,21 @@ type Change struct {
 
 // Text describes the change in one line.
 func (c Change) Text() string {
-	text, id := c.New, "" // the service itself needs no name, and networks and routers may have no id yet
-	if c.ID != nil {
-		id = fmt.Sprintf(" %d", *c.ID)
+	text, id := c.New, "" // a network or a router may have no id yet, and a VM of a plan has none
+	if found := cmp.Or(c.ID, c.VM); found != nil {
+		id = fmt.Sprintf(" %d", *found)
 	}
 	if c.Old != "" {
 		text = c.Old + " -> " + c.New
 	}
-	switch {
-	case c.Kind == "vm" && c.VM != nil:
-		text = fmt.Sprintf("role %s: VM %d %s", c.Role, *c.VM, text)
-	case c.Kind == "role":
+	switch c.Kind {
+	case "vm":
+		text = fmt.Sprintf("role %s: VM%s %s", c.Role, id, text)
+	case "role":
 		text = fmt.Sprintf("role %s: %s", c.Role, text)
-	case c.Kind == "network":
+	case "network":
 		text = fmt.Sprintf("network %s%s: %s", c.Network, id, text)
-	case c.Kind == "router":
+	case "router":
 		text = fmt.Sprintf("role %s: virtual router%s: %s", c.Role, id, text)
 	}
 	if c.Reason != "" {

@@ -261,9 +261,9 @@ func (m *migration) giveBack(ctx context.Context) error {
 	}
 	switch {
 	case len(running) > 0 && m.yes:
-		return fmt.Errorf("%s (%s): stop it on every front-end first (systemctl disable --now flowjet); nothing was changed", still, strings.Join(running, ", "))
+		return fmt.Errorf("%s (%s): stop Flowjet on every front-end first (systemctl disable --now flowjet); nothing was changed", still, strings.Join(running, ", "))
 	case len(running) > 0:
-		fmt.Fprintf(m.out, "%s (%s): stop it on every front-end before --yes.\n", still, strings.Join(running, ", "))
+		fmt.Fprintf(m.out, "%s (%s): stop Flowjet on every front-end before --yes.\n", still, strings.Join(running, ", "))
 		return nil
 	case !m.yes:
 		fmt.Fprintln(m.out, "Nothing was changed. With --yes the documents are written.")
