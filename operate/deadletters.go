@@ -64,15 +64,11 @@ func deadLetterList(t tool) *cobra.Command {
 func writeDeadLetters(c *terminal.Console, views []deadLetterView) error {
 	var rows [][]string
 	for _, view := range views {
-		service := "-"
-		if view.Service >= 0 {
-			service = strconv.Itoa(view.Service)
-		}
 		reason := c.Timed(view.Reason)
 		if c.Format != terminal.Wide {
 			reason = terminal.Abridged(reason, 100)
 		}
-		rows = append(rows, []string{strconv.FormatUint(view.Sequence, 10), c.At(view.Time), view.Where, service, reason})
+		rows = append(rows, []string{strconv.FormatUint(view.Sequence, 10), c.At(view.Time), view.Where, idText(view.Service), reason})
 	}
 	return c.List(terminal.Listing{
 		Value: views, None: noDeadLetters,

@@ -213,11 +213,7 @@ func writeOther(c *terminal.Console, entry inspect.Entry, kind string, value any
 	if c.Structured() {
 		return c.Line(map[string]any{"kind": kind, "time": entry.Time.UTC(), "service": entry.Service(), kind: value})
 	}
-	service := "-"
-	if entry.Service() >= 0 {
-		service = fmt.Sprint(entry.Service())
-	}
-	c.Say("%s  %-5s %s: %s", c.Exactly(entry.Time), service, c.Paint("2", kind), c.Timed(text))
+	c.Say("%s  %-5s %s: %s", c.Exactly(entry.Time), idText(entry.Service()), c.Paint("2", kind), c.Timed(text))
 	return nil
 }
 

@@ -73,12 +73,8 @@ func rowOf(id int, service spec.Service) serviceRow {
 func writeServices(c *terminal.Console, rows []serviceRow) error {
 	var cells [][]string
 	for _, row := range rows {
-		since := "-"
-		if !row.Since.IsZero() {
-			since = c.At(row.Since)
-		}
 		cells = append(cells, []string{
-			strconv.Itoa(row.ID), row.Name, row.Owner, row.State, c.Ago(row.Since), strconv.Itoa(row.Roles), fmt.Sprintf("%d/%d", row.VMs, row.Wanted), since,
+			strconv.Itoa(row.ID), row.Name, row.Owner, row.State, c.Ago(row.Since), strconv.Itoa(row.Roles), fmt.Sprintf("%d/%d", row.VMs, row.Wanted), c.At(row.Since),
 		})
 	}
 	return c.List(terminal.Listing{
@@ -153,11 +149,7 @@ func writeParts(c *terminal.Console, state flow.State) {
 	c.Table([]string{"ROLE", "STATE", "VMS", "PARENTS", "VM IDS"}, cells)
 	cells = nil
 	for _, network := range state.Networks {
-		id := "-"
-		if network.ID >= 0 {
-			id = strconv.Itoa(network.ID)
-		}
-		cells = append(cells, []string{"network", network.Name, id, network.State.String()})
+		cells = append(cells, []string{"network", network.Name, idText(network.ID), network.State.String()})
 	}
 	for _, role := range state.Service.Body.Roles {
 		if role.VRouterID != nil {
@@ -168,6 +160,14 @@ func writeParts(c *terminal.Console, state flow.State) {
 		cells = append(cells, []string{"VM planned", intent.Name, "-", fmt.Sprintf("%d attempts without an answer", intent.Attempts)})
 	}
 	c.Section([]string{"KIND", "NAME", "ID", "STATE"}, cells)
+}
+
+// idText returns an id, "-" for none.
+func idText(id int) string {
+	if id < 0 {
+		return "-"
+	}
+	return strconv.Itoa(id)
 }
 
 func due(c *terminal.Console, at time.Time) string {

@@ -167,11 +167,7 @@ func (v serviceView) settings() {
 			rows = append(rows, []string{"heal", role.Name, role.Heal, fmt.Sprintf("healed in the last hour: %d", role.Healed)})
 		}
 		for _, policy := range role.Policies {
-			last := "-"
-			if !policy.Last.IsZero() {
-				last = v.At(policy.Last)
-			}
-			rows = append(rows, []string{"policy", role.Name, policy.Type + " " + policy.Adjust, fmt.Sprintf("%s (last evaluated: %s)", policy.When, last)})
+			rows = append(rows, []string{"policy", role.Name, policy.Type + " " + policy.Adjust, fmt.Sprintf("%s (last evaluated: %s)", policy.When, v.At(policy.Last))})
 		}
 	}
 	for _, input := range inputs {

@@ -186,11 +186,7 @@ func cells(c *console, row schema.Row) []string {
 	if row.Running != nil {
 		count = strconv.Itoa(*row.Running)
 	}
-	started := "-"
-	if !row.Started.IsZero() {
-		started = c.At(row.Started)
-	}
-	return []string{strconv.Itoa(row.ID), row.Name, row.Owner, row.State, fmt.Sprintf("%s/%d", count, row.Wanted), strconv.Itoa(row.RoleCount), row.Group, started}
+	return []string{strconv.Itoa(row.ID), row.Name, row.Owner, row.State, fmt.Sprintf("%s/%d", count, row.Wanted), strconv.Itoa(row.RoleCount), row.Group, c.At(row.Started)}
 }
 
 func listing(c *console, rows []schema.Row) terminal.Listing {

@@ -316,13 +316,16 @@ func (c *Console) List(found Listing) error {
 	return nil
 }
 
-// At writes a time in the form of all commands: in this host's zone, with the date if it is not today.
+// At writes a time in the form of all commands: in this host's zone, with the date if it is not today; "-" for no time.
 func (c *Console) At(when time.Time) string { return form(when, c.Now(), "15:04:05 MST") }
 
 // Exactly is At with milliseconds, for events that are close together.
 func (c *Console) Exactly(when time.Time) string { return form(when, c.Now(), "15:04:05.000 MST") }
 
 func form(when, now time.Time, layout string) string {
+	if when.IsZero() {
+		return "-"
+	}
 	when, now = when.Local(), now.Local()
 	if when.YearDay() != now.YearDay() || when.Year() != now.Year() {
 		layout = time.DateOnly + " " + layout
