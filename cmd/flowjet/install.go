@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -123,7 +123,7 @@ type migration struct {
 	config        app.Config
 	log           app.Log
 	oned          *opennebula.Client
-	out           io.Writer
+	out           *terminal.Console
 }
 
 func newMigrate() *cobra.Command {
@@ -135,7 +135,7 @@ func newMigrate() *cobra.Command {
 			"Without --yes nothing is changed.",
 		Example: terminal.Example("flowjet migrate\nflowjet migrate --yes\nflowjet migrate --back --yes"), Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			m.out = cmd.OutOrStdout()
+			m.out = terminal.New(cmd.OutOrStdout(), terminal.Table)
 			if m.config, err = readConfig(m.path, cmd); err != nil {
 				return err
 			}
@@ -171,19 +171,18 @@ func (m *migration) takeOver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	table := tabwriter.NewWriter(m.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "SERVICE\tNAME\tOWNER\tSTATE\tFIRST")
+	var rows [][]string
 	for _, service := range services {
 		next := strings.Join(service.Next, "; ")
 		if service.Unreadable != "" {
 			next = "left unchanged: " + service.Unreadable
 		}
-		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\n", service.ID, service.Name, service.Owner, service.State, next)
+		rows = append(rows, []string{strconv.Itoa(service.ID), service.Name, service.Owner, service.State, next})
 	}
-	_ = table.Flush() // the output shows its own errors
-	fmt.Fprintln(m.out)
+	m.out.Table([]string{"SERVICE", "NAME", "OWNER", "STATE", "FIRST"}, rows)
+	m.out.Say("")
 	if !m.yes {
-		fmt.Fprintln(m.out, "Nothing was changed. With --yes they are taken over.")
+		m.out.Say("Nothing was changed. With --yes they are taken over.")
 		return nil
 	}
 	pipe, release, err := m.config.Store(ctx, m.log.Logger)
@@ -202,7 +201,7 @@ func (m *migration) takeOver(ctx context.Context) error {
 	if count == 1 {
 		taken, them = "1 service is", "it"
 	}
-	fmt.Fprintf(m.out, "%s taken over; workers continue with %s as soon as they run (systemctl enable --now flowjet).\n", taken, them)
+	m.out.Say("%s taken over; workers continue with %s as soon as they run (systemctl enable --now flowjet).", taken, them)
 	return nil
 }
 
@@ -225,9 +224,9 @@ func (m *migration) preflight(ctx context.Context) error {
 		if check.Doubt {
 			mark = "note"
 		}
-		fmt.Fprintf(m.out, "%-5s %s: %s%s\n", mark, check.What, check.Found, mend)
+		m.out.Say("%-5s %s: %s%s", mark, check.What, check.Found, mend)
 	}
-	fmt.Fprintln(m.out)
+	m.out.Say("")
 	if migrate.Failed(checks) {
 		return errors.New("fix the items marked FIX above first; nothing was changed")
 	}
@@ -248,13 +247,12 @@ func (m *migration) giveBack(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	table := tabwriter.NewWriter(m.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "SERVICE\tSTATE\tDOCUMENT")
+	var rows [][]string
 	for _, one := range returns {
-		fmt.Fprintf(table, "%d\t%s\t%s\n", one.ID, one.State, one.What)
+		rows = append(rows, []string{strconv.Itoa(one.ID), one.State, one.What})
 	}
-	_ = table.Flush() // the output shows its own errors
-	fmt.Fprintln(m.out)
+	m.out.Table([]string{"SERVICE", "STATE", "DOCUMENT"}, rows)
+	m.out.Say("")
 	running, still := workers, "Flowjet's workers still run"
 	if len(workers) == 0 { // an API would accept commands that nothing carries out
 		running, still = apis, "Flowjet's API still runs"
@@ -263,10 +261,10 @@ func (m *migration) giveBack(ctx context.Context) error {
 	case len(running) > 0 && m.yes:
 		return fmt.Errorf("%s (%s): stop Flowjet on every front-end first (systemctl disable --now flowjet); nothing was changed", still, strings.Join(running, ", "))
 	case len(running) > 0:
-		fmt.Fprintf(m.out, "%s (%s): stop Flowjet on every front-end before --yes.\n", still, strings.Join(running, ", "))
+		m.out.Say("%s (%s): stop Flowjet on every front-end before --yes.", still, strings.Join(running, ", "))
 		return nil
 	case !m.yes:
-		fmt.Fprintln(m.out, "Nothing was changed. With --yes the documents are written.")
+		m.out.Say("Nothing was changed. With --yes the documents are written.")
 		return nil
 	}
 	written, err := migrate.Flush(ctx, m.oned, pipe, returns)
@@ -277,6 +275,6 @@ func (m *migration) giveBack(ctx context.Context) error {
 	if written == 1 {
 		were = "1 document was"
 	}
-	fmt.Fprintf(m.out, "%s written. OneFlow can be started (systemctl enable --now opennebula-flow).\n", were)
+	m.out.Say("%s written. OneFlow can be started (systemctl enable --now opennebula-flow).", were)
 	return nil
 }
