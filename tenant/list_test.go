@@ -250,7 +250,7 @@ func TestWatchingAService(t *testing.T) {
 		"GET /events":         events(`{"service":3,"kind":"vm","vm":7,"role":"front","new":"ended\u001b","time":"2026-11-28T12:00:00Z"}`, turned(3, "UNDEPLOYING", "DONE")),
 	})
 	out := c.does("service", "show", "3", "--watch")
-	if !strings.Contains(out, "VM 7 ended\uFFFD (role front)\n") || !strings.HasSuffix(out, "UNDEPLOYING -> DONE\n") {
+	if !strings.Contains(out, "  role front: VM 7 ended\uFFFD\n") || !strings.HasSuffix(out, "UNDEPLOYING -> DONE\n") {
 		t.Errorf("it writes %s", out)
 	}
 	lines := strings.Split(strings.TrimSpace(c.does("service", "show", "3", "--watch", "-o", "json")), "\n")
