@@ -17,7 +17,6 @@ import (
 	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/internal/terminal"
 	"github.com/flowjet/flowjet/pipeline/inspect"
-	"github.com/flowjet/flowjet/pipeline/presence"
 )
 
 const (
@@ -56,6 +55,7 @@ func doctorCommand(t tool) *cobra.Command {
 			return err
 		}
 		ctx, d := cmd.Context(), diagnosis{now: time.Now()}
+		around.askAtOnce(ctx)
 		d.checkNATS(ctx, around)
 		d.checkOned(ctx, around)
 		d.checkAPI(ctx, around)
@@ -66,6 +66,38 @@ func doctorCommand(t tool) *cobra.Command {
 		return writeDiagnosis(terminal.New(cmd.OutOrStdout(), *format), d.findings)
 	}
 	return cmd
+}
+
+// askAtOnce asks oned and the API while NATS is checked: whatever does not answer, doctor waits for one of them and not for each in turn.
+func (e *Environment) askAtOnce(ctx context.Context) {
+	if ask := e.Oned; ask != nil {
+		answered := asking(ctx, ask)
+		e.Oned = func(context.Context) error { return <-answered }
+	}
+	if ask := e.API; ask != nil {
+		var reasons []string
+		answered := asking(ctx, func(ctx context.Context) (err error) {
+			reasons, err = ask(ctx)
+			return err
+		})
+		e.API = func(ctx context.Context) ([]string, error) {
+			if err := <-answered; err != nil || len(reasons) == 0 {
+				return nil, err
+			}
+			return ask(ctx) // it may be ready by now
+		}
+	}
+}
+
+// asking calls ask, no longer than connectWithin, and returns what receives its error.
+func asking(ctx context.Context, ask func(context.Context) error) <-chan error {
+	answered := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(ctx, connectWithin)
+		defer cancel()
+		answered <- ask(ctx)
+	}()
+	return answered
 }
 
 func (d *diagnosis) checkNATS(ctx context.Context, around Environment) {
@@ -174,13 +206,11 @@ func lasting(ctx context.Context, wrong func() bool) error {
 	return nil
 }
 
-// unsettled reports whether there is trouble that may pass within seconds.
+// unsettled reports whether there is trouble that a take-over or an election ends within seconds. What is away has been silent for longer already.
 func unsettled(overview inspect.Overview) bool {
 	return len(overview.Workers) == 0 ||
-		slices.ContainsFunc(overview.Feeds, func(feed inspect.FeedStatus) bool { return !feed.Alive || feed.Disconnected }) ||
-		slices.ContainsFunc(overview.Members, func(member presence.Member) bool { return !member.Missing.IsZero() }) ||
-		slices.ContainsFunc(overview.Servers, func(server inspect.ServerStatus) bool { return server.Away }) ||
-		slices.ContainsFunc(overview.Streams, func(stream inspect.StreamStatus) bool { return stream.Trouble != "" })
+		slices.ContainsFunc(overview.Feeds, func(feed inspect.FeedStatus) bool { return !feed.Alive }) ||
+		slices.ContainsFunc(overview.Streams, func(stream inspect.StreamStatus) bool { return stream.Leaderless })
 }
 
 // mendNATS returns advice, as far as the error permits any.
