@@ -25,8 +25,8 @@ const (
 	// learns a second or two after another. One that comes back leaves before it wants to lead, after 4 s without a leader.
 	sameAnswers     = 5
 	sameAnswersBack = 2
-	// awayFor is after which time a server that left tries whether it is still cut off, although it cannot reach a route: the
-	// server it is cut off from may have died since, and then this one is needed.
+	// awayFor is after which time a server that left tries whether it is still cut off, although it cannot reach a route, if it
+	// cannot find out whether the server that it misses has died since and it is needed: others need not tell their clients' addresses.
 	awayFor = 30 * time.Second
 )
 
@@ -141,37 +141,59 @@ func missing(self string, reached []string, others map[string][]string, size int
 	return missed
 }
 
-// leave stops the server until it can come back: a server that it misses answers that did not before, or it is time to try.
-// One that answered is cut off by another cause than the network, such as its password.
+// leave stops the server until it can come back: a server that it misses answers that did not before, or those that it reached know
+// none of these any more, or it is time to try. One that answered is cut off by another cause than the network, such as its password.
 func (s *Server) leave(missed []string) error {
 	ctx, cancel := context.WithTimeout(s.life, awayFor)
 	defer cancel()
 	options, err := s.options()
 	answered := err != nil || answers(ctx, options, missed)
 	running := s.current()
+	status, _ := running.Varz(nil)
+	_, known := knowOthers(ctx, status.ClientConnectURLs)
 	running.Shutdown()
 	running.WaitForShutdown()
 	for idle.For(ctx, linkInterval) == nil && (answered || !answers(ctx, options, missed)) {
+		if answer, still := knowOthers(ctx, status.ClientConnectURLs); known && answer && !still {
+			break
+		}
 	}
 	return s.life.Err()
 }
 
 // answers reports whether any of the servers greets this one, with TLS after both have accepted the other's certificate.
 func answers(ctx context.Context, options *server.Options, servers []string) bool {
-	dialer := net.Dialer{Timeout: linkInterval}
 	return slices.ContainsFunc(options.Routes, func(route *url.URL) bool {
-		conn, err := dialer.DialContext(ctx, "tcp", route.Host)
-		if err != nil {
-			return false
-		}
-		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(linkInterval))
-		if config := options.Cluster.TLSConfig.Clone(); config != nil {
+		config := options.Cluster.TLSConfig.Clone()
+		if config != nil {
 			config.ServerName = route.Hostname()
-			conn = tls.Client(conn, config)
 		}
-		var greeting server.Info
-		_, _ = io.ReadFull(conn, make([]byte, len("INFO ")))
-		return json.NewDecoder(conn).Decode(&greeting) == nil && slices.Contains(servers, greeting.Name)
+		return slices.Contains(servers, greeting(ctx, route.Host, config).Name)
 	})
+}
+
+// knowOthers reports whether any of the servers at these addresses for clients answers, and whether they know others.
+func knowOthers(ctx context.Context, addresses []string) (answer, others bool) {
+	for _, address := range addresses {
+		known := greeting(ctx, address, nil).ClientConnectURLs
+		answer = answer || len(known) > 0
+		others = others || slices.ContainsFunc(known, func(one string) bool { return !slices.Contains(addresses, one) })
+	}
+	return answer, others
+}
+
+// greeting returns what a server says of itself to a new connection, nothing if it does not answer. To clients it says so before TLS.
+func greeting(ctx context.Context, address string, config *tls.Config) (greeting server.Info) {
+	conn, err := (&net.Dialer{Timeout: linkInterval}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return greeting
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(linkInterval))
+	if config != nil {
+		conn = tls.Client(conn, config)
+	}
+	_, _ = io.ReadFull(conn, make([]byte, len("INFO ")))
+	_ = json.NewDecoder(conn).Decode(&greeting) // as far as it can be read
+	return greeting
 }

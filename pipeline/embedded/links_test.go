@@ -176,6 +176,17 @@ system_account: S`), 0o600))
 	conn, err := nats.Connect(servers[1].URL(), nats.UserInfo("b", "b"))
 	must(t, err)
 	conn.Close()
+	// It is needed, and comes back, when the other dies while the two are cut off from each other.
+	between.cut(true)
+	poll.Until(t, "the second server to leave again", func() bool { return !servers[1].current().Running() })
+	store("while it is away", 2)
+	must(t, servers[0].Stop(t.Context()))
+	began = time.Now()
+	poll.Until(t, "the second server to come back for the first", servers[1].Ready)
+	if took := time.Since(began); took > awayFor/2 {
+		t.Errorf("it came back after %v", took)
+	}
+	store("with the first one dead", 1, 2)
 }
 
 // link is what passes the connections between two servers on, and can be cut.
