@@ -107,17 +107,7 @@ func TestStreamsThatAreLost(t *testing.T) {
 		}
 		t.Run(stream.Name+" purged", func(t *testing.T) {
 			t.Parallel()
-			loses(t, stream.Name, func(w *world) {
-				var purged time.Time
-				poll.Until(t, "the purge to be noticed", func() bool {
-					// A record that the worker has just written hides one.
-					if !w.isTold(stream.Name) && time.Since(purged) > 5*time.Second {
-						must(t, w.pipe.Stream(stream.Name).Purge(t.Context()))
-						purged = time.Now()
-					}
-					return w.isTold(stream.Name)
-				})
-			})
+			loses(t, stream.Name, func(w *world) { must(t, w.pipe.Stream(stream.Name).Purge(t.Context())) })
 		})
 	}
 }
@@ -187,6 +177,33 @@ func TestCommandsThatAreLostWithWork(t *testing.T) {
 		})
 	}
 	w.await(made, spec.ServiceRunning)
+}
+
+// A command that was ended as lost, and whose message was only on its way, stays refused: its client may have sent it again.
+func TestACommandThatCountedAsLost(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	stop := w.startWorker("first", quick())
+	w.hear()
+	service := w.deployed(masterSlave, 1, 1)
+	w.settled()
+	stop()
+	arguments, err := json.Marshal(flow.ScaleArguments{Role: "Slave", Cardinality: 3})
+	must(t, err)
+	late := flow.Command{ID: "late", Verb: flow.VerbScale, Service: service, User: one.Identity{UID: 2, UName: "alice"}, Arguments: arguments}
+	if _, err := w.pipe.SubmitCommand(ctx, late, time.Millisecond); !errors.Is(err, pipeline.ErrNoReply) {
+		t.Fatal(err)
+	}
+	must(t, w.pipe.Stream(pipeline.StreamWork).Purge(ctx, jetstream.WithPurgeSubject(pipeline.StoredWorkSubject(service))))
+	for _, work := range []pipeline.Work{{Service: service, Lost: true, Waiting: []string{"late"}}, {Service: service, Command: &late}} {
+		_, err := w.pipe.PublishWork(ctx, work, nuid.Next())
+		must(t, err)
+	}
+	w.startWorker("second", quick())
+	w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 2})
+	w.scaledTo(service, 2)
+	if status, err := w.pipe.CommandStatus(ctx, "late"); err != nil || status.State != pipeline.CommandRefused {
+		t.Errorf("it is %+v (%v)", status, err)
+	}
 }
 
 // Timers that are lost with work are set again at once, and not when they are overdue.

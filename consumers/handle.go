@@ -91,8 +91,8 @@ func (l *serviceLoop) repeat(ctx context.Context, input pipeline.Input, fresh bo
 			return err
 		}
 	}
-	for _, reply := range l.record.Replies {
-		if command := input.Work.Command; command != nil && reply.Command == command.ID {
+	if command := input.Work.Command; command != nil {
+		if reply, recorded := recordedReply(l.record, pipeline.Reply{Command: command.ID}); recorded {
 			if err := l.worker.pipe.FinishCommand(ctx, input, reply); err != nil {
 				return err
 			}
@@ -109,7 +109,7 @@ func (l *serviceLoop) repeat(ctx context.Context, input pipeline.Input, fresh bo
 }
 
 // endLost ends a command that NATS has lost, and that was neither handled before nor stored again: it would count as queued. A deployment needs no
-// command.
+// command. A refusal is recorded before it is told: the message may have been on its way, and is not carried out then.
 func (l *serviceLoop) endLost(ctx context.Context, id string) error {
 	status, err := l.worker.pipe.CommandStatus(ctx, id)
 	if errors.Is(err, pipeline.ErrNotFound) || err == nil && status.State != pipeline.CommandQueued {
@@ -118,21 +118,27 @@ func (l *serviceLoop) endLost(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	reply := pipeline.Reply{Command: id, Time: time.Now().UTC()}
-	if status.Verb != flow.VerbDeploy || !l.exists {
+	reply, recorded := recordedReply(l.record, pipeline.Reply{Command: id, Time: time.Now().UTC()})
+	if !recorded && (status.Verb != flow.VerbDeploy || !l.exists) {
 		reply.Refused, reply.Message = flow.RefusedFailed, "NATS has lost the command: check the service, and send it again if it is still needed"
+		if l.exists {
+			l.keepReply(reply)
+			if err := l.saver.store(ctx); err != nil {
+				return err
+			}
+		}
 	}
 	command := flow.Command{ID: id, Verb: status.Verb, Service: l.service, User: one.Identity{UID: status.UID}}
 	lost := pipeline.Input{Published: status.Queued, Work: pipeline.Work{Command: &command}}
-	return l.worker.pipe.FinishCommand(ctx, lost, recordedReply(l.record, reply))
+	return l.worker.pipe.FinishCommand(ctx, lost, reply)
 }
 
 // recordedReply returns the record's reply to the same command, or the given one.
-func recordedReply(record pipeline.Record, reply pipeline.Reply) pipeline.Reply {
+func recordedReply(record pipeline.Record, reply pipeline.Reply) (_ pipeline.Reply, recorded bool) {
 	if at := slices.IndexFunc(record.Replies, func(recorded pipeline.Reply) bool { return recorded.Command == reply.Command }); at >= 0 {
-		return record.Replies[at]
+		return record.Replies[at], true
 	}
-	return reply
+	return reply, false
 }
 
 // keptReplies bounds the replies in a record.
@@ -154,7 +160,11 @@ func (l *serviceLoop) decide(ctx context.Context, input pipeline.Input) error {
 		}
 		return l.proceed(ctx, input, flow.Decide(l.known(), outcome), nil)
 	}
-	reply := pipeline.Reply{Version: pipeline.Version, Command: command.ID, Time: time.Now().UTC()}
+	reply, recorded := recordedReply(l.record, pipeline.Reply{Version: pipeline.Version, Command: command.ID, Time: time.Now().UTC()})
+	if recorded { // it counted as lost
+		l.record.Applied = input.Sequence
+		return l.proceed(ctx, input, flow.Decide(l.known(), nil), &reply)
+	}
 	decision, refusal, err := l.apply(ctx, input, early)
 	if err != nil {
 		return err
@@ -164,9 +174,13 @@ func (l *serviceLoop) decide(ctx context.Context, input pipeline.Input) error {
 		decision = flow.Decide(l.known(), nil)
 	}
 	l.record.Applied = input.Sequence
+	l.keepReply(reply)
+	return l.proceed(ctx, input, decision, &reply)
+}
+
+func (l *serviceLoop) keepReply(reply pipeline.Reply) {
 	l.record.Replies = append(l.record.Replies, reply)
 	l.record.Replies = l.record.Replies[max(0, len(l.record.Replies)-keptReplies):]
-	return l.proceed(ctx, input, decision, &reply)
 }
 
 // apply decides on a command, or returns why it is refused: a command from before the service is meant for another one with its id, or was

@@ -263,7 +263,7 @@ func (l *serviceLoop) deadLetter(ctx context.Context, input pipeline.Input, caus
 			Command: command.ID, Refused: flow.RefusedFailed, Message: cause.Error(), Time: time.Now().UTC(),
 		}
 		stored, _, _ := l.worker.pipe.LoadRecord(ctx, l.service)
-		reply = recordedReply(stored, reply)
+		reply, _ = recordedReply(stored, reply)
 		if l.worker.pipe.FinishCommand(ctx, input, reply) != nil {
 			return false
 		}

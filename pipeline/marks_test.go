@@ -81,19 +81,51 @@ func TestWhatCountsAsAPurge(t *testing.T) {
 		before, after Extent
 		want          bool
 	}{
-		"nothing has happened":            {held, held, false},
-		"messages have come":              {held, Extent{Messages: 5, First: 8, Last: 12, Keep: day}, false},
-		"the oldest have expired":         {held, Extent{Messages: 1, First: 10, Last: 10, Keep: day}, false},
-		"purged":                          {held, Extent{First: 11, Last: 10, Keep: day}, true},
-		"purged, and two have come":       {held, Extent{Messages: 2, First: 11, Last: 12, Keep: day}, true},
-		"three may have replaced them":    {held, Extent{Messages: 3, First: 11, Last: 13, Keep: day}, false},
-		"all have expired":                {old, Extent{First: 11, Last: 10, Keep: day}, false},
-		"purged though they never expire": {old, Extent{First: 11, Last: 10}, true},
-		"they were handled":               {held, Extent{First: 11, Last: 10, Keep: -1}, false},
-		"there was none":                  {Extent{Last: 10, Stored: now}, Extent{Messages: 1, First: 11, Last: 11, Keep: day}, false},
+		"nothing has happened":                          {held, held, false},
+		"messages have come":                            {held, Extent{Messages: 5, First: 8, Last: 12, Keep: day}, false},
+		"the oldest have expired":                       {held, Extent{Messages: 1, First: 10, Last: 10, Keep: day}, false},
+		"purged":                                        {held, Extent{First: 11, Last: 10, Keep: day}, true},
+		"purged, and two have come":                     {held, Extent{Messages: 2, First: 11, Last: 12, Keep: day}, true},
+		"three may have replaced them":                  {held, Extent{Messages: 3, First: 11, Last: 13, Keep: day}, false},
+		"all have expired":                              {old, Extent{First: 11, Last: 10, Keep: day}, false},
+		"purged though they never expire":               {old, Extent{First: 11, Last: 10}, true},
+		"they were handled":                             {held, Extent{First: 11, Last: 10, Keep: -1}, false},
+		"its stamp is there, and all else was replaced": {Extent{Messages: 3, First: 8, Last: 10, Stored: now, Stamp: 8}, Extent{Messages: 1, First: 11, Last: 11, Stamp: 8}, false},
+		"its stamp is gone, and ten have come":          {Extent{Messages: 3, First: 8, Last: 10, Stored: now, Stamp: 8}, Extent{Messages: 10, First: 11, Last: 20}, true},
+		"it was purged, and stamped again":              {Extent{Messages: 3, First: 8, Last: 10, Stored: now, Stamp: 8}, Extent{Messages: 10, First: 11, Last: 20, Stamp: 15}, true},
+		"it had no stamp yet":                           {held, Extent{Messages: 4, First: 8, Last: 11, Stamp: 11}, false},
+		"there was none":                                {Extent{Last: 10, Stored: now}, Extent{Messages: 1, First: 11, Last: 11, Keep: day}, false},
 	} {
 		if test.after.Purged(test.before) != test.want {
 			t.Errorf("%s: a purge is %v", name, !test.want)
+		}
+	}
+}
+
+// A purge of a stamped bucket is recognised however much is written afterwards, and the bucket has a stamp again.
+func TestAPurgeThatManyMessagesFollow(t *testing.T) {
+	p, ctx := single(t), limited(t)
+	for _, bucket := range stamped {
+		name := StreamOf(bucket)
+		must(t, p.Bucket(bucket).Put(ctx, "a", []byte("1")))
+		before, _, err := p.Extents(ctx)
+		must(t, err)
+		must(t, p.StampBuckets(ctx, before))
+		if again, err := p.Extent(ctx, name); err != nil || before[name].Stamp == 0 || again.Purged(before[name]) {
+			t.Errorf("%s has the stamp %d, and then is %+v (%v)", bucket, before[name].Stamp, again, err)
+		}
+		must(t, p.Stream(name).Purge(ctx))
+		for range 5 {
+			must(t, p.Bucket(bucket).Put(ctx, "a", []byte("1")))
+		}
+		after, _, err := p.Extents(ctx)
+		must(t, err)
+		if !after[name].Purged(before[name]) {
+			t.Errorf("%s was purged, and is %+v", bucket, after[name])
+		}
+		must(t, p.StampBuckets(ctx, after))
+		if after[name].Stamp <= before[name].Stamp {
+			t.Errorf("%s has the stamp %d again", bucket, after[name].Stamp)
 		}
 	}
 }

@@ -220,8 +220,12 @@ func (p *Pipeline) FurthestCursor(ctx context.Context, stream string) (uint64, e
 	return furthest, nil
 }
 
-// stampKey is the key in BucketCheckpoint of the zone that all of the data belongs to.
+// stampKey is the key in BucketCheckpoint of the zone that all of the data belongs to. It is in the other stamped buckets as well: who purges one
+// removes it, and nobody else does.
 const stampKey = "zone"
+
+// stamped are the buckets that have a stamp. In the others it would expire.
+var stamped = []string{BucketCheckpoint, BucketState, BucketOwners}
 
 // stamp identifies the data.
 type stamp struct {
@@ -233,7 +237,7 @@ type stamp struct {
 // CheckZone returns ErrOtherZone if the data is not the configured zone's, and stamps data that
 // has no zone yet if the role may.
 func (p *Pipeline) CheckZone(ctx context.Context, role Role) error {
-	mine := stamp{Version: Version, Zone: p.zone, Since: time.Now().UTC()}
+	mine := p.newStamp()
 	mayStamp := role == "" || role == RoleAll || role == RoleWorker || role == RoleOperator
 	checkpoints := p.Bucket(BucketCheckpoint)
 	text, revision, err := checkpoints.Get(ctx, stampKey)
@@ -256,6 +260,27 @@ func (p *Pipeline) CheckZone(ctx context.Context, role Role) error {
 		return fmt.Errorf("read the zone of the data: %w", err)
 	case held.Zone != p.zone:
 		return fmt.Errorf("%w: it belongs to zone %d, but --zone is %d; set the right zone, or another data folder or NATS account", ErrOtherZone, held.Zone, p.zone)
+	}
+	return nil
+}
+
+func (p *Pipeline) newStamp() stamp {
+	return stamp{Version: Version, Zone: p.zone, Since: time.Now().UTC()}
+}
+
+// StampBuckets stamps the buckets whose stamps are missing according to their extents.
+func (p *Pipeline) StampBuckets(ctx context.Context, extents map[string]Extent) error {
+	for _, bucket := range stamped {
+		extent, has := extents[StreamOf(bucket)]
+		if !has || extent.Stamp > 0 {
+			continue
+		}
+		revision, err := p.Bucket(bucket).Create(ctx, stampKey, Encode(p.newStamp()))
+		if err != nil && !js.Conflict(err) {
+			return fmt.Errorf("stamp bucket %s: %w", bucket, err)
+		}
+		extent.Stamp = revision
+		extents[StreamOf(bucket)] = extent
 	}
 	return nil
 }

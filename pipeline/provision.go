@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -262,14 +263,19 @@ type Extent struct {
 	Stored time.Time `json:"stored"`
 	// Keep is how long a message is kept at least, 0 for always; below 0 it is deleted as soon as it was handled.
 	Keep time.Duration `json:"-"`
+	// Stamp is the revision of the stamp of a stamped bucket, 0 for none.
+	Stamp uint64 `json:"stamp,omitempty"`
 }
 
 // Lacks reports whether a stream was made again since, or has lost its end.
 func (e Extent) Lacks(before Extent) bool { return !e.Made.Equal(before.Made) || e.Last < before.Last }
 
-// Purged reports whether all messages from before are gone, although the newest has not expired and fewer have come since, so that those have not
-// replaced them.
+// Purged reports whether all messages from before are gone, and nothing else can have removed them: the stamp is another one; or, of streams without a
+// stamp, the newest has not expired and fewer have come since, so that those have not replaced them.
 func (e Extent) Purged(before Extent) bool {
+	if before.Stamp > 0 {
+		return e.Stamp != before.Stamp
+	}
 	expired := e.Keep != 0 && time.Since(before.Stored) >= e.Keep
 	return !expired && e.First > before.Last && e.Last-before.Last < before.Messages
 }
@@ -301,7 +307,11 @@ func (p *Pipeline) Extent(ctx context.Context, name string) (extent Extent, err 
 	if name == StreamHook || name == StreamDead {
 		keep = -1
 	}
-	return Extent{info.Created, state.Msgs, state.FirstSeq, state.LastSeq, state.LastTime, keep}, nil
+	extent = Extent{info.Created, state.Msgs, state.FirstSeq, state.LastSeq, state.LastTime, keep, 0}
+	if bucket := strings.TrimPrefix(name, js.BucketPrefix); slices.Contains(stamped, bucket) {
+		_, extent.Stamp, err = p.Bucket(bucket).Get(ctx, stampKey)
+	}
+	return extent, err
 }
 
 // RecreateStreams makes lost streams again, as they were configured, and stamps the data again. It returns ErrNotProvisioned if this process may make

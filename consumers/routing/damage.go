@@ -62,22 +62,22 @@ func (r *Router) WatchStreams(ctx context.Context, owned func() bool) {
 			before, has := known[name]
 			cut := extent.Lacks(before) && (pipeline.IsBucket(name) || !extent.Made.Equal(before.Made))
 			if has && (cut || extent.Purged(before)) {
-				damaged, purged = append(damaged, name), purged || !cut
+				damaged, purged = append(damaged, name), purged || !cut && before.Stamp == 0
 			}
 		}
 		slices.Sort(damaged)
 		switch {
-		case wrong.lasts(err == nil && len(damaged) > 0, r.ConfirmDamage) || purged: // the messages that come meanwhile would hide a purge
+		case wrong.lasts(err == nil && len(damaged) > 0, r.ConfirmDamage) || purged: // without a stamp the messages that come meanwhile would hide it
 			if err = r.replace(ctx, lost, damaged); err == nil {
 				known, saved = map[string]pipeline.Extent{}, time.Time{}
 			}
 		case err != nil, len(damaged) > 0:
-		case time.Since(saved) >= saveExtentsEvery:
-			if err = r.Pipe.SaveExtents(ctx, extents); err == nil {
-				saved = time.Now()
-			}
-			fallthrough
 		default:
+			if err = r.Pipe.StampBuckets(ctx, extents); err == nil && time.Since(saved) >= saveExtentsEvery {
+				if err = r.Pipe.SaveExtents(ctx, extents); err == nil {
+					saved = time.Now()
+				}
+			}
 			known = extents
 		}
 		if err != nil && ctx.Err() == nil {

@@ -46,7 +46,7 @@ func (r *Router) watchServices(ctx context.Context) {
 		changed = changed || other
 		began := time.Now()
 		extent, unknown := r.Pipe.Extent(ctx, pipeline.StreamOf(pipeline.BucketOwners))
-		err := r.scan(ctx, !changed && scanned != 0, unknown == nil && (extent.Messages == 0 || extent.Lacks(owners)))
+		err := r.scan(ctx, !changed && scanned != 0, unknown == nil && (extent.Lacks(owners) || extent.Purged(owners)))
 		if err == nil && unknown == nil {
 			owners = extent
 		}
