@@ -55,7 +55,9 @@ func doctorCommand(t tool) *cobra.Command {
 			return err
 		}
 		ctx, d := cmd.Context(), diagnosis{now: time.Now()}
-		around.askAtOnce(ctx)
+		if around.Oned != nil {
+			around.Oned = soon(ctx, around.Oned)
+		}
 		d.checkNATS(ctx, around)
 		d.checkOned(ctx, around)
 		d.checkAPI(ctx, around)
@@ -68,36 +70,15 @@ func doctorCommand(t tool) *cobra.Command {
 	return cmd
 }
 
-// askAtOnce asks oned and the API while NATS is checked: whatever does not answer, doctor waits for one of them and not for each in turn.
-func (e *Environment) askAtOnce(ctx context.Context) {
-	if ask := e.Oned; ask != nil {
-		answered := asking(ctx, ask)
-		e.Oned = func(context.Context) error { return <-answered }
-	}
-	if ask := e.API; ask != nil {
-		var reasons []string
-		answered := asking(ctx, func(ctx context.Context) (err error) {
-			reasons, err = ask(ctx)
-			return err
-		})
-		e.API = func(ctx context.Context) ([]string, error) {
-			if err := <-answered; err != nil || len(reasons) == 0 {
-				return nil, err
-			}
-			return ask(ctx) // it may be ready by now
-		}
-	}
-}
-
-// asking calls ask, no longer than connectWithin, and returns what receives its error.
-func asking(ctx context.Context, ask func(context.Context) error) <-chan error {
+// soon asks while NATS is checked, and returns what waits for the answer: if neither answers, doctor waits for one of them.
+func soon(ctx context.Context, ask func(context.Context) error) func(context.Context) error {
 	answered := make(chan error, 1)
 	go func() {
 		ctx, cancel := context.WithTimeout(ctx, connectWithin)
 		defer cancel()
 		answered <- ask(ctx)
 	}()
-	return answered
+	return func(context.Context) error { return <-answered }
 }
 
 func (d *diagnosis) checkNATS(ctx context.Context, around Environment) {

@@ -305,39 +305,31 @@ func TestDoctorOfNATSThatIsAway(t *testing.T) {
 	}
 }
 
-// Oned and the API are asked while NATS is: of several that do not answer doctor waits for one.
+// Oned is asked while NATS is: if neither answers doctor waits for one of them.
 func TestDoctorAsksAtTheSameTime(t *testing.T) {
 	t.Parallel()
 	var asked sync.WaitGroup
-	asked.Add(3)
-	all := make(chan struct{})
-	go func() { asked.Wait(); close(all) }()
+	asked.Add(2)
+	both := make(chan struct{})
+	go func() { asked.Wait(); close(both) }()
 	meet := func(ctx context.Context) error {
 		asked.Done()
 		select {
-		case <-all:
+		case <-both:
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
-	around, api := well(), 0
-	around.Oned = meet
-	around.API = func(ctx context.Context) ([]string, error) {
-		if api++; api > 1 {
-			return nil, nil // it has become ready meanwhile
-		}
-		return []string{"no leader"}, meet(ctx)
-	}
+	around := well()
+	around.Oned = soon(t.Context(), meet)
 	around.Attach = func(ctx context.Context) (*pipeline.Pipeline, []string, error) {
 		return nil, nil, cmp.Or(meet(ctx), errors.New("there is none"))
 	}
-	around.askAtOnce(t.Context())
 	d := diagnosis{}
 	d.checkNATS(t.Context(), around)
 	d.checkOned(t.Context(), around)
-	d.checkAPI(t.Context(), around)
-	if got := d.said(); !strings.HasPrefix(got, "problem NATS: there is none\nok oned") || !strings.HasSuffix(got, "ok API: http://127.0.0.1:2474 is ready\n") {
+	if got := d.said(); !strings.HasPrefix(got, "problem NATS: there is none\nok oned") {
 		t.Errorf("it says %s", got)
 	}
 }

@@ -271,16 +271,12 @@ func (p *Pipeline) newStamp() stamp {
 // StampBuckets stamps the buckets whose stamps are missing according to their extents.
 func (p *Pipeline) StampBuckets(ctx context.Context, extents map[string]Extent) error {
 	for _, bucket := range stamped {
-		extent, has := extents[StreamOf(bucket)]
-		if !has || extent.Stamp > 0 {
+		if extents[StreamOf(bucket)].Stamp > 0 {
 			continue
 		}
-		revision, err := p.Bucket(bucket).Create(ctx, stampKey, Encode(p.newStamp()))
-		if err != nil && !js.Conflict(err) {
+		if _, err := p.Bucket(bucket).Create(ctx, stampKey, Encode(p.newStamp())); err != nil && !js.Conflict(err) {
 			return fmt.Errorf("stamp bucket %s: %w", bucket, err)
 		}
-		extent.Stamp = revision
-		extents[StreamOf(bucket)] = extent
 	}
 	return nil
 }
