@@ -111,13 +111,18 @@ func (p *suspicion) lasts(suspected bool, long time.Duration) bool {
 }
 
 // startOfEvents returns where the router continues: after its cursor, or at the end of a stream that was cut off before it, and may have
-// grown as long again. The bridges find lost events by comparing with oned; every service makes up for skipped ones by checking oned.
+// grown as long again. The bridges find lost events by comparing with oned; every service makes up for skipped ones by checking oned. A server that was
+// cut off until just now, as this router may have been, still reports an end that the others have passed.
 func (r *Router) startOfEvents(ctx context.Context) (uint64, error) {
 	after, err := r.Pipe.LoadCursor(ctx, pipeline.RouterKey)
 	if err != nil {
 		return 0, err
 	}
 	last, err := r.Pipe.EndOfEvents(ctx)
+	for ends := (suspicion{}); err == nil && last < after && !ends.lasts(true, r.ConfirmDamage); {
+		_ = idle.For(ctx, r.ConfirmDamage/8)
+		last, err = r.Pipe.EndOfEvents(ctx)
+	}
 	if err != nil {
 		return after, err
 	}
