@@ -237,7 +237,7 @@ type stamp struct {
 // CheckZone returns ErrOtherZone if the data is not the configured zone's, and stamps data that
 // has no zone yet if the role may.
 func (p *Pipeline) CheckZone(ctx context.Context, role Role) error {
-	mine := p.newStamp()
+	mine := stamp{Version: Version, Zone: p.zone, Since: time.Now().UTC()}
 	mayStamp := role == "" || role == RoleAll || role == RoleWorker || role == RoleOperator
 	checkpoints := p.Bucket(BucketCheckpoint)
 	text, revision, err := checkpoints.Get(ctx, stampKey)
@@ -274,7 +274,7 @@ func (p *Pipeline) StampBuckets(ctx context.Context, extents map[string]Extent) 
 		if extents[StreamOf(bucket)].Stamp > 0 {
 			continue
 		}
-		if _, err := p.Bucket(bucket).Create(ctx, stampKey, Encode(p.newStamp())); err != nil && !js.Conflict(err) {
+		if _, err := p.Bucket(bucket).Create(ctx, stampKey, Encode(stamp{Version: Version, Zone: p.zone, Since: time.Now().UTC()})); err != nil && !js.Conflict(err) {
 			return fmt.Errorf("stamp bucket %s: %w", bucket, err)
 		}
 	}
