@@ -268,15 +268,19 @@ func (p *Pipeline) newStamp() stamp {
 	return stamp{Version: Version, Zone: p.zone, Since: time.Now().UTC()}
 }
 
-// StampBuckets stamps the buckets whose stamps are missing according to their extents.
+// StampBuckets stamps the buckets whose stamps are missing according to their extents, and notes it there.
 func (p *Pipeline) StampBuckets(ctx context.Context, extents map[string]Extent) error {
 	for _, bucket := range stamped {
-		if extents[StreamOf(bucket)].Stamp > 0 {
+		extent := extents[StreamOf(bucket)]
+		if extent.Stamp > 0 {
 			continue
 		}
-		if _, err := p.Bucket(bucket).Create(ctx, stampKey, Encode(stamp{Version: Version, Zone: p.zone, Since: time.Now().UTC()})); err != nil && !js.Conflict(err) {
+		var err error
+		extent.Stamp, err = p.Bucket(bucket).Create(ctx, stampKey, Encode(stamp{Version: Version, Zone: p.zone, Since: time.Now().UTC()}))
+		if err != nil && !js.Conflict(err) {
 			return fmt.Errorf("stamp bucket %s: %w", bucket, err)
 		}
+		extents[StreamOf(bucket)] = extent
 	}
 	return nil
 }
