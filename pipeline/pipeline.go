@@ -264,10 +264,6 @@ func (p *Pipeline) CheckZone(ctx context.Context, role Role) error {
 	return nil
 }
 
-func (p *Pipeline) newStamp() stamp {
-	return stamp{Version: Version, Zone: p.zone, Since: time.Now().UTC()}
-}
-
 // StampBuckets stamps the buckets whose stamps are missing according to their extents, and notes it there.
 func (p *Pipeline) StampBuckets(ctx context.Context, extents map[string]Extent) error {
 	for _, bucket := range stamped {
