@@ -1,6 +1,7 @@
 package flow_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/flowjet/flowjet/flow"
@@ -148,4 +149,47 @@ func TestRefusedReleaseFailsTheRole(t *testing.T) {
 	s.wantState(spec.ServiceFailedDeploying)
 	s.recover()
 	s.wantActions("release 100")
+}
+
+// A role's contents may refer to the VMs of its parents, so that these are made first.
+func TestHeldVMsAreMadeAfterThoseOfAllParents(t *testing.T) {
+	s := newStage(t, `{"name":"web","deployment":"straight","on_hold":true,"roles":[
+		{"name":"none","type":"vm","cardinality":0,"template_id":0},
+		{"name":"two","type":"vm","cardinality":2,"template_id":0},
+		{"name":"router","type":"vr","cardinality":1,"template_id":3},
+		{"name":"child","type":"vm","cardinality":1,"template_id":0,"parents":["none","two","router"]}]}`)
+	s.plan()
+	s.wantState(spec.ServiceHold)
+	s.wantActions("create two/0", "create two/1", "create_router router")
+	s.createHeld()
+	s.wantNodes("child", 1)
+	s.state = flow.IngestRouter(s.state, "router", 4, nil)
+	s.plan()
+	s.createHeld()
+	s.wantNodes("two", 2, 100, 101)
+	s.wantNodes("child", 1, 103)
+	s.wantRole("child", spec.RoleHold)
+}
+
+// A release comes before the parents' VMs exist: the child's are made and released behind them all the same.
+func TestReleaseBeforeTheVMsOfTheParentsExist(t *testing.T) {
+	s := newStage(t, heldService)
+	s.plan()
+	s.command(flow.VerbRelease, nil)
+	s.wantActions("create Master/0")
+	s.createHeld()
+	s.wantActions("release 100")
+	s.run(100)
+	s.wantActions("release 101")
+	s.run(101)
+	s.wantState(spec.ServiceRunning)
+}
+
+// With the strategy none a role waits for nobody.
+func TestHeldVMsOfTheStrategyNoneAreMadeAtOnce(t *testing.T) {
+	s := newStage(t, strings.Replace(heldService, `"straight"`, `"none"`, 1))
+	s.plan()
+	s.wantActions("create Master/0", "create Slave/0")
+	s.createHeld()
+	s.wantState(spec.ServiceHold)
 }
