@@ -178,7 +178,7 @@ func TestReleaseBeforeTheVMsOfTheParentsExist(t *testing.T) {
 	s.command(flow.VerbRelease, nil)
 	s.wantActions("create Master/0")
 	s.createHeld()
-	s.wantActions("release 100")
+	s.wantRole("Master", spec.RoleDeploying)
 	s.run(100)
 	s.wantActions("release 101")
 	s.run(101)
