@@ -255,8 +255,9 @@ func GivenAway(service spec.Service, vm one.VM) string {
 	if !service.Made.Has(vm.ID) || vm.Owner.UID == service.Owner.UID {
 		return ""
 	}
-	return fmt.Sprintf("VM %[1]d belongs to %[2]s now: the service leaves it alone, even when it ends; `onevm chown %[1]d %[3]s` gives it back",
-		vm.ID, vm.Owner.UName, service.Owner.UName)
+	return fmt.Sprintf("VM %[1]d belongs to %[2]s now: the service leaves it alone, even when it ends; `onevm chown %[1]d %[3]s` gives it back; "+
+		"if a change of the service's owner was cut off, repeat it from the VM's owner: flowjet service chown %[4]d %[2]s, then flowjet service chown %[4]d %[3]s",
+		vm.ID, vm.Owner.UName, service.Owner.UName, service.ID)
 }
 
 const maxAdvised = 3
