@@ -285,11 +285,9 @@ func NewLog(config Config, out io.Writer) (Log, error) {
 }
 
 func setLevel(level *slog.LevelVar, text string) error {
-	var parsed slog.Level
-	if err := parsed.UnmarshalText([]byte(text)); err != nil {
+	if level.UnmarshalText([]byte(text)) != nil {
 		return fmt.Errorf("log level %q is not one of debug, info, warn and error", text)
 	}
-	level.Set(parsed)
 	return nil
 }
 

@@ -172,33 +172,29 @@ type feedGauge struct {
 }
 
 var feedGauges = []feedGauge{
-	gaugeOf("connected", "1 while the hook manager's publisher is connected.", func(s FeedStatus) float64 { return boolean(s.Connected) }),
-	gaugeOf("silent_seconds", "Time since the last message.", func(s FeedStatus) float64 { return s.SilentFor(time.Now()).Seconds() }),
-	gaugeOf("leads", "1 while the endpoint's oned is the leader of its zone or its only server.", func(s FeedStatus) float64 { return boolean(s.Leads()) }),
-	gaugeOf("holding", "1 while this bridge publishes the feed.", func(s FeedStatus) float64 { return boolean(s.Holding) }),
-	gaugeOf("heard_per_second", "Messages received per second, over the last seconds.", func(s FeedStatus) float64 { return s.Rate }),
-	gaugeOf("waiting_events", "Events that are not stored yet.", func(s FeedStatus) float64 { return float64(s.QueueLength) }),
-	gaugeOf("spilled_events", "Events in the spill file.", func(s FeedStatus) float64 { return float64(s.Spilled) }),
-	gaugeOf("last_resync_timestamp_seconds", "Time of the last comparison of oned with the stored events, in unix seconds; 0 for never.",
+	of("connected", prometheus.GaugeValue, "1 while the hook manager's publisher is connected.", func(s FeedStatus) float64 { return boolean(s.Connected) }),
+	of("silent_seconds", prometheus.GaugeValue, "Time since the last message.", func(s FeedStatus) float64 { return s.SilentFor(time.Now()).Seconds() }),
+	of("leads", prometheus.GaugeValue, "1 while the endpoint's oned is the leader of its zone or its only server.", func(s FeedStatus) float64 { return boolean(s.Leads()) }),
+	of("holding", prometheus.GaugeValue, "1 while this bridge publishes the feed.", func(s FeedStatus) float64 { return boolean(s.Holding) }),
+	of("heard_per_second", prometheus.GaugeValue, "Messages received per second, over the last seconds.", func(s FeedStatus) float64 { return s.Rate }),
+	of("waiting_events", prometheus.GaugeValue, "Events that are not stored yet.", func(s FeedStatus) float64 { return float64(s.QueueLength) }),
+	of("spilled_events", prometheus.GaugeValue, "Events in the spill file.", func(s FeedStatus) float64 { return float64(s.Spilled) }),
+	of("last_resync_timestamp_seconds", prometheus.GaugeValue, "Time of the last comparison of oned with the stored events, in unix seconds; 0 for never.",
 		func(s FeedStatus) float64 {
 			if s.LastResync.IsZero() {
 				return 0
 			}
 			return float64(s.LastResync.UnixMicro()) / 1e6
 		}),
-	counterOf("heard_total", "Messages received.", func(s FeedStatus) float64 { return float64(s.Heard) }),
-	counterOf("published_total", "Events stored by this bridge.", func(s FeedStatus) float64 { return float64(s.Published) }),
-	counterOf("gaps_total", "Interruptions in which events may have been lost: a lost connection, a full queue.", func(s FeedStatus) float64 { return float64(s.Gaps) }),
-	counterOf("dropped_total", "Events dropped because memory and disk were full; a comparison with oned replaces them.",
+	of("feed_heard_total", prometheus.CounterValue, "Messages received.", func(s FeedStatus) float64 { return float64(s.Heard) }),
+	of("feed_published_total", prometheus.CounterValue, "Events stored by this bridge.", func(s FeedStatus) float64 { return float64(s.Published) }),
+	of("feed_gaps_total", prometheus.CounterValue, "Interruptions in which events may have been lost: a lost connection, a full queue.", func(s FeedStatus) float64 { return float64(s.Gaps) }),
+	of("feed_dropped_total", prometheus.CounterValue, "Events dropped because memory and disk were full; a comparison with oned replaces them.",
 		func(s FeedStatus) float64 { return float64(s.Dropped) }),
 }
 
-func gaugeOf(name, help string, value func(FeedStatus) float64) feedGauge {
-	return feedGauge{prometheus.NewDesc("flowjet_bridge_"+name, help, []string{"endpoint"}, nil), prometheus.GaugeValue, value}
-}
-
-func counterOf(name, help string, value func(FeedStatus) float64) feedGauge {
-	return feedGauge{prometheus.NewDesc("flowjet_bridge_feed_"+name, help, []string{"endpoint"}, nil), prometheus.CounterValue, value}
+func of(name string, kind prometheus.ValueType, help string, value func(FeedStatus) float64) feedGauge {
+	return feedGauge{prometheus.NewDesc("flowjet_bridge_"+name, help, []string{"endpoint"}, nil), kind, value}
 }
 
 func boolean(is bool) float64 {

@@ -36,10 +36,6 @@ type slotRequest struct {
 	waits    *list.Element // its element in the queue; nil while it does not wait
 }
 
-func newScheduler(slots, reserved int) *scheduler {
-	return &scheduler{slots: slots, reserved: reserved}
-}
-
 // submit requests a slot.
 func (t *scheduler) submit(request *slotRequest) {
 	t.mutex.Lock()

@@ -14,7 +14,7 @@ func asked(t *scheduler, granted *[]string, name string, as priority) *slotReque
 }
 
 func TestTurnsLetTheUrgentGoFirst(t *testing.T) {
-	shared := newScheduler(2, 1)
+	shared := &scheduler{slots: 2, reserved: 1}
 	var granted []string
 	asked(shared, &granted, "a", ordinary)
 	asked(shared, &granted, "b", ordinary)
@@ -44,7 +44,7 @@ func TestTurnsLetTheUrgentGoFirst(t *testing.T) {
 
 // TestTurnsAreNotLost: who gives up waiting takes no slot with him.
 func TestTurnsAreNotLost(t *testing.T) {
-	w := &Worker{scheduler: newScheduler(1, 0)}
+	w := &Worker{scheduler: &scheduler{slots: 1}}
 	first, second := newServiceLoop(w, &partition{worker: w}, 7), newServiceLoop(w, &partition{worker: w}, 8)
 	if err := first.slot.acquire(t.Context(), ordinary); err != nil || !first.slot.held {
 		t.Fatalf("the only place was not given: %v", err)

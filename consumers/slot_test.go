@@ -14,7 +14,7 @@ import (
 
 // withSlot is a service loop with the only slot, and waiting reports whether another one got it.
 func withSlot(outside *semaphore.Weighted) (l *serviceLoop, another func() (granted *bool)) {
-	w := &Worker{scheduler: newScheduler(1, 0), outside: outside}
+	w := &Worker{scheduler: &scheduler{slots: 1}, outside: outside}
 	w.scheduler.submit(&slotRequest{grant: func() {}})
 	l = newServiceLoop(w, &partition{worker: w}, 7)
 	l.slot.held = true

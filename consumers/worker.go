@@ -130,7 +130,7 @@ func New(config Config, pipe *pipeline.Pipeline, oned *opennebula.Client) *Worke
 		box:       oned.Box(),
 		owners:    owners{oned: oned},
 		calls:     semaphore.NewWeighted(config.MaxCalls),
-		scheduler: newScheduler(int(config.MaxCalls+1)/2, int(config.MaxCalls)),
+		scheduler: &scheduler{slots: int(config.MaxCalls+1) / 2, reserved: int(config.MaxCalls)},
 		outside:   semaphore.NewWeighted(maxOutside),
 		metrics:   newMetrics(config.Registerer),
 		health:    health{logger: config.Logger, held: map[int]string{}},

@@ -25,6 +25,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/flow/template"
 	"github.com/flowjet/flowjet/internal/seal"
@@ -54,7 +55,7 @@ func (s *Server) routes(users *authenticator, oned sessions, box *seal.Box) map[
 		"GET /service":                                        listDocuments(spec.DocumentTypeService, rendered),
 		"GET /service/{id}":                                   showDocument(spec.DocumentTypeService),
 		"PUT /service/{id}":                                   queued.changing(readUpdate),
-		"DELETE /service/{id}":                                queued.changing(readUndeploy),
+		"DELETE /service/{id}":                                queued.changing(func(*request) (flow.Verb, any, error) { return flow.VerbUndeploy, nil, nil }),
 		"POST /service/{id}/action":                           services.act,
 		"POST /service/{id}/scale":                            queued.changing(readScale),
 		"POST /service/{id}/role_action":                      queued.changing(readRoleChange),

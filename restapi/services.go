@@ -28,8 +28,6 @@ type services struct {
 	vms       *vmActions
 }
 
-func readUndeploy(*request) (flow.Verb, any, error) { return flow.VerbUndeploy, nil, nil }
-
 // readScale reads a role's new cardinality. OneFlow has no role without a name.
 func readScale(r *request) (flow.Verb, any, error) {
 	body, err := r.object()

@@ -137,13 +137,6 @@ func (s *server) carryOut(r *request) {
 // forwarding begins oned's text about a write that a follower could not forward.
 const forwarding = "libcurl failed to execute the HTTP POST transaction, explaining:  "
 
-// The refusals of a zone in an election. None of these calls has begun.
-var (
-	noLeaderFound = newRefusal(opennebula.CodeInternal, "Cannot process request, no leader found")
-	inElection    = newRefusal(opennebula.CodeInternal, "Cannot process request, oned cluster in election mode")
-	replicating   = newRefusal(opennebula.CodeInternal, "Cannot process request, oned cluster is replicating log")
-)
-
 // lostLeadership returns the answer to a write during which the leader lost its leadership. Calls that make or remove an
 // object are refused with oned's ordinary sentence, without a reason. For all others oned reports success, because it does
 // not check whether its database accepted the write.
@@ -185,9 +178,9 @@ func (s *server) route(ctx context.Context, session string) (leader *server, lea
 		return nil, leave, newRefusal(opennebula.CodeInternal, forwarding+fmt.Sprintf(
 			"Failed to connect to %s port %s after 0 ms: Couldn't connect to server", host, port))
 	case phaseElection:
-		return nil, leave, inElection
+		return nil, leave, newRefusal(opennebula.CodeInternal, "Cannot process request, oned cluster in election mode")
 	case phaseUndecided:
-		return nil, leave, noLeaderFound
+		return nil, leave, newRefusal(opennebula.CodeInternal, "Cannot process request, no leader found")
 	}
 	if leader != s {
 		// oned's XMLRPC_TIMEOUT_MS is to its ELECTION_TIMEOUT_MS as this is to half of the time of an election.
@@ -203,7 +196,7 @@ func (s *server) route(ctx context.Context, session string) (leader *server, lea
 	}
 	if raft.phase == phaseLed && time.Now().Before(raft.reconciled) {
 		leave()
-		return nil, func() {}, replicating
+		return nil, func() {}, newRefusal(opennebula.CodeInternal, "Cannot process request, oned cluster is replicating log")
 	}
 	return leader, leave, nil
 }
@@ -275,12 +268,12 @@ var methods = map[string]method{
 	"one.template.instantiate": writes("i|sbsb", templates.on(use, templateInstantiate)),
 	"one.template.clone":       writes("is|b", templates.on(use, templateClone)),
 	"one.template.delete":      writes("i|b", templates.delete()),
-	"one.template.update":      writes("isi", templates.change(manage, templateUpdate)),
+	"one.template.update":      writes("isi", templates.change(manage, func(r *request, t *storedTemplate) { r.update(&t.Template) })),
 	"one.template.chmod":       writes("iiiiiiiiii|b", templates.chmod()),
 	"one.template.chown":       writes("iii", templates.chown()),
 
 	"one.vm.action":      writes("si", vmAction),
-	"one.vm.recover":     writes("ii", vms.change(admin, vmRecover)),
+	"one.vm.recover":     writes("ii", vms.change(admin, func(r *request, v *vm) { r.tx.recoverVM(v, r.int(2)) })),
 	"one.vm.update":      writes("isi", vms.change(manage, vmUpdate)),
 	"one.vm.chown":       writes("iii", vms.chown()),
 	"one.vm.rename":      writes("is", vms.rename()),

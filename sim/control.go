@@ -38,14 +38,23 @@ func (s *controlAPI) routes() map[string]http.HandlerFunc {
 		}),
 		"DELETE /faults":            does(func(*http.Request) error { s.ClearFaults(); return nil }),
 		"POST /vms/{id}/monitoring": asks(map[string]json.RawMessage(nil), s.changeMonitoring),
-		"POST /vms/{id}/{what}":     asks(vmRequest{State: "BOOT_FAILURE"}, s.changeVM),
+		"POST /vms/{id}/{what}": asks(vmRequest{State: "BOOT_FAILURE"}, func(r *http.Request, asked vmRequest) error {
+			return choices{
+				"break": func(id int) error { return s.BreakVM(id, strings.ToUpper(asked.State)) },
+				"lose":  s.LoseVM, "delete": s.DeleteVM, "poweroff": s.PoweroffVM, "resume": s.ResumeVM, "ready": s.ReadyVM,
+			}.of("a VM")(r)
+		}),
 		"POST /hosts/{id}/{what}": does(choices{
 			"fail":    func(id int) error { _, err := s.FailHost(id); return err },
 			"recover": func(id int) error { _, err := s.RecoverHost(id); return err },
 		}.of("a host")),
-		"POST /population":   asks(Population{Roles: 1}, func(_ *http.Request, asked Population) error { return s.Populate(asked) }),
-		"POST /boots/{what}": asks(bootsRequest{Count: 1}, s.changeBoots),
-		"POST /events":       asks(eventsRequest{}, s.changeEvents),
+		"POST /population": asks(Population{Roles: 1}, func(_ *http.Request, asked Population) error { return s.Populate(asked) }),
+		"POST /boots/{what}": asks(bootsRequest{Count: 1}, func(r *http.Request, asked bootsRequest) error {
+			return choices{
+				"pause": always(s.PauseBoots), "resume": always(s.ResumeBoots), "fail": always(func() { s.FailBoots(max(asked.Count, 0)) }),
+			}.of("boots")(r)
+		}),
+		"POST /events": asks(eventsRequest{}, s.changeEvents),
 		"POST /leadership/{what}": does(choices{
 			"lose": always(s.LoseLeadership), "gain": always(s.GainLeadership), "move": func(int) error { return s.MoveLeadership() },
 		}.of("the leadership")),
@@ -184,21 +193,8 @@ type vmRequest struct {
 	State string `json:"state"`
 }
 
-func (s *controlAPI) changeVM(r *http.Request, asked vmRequest) error {
-	return choices{
-		"break": func(id int) error { return s.BreakVM(id, strings.ToUpper(asked.State)) },
-		"lose":  s.LoseVM, "delete": s.DeleteVM, "poweroff": s.PoweroffVM, "resume": s.ResumeVM, "ready": s.ReadyVM,
-	}.of("a VM")(r)
-}
-
 type bootsRequest struct {
 	Count int `json:"count"`
-}
-
-func (s *controlAPI) changeBoots(r *http.Request, asked bootsRequest) error {
-	return choices{
-		"pause": always(s.PauseBoots), "resume": always(s.ResumeBoots), "fail": always(func() { s.FailBoots(max(asked.Count, 0)) }),
-	}.of("boots")(r)
 }
 
 type eventsRequest struct {
@@ -209,17 +205,16 @@ type eventsRequest struct {
 }
 
 func (s *controlAPI) changeEvents(_ *http.Request, asked eventsRequest) error {
-	for _, fault := range []struct {
-		count *int
-		apply func(int)
-	}{{asked.Drop, s.DropEvents}, {asked.Double, s.DoubleEvents}, {asked.Reorder, s.ReorderEvents}} {
-		if fault.count != nil {
-			fault.apply(max(*fault.count, 0))
+	s.change(func(f *eventFaults) {
+		for into, count := range map[*int]*int{&f.drop: asked.Drop, &f.double: asked.Double, &f.reorder: asked.Reorder} {
+			if count != nil {
+				*into = max(*count, 0)
+			}
 		}
-	}
-	if asked.Delay != nil {
-		s.DelayEvents(time.Duration(*asked.Delay))
-	}
+		if asked.Delay != nil {
+			f.delay = time.Duration(*asked.Delay)
+		}
+	})
 	return nil
 }
 

@@ -144,7 +144,7 @@ func (d *database) update(change func(t *tx)) (wait func() error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.open {
-		return func() error { return errNotRunning }
+		return func() error { return errors.New("the simulator is not running") }
 	}
 	t := &tx{db: d, cloud: d.cloud, dirty: map[statefile.Key]any{}}
 	change(t)
@@ -309,8 +309,6 @@ func (t *tx) records() ([]statefile.Record, error) {
 	}
 	return records, nil
 }
-
-var errNotRunning = errors.New("the simulator is not running")
 
 // carryOutCommits stores and publishes commits in order, until their queue is closed. Commits that have queued up share one
 // write of the state file. A commit that could not be stored is not published: a bridge must not hear of a change that a

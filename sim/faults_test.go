@@ -2,6 +2,7 @@ package sim_test
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -148,9 +149,9 @@ func TestEventFaults(t *testing.T) {
 	events := subscribe(t, s, "EVENT API one.document.rename")
 	s.DropEvents(1)
 	renames(t, s, 0, 2)
-	s.DoubleEvents(1)
+	told(t, s, http.MethodPost, "/events", `{"double":1}`)
 	renames(t, s, 2, 4)
-	s.ReorderEvents(3)
+	told(t, s, http.MethodPost, "/events", `{"reorder":3}`)
 	renames(t, s, 4, 8)
 	want := []string{"1", "2", "2", "3", "6", "5", "4", "7"}
 	poll.Until(t, "the events are there", func() bool { return len(events.all()) == len(want) })
@@ -160,8 +161,8 @@ func TestEventFaults(t *testing.T) {
 	if counts := s.Events(); counts.Lost != 1 {
 		t.Errorf("lost were %d", counts.Lost)
 	}
-	delay := 50 * time.Millisecond
-	s.DelayEvents(delay)
+	const delay = 50 * time.Millisecond
+	told(t, s, http.MethodPost, "/events", `{"delay":"50ms"}`)
 	begin := time.Now()
 	renames(t, s, 8, 9)
 	poll.Until(t, "the delayed event is there", func() bool { return len(events.all()) == len(want)+1 })

@@ -26,7 +26,8 @@ type hooks struct {
 	counted EventCounts
 }
 
-// eventFaults are the faults of the next events.
+// eventFaults are the faults of the next events: how many are lost, published twice, and held to be published in reverse
+// once the last of them has come; and the delay of every event.
 type eventFaults struct {
 	drop, double, reorder int
 	delay                 time.Duration
@@ -124,18 +125,6 @@ func (h *hooks) change(what func(f *eventFaults)) {
 
 // DropEvents loses the next n events, each with all its copies.
 func (h *hooks) DropEvents(n int) { h.change(func(f *eventFaults) { f.drop = n }) }
-
-// DoubleEvents publishes the next n events twice.
-func (h *hooks) DoubleEvents(n int) { h.change(func(f *eventFaults) { f.double = n }) }
-
-// ReorderEvents holds the next n events and publishes them in reverse, once the last of them has come; 0 releases held
-// events.
-func (h *hooks) ReorderEvents(n int) { h.change(func(f *eventFaults) { f.reorder = n }) }
-
-// DelayEvents delays every event for so long from now on; 0 ends it.
-func (h *hooks) DelayEvents(delay time.Duration) {
-	h.change(func(f *eventFaults) { f.delay = delay })
-}
 
 // Events returns the counts of events.
 func (h *hooks) Events() EventCounts {

@@ -50,8 +50,6 @@ func templateClone(r *request, source *storedTemplate) any {
 	})
 }
 
-func templateUpdate(r *request, t *storedTemplate) { r.update(&t.Template) }
-
 // update is the call update(id, template, mode): 0 replaces it, 1 merges.
 func (r *request) update(t *template.Template) {
 	mode := r.int(3)

@@ -196,8 +196,6 @@ func vmAction(r *request) any {
 	return vms.save(r.tx, v)
 }
 
-func vmRecover(r *request, v *vm) { r.tx.recoverVM(v, r.int(2)) }
-
 func vmUpdate(r *request, v *vm) {
 	r.parsed(2, opennebula.CodeAction, "")
 	updated := v.UserTemplate

@@ -3,7 +3,6 @@ package gate
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"net"
 	"sync"
@@ -41,8 +40,6 @@ func New(limit int) *Gate {
 	return &Gate{limit: limit, changed: make(chan struct{}), counts: map[string]Count{}}
 }
 
-var errClosed = errors.New("the listener is closed")
-
 // wait blocks until a connection is free, without acquiring it.
 func (g *Gate) wait(quit <-chan struct{}) error {
 	for {
@@ -55,7 +52,7 @@ func (g *Gate) wait(quit <-chan struct{}) error {
 		select {
 		case <-changed:
 		case <-quit:
-			return errClosed
+			return net.ErrClosed
 		}
 	}
 }
@@ -131,7 +128,7 @@ func (l *listener) Close() error { return l.close() }
 
 func (l *listener) Accept() (net.Conn, error) {
 	if err := l.gate.wait(l.quit); err != nil {
-		return nil, net.ErrClosed
+		return nil, err
 	}
 	accepted, err := l.Listener.Accept()
 	if err != nil {
