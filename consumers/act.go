@@ -65,7 +65,7 @@ func (e *executor) act(ctx context.Context, actions []flow.Action) (flow.Decisio
 		began := time.Now()
 		err := e.slot.whileOthersWork(ctx, func() (err error) {
 			if outcome, err = e.call(ctx, action); err == nil {
-				outcome, err = e.explained(ctx, outcome, time.Since(began))
+				outcome, err = e.explained(ctx, outcome, began)
 			}
 			return err
 		})
@@ -100,15 +100,15 @@ func (e *executor) postpone(action flow.Action, err error) flow.Outcome {
 	return flow.Postponed{Action: action, Message: refusalText(err)}
 }
 
-// explained adds the remedy to a refusal if the service's owner, as whom calls are made, no longer exists: oned is asked, unless it was within the
-// time that the call took. A refusal does not count while oned refuses the server user, too, or does not answer: it says nothing about the service then.
-func (e *executor) explained(ctx context.Context, outcome flow.Outcome, took time.Duration) (flow.Outcome, error) {
+// explained adds the remedy to a refusal if the service's owner, as whom calls are made, no longer exists: oned is asked, unless it was since
+// the call began. A refusal does not count while oned refuses the server user, too, or does not answer: it says nothing about the service then.
+func (e *executor) explained(ctx context.Context, outcome flow.Outcome, began time.Time) (flow.Outcome, error) {
 	refused, is := outcome.(flow.Refused)
 	gone := flow.OwnerGone(e.record.State.Service)
 	if !is || refused.Message == gone {
 		return outcome, nil
 	}
-	owner, err := e.worker.owners.of(ctx, e.record.State.Service.Owner.UID, took)
+	owner, err := e.worker.owners.of(ctx, e.record.State.Service.Owner.UID, began)
 	switch {
 	case opennebula.Temporary(err):
 		return nil, fmt.Errorf("oned refused a call for service %d (%s): %w", e.service, refused.Message, err)
@@ -366,7 +366,7 @@ func (e *executor) referenceValues(ctx context.Context, role string) (map[string
 // was deleted, or who has left the group, has its rights for Config.TrustOwner longer at most.
 func (e *executor) actAsOwner(ctx context.Context) error {
 	owner := e.record.State.Service.Owner
-	known, err := e.worker.owners.of(ctx, owner.UID, e.worker.config.TrustOwner)
+	known, err := e.worker.owners.of(ctx, owner.UID, time.Now().Add(-e.worker.config.TrustOwner))
 	if err != nil {
 		return err
 	}
@@ -403,13 +403,13 @@ type cachedOwner struct {
 	read time.Time
 }
 
-// of returns a user as oned has shown them at most that long ago, without a name if it does not have the user any more.
-func (o *owners) of(ctx context.Context, uid int, age time.Duration) (opennebula.User, error) {
+// of returns a user as oned has shown them since then, without a name if it does not have the user any more.
+func (o *owners) of(ctx context.Context, uid int, since time.Time) (opennebula.User, error) {
 	began := time.Now()
 	o.mutex.Lock()
 	held, has := o.known[uid]
 	o.mutex.Unlock()
-	if has && began.Sub(held.read) < age {
+	if has && held.read.After(since) {
 		return held.User, nil
 	}
 	user, err := o.oned.Server().User(ctx, uid)

@@ -270,7 +270,7 @@ func (l *serviceLoop) stillAllowed(ctx context.Context, command flow.Command, qu
 	if command.Verb == flow.VerbDeploy || time.Since(queued) < l.worker.config.RecheckAfter {
 		return nil, nil
 	}
-	user, err := l.worker.owners.of(ctx, command.User.UID, l.worker.config.TrustOwner)
+	user, err := l.worker.owners.of(ctx, command.User.UID, time.Now().Add(-l.worker.config.TrustOwner))
 	reason := fmt.Sprintf("user %s does not exist any more", command.User.UName)
 	if err == nil && user.Identity.UName != "" {
 		err = l.worker.oned.For(user.Identity.UName).MayManage(ctx, l.service)
