@@ -425,11 +425,8 @@ func (a *App) notReady() []string {
 
 // name returns a part's name in this process, unique among all.
 func name(part string) string {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown"
-	}
-	return fmt.Sprintf("%s-%s-%s", part, host, nuid.Next()[16:])
+	host, _ := os.Hostname() // empty with an error
+	return fmt.Sprintf("%s-%s-%s", part, cmp.Or(host, "unknown"), nuid.Next()[16:])
 }
 
 // role returns this process's role at NATS.

@@ -64,7 +64,7 @@ func listIn(value any) []string {
 }
 
 func knownDeadlines(value any) string {
-	if _, err := parseDeadlines(listIn(value)); err != nil {
+	if _, _, err := parseDeadlines(listIn(value)); err != nil {
 		return "it " + err.Error()
 	}
 	return ""

@@ -86,7 +86,7 @@ type Config struct {
 // Settings returns the domain's part of the configuration.
 func (c Config) Settings() flow.Settings {
 	// The configuration's check has refused invalid values.
-	limits, _ := parseDeadlines(c.Worker.Deadlines)
+	services, vms, _ := parseDeadlines(c.Worker.Deadlines)
 	return flow.Settings{
 		Cooldown:       c.Worker.Cooldown,
 		ShutdownAction: c.Worker.ShutdownAction,
@@ -95,18 +95,13 @@ func (c Config) Settings() flow.Settings {
 		CheckInterval:  c.Worker.CheckInterval,
 
 		AutoscalerInterval: c.Worker.Autoscaler,
-		Deadlines:          limits.services,
-		VMDeadlines:        limits.vms,
+		Deadlines:          services,
+		VMDeadlines:        vms,
 	}
 }
 
-type deadlines struct {
-	services policy.Deadlines
-	vms      flow.VMDeadlines
-}
-
 // parseDeadlines reads deadlines of services and of VMs, each known by its name.
-func parseDeadlines(list []string) (deadlines, error) {
+func parseDeadlines(list []string) (policy.Deadlines, flow.VMDeadlines, error) {
 	var services, vms []string
 	for _, one := range list {
 		name, value, _ := strings.Cut(one, "=")
@@ -118,17 +113,15 @@ func parseDeadlines(list []string) (deadlines, error) {
 			vms = append(vms, one)
 			continue
 		case notOfServices != nil && name != "then":
-			return deadlines{}, fmt.Errorf("%w, or of VMs: it %w", notOfServices, notOfVMs)
+			return policy.Deadlines{}, flow.VMDeadlines{}, fmt.Errorf("%w, or of VMs: it %w", notOfServices, notOfVMs)
 		case err == nil:
 			value = strconv.FormatFloat(length.Seconds(), 'f', -1, 64) // as a template has it
 		}
 		services = append(services, name+"="+value)
 	}
-	var limits deadlines
-	var ofServices, ofVMs error
-	limits.services, ofServices = policy.ParseDeadlines(services)
-	limits.vms, ofVMs = flow.ParseVMDeadlines(vms)
-	return limits, cmp.Or(ofServices, ofVMs)
+	ofServices, wrongOfServices := policy.ParseDeadlines(services)
+	ofVMs, wrongOfVMs := flow.ParseVMDeadlines(vms)
+	return ofServices, ofVMs, cmp.Or(wrongOfServices, wrongOfVMs)
 }
 
 // Reload applies a new configuration's log.level, which is all that a running process can change, reads the NATS server's

@@ -313,11 +313,8 @@ func feedName(zone int, endpoint string) string {
 }
 
 func hostname() string {
-	name, err := os.Hostname()
-	if err != nil {
-		return "unknown"
-	}
-	return name
+	name, _ := os.Hostname() // empty with an error
+	return cmp.Or(name, "unknown")
 }
 
 // topics returns the ZeroMQ subscriptions: states in one of their three forms, the chosen calls, and the probes'.

@@ -68,8 +68,7 @@ func (l *listener) hear(ctx context.Context, q *queue) error {
 func (l *listener) push(ctx context.Context, q *queue, message item) error {
 	if q.almostFull() {
 		// A translation needs a tenth of the room.
-		early := l.decoder.translate(message)
-		message = item{heard: message.heard, translation: &early}
+		message = item{heard: message.heard, translation: new(l.decoder.translate(message))}
 	}
 	waited, err := q.push(ctx, message)
 	if err != nil {

@@ -133,8 +133,7 @@ func failed(action flow.Action, err error, doing string, args ...any) (flow.Outc
 
 // refusalText returns oned's message, for the service's log.
 func refusalText(err error) string {
-	var refusal *opennebula.Error
-	if errors.As(err, &refusal) {
+	if refusal, is := errors.AsType[*opennebula.Error](err); is {
 		return refusal.Message
 	}
 	return err.Error()

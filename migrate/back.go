@@ -58,7 +58,7 @@ func PlanBack(ctx context.Context, oned *opennebula.Client, pipe *pipeline.Pipel
 		if record.State.Service.Body, err = record.State.Service.Body.Opened(oned.Box().Open); err != nil {
 			return nil, fmt.Errorf("give service %d back: %w; this needs the previous password of the server user", document.ID, err)
 		}
-		one, err := giveBack(document, record, revision, created{vms, networks})
+		one, err := giveBack(document, record, revision, vms, networks)
 		if err != nil {
 			return nil, err
 		}
@@ -71,13 +71,7 @@ func PlanBack(ctx context.Context, oned *opennebula.Client, pipe *pipeline.Pipel
 	return returns, nil
 }
 
-// created are all VMs and networks of the zone.
-type created struct {
-	vms      []one.VM
-	networks []opennebula.Network
-}
-
-func giveBack(document opennebula.Document, record pipeline.Record, revision uint64, created created) (Return, error) {
+func giveBack(document opennebula.Document, record pipeline.Record, revision uint64, vms []one.VM, networks []opennebula.Network) (Return, error) {
 	given := Return{ID: document.ID}
 	body, repairs, err := spec.ReadService(document.Body)
 	if err != nil {
@@ -87,11 +81,11 @@ func giveBack(document opennebula.Document, record pipeline.Record, revision uin
 	given.found = spec.FoundDigest(document.Body, body, repairs)
 	decided := record.State
 	decided.Service.ID, decided.Service.Owner = document.ID, document.Owner
-	decided = noteNetworks(decided, created.networks)
+	decided = noteNetworks(decided, networks)
 	digests := append(slices.Clone(record.Digests), record.Saved, record.State.Service.Body.Digest(), decided.Service.Body.Digest())
 	service := decided.Service
 	service.Body.Roles = slices.Clone(service.Body.Roles)
-	noted := noteVMs(&service.Body, document.ID, created.vms, func(vm one.VM, _ spec.Role) bool { return vm.Key != "" && service.Owns(vm) })
+	noted := noteVMs(&service.Body, document.ID, vms, func(vm one.VM, _ spec.Role) bool { return vm.Key != "" && service.Owns(vm) })
 	written := service.Body.Digest() // also by an earlier run
 	switch {
 	case revision == 0:

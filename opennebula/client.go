@@ -74,7 +74,7 @@ func NewClient(config Config) *Client {
 		pulse:      &pulse{},
 		acceptance: &acceptance{logger: config.Logger},
 		restarts:   &restarts{},
-		warmups:    newWarmups(),
+		warmups:    &warmups{spread: warmupSpread, known: map[warmupKey]*warmup{}},
 		slots:      newSlots(config.MaxConnections),
 		observe:    config.Observe,
 		timeout:    config.Timeout,

@@ -1,6 +1,7 @@
 package opennebula
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -46,11 +47,7 @@ type Error struct {
 
 // Error returns the call, oned's reason and its code.
 func (e *Error) Error() string {
-	reason := e.reason()
-	if reason == "" {
-		reason = "no reason given"
-	}
-	return fmt.Sprintf("oned refused %s: %s (%s)", e.Method, reason, e.Code)
+	return fmt.Sprintf("oned refused %s: %s (%s)", e.Method, cmp.Or(e.reason(), "no reason given"), e.Code)
 }
 
 // takesTemplate matches the calls that make or change something by a template's text.

@@ -124,6 +124,5 @@ func readyIn(template string) *bool {
 	if !found {
 		return nil
 	}
-	ready := isYes(value)
-	return &ready
+	return new(isYes(value))
 }

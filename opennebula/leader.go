@@ -70,7 +70,7 @@ type asker interface {
 func newLeader(ask asker, given []string, logger *slog.Logger) *leader {
 	servers := &zoneServers{ask: ask, logger: logger, given: given, known: slices.Clone(given), foreign: map[string]bool{}, ids: map[string]int{}}
 	return &leader{
-		poll: newRaftPoll(ask, logger), servers: servers, logger: logger,
+		poll: &raftPoll{ask: ask, logger: logger, heard: map[string]bool{}, silent: map[string]int{}}, servers: servers, logger: logger,
 		current: given[0], follows: len(given) > 1, pause: firstPause,
 	}
 }
@@ -262,10 +262,6 @@ type raftPoll struct {
 	called time.Time // when each was waited for last
 	// refused is whether the last round had no answer but refusals of the server user.
 	refused bool
-}
-
-func newRaftPoll(ask asker, logger *slog.Logger) *raftPoll {
-	return &raftPoll{ask: ask, logger: logger, heard: map[string]bool{}, silent: map[string]int{}}
 }
 
 // round asks all servers at the same time and returns the answers. If not all are

@@ -49,7 +49,7 @@ func TestServersThatWereAllSilentAreHeardAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				zone := &polledZone{after: after}
-				poll := newRaftPoll(zone, slog.New(slog.DiscardHandler))
+				poll := &raftPoll{ask: zone, logger: slog.New(slog.DiscardHandler), heard: map[string]bool{}, silent: map[string]int{}}
 				poll.round(servers, true)
 				zone.down = true
 				for range 2 * givenUp {
@@ -75,7 +75,7 @@ func TestAServerThatIsSlowerThanOthersIsNotSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var logged bytes.Buffer
 		zone := &polledZone{after: map[string]time.Duration{"one": time.Millisecond, "two": time.Millisecond, "three": graceTime / 2}}
-		poll := newRaftPoll(zone, slog.New(slog.NewTextHandler(&logged, nil)))
+		poll := &raftPoll{ask: zone, logger: slog.New(slog.NewTextHandler(&logged, nil)), heard: map[string]bool{}, silent: map[string]int{}}
 		for began := time.Now(); time.Since(began) < 10*rollCallEvery; time.Sleep(firstPause) {
 			if _, certain := leading(poll.round([]string{"one", "two", "three"}, false), 2); !certain {
 				t.Fatal("it is not certain who leads")
@@ -92,7 +92,7 @@ func TestAServerThatHangsIsNamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var logged bytes.Buffer
 		zone := &polledZone{after: map[string]time.Duration{"one": time.Millisecond, "two": time.Millisecond, "three": time.Hour}}
-		poll := newRaftPoll(zone, slog.New(slog.NewTextHandler(&logged, nil)))
+		poll := &raftPoll{ask: zone, logger: slog.New(slog.NewTextHandler(&logged, nil)), heard: map[string]bool{}, silent: map[string]int{}}
 		var asking time.Duration
 		began := time.Now()
 		for ; time.Since(began) < 10*rollCallEvery; time.Sleep(firstPause) {

@@ -216,8 +216,6 @@ type warmup struct {
 	under chan struct{}
 }
 
-func newWarmups() *warmups { return &warmups{spread: warmupSpread, known: map[warmupKey]*warmup{}} }
-
 // enter returns when a call may be made. The caller reports to ended whether oned accepted the session. Calls for which a client waits do not wait
 // here.
 func (w *warmups) enter(ctx context.Context, key warmupKey, period int64) (ended func(accepted bool)) {

@@ -14,7 +14,7 @@ import (
 func TestOneCallWarmsASessionUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const driver = 300 * time.Millisecond
-		w := newWarmups()
+		w := &warmups{spread: warmupSpread, known: map[warmupKey]*warmup{}}
 		key := warmupKey{"http://one", "alice"}
 		run := func(period int64) (drivers int32) {
 			var cached atomic.Bool
@@ -54,7 +54,7 @@ func TestOneCallWarmsASessionUp(t *testing.T) {
 // TestWarmingUpHoldsNobodyUpForLong: neither a client, nor when the first call hangs.
 func TestWarmingUpHoldsNobodyUpForLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWarmups()
+		w := &warmups{spread: warmupSpread, known: map[warmupKey]*warmup{}}
 		key := warmupKey{"http://one", "alice"}
 		hanging := w.enter(t.Context(), key, 1)
 		began := time.Now()

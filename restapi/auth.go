@@ -79,10 +79,8 @@ type verdict struct {
 }
 
 func newAuthenticator(users sessions, box *seal.Box, ttl time.Duration, most int, counts *metrics) *authenticator {
-	key := make([]byte, sha256.Size)
-	_, _ = rand.Read(key) // it never fails
 	return &authenticator{
-		oned: users, logins: &logins{oned: users, box: box, sameOrigin: http.NewCrossOriginProtection()}, ttl: ttl, max: most, key: key, metrics: counts, now: time.Now,
+		oned: users, logins: &logins{oned: users, box: box, sameOrigin: http.NewCrossOriginProtection()}, ttl: ttl, max: most, key: []byte(rand.Text()), metrics: counts, now: time.Now,
 		verdicts: map[fingerprint]verdict{},
 		asking:   make(chan struct{}, maxChecks), renewing: make(chan struct{}, maxChecks), guessing: make(chan struct{}, guessesAtOnce),
 	}

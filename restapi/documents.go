@@ -86,8 +86,7 @@ func unreadable(document opennebula.Document) []byte {
 		Log: []spec.LogEntry{{Timestamp: time.Now().Unix(), Severity: "E", Message: fmt.Sprintf(message, document.ID)}},
 	}
 	if isService {
-		state := spec.ServiceWarning
-		body.State = &state
+		body.State = new(spec.ServiceWarning)
 	}
 	return encodeBody(body)
 }
@@ -163,20 +162,14 @@ func listDocuments(documentType int, rendered *memo[[]byte]) endpoint {
 }
 
 // showDocument answers with the document that the path names, or 304 if the client has it already.
-func showDocument(documentType int) endpoint {
-	return func(ctx context.Context, r *request) (answer, error) {
-		document, err := r.document(ctx, documentType)
-		if err != nil {
-			return answer{}, err
-		}
-		etag := document.ETag()
-		if given, _ := r.tags("If-None-Match"); slices.Contains(given, "*") || slices.Contains(given, etag) {
-			return answer{status: http.StatusNotModified, etag: etag}, nil
-		}
-		reply, err := show(http.StatusOK, document)
-		reply.etag = etag
-		return reply, err
+func showDocument(_ context.Context, r *request, document opennebula.Document, _ attributes) (answer, error) {
+	etag := document.ETag()
+	if given, _ := r.tags("If-None-Match"); slices.Contains(given, "*") || slices.Contains(given, etag) {
+		return answer{status: http.StatusNotModified, etag: etag}, nil
 	}
+	reply, err := show(http.StatusOK, document)
+	reply.etag = etag
+	return reply, err
 }
 
 const maxMemoBytes = 64 << 20

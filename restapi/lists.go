@@ -47,10 +47,6 @@ type listKey struct {
 	documentType int
 }
 
-func newLists(oned sessions, q queue, hearing func() string) *lists {
-	return &lists{oned: oned, queue: q, hearing: hearing, kept: map[listKey]*list{}}
-}
-
 type list struct {
 	// lock is held by the request that reads or replaces the list.
 	lock chan struct{}

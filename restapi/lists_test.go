@@ -240,7 +240,7 @@ func TestListsAreCountedAsTheyGrow(t *testing.T) {
 	w := newHeardWorld(t, Config{})
 	w.fill("alice", spec.DocumentTypeServiceTemplate, 3)
 	oned := oned{w.oned}
-	l := newLists(oned, w.api.queue, func() string { return "all" })
+	l := &lists{oned: oned, queue: w.api.queue, hearing: func() string { return "all" }, kept: map[listKey]*list{}}
 	key := listKey{"alice", spec.DocumentTypeServiceTemplate}
 	for range 2 {
 		documents, _, err := l.documents(t.Context(), key)
@@ -255,7 +255,7 @@ func TestListsAreCountedAsTheyGrow(t *testing.T) {
 
 // TestListsTakeNoMoreThanTheirRoom in all, whatever is asked for.
 func TestListsTakeNoMoreThanTheirRoom(t *testing.T) {
-	l := newLists(nil, nil, nil)
+	l := &lists{oned: nil, queue: nil, hearing: nil, kept: map[listKey]*list{}}
 	for i := range 10 {
 		key := listKey{strconv.Itoa(i), 100}
 		if !l.admit(key, l.of(key), maxKeptBytes/4) || l.kept[key].size != maxKeptBytes/4 || len(l.kept) > 4 {

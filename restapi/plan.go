@@ -218,8 +218,7 @@ func (w *simulation) present(action flow.Action) schema.PlanAction {
 	shown := schema.PlanAction{Do: action.Kind, Role: cmp.Or(action.Role, action.Intent.Role, action.Router.Role), Call: action.Call, Name: action.Intent.Name, OnHold: action.Intent.Hold, Network: action.Network.Called}
 	switch {
 	case action.Kind == flow.ActionCreateVM || action.Kind == flow.ActionFindVM:
-		id := action.Intent.TemplateID
-		shown.Template = &id
+		shown.Template = new(action.Intent.TemplateID)
 	case action.VM >= firstSimulated:
 		shown.Name = w.facts[action.VM].Name
 	case action.VM > 0 || action.Kind == flow.ActionVM || action.Kind == flow.ActionRecoverVM:

@@ -38,7 +38,7 @@ func (s *Server) routes(users *authenticator, oned sessions, box *seal.Box) map[
 	shared := &reservations{queue: s.queue, wait: s.config.replyWait, logger: s.logger}
 	serve := &dispatcher{
 		authenticator: users, admission: s.admission,
-		lists:       newLists(oned, s.queue, s.config.HearingCalls),
+		lists:       &lists{oned: oned, queue: s.queue, hearing: s.config.HearingCalls, kept: map[listKey]*list{}},
 		idempotency: &idempotency{reservations: shared, box: box, now: s.config.now},
 	}
 	queued := &commands{
@@ -53,7 +53,7 @@ func (s *Server) routes(users *authenticator, oned sessions, box *seal.Box) map[
 	// OneFlow's calls exist twice: below ownPrefix with the usual statuses.
 	for pattern, call := range map[string]endpoint{
 		"GET /service":                                        listDocuments(spec.DocumentTypeService, rendered),
-		"GET /service/{id}":                                   showDocument(spec.DocumentTypeService),
+		"GET /service/{id}":                                   about(spec.DocumentTypeService, showDocument),
 		"PUT /service/{id}":                                   queued.changing(readUpdate),
 		"DELETE /service/{id}":                                queued.changing(func(*request) (flow.Verb, any, error) { return flow.VerbUndeploy, nil, nil }),
 		"POST /service/{id}/action":                           services.act,
@@ -65,8 +65,8 @@ func (s *Server) routes(users *authenticator, oned sessions, box *seal.Box) map[
 		"DELETE /service/{id}/role/{role}/sched_action/{sid}": vms.unschedule,
 		"GET /service_template":                               listDocuments(spec.DocumentTypeServiceTemplate, rendered),
 		"POST /service_template":                              templates.create,
-		"GET /service_template/{id}":                          showDocument(spec.DocumentTypeServiceTemplate),
-		"PUT /service_template/{id}":                          templates.replace,
+		"GET /service_template/{id}":                          about(spec.DocumentTypeServiceTemplate, showDocument),
+		"PUT /service_template/{id}":                          about(spec.DocumentTypeServiceTemplate, templates.shared.alone(templates.replace)),
 		"DELETE /service_template/{id}":                       templates.delete,
 		"POST /service_template/{id}/action":                  templates.act,
 	} {
@@ -78,7 +78,7 @@ func (s *Server) routes(users *authenticator, oned sessions, box *seal.Box) map[
 	state := &health{queue: s.queue, oned: oned.server(), version: s.config.Version, feeds: s.config.Feeds, notReady: s.config.NotReady}
 	maps.Copy(all, map[string]http.Handler{
 		"GET /flowjet/v1/services":          serve.handler(people.services),
-		"GET /flowjet/v1/services/{id}":     serve.handler(people.service),
+		"GET /flowjet/v1/services/{id}":     serve.handler(about(spec.DocumentTypeService, people.service)),
 		"GET /flowjet/v1/templates":         serve.handler(people.templates),
 		"GET /flowjet/v1/commands/{id}":     serve.handler(queued.show),
 		"GET /flowjet/v1/services/{id}/why": serve.handler((&diagnosis{queue: s.queue, oned: oned.server()}).why),

@@ -53,28 +53,22 @@ func showNew(ctx context.Context, r *request, id, status int) (answer, error) {
 	return show(status, document)
 }
 
-func (t *templates) replace(ctx context.Context, r *request) (answer, error) {
-	document, err := r.document(ctx, spec.DocumentTypeServiceTemplate)
+func (t *templates) replace(ctx context.Context, r *request, held opennebula.Document, _ attributes) (answer, error) {
+	body, err := template.Replace(held.Body, r.text, time.Now())
+	if _, is := errors.AsType[*template.ImmutableError](err); is {
+		// OneFlow answers this one with 500, and clients expect it.
+		return answer{}, failure(http.StatusInternalServerError, "%s", err.Error())
+	}
 	if err != nil {
 		return answer{}, err
 	}
-	return t.shared.alone(func(ctx context.Context, r *request, held opennebula.Document, _ attributes) (answer, error) {
-		body, err := template.Replace(held.Body, r.text, time.Now())
-		if _, is := errors.AsType[*template.ImmutableError](err); is {
-			// OneFlow answers this one with 500, and clients expect it.
-			return answer{}, failure(http.StatusInternalServerError, "%s", err.Error())
-		}
-		if err != nil {
-			return answer{}, err
-		}
-		warning, err := t.store(ctx, r, held, body)
-		if err != nil {
-			return answer{}, err
-		}
-		reply, err := showNew(ctx, r, held.ID, http.StatusOK)
-		reply.warning = warning
-		return reply, err
-	})(ctx, r, document, nil)
+	warning, err := t.store(ctx, r, held, body)
+	if err != nil {
+		return answer{}, err
+	}
+	reply, err := showNew(ctx, r, held.ID, http.StatusOK)
+	reply.warning = warning
+	return reply, err
 }
 
 // store writes a template's new body, and warns of Flowjet's attributes that it no longer has.
@@ -103,19 +97,26 @@ func (t *templates) delete(ctx context.Context, r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	document, err := r.document(ctx, spec.DocumentTypeServiceTemplate)
-	if err != nil {
-		return answer{}, err
-	}
-	return t.shared.alone(func(ctx context.Context, r *request, document opennebula.Document, _ attributes) (answer, error) {
+	return about(spec.DocumentTypeServiceTemplate, t.shared.alone(func(ctx context.Context, r *request, document opennebula.Document, _ attributes) (answer, error) {
 		if err := deleteVMTemplates(ctx, r.oned, document, far); err != nil {
 			return answer{}, fmt.Errorf("delete service template %d: %w", document.ID, err)
 		}
 		return finished(r.oned.DeleteDocument(ctx, document.ID), "delete", document)
-	})(ctx, r, document, nil)
+	}))(ctx, r)
 }
 
 type documentAction func(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error)
+
+// about returns the endpoint of an action, without parameters, on the document that the path names.
+func about(documentType int, act documentAction) endpoint {
+	return func(ctx context.Context, r *request) (answer, error) {
+		document, err := r.document(ctx, documentType)
+		if err != nil {
+			return answer{}, err
+		}
+		return act(ctx, r, document, nil)
+	}
+}
 
 func (t *templates) act(ctx context.Context, r *request) (answer, error) {
 	name, params, err := r.action()

@@ -91,12 +91,11 @@ func readQuery(values url.Values) (view.Query, error) {
 	if view.Columns[strings.TrimPrefix(query.Sort, "-")] == nil {
 		return query, badRequest("sort must be id, name, owner, state, vms or started, with a leading minus for the reverse order")
 	}
-	known := spec.ServiceStateNames()
 	if text := values.Get("state"); text != "" {
 		query.States = strings.Split(text, ",")
 	}
 	for _, state := range query.States {
-		if !slices.Contains(known, state) {
+		if !slices.Contains(spec.ServiceStateNames(), state) {
 			return query, badRequest("state must be states of a service such as RUNNING, separated by commas; %q is not a state", state)
 		}
 	}
@@ -121,11 +120,7 @@ func readPage(values url.Values, query *view.Query) error {
 }
 
 // service shows one service: ?columns=4 for a graph with so many roles side by side.
-func (v *views) service(ctx context.Context, r *request) (answer, error) {
-	document, err := r.document(ctx, spec.DocumentTypeService)
-	if err != nil {
-		return answer{}, err
-	}
+func (v *views) service(ctx context.Context, r *request, document opennebula.Document, _ attributes) (answer, error) {
 	columns, err := strconv.Atoi(r.URL.Query().Get("columns"))
 	if err != nil {
 		columns = defaultColumns

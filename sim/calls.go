@@ -14,8 +14,6 @@ import (
 	"github.com/flowjet/flowjet/sim/internal/xmlrpc"
 )
 
-var notAuthenticated = newRefusal(opennebula.CodeAuthentication, "User couldn't be authenticated, aborting call.")
-
 // view calls the function with the cloud as this server reads it.
 func (s *server) view(what func(c *cloud)) {
 	s.zone.db.mu.RLock()
@@ -98,7 +96,7 @@ func (s *server) identify(r *request, c *cloud) {
 	if claimed.valid || claimed.byDriver && s.sessions.has(claimed) {
 		r.caller = r.who.user.Name
 	} else {
-		r.caller, r.answer.refusal = "", notAuthenticated
+		r.caller, r.answer.refusal = "", newRefusal(opennebula.CodeAuthentication, "User couldn't be authenticated, aborting call.")
 	}
 }
 

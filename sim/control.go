@@ -38,7 +38,7 @@ func (s *controlAPI) routes() map[string]http.HandlerFunc {
 		}),
 		"DELETE /faults":            does(func(*http.Request) error { s.ClearFaults(); return nil }),
 		"POST /vms/{id}/monitoring": asks(map[string]json.RawMessage(nil), s.changeMonitoring),
-		"POST /vms/{id}/{what}": asks(vmRequest{State: "BOOT_FAILURE"}, func(r *http.Request, asked vmRequest) error {
+		"POST /vms/{id}/{what}": asks(struct{ State string }{"BOOT_FAILURE"}, func(r *http.Request, asked struct{ State string }) error {
 			return choices{
 				"break": func(id int) error { return s.BreakVM(id, strings.ToUpper(asked.State)) },
 				"lose":  s.LoseVM, "delete": s.DeleteVM, "poweroff": s.PoweroffVM, "resume": s.ResumeVM, "ready": s.ReadyVM,
@@ -49,7 +49,7 @@ func (s *controlAPI) routes() map[string]http.HandlerFunc {
 			"recover": func(id int) error { _, err := s.RecoverHost(id); return err },
 		}.of("a host")),
 		"POST /population": asks(Population{Roles: 1}, func(_ *http.Request, asked Population) error { return s.Populate(asked) }),
-		"POST /boots/{what}": asks(bootsRequest{Count: 1}, func(r *http.Request, asked bootsRequest) error {
+		"POST /boots/{what}": asks(struct{ Count int }{1}, func(r *http.Request, asked struct{ Count int }) error {
 			return choices{
 				"pause": always(s.PauseBoots), "resume": always(s.ResumeBoots), "fail": always(func() { s.FailBoots(max(asked.Count, 0)) }),
 			}.of("boots")(r)
@@ -59,7 +59,7 @@ func (s *controlAPI) routes() map[string]http.HandlerFunc {
 			"lose": always(s.LoseLeadership), "gain": always(s.GainLeadership), "move": func(int) error { return s.MoveLeadership() },
 		}.of("the leadership")),
 		"POST /servers/{id}/{what}": does(choices{"stop": s.StopServer, "start": s.StartServer, "lead": s.Lead}.of("a server")),
-		"POST /restart": asks(restartRequest{}, func(_ *http.Request, asked restartRequest) error {
+		"POST /restart": asks(struct{ Down duration }{}, func(_ *http.Request, asked struct{ Down duration }) error {
 			return s.Restart(time.Duration(asked.Down))
 		}),
 	}
@@ -189,14 +189,6 @@ func (s *controlAPI) changeMonitoring(r *http.Request, asked map[string]json.Raw
 	return s.SetMonitoring(id, figures)
 }
 
-type vmRequest struct {
-	State string `json:"state"`
-}
-
-type bootsRequest struct {
-	Count int `json:"count"`
-}
-
 type eventsRequest struct {
 	Drop    *int      `json:"drop"`
 	Double  *int      `json:"double"`
@@ -216,10 +208,6 @@ func (s *controlAPI) changeEvents(_ *http.Request, asked eventsRequest) error {
 		}
 	})
 	return nil
-}
-
-type restartRequest struct {
-	Down duration `json:"down"`
 }
 
 func (s *controlAPI) showCalls(w http.ResponseWriter, r *http.Request) {

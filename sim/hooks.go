@@ -19,8 +19,7 @@ type hooks struct {
 	published func(endpoint, key string, body []byte)
 
 	mu      sync.Mutex
-	waiting int // how many events are delayed; due is when the last of them is published: none overtakes it
-	due     time.Time
+	due     time.Time // when the last of the delayed events is published: none overtakes it
 	socket  *zmqpub.Publisher
 	faults  eventFaults
 	counted EventCounts
@@ -39,9 +38,6 @@ type EventCounts struct {
 	Published int `json:"published"` // handed to the socket, even if there was no subscriber
 	Lost      int `json:"lost"`      // dropped on purpose or fell into a restart
 }
-
-// maxQueuedEvents bounds the events that wait for their delay.
-const maxQueuedEvents = 200_000
 
 // publish passes events in order through the faults.
 func (h *hooks) publish(events []event) {
@@ -78,20 +74,14 @@ func (h *hooks) releaseHeld() {
 }
 
 func (h *hooks) enqueue(e event) {
-	if h.waiting >= maxQueuedEvents {
-		h.counted.Lost++
-		return
-	}
 	if due := time.Now().Add(h.faults.delay); due.After(h.due) {
 		h.due = due
 	}
-	h.waiting++
 	h.clock.At(h.due, func() { h.send(e) })
 }
 
 func (h *hooks) send(e event) {
 	h.mu.Lock()
-	h.waiting--
 	socket := h.socket
 	if socket == nil {
 		h.counted.Lost++

@@ -17,9 +17,15 @@ import (
 
 // runsOf is how many runs of the authentication driver something costs.
 func runsOf(s *sim.Sim, what func()) int {
-	before := s.State().AuthDriverRuns
+	count := func() (runs int) {
+		for _, server := range s.Servers() {
+			runs += server.AuthDriverRuns
+		}
+		return runs
+	}
+	before := count()
 	what()
-	return s.State().AuthDriverRuns - before
+	return count() - before
 }
 
 func TestOneSessionAUserIsRemembered(t *testing.T) {
@@ -73,8 +79,8 @@ func TestDriverRunsWaitForEachOther(t *testing.T) {
 	if took := time.Since(begin); took < 120*time.Millisecond {
 		t.Errorf("four runs of 30 ms took %s", took)
 	}
-	if state := s.State(); state.AuthDriverRuns != 4 || s.Servers()[0].AuthDriverRuns != 4 {
-		t.Errorf("%d runs were counted", state.AuthDriverRuns)
+	if runs := s.State().Servers[0].AuthDriverRuns; runs != 4 {
+		t.Errorf("%d runs were counted", runs)
 	}
 }
 

@@ -185,23 +185,22 @@ func (s *Sim) ServerCredentials() string { return "serveradmin:" + s.config.Serv
 
 // Summary counts the objects in the simulator.
 type Summary struct {
-	Version        string         `json:"version"`
-	Endpoint       string         `json:"endpoint"`
-	Hooks          string         `json:"hooks"`
-	Leader         bool           `json:"leader"`
-	Servers        []ServerState  `json:"servers"`
-	VMs            map[string]int `json:"vms"`
-	Documents      map[string]int `json:"documents"`
-	Networks       int            `json:"networks"`
-	VRouters       int            `json:"vrouters"`
-	Users          []string       `json:"users"`
-	Waiting        int            `json:"waiting"` // pending VMs for which no host has room
-	BootsPaused    bool           `json:"boots_paused"`
-	BootDelay      string         `json:"boot_delay"`
-	CallDelay      string         `json:"call_delay"`
-	Calls          map[string]int `json:"calls"`
-	AuthDriverRuns int            `json:"auth_driver_runs"` // how often all servers have run the authentication driver
-	Events         EventCounts    `json:"events"`
+	Version     string         `json:"version"`
+	Endpoint    string         `json:"endpoint"`
+	Hooks       string         `json:"hooks"`
+	Leader      bool           `json:"leader"`
+	Servers     []ServerState  `json:"servers"`
+	VMs         map[string]int `json:"vms"`
+	Documents   map[string]int `json:"documents"`
+	Networks    int            `json:"networks"`
+	VRouters    int            `json:"vrouters"`
+	Users       []string       `json:"users"`
+	Waiting     int            `json:"waiting"` // pending VMs for which no host has room
+	BootsPaused bool           `json:"boots_paused"`
+	BootDelay   string         `json:"boot_delay"`
+	CallDelay   string         `json:"call_delay"`
+	Calls       map[string]int `json:"calls"`
+	Events      EventCounts    `json:"events"`
 }
 
 // State returns the counts: VMs by state, documents by type, and so on.
@@ -213,9 +212,6 @@ func (s *Sim) State() Summary {
 		Servers: s.Servers(),
 		VMs:     map[string]int{}, Documents: map[string]int{}, BootDelay: boot.String(), CallDelay: call.String(),
 		Calls: s.CallCounts(), Events: s.Events(),
-	}
-	for _, server := range summary.Servers {
-		summary.AuthDriverRuns += server.AuthDriverRuns
 	}
 	s.db.mu.RLock()
 	defer s.db.mu.RUnlock()

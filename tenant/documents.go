@@ -135,9 +135,8 @@ func asJSON(text []byte) (json.RawMessage, error) {
 		return trimmed, nil
 	}
 	var object map[string]any
-	var wrong *yaml.TypeError
 	err := yaml.Unmarshal(text, &object)
-	if errors.As(err, &wrong) {
+	if wrong, is := errors.AsType[*yaml.TypeError](err); is {
 		for _, reason := range wrong.Errors {
 			if twice := keyTwice.FindStringSubmatch(reason); twice != nil {
 				return nil, fmt.Errorf("it has the key %s twice, in lines %s and %s", twice[2], twice[3], twice[1])

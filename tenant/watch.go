@@ -270,14 +270,12 @@ func (l lister) again(ctx context.Context, id int, shown map[int]schema.Row) err
 	found, err := l.api.Service(ctx, id)
 	row := found.Row
 	was, known := shown[id]
-	var refused *client.Error
-	if errors.As(err, &refused) && (refused.Status == http.StatusNotFound || refused.Status == http.StatusForbidden) {
+	if refused, is := errors.AsType[*client.Error](err); is && (refused.Status == http.StatusNotFound || refused.Status == http.StatusForbidden) {
 		if !known {
 			return nil
 		}
-		none := 0
 		row, err = was, nil
-		row.State, row.Running = gone, &none
+		row.State, row.Running = gone, new(0)
 	}
 	if err != nil {
 		return err

@@ -119,8 +119,7 @@ func (l *loop) post(request *http.Request) *failure {
 
 // textOf returns an error of the client without the URL, which may hold a secret. A timeout of the connection or of its name's resolution is reported as such.
 func textOf(err error) string {
-	var failed *url.Error
-	if errors.As(err, &failed) {
+	if failed, is := errors.AsType[*url.Error](err); is {
 		err = failed.Err
 	}
 	if errors.Is(err, context.DeadlineExceeded) && !errors.As(err, new(*net.OpError)) {

@@ -165,10 +165,7 @@ func helpful(cmd *cobra.Command, err error) error {
 	if err == nil {
 		return nil
 	}
-	if better := reworded(cmd, err); better != nil {
-		return terminal.ExitUsage.Because(better)
-	}
-	return err
+	return cmp.Or(terminal.ExitUsage.Because(reworded(cmd, err)), err)
 }
 
 // reworded returns nil for an error that is not the command line's fault.

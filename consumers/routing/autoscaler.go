@@ -85,8 +85,7 @@ func (a *Autoscaler) measure(ctx context.Context, at, until time.Time) error {
 		services[owners[vm]].samples[vm] = sample
 	}
 	for id, of := range services {
-		measures := policy.Measure(of.service, of.samples, at, until)
-		work := pipeline.Work{Service: id, Measures: &measures}
+		work := pipeline.Work{Service: id, Measures: new(policy.Measure(of.service, of.samples, at, until))}
 		if _, err := a.Services.Queue.PublishWork(ctx, work, fmt.Sprintf("measures-%d-%d", id, at.UnixMilli())); err != nil {
 			return fmt.Errorf("send service %d its measurements: %w", id, err)
 		}
