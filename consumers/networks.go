@@ -30,8 +30,8 @@ func (n *networks) create(ctx context.Context, action flow.Action) (flow.Outcome
 	var id int
 	var err error
 	if network.Source == spec.FromReservation {
-		if spec.JoinsNetwork(network.Extra) {
-			return refusal(action, errJoinsNetwork), nil
+		if spec.JoinsNetwork(network.Extra) { // the service would delete the existing network in the end
+			return refusal(action, errors.New("NETWORK_ID in its extra names an existing network; give that one's id as id")), nil
 		}
 		id, err = n.executor.session().ReserveNetwork(ctx, network.From, one.WithoutCommas(network.Extra))
 	} else {
@@ -48,9 +48,6 @@ func (n *networks) create(ctx context.Context, action flow.Action) (flow.Outcome
 	}
 	return refusal(action, err), nil
 }
-
-// errJoinsNetwork keeps a service from adopting an existing network, which it would delete in the end.
-var errJoinsNetwork = errors.New("NETWORK_ID in its extra names an existing network; give that one's id as id")
 
 // find adopts a network of the service, if its owner has one with its name and source.
 func (n *networks) find(ctx context.Context, network flow.Network) (bool, error) {

@@ -32,10 +32,7 @@ const (
 	checkTimeout = 15 * time.Second
 )
 
-var (
-	errNoCredentials  = failure(http.StatusUnauthorized, "A username and password must be provided")
-	errBadCredentials = failure(http.StatusUnauthorized, "Invalid credentials")
-)
+var errBadCredentials = failure(http.StatusUnauthorized, "Invalid credentials")
 
 type caller struct{ opennebula.User }
 
@@ -96,7 +93,7 @@ func (a *authenticator) caller(r *http.Request) (caller, error) {
 		}
 		name, secret, check = loginCookie, cookie.Value, a.logins.check
 	} else if name == "" || secret == "" {
-		return caller{}, errNoCredentials
+		return caller{}, failure(http.StatusUnauthorized, "A username and password must be provided")
 	}
 	print := a.fingerprint(name, secret)
 	found, fresh := a.recall(print)

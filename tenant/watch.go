@@ -176,8 +176,6 @@ func (l lister) wants(row schema.Row) bool {
 	return (l.owner == "" || row.Owner == l.owner) && (len(l.states) == 0 || slices.Contains(l.states, row.State))
 }
 
-var serviceColumns = []string{"ID", "NAME", "OWNER", "STATE", "RUNNING", "ROLES", "GROUP", "STARTED"}
-
 // narrow is how many of the columns are shown unless all are requested.
 const narrow = 6
 
@@ -190,7 +188,7 @@ func cells(c *console, row schema.Row) []string {
 }
 
 func listing(c *console, rows []schema.Row) terminal.Listing {
-	found := terminal.Listing{Value: rows, Head: serviceColumns, Narrow: narrow, None: "There are no such services."}
+	found := terminal.Listing{Value: rows, Head: []string{"ID", "NAME", "OWNER", "STATE", "RUNNING", "ROLES", "GROUP", "STARTED"}, Narrow: narrow, None: "There are no such services."}
 	for _, row := range rows {
 		found.Rows = append(found.Rows, cells(c, row))
 	}
