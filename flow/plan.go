@@ -130,6 +130,9 @@ func (p *planner) decision() Decision {
 	}
 	for role := range p.Service.Body.EachRole() {
 		foreign := p.strangers[role.Name]
+		if len(foreign) == 0 {
+			continue
+		}
 		if p.undeployer.ending() || role.CurrentState() == spec.RoleUndeploying || role.CurrentState() == spec.RoleDone {
 			for _, node := range foreign {
 				if p.Service.Made.Has(node.DeployID) {

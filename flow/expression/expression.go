@@ -70,10 +70,7 @@ func (e *Expression) evaluate(values map[string]float64, text *strings.Builder) 
 func (e Expression) FromTheRight() bool {
 	if e.operator == "&&" || e.operator == "||" {
 		last := e.parts[0]
-		for last.operator == "||" {
-			last = last.parts[1]
-		}
-		for e.operator == "&&" && last.operator == "&&" {
+		for last.operator == "||" || last.operator == "&&" && e.operator == "&&" {
 			last = last.parts[1]
 		}
 		if last.operator == "!" || last.operator == "&&" {
