@@ -94,10 +94,9 @@ func readQuery(values url.Values) (view.Query, error) {
 	if text := values.Get("state"); text != "" {
 		query.States = strings.Split(text, ",")
 	}
-	for _, state := range query.States {
-		if !slices.Contains(spec.ServiceStateNames(), state) {
-			return query, badRequest("state must be states of a service such as RUNNING, separated by commas; %q is not a state", state)
-		}
+	known := spec.ServiceStateNames()
+	if at := slices.IndexFunc(query.States, func(state string) bool { return !slices.Contains(known, state) }); at >= 0 {
+		return query, badRequest("state must be states of a service such as RUNNING, separated by commas; %q is not a state", query.States[at])
 	}
 	if err := readPage(values, &query); err != nil {
 		return query, err
