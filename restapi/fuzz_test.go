@@ -127,9 +127,7 @@ func (calmQueue) CommandReply(context.Context, string) (pipeline.Reply, flow.Ver
 	return pipeline.Reply{}, "", false, nil
 }
 
-func (calmQueue) ReadCommandChanges(context.Context) (*command.Reader, error) {
-	return nil, errNothingKept
-}
+func (calmQueue) FollowCommands(context.Context, func(command.Change)) error { return errNothingKept }
 
 func (calmQueue) Reserve(_ context.Context, _ string, wanted pipeline.Reservation) (pipeline.Reservation, uint64, error) {
 	return wanted, 1, nil

@@ -45,8 +45,8 @@ func (q *fakeQueue) CommandStatus(ctx context.Context, id string) (pipeline.Comm
 	return pipeline.CommandStatus{}, q.err
 }
 
-func (q *fakeQueue) ReadCommandChanges(context.Context) (*command.Reader, error) {
-	return nil, pipeline.ErrClosed
+func (*fakeQueue) FollowCommands(context.Context, func(command.Change)) error {
+	return pipeline.ErrClosed
 }
 
 func (*fakeQueue) Observe() (*inspect.Observer, error) { return nil, pipeline.ErrClosed }

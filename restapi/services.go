@@ -19,6 +19,7 @@ import (
 	"github.com/flowjet/flowjet/internal/seal"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/command"
 )
 
 type services struct {
@@ -327,7 +328,7 @@ func (b *backlog) size() int {
 
 func (b *backlog) follow(ctx context.Context, commands queue, logger *slog.Logger) {
 	for ctx.Err() == nil {
-		err := b.read(ctx, commands)
+		err := commands.FollowCommands(ctx, b.note)
 		if ctx.Err() != nil || errors.Is(err, pipeline.ErrClosed) {
 			return
 		}
@@ -336,23 +337,12 @@ func (b *backlog) follow(ctx context.Context, commands queue, logger *slog.Logge
 	}
 }
 
-func (b *backlog) read(ctx context.Context, commands queue) error {
-	changes, err := commands.ReadCommandChanges(ctx)
-	if err != nil {
-		return err
+func (b *backlog) note(change command.Change) {
+	if !change.Waiting {
+		b.leave(change.ID)
+		return
 	}
-	defer changes.Stop()
-	for {
-		change, err := changes.Next(ctx)
-		if err != nil {
-			return err
-		}
-		if !change.Waiting {
-			b.leave(change.ID)
-			continue
-		}
-		b.mu.Lock()
-		b.waiting[change.ID] = waitingCommand{change.UID, change.Since}
-		b.mu.Unlock()
-	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.waiting[change.ID] = waitingCommand{change.UID, change.Since}
 }

@@ -73,7 +73,7 @@ type queue interface {
 	CommandStatus(ctx context.Context, id string) (pipeline.CommandStatus, error)
 	ResumeCommand(ctx context.Context, command flow.Command, wait time.Duration) (pipeline.Reply, error)
 	CommandReply(ctx context.Context, id string) (reply pipeline.Reply, verb flow.Verb, ended bool, err error)
-	ReadCommandChanges(ctx context.Context) (*command.Reader, error)
+	FollowCommands(ctx context.Context, visit func(command.Change)) error
 	Reserve(ctx context.Context, name string, wanted pipeline.Reservation) (pipeline.Reservation, uint64, error)
 	Reservation(ctx context.Context, name string) (pipeline.Reservation, uint64, error)
 	UpdateReservation(ctx context.Context, name string, held pipeline.Reservation, revision uint64) (uint64, error)

@@ -169,25 +169,16 @@ func (d *Deliverer) owns(service int) bool {
 // deliver passes every subject with a waiting delivery to its loop.
 func (d *Deliverer) deliver(ctx context.Context) (err error) {
 	defer func() { d.logUnlessOver(ctx, "delivering to webhooks", err) }()
-	reader, err := d.pipe.ReadDeliveries(ctx)
-	if err != nil {
-		return err
-	}
-	defer reader.Stop()
 	var loops sync.WaitGroup
 	defer loops.Wait()
 	life, cancel := context.WithCancel(ctx)
 	defer d.endPauses()
 	defer cancel()
-	for {
-		queued, err := reader.Next(ctx)
-		if err != nil {
-			return err
-		}
+	return d.pipe.FollowDeliveries(ctx, func(queued deliveries.Queued) {
 		if d.owns(queued.Service) {
 			d.wake(life, &loops, queued)
 		}
-	}
+	})
 }
 
 // logUnlessOver logs a task's failure; the end of ctx is none.

@@ -39,17 +39,20 @@ func TestChangesOfCommandsAreRead(t *testing.T) {
 		finish(t, p, "c1", "")
 		_, _, err := p.Reserve(ctx, "key-1", pipeline.Reservation{Command: "c9"})
 		must(t, err)
-		reader, err := p.ReadCommandChanges(ctx)
-		must(t, err)
-		defer reader.Stop()
+		following, stop := context.WithCancel(ctx)
+		changes, ended := make(chan Change, 10), make(chan error, 1)
+		go func() { ended <- p.FollowCommands(following, func(change Change) { changes <- change }) }()
 		waiting := map[string]bool{}
-		read := func(changes int) {
+		read := func(count int) {
 			t.Helper()
-			for range changes {
-				change, err := reader.Next(ctx)
-				must(t, err)
-				if waiting[change.ID] = change.Waiting; change.Waiting && change.UID != 3 {
-					t.Errorf("a command waits of user %d", change.UID)
+			for range count {
+				select {
+				case change := <-changes:
+					if waiting[change.ID] = change.Waiting; change.Waiting && change.UID != 3 {
+						t.Errorf("a command waits of user %d", change.UID)
+					}
+				case err := <-ended:
+					t.Fatalf("the changes end: %v", err)
 				}
 			}
 		}
@@ -63,9 +66,9 @@ func TestChangesOfCommandsAreRead(t *testing.T) {
 		for waiting["c2"] || waiting["c3"] || len(waiting) != 3 { // only the last change of a command is kept: that c3 waited may not be seen
 			read(1)
 		}
-		reader.Stop()
-		if _, err := reader.Next(ctx); !errors.Is(err, pipeline.ErrClosed) {
-			t.Errorf("after Stop: %v", err)
+		stop()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("at the end: %v", err)
 		}
 	})
 }

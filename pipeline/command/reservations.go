@@ -63,42 +63,23 @@ type Change struct {
 	Waiting bool
 }
 
-// Reader reads the commands that wait for their workers, whichever API has
-// queued them. Next is for one goroutine at a time; Stop may be called from any.
-type Reader struct{ *js.Reader }
-
 // keyPrefix is the part of a command's subject before its id.
 var keyPrefix = pipeline.KeySubject(pipeline.BucketCommands, "")
 
-// ReadCommandChanges reads the latest change of each command that is kept, and
-// then every change. A command that ended before it was read is returned once.
-func (c *Commands) ReadCommandChanges(ctx context.Context) (*Reader, error) {
-	r, err := c.core.Stream(pipeline.StreamOf(pipeline.BucketCommands)).Read(ctx, keyPrefix+">", 0)
-	if err != nil {
-		return nil, err
-	}
-	return &Reader{r}, nil
-}
-
-// Next waits for the next change. Other data beside the commands is skipped. It
-// returns ctx's error, or pipeline.ErrClosed after Stop.
-func (r *Reader) Next(ctx context.Context) (Change, error) {
-	for {
-		message, err := r.Reader.Next(ctx)
-		if err != nil {
-			return Change{}, err
-		}
+// FollowCommands visits the latest change of each command that is kept, whichever API has queued it, and
+// then every change. A command that ended before it was read is visited once. It returns ctx's error, or pipeline.ErrClosed.
+func (c *Commands) FollowCommands(ctx context.Context, visit func(Change)) error {
+	return c.core.Stream(pipeline.StreamOf(pipeline.BucketCommands)).Follow(ctx, keyPrefix+">", 0, func(message js.Message) {
 		id := strings.TrimPrefix(message.Subject, keyPrefix)
-		if len(message.Data) == 0 {
-			return Change{ID: id}, nil // it was withdrawn
-		}
 		var status pipeline.CommandStatus
 		switch {
+		case len(message.Data) == 0: // it was withdrawn
+			visit(Change{ID: id})
 		case json.Unmarshal(message.Data, &status) != nil || status.ID != id: // a request's key
 		case status.State != pipeline.CommandQueued:
-			return Change{ID: id}, nil
+			visit(Change{ID: id})
 		default:
-			return Change{ID: id, UID: status.UID, Since: message.Time, Waiting: true}, nil
+			visit(Change{ID: id, UID: status.UID, Since: message.Time, Waiting: true})
 		}
-	}
+	})
 }

@@ -73,33 +73,17 @@ func (d *Deliveries) QueueDeliveries(ctx context.Context, queued ...Queued) []er
 	return failed
 }
 
-// Reader reads the subjects on which deliveries wait.
-type Reader struct{ *js.Reader }
-
-// ReadDeliveries reads all waiting deliveries, and then new ones.
-func (d *Deliveries) ReadDeliveries(ctx context.Context) (*Reader, error) {
-	r, err := d.core.Stream(pipeline.StreamHook).Read(ctx, pipeline.SubjectsHook, 0)
-	if err != nil {
-		return nil, err
-	}
-	return &Reader{r}, nil
-}
-
-// Next waits for the next delivery and returns it; an unreadable one has only its subject and service. It
-// returns ctx's error, or pipeline.ErrClosed after Stop.
-func (r *Reader) Next(ctx context.Context) (Queued, error) {
-	for {
-		message, err := r.Reader.Next(ctx)
-		if err != nil {
-			return Queued{}, err
-		}
+// FollowDeliveries visits all waiting deliveries, and then new ones; an unreadable one has only its subject and service. It
+// returns ctx's error, or pipeline.ErrClosed.
+func (d *Deliveries) FollowDeliveries(ctx context.Context, visit func(Queued)) error {
+	return d.core.Stream(pipeline.StreamHook).Follow(ctx, pipeline.SubjectsHook, 0, func(message js.Message) {
 		if _, service, ok := pipeline.ReadHookSubject(message.Subject); ok {
 			queued := Queued{Subject: message.Subject}
 			_ = json.Unmarshal(message.Data, &queued.Delivery)
 			queued.Service = service
-			return queued, nil
+			visit(queued)
 		}
-	}
+	})
 }
 
 // NextDelivery returns the oldest delivery that waits on a subject; false for none. An

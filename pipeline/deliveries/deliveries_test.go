@@ -1,6 +1,7 @@
 package deliveries
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -126,25 +127,29 @@ func TestManyDeliveriesAtOnce(t *testing.T) {
 	})
 }
 
-func TestAReaderReadsWhatWaitsAndWhatComes(t *testing.T) {
+func TestWhatWaitsIsFollowedAndWhatComes(t *testing.T) {
 	p, ctx := single(t), limited(t)
 	must(t, p.QueueDeliveries(ctx, Queued{pipeline.HookSubject("ops", 42), delivery(1)})[0])
 	_, err := p.JetStream().Publish(ctx, "flow.hook.of.another.form", nil)
 	must(t, err)
-	reader, err := p.ReadDeliveries(ctx)
-	must(t, err)
-	defer reader.Stop()
+	following, stop := context.WithCancel(ctx)
+	waiting, ended := make(chan Queued, 10), make(chan error, 1)
+	go func() { ended <- p.FollowDeliveries(following, func(queued Queued) { waiting <- queued }) }()
 	for _, service := range []int{42, 7} {
-		found, err := reader.Next(ctx)
-		must(t, err)
+		var found Queued
+		select {
+		case found = <-waiting:
+		case err := <-ended:
+			t.Fatalf("the deliveries end: %v", err)
+		}
 		if found.Service != service || found.Subject != pipeline.HookSubject("ops", service) {
 			t.Errorf("read %+v, want service %d", found, service)
 		}
 		must(t, p.QueueDeliveries(ctx, Queued{pipeline.HookSubject("ops", 7), delivery(2)})[0])
 	}
-	reader.Stop()
-	if _, err := reader.Next(ctx); !errors.Is(err, pipeline.ErrClosed) {
-		t.Errorf("after Stop: %v", err)
+	stop()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("at the end: %v", err)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/flowjet/flowjet/flow/spec"
@@ -138,11 +137,23 @@ func (e Entry) Service() int {
 	return -1
 }
 
-// tails are the streams that can be followed.
-var tails = map[string]struct {
+// tail is how a stream is followed.
+type tail struct {
 	filter string
 	read   func(js.Message) (Entry, error)
-}{
+}
+
+// visiting visits the entries of messages that can be parsed.
+func (t tail) visiting(visit func(Entry)) func(js.Message) {
+	return func(message js.Message) {
+		if entry, err := t.read(message); err == nil {
+			visit(entry)
+		}
+	}
+}
+
+// tails are the streams that can be followed.
+var tails = map[string]tail{
 	pipeline.StreamFlow: {pipeline.SubjectsFlow, func(message js.Message) (Entry, error) {
 		transition, err := pipeline.ReadTransition(message)
 		return Entry{Time: transition.Time, Transition: &transition}, err
@@ -182,29 +193,13 @@ func (i *Inspector) Ends(ctx context.Context, streams []string) (map[string]uint
 // behind a sequence, oldest first. Messages that cannot be parsed are left out.
 func (i *Inspector) Tail(ctx context.Context, stream string, after uint64, visit func(Entry)) error {
 	tail := tails[stream]
-	return i.core.Stream(stream).Each(ctx, tail.filter, after, func(message js.Message) {
-		if entry, err := tail.read(message); err == nil {
-			visit(entry)
-		}
-	})
+	return i.core.Stream(stream).Each(ctx, tail.filter, after, tail.visiting(visit))
 }
 
 // Follow visits new messages of such a stream behind a sequence, until ctx ends, whose error it returns.
 func (i *Inspector) Follow(ctx context.Context, stream string, after uint64, visit func(Entry)) error {
-	r, err := i.core.Stream(stream).Read(ctx, tails[stream].filter, after)
-	if err != nil {
-		return fmt.Errorf("follow stream %s: %w", stream, err)
-	}
-	defer r.Stop()
-	for {
-		message, err := r.Next(ctx)
-		if err != nil {
-			return err
-		}
-		if entry, err := tails[stream].read(message); err == nil {
-			visit(entry)
-		}
-	}
+	tail := tails[stream]
+	return i.core.Stream(stream).Follow(ctx, tail.filter, after, tail.visiting(visit))
 }
 
 // RecentEvents summarizes the last events of the feeds.

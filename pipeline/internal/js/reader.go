@@ -79,6 +79,22 @@ func (s *Stream) Read(ctx context.Context, filter string, after uint64) (*Reader
 	return r, nil
 }
 
+// Follow visits the messages behind a sequence, and then each new one, until ctx ends, whose error it returns, or the client is closed.
+func (s *Stream) Follow(ctx context.Context, filter string, after uint64, visit func(Message)) error {
+	r, err := s.Read(ctx, filter, after)
+	if err != nil {
+		return err
+	}
+	defer r.Stop()
+	for {
+		message, err := r.Next(ctx)
+		if err != nil {
+			return err
+		}
+		visit(message)
+	}
+}
+
 // Each visits the messages that are now in the stream behind a sequence, each message once.
 func (s *Stream) Each(ctx context.Context, filter string, after uint64, visit func(Message)) error {
 	return s.newReader(filter, after).drain(ctx, visit)
