@@ -21,66 +21,65 @@ import (
 // Config has all settings. The options table below gives each field its flag, its environment variable and its meaning.
 type Config struct {
 	origins map[string]string // where each key was set, for messages
-	values  map[string]any    // the values read, by key
 
-	DataDir string `koanf:"data_dir"`
-	Zone    int    `koanf:"zone"`
+	DataDir string
+	Zone    int
 	API     struct {
-		Listen          string        `koanf:"listen"`
-		CertificateFile string        `koanf:"certificate_file"`
-		KeyFile         string        `koanf:"key_file"`
-		ActionNumber    int           `koanf:"action_number"`
-		ActionPeriod    time.Duration `koanf:"action_period"`
-		VMLink          string        `koanf:"vm_link"`
-		ServiceLogDir   string        `koanf:"service_log_dir"`
-	} `koanf:"api"`
+		Listen          string
+		CertificateFile string
+		KeyFile         string
+		ActionNumber    int
+		ActionPeriod    time.Duration
+		VMLink          string
+		ServiceLogDir   string
+	}
 	NATS struct {
-		Listen          string   `koanf:"listen"`
-		URL             string   `koanf:"url"`
-		Replicas        int      `koanf:"replicas"`
-		Name            string   `koanf:"name"`
-		ClusterListen   string   `koanf:"cluster_listen"`
-		Routes          []string `koanf:"routes"`
-		ServerFile      string   `koanf:"server_file"`
-		NkeyFile        string   `koanf:"nkey_file"`
-		CAFile          string   `koanf:"ca_file"`
-		CertificateFile string   `koanf:"certificate_file"`
-		Provision       bool     `koanf:"provision"`
-	} `koanf:"nats"`
+		Listen          string
+		URL             string
+		Replicas        int
+		Name            string
+		ClusterListen   string
+		Routes          []string
+		ServerFile      string
+		NkeyFile        string
+		CAFile          string
+		CertificateFile string
+		Provision       bool
+	}
 	One struct {
-		XMLRPC      []string `koanf:"xmlrpc"`
-		Hooks       []string `koanf:"hooks"`
-		AuthFile    string   `koanf:"auth_file"`
-		Connections int      `koanf:"connections"`
-	} `koanf:"one"`
+		XMLRPC      []string
+		Hooks       []string
+		AuthFile    string
+		Connections int
+	}
 	Worker struct {
-		Cooldown       time.Duration `koanf:"default_cooldown"`
-		ShutdownAction string        `koanf:"shutdown_action"`
-		VMNameTemplate string        `koanf:"vm_name_template"`
-		VRNameTemplate string        `koanf:"vr_name_template"`
-		CheckInterval  time.Duration `koanf:"look_again"`
-		Autoscaler     time.Duration `koanf:"autoscaler_interval"`
-		Deadlines      []string      `koanf:"deadlines"`
-	} `koanf:"worker"`
+		Cooldown       time.Duration
+		ShutdownAction string
+		VMNameTemplate string
+		VRNameTemplate string
+		CheckInterval  time.Duration
+		Autoscaler     time.Duration
+		Deadlines      []string
+	}
 	Webhooks struct {
-		File string `koanf:"file"`
-	} `koanf:"webhooks"`
+		File string
+	}
 	Sim struct {
-		Enabled     bool          `koanf:"enabled"`
-		Listen      []string      `koanf:"listen"`
-		BootDelay   time.Duration `koanf:"boot_delay"`
-		TimePercent int           `koanf:"time_percent"`
-	} `koanf:"sim"`
+		Enabled     bool
+		Listen      []string
+		BootDelay   time.Duration
+		TimePercent int
+	}
 	Bridge struct {
-		Events []string `koanf:"events"`
-	} `koanf:"bridge"`
+		Events []string
+	}
 	Status struct {
-		Listen string `koanf:"listen"`
-	} `koanf:"status"`
+		Listen string
+	}
 	Log struct {
-		Level  string `koanf:"level"`
-		Format string `koanf:"format"`
-	} `koanf:"log"`
+		Level  string
+		Format string
+	}
 }
 
 // Settings returns the domain's part of the configuration.
@@ -130,7 +129,7 @@ func parseDeadlines(list []string) (policy.Deadlines, flow.VMDeadlines, error) {
 func (a *App) Reload(config Config, log Log) error {
 	var waiting []string
 	for _, o := range options {
-		was, is := a.config.values[o.key], config.values[o.key]
+		was, is := o.value(&a.config), o.value(&config)
 		if reflect.DeepEqual(was, is) {
 			continue
 		}
@@ -141,7 +140,7 @@ func (a *App) Reload(config Config, log Log) error {
 		if err := setLevel(log.level, config.Log.Level); err != nil {
 			return fmt.Errorf("reload %s: %w", o.key, err)
 		}
-		a.config.values[o.key] = is
+		a.config.Log.Level = config.Log.Level
 		a.logger.Warn("a changed option was applied", "option", o.key, "was", was, "is", is)
 	}
 	if len(waiting) > 0 {
@@ -199,56 +198,65 @@ func (a *App) Alive(ctx context.Context) error {
 // option is one setting: by --flag, by FLOWJET_FLAG, or under its key in the configuration file; the flag wins over the
 // environment, the environment over the file.
 type option struct {
-	flag, key, usage string
-	reason           string // when to set it
-	standard         any
-	check            check
+	flag, key string
+	field     func(*Config) any // a pointer to it
+	usage     string
+	reason    string // when to set it
+	standard  any    // of the field's type
+	check     check
+}
+
+func (o option) value(c *Config) any { return reflect.ValueOf(o.field(c)).Elem().Interface() }
+
+func (o option) set(c *Config, value any, origin string) {
+	reflect.ValueOf(o.field(c)).Elem().Set(reflect.ValueOf(value))
+	c.origins[o.key] = origin
 }
 
 // standardDataDir is the data folder unless another is set.
 const standardDataDir = "./flowjet-data"
 
 var options = []option{
-	{"data-dir", "data_dir", "folder for JetStream's files and the simulator's state", "the data belongs in another folder or on another disk", standardDataDir, nil},
-	{"zone", "zone", "id of the OpenNebula zone", "oned serves another zone of a federation", 0, atLeast(0)},
-	{"api-listen", "api.listen", "host:port of the OneFlow API", "clients are on other hosts, or another API has the port", "127.0.0.1:2474", address},
-	{"api-certificate-file", "api.certificate_file", "PEM certificate of the OneFlow API; enables TLS", "passwords cross a network and no load balancer encrypts them", "", nil},
-	{"api-key-file", "api.key_file", "PEM key of that certificate", "with the certificate", "", nil},
-	{"api-action-number", "api.action_number", "VMs in each batch of a role or service action, if the request does not say", "clients that name no number should act on more VMs at a time", 1, atLeast(1)},
-	{"api-action-period", "api.action_period", "time between two batches", "clients that name no period should act faster or slower", time.Minute, atLeastASecond},
-	{"api-vm-link", "api.vm_link", "URL of a VM in Sunstone for links on the live page, with {id} for the VM's id: https://sunstone.example.com/fireedge/sunstone/vm/{id}; empty for none", "users of the live page also use Sunstone", "", orEmpty(linkOfVM)},
-	{"api-service-log-dir", "api.service_log_dir", "folder for a log file per service, <id>.log, in the format of OneFlow's /var/log/one/oneflow, for onelog; empty for none", "users read logs with `onelog`", "", nil},
-	{"nats-listen", "nats.listen", "host:port of the embedded NATS server", "parts on other hosts use this server, or another one has the port", "127.0.0.1:4222", address},
-	{"nats-url", "nats.url", "external NATS servers to use instead of the embedded one, comma separated", "NATS runs elsewhere, as with several front-ends", "", each("nats, tls, ws or wss", "nats", "tls", "ws", "wss")},
-	{"nats-replicas", "nats.replicas", "replicas of each stream; more than 1 needs an external cluster", "the NATS cluster has three or five servers", 1, between(1, 5)},
-	{"nats-name", "nats.name", "name of the embedded server, unique in its cluster", "the server is in a cluster", "flowjet", notEmpty},
-	{"nats-cluster-listen", "nats.cluster_listen", "host:port of the embedded server for the other servers of its cluster", "the server is in a cluster", "127.0.0.1:6222", address},
-	{"nats-routes", "nats.routes", "cluster addresses of the servers with which the embedded one forms a cluster, nats://host:port, comma separated; none for a single server", "the server is in a cluster", []string(nil), each("nats", "nats", "nats-route", "tls")},
-	{"nats-server-file", "nats.server_file", "nats-server configuration file with further settings of the embedded server: accounts, users, TLS", "other hosts use the server, which then needs users and TLS", "", nil},
-	{"nats-nkey-file", "nats.nkey_file", "file with the nkey seed, or the credentials (JWT and seed), for the connection to NATS; {role} is replaced by bridge, worker, api, flowjet (up) or operator", "NATS has users, and the key is not in the data folder", "", nil},
-	{"nats-ca-file", "nats.ca_file", "PEM certificates of the authorities that sign the NATS servers' certificates; enables TLS", "the connection to NATS uses TLS", "", nil},
-	{"nats-certificate-file", "nats.certificate_file", "PEM file with the client certificate for the connection to NATS, and its key", "a NATS of others asks clients for a certificate", "", nil},
-	{"nats-provision", "nats.provision", "create missing streams at startup; false if only an operator may, with `flowjet nats provision`", "the parts may not create streams", true, nil},
-	{"one-xmlrpc", "one.xmlrpc", "oned's XML-RPC endpoint; in a zone of several servers, any one of them (the zone lists the others) or all that Flowjet should use", "oned is on another host, or only some of its zone should be called", []string{"http://127.0.0.1:2633/RPC2"}, each("http or https", "http", "https")},
-	{"one-hooks", "one.hooks", "oned's hook-event endpoints, tcp://host:2101, one per front-end; if empty, port 2101 of each server of the zone", "hook events are on another port, or come through a proxy", []string(nil), each("tcp", "tcp")},
-	{"one-auth-file", "one.auth_file", "file with serveradmin:password", "the server user's file is elsewhere", "/var/lib/one/.one/oneflow_auth", notEmpty},
-	{"one-connections", "one.connections", "maximum number of connections to each oned, shared by all Flowjet processes; oned serves 15 to all clients and the other servers of its zone", "other clients of oned need more, or it serves more (`MAX_CONN`)", 8, nil},
-	{"default-cooldown", "worker.default_cooldown", "cooldown after scaling, if the role does not set one", "templates rely on the default that OneFlow had here", 300 * time.Second, nil},
-	{"shutdown-action", "worker.shutdown_action", "how VMs are terminated, if neither the role nor the service says: terminate or terminate-hard", "guests ignore ACPI", "terminate", oneOf("terminate", "terminate-hard")},
-	{"vm-name-template", "worker.vm_name_template", "names of VMs; $SERVICE_ID, $SERVICE_NAME, $ROLE_NAME and $VM_NUMBER are replaced", "names follow a rule of the site", "$ROLE_NAME_$VM_NUMBER_(service_$SERVICE_ID)", nil},
-	{"vr-name-template", "worker.vr_name_template", "names of virtual routers; $SERVICE_ID, $SERVICE_NAME and $ROLE_NAME are replaced", "names follow a rule of the site", "$ROLE_NAME(service_$SERVICE_ID)", nil},
-	{"look-again", "worker.look_again", "time without events after which a waiting service is checked again", "lost events should cost less time, or oned fewer reads", 30 * time.Second, atLeastASecond},
-	{"autoscaler-interval", "worker.autoscaler_interval", "how often the VMs of services with elasticity policies are measured; also the time after which roles below their min_vms are filled up", "monitoring is more or less frequent", 90 * time.Second, atLeastASecond},
-	{"deadlines", "worker.deadlines", "default deadlines of services: pending=10m (no host for a VM), deploying=, scaling=, undeploying=, none without a value; then=fail, shrink or undeploy. How long a VM may stay in a state that it should leave by itself: ready= (none), prolog= (1h), boot= (10m), shutdown= (10m), epilog= (1h), leader-change= (45s); docs/services.md has the consequences", "services should not wait forever, or hosts need more time for images, boots and shutdowns", []string(nil), knownDeadlines},
-	{"webhooks-file", "webhooks.file", "YAML file that configures webhooks; empty for none", "other systems are to be notified", "", nil},
-	{"sim", "sim.enabled", "start a simulated OpenNebula and use it", "there is no OpenNebula, to try, test or rehearse", false, nil},
-	{"sim-listen", "sim.listen", "host:port of the simulated XML-RPC API, hook events and control API, comma separated; then of XML-RPC and hook events of each further server of the zone", "other hosts use the simulator, or a port is taken", []string{"127.0.0.1:2633", "127.0.0.1:2101", "127.0.0.1:2634"}, addressesOfZone},
-	{"sim-boot-delay", "sim.boot_delay", "duration of each step of a simulated VM", "states of VMs should be seen", 2 * time.Millisecond, nil},
-	{"sim-time-percent", "sim.time_percent", "duration of slow operations of the simulated OpenNebula, in percent of a real one's: a run of the authentication driver (300ms), an election (5s), the wait for the scheduler (10s, or seven VMs), the recovery after a restart (10s)", "waits should be as long as a real OpenNebula's", 5, between(1, 100)},
-	{"status-listen", "status.listen", "host:port for /metrics and /health without a password, and for /debug/pprof over loopback only; empty for none", "Prometheus or probes ask a process without an API, or from another host", "", orEmpty(address)},
-	{"log-level", "log.level", "debug, info (with every request), warn or error", "a problem needs more detail, or an access log is wanted", "warn", oneOf("debug", "info", "warn", "error")},
-	{"log-format", "log.format", "text, json, journal (text without times, with journald's priorities) or auto: journal under systemd, else text", "a collector reads JSON", "auto", oneOf("auto", "text", "json", "journal")},
-	{"bridge-events", "bridge.events", "events to store: all state changes of vm, net, host, image, or of one state, such as vm/DONE, vm/ACTIVE/RUNNING, host/ERROR; and API calls, such as one.vm.chown or one.vm.*, with the object's id and READY but no other argument. Services need vm, net and one.vm.update; lists are kept by the last four", "other systems read OpenNebula's events from NATS, or none but services do", []string{"vm", "net", "host", "image", "one.vm.update", "one.document.*", "one.acl.*", "one.user.*", "one.group.*"}, nil},
+	{"data-dir", "data_dir", func(c *Config) any { return &c.DataDir }, "folder for JetStream's files and the simulator's state", "the data belongs in another folder or on another disk", standardDataDir, nil},
+	{"zone", "zone", func(c *Config) any { return &c.Zone }, "id of the OpenNebula zone", "oned serves another zone of a federation", 0, atLeast(0)},
+	{"api-listen", "api.listen", func(c *Config) any { return &c.API.Listen }, "host:port of the OneFlow API", "clients are on other hosts, or another API has the port", "127.0.0.1:2474", address},
+	{"api-certificate-file", "api.certificate_file", func(c *Config) any { return &c.API.CertificateFile }, "PEM certificate of the OneFlow API; enables TLS", "passwords cross a network and no load balancer encrypts them", "", nil},
+	{"api-key-file", "api.key_file", func(c *Config) any { return &c.API.KeyFile }, "PEM key of that certificate", "with the certificate", "", nil},
+	{"api-action-number", "api.action_number", func(c *Config) any { return &c.API.ActionNumber }, "VMs in each batch of a role or service action, if the request does not say", "clients that name no number should act on more VMs at a time", 1, atLeast(1)},
+	{"api-action-period", "api.action_period", func(c *Config) any { return &c.API.ActionPeriod }, "time between two batches", "clients that name no period should act faster or slower", time.Minute, atLeastASecond},
+	{"api-vm-link", "api.vm_link", func(c *Config) any { return &c.API.VMLink }, "URL of a VM in Sunstone for links on the live page, with {id} for the VM's id: https://sunstone.example.com/fireedge/sunstone/vm/{id}; empty for none", "users of the live page also use Sunstone", "", orEmpty(linkOfVM)},
+	{"api-service-log-dir", "api.service_log_dir", func(c *Config) any { return &c.API.ServiceLogDir }, "folder for a log file per service, <id>.log, in the format of OneFlow's /var/log/one/oneflow, for onelog; empty for none", "users read logs with `onelog`", "", nil},
+	{"nats-listen", "nats.listen", func(c *Config) any { return &c.NATS.Listen }, "host:port of the embedded NATS server", "parts on other hosts use this server, or another one has the port", "127.0.0.1:4222", address},
+	{"nats-url", "nats.url", func(c *Config) any { return &c.NATS.URL }, "external NATS servers to use instead of the embedded one, comma separated", "NATS runs elsewhere, as with several front-ends", "", each("nats, tls, ws or wss", "nats", "tls", "ws", "wss")},
+	{"nats-replicas", "nats.replicas", func(c *Config) any { return &c.NATS.Replicas }, "replicas of each stream; more than 1 needs an external cluster", "the NATS cluster has three or five servers", 1, between(1, 5)},
+	{"nats-name", "nats.name", func(c *Config) any { return &c.NATS.Name }, "name of the embedded server, unique in its cluster", "the server is in a cluster", "flowjet", notEmpty},
+	{"nats-cluster-listen", "nats.cluster_listen", func(c *Config) any { return &c.NATS.ClusterListen }, "host:port of the embedded server for the other servers of its cluster", "the server is in a cluster", "127.0.0.1:6222", address},
+	{"nats-routes", "nats.routes", func(c *Config) any { return &c.NATS.Routes }, "cluster addresses of the servers with which the embedded one forms a cluster, nats://host:port, comma separated; none for a single server", "the server is in a cluster", []string(nil), each("nats", "nats", "nats-route", "tls")},
+	{"nats-server-file", "nats.server_file", func(c *Config) any { return &c.NATS.ServerFile }, "nats-server configuration file with further settings of the embedded server: accounts, users, TLS", "other hosts use the server, which then needs users and TLS", "", nil},
+	{"nats-nkey-file", "nats.nkey_file", func(c *Config) any { return &c.NATS.NkeyFile }, "file with the nkey seed, or the credentials (JWT and seed), for the connection to NATS; {role} is replaced by bridge, worker, api, flowjet (up) or operator", "NATS has users, and the key is not in the data folder", "", nil},
+	{"nats-ca-file", "nats.ca_file", func(c *Config) any { return &c.NATS.CAFile }, "PEM certificates of the authorities that sign the NATS servers' certificates; enables TLS", "the connection to NATS uses TLS", "", nil},
+	{"nats-certificate-file", "nats.certificate_file", func(c *Config) any { return &c.NATS.CertificateFile }, "PEM file with the client certificate for the connection to NATS, and its key", "a NATS of others asks clients for a certificate", "", nil},
+	{"nats-provision", "nats.provision", func(c *Config) any { return &c.NATS.Provision }, "create missing streams at startup; false if only an operator may, with `flowjet nats provision`", "the parts may not create streams", true, nil},
+	{"one-xmlrpc", "one.xmlrpc", func(c *Config) any { return &c.One.XMLRPC }, "oned's XML-RPC endpoint; in a zone of several servers, any one of them (the zone lists the others) or all that Flowjet should use", "oned is on another host, or only some of its zone should be called", []string{"http://127.0.0.1:2633/RPC2"}, each("http or https", "http", "https")},
+	{"one-hooks", "one.hooks", func(c *Config) any { return &c.One.Hooks }, "oned's hook-event endpoints, tcp://host:2101, one per front-end; if empty, port 2101 of each server of the zone", "hook events are on another port, or come through a proxy", []string(nil), each("tcp", "tcp")},
+	{"one-auth-file", "one.auth_file", func(c *Config) any { return &c.One.AuthFile }, "file with serveradmin:password", "the server user's file is elsewhere", "/var/lib/one/.one/oneflow_auth", notEmpty},
+	{"one-connections", "one.connections", func(c *Config) any { return &c.One.Connections }, "maximum number of connections to each oned, shared by all Flowjet processes; oned serves 15 to all clients and the other servers of its zone", "other clients of oned need more, or it serves more (`MAX_CONN`)", 8, nil},
+	{"default-cooldown", "worker.default_cooldown", func(c *Config) any { return &c.Worker.Cooldown }, "cooldown after scaling, if the role does not set one", "templates rely on the default that OneFlow had here", 300 * time.Second, nil},
+	{"shutdown-action", "worker.shutdown_action", func(c *Config) any { return &c.Worker.ShutdownAction }, "how VMs are terminated, if neither the role nor the service says: terminate or terminate-hard", "guests ignore ACPI", "terminate", oneOf("terminate", "terminate-hard")},
+	{"vm-name-template", "worker.vm_name_template", func(c *Config) any { return &c.Worker.VMNameTemplate }, "names of VMs; $SERVICE_ID, $SERVICE_NAME, $ROLE_NAME and $VM_NUMBER are replaced", "names follow a rule of the site", "$ROLE_NAME_$VM_NUMBER_(service_$SERVICE_ID)", nil},
+	{"vr-name-template", "worker.vr_name_template", func(c *Config) any { return &c.Worker.VRNameTemplate }, "names of virtual routers; $SERVICE_ID, $SERVICE_NAME and $ROLE_NAME are replaced", "names follow a rule of the site", "$ROLE_NAME(service_$SERVICE_ID)", nil},
+	{"look-again", "worker.look_again", func(c *Config) any { return &c.Worker.CheckInterval }, "time without events after which a waiting service is checked again", "lost events should cost less time, or oned fewer reads", 30 * time.Second, atLeastASecond},
+	{"autoscaler-interval", "worker.autoscaler_interval", func(c *Config) any { return &c.Worker.Autoscaler }, "how often the VMs of services with elasticity policies are measured; also the time after which roles below their min_vms are filled up", "monitoring is more or less frequent", 90 * time.Second, atLeastASecond},
+	{"deadlines", "worker.deadlines", func(c *Config) any { return &c.Worker.Deadlines }, "default deadlines of services: pending=10m (no host for a VM), deploying=, scaling=, undeploying=, none without a value; then=fail, shrink or undeploy. How long a VM may stay in a state that it should leave by itself: ready= (none), prolog= (1h), boot= (10m), shutdown= (10m), epilog= (1h), leader-change= (45s); docs/services.md has the consequences", "services should not wait forever, or hosts need more time for images, boots and shutdowns", []string(nil), knownDeadlines},
+	{"webhooks-file", "webhooks.file", func(c *Config) any { return &c.Webhooks.File }, "YAML file that configures webhooks; empty for none", "other systems are to be notified", "", nil},
+	{"sim", "sim.enabled", func(c *Config) any { return &c.Sim.Enabled }, "start a simulated OpenNebula and use it", "there is no OpenNebula, to try, test or rehearse", false, nil},
+	{"sim-listen", "sim.listen", func(c *Config) any { return &c.Sim.Listen }, "host:port of the simulated XML-RPC API, hook events and control API, comma separated; then of XML-RPC and hook events of each further server of the zone", "other hosts use the simulator, or a port is taken", []string{"127.0.0.1:2633", "127.0.0.1:2101", "127.0.0.1:2634"}, addressesOfZone},
+	{"sim-boot-delay", "sim.boot_delay", func(c *Config) any { return &c.Sim.BootDelay }, "duration of each step of a simulated VM", "states of VMs should be seen", 2 * time.Millisecond, nil},
+	{"sim-time-percent", "sim.time_percent", func(c *Config) any { return &c.Sim.TimePercent }, "duration of slow operations of the simulated OpenNebula, in percent of a real one's: a run of the authentication driver (300ms), an election (5s), the wait for the scheduler (10s, or seven VMs), the recovery after a restart (10s)", "waits should be as long as a real OpenNebula's", 5, between(1, 100)},
+	{"status-listen", "status.listen", func(c *Config) any { return &c.Status.Listen }, "host:port for /metrics and /health without a password, and for /debug/pprof over loopback only; empty for none", "Prometheus or probes ask a process without an API, or from another host", "", orEmpty(address)},
+	{"log-level", "log.level", func(c *Config) any { return &c.Log.Level }, "debug, info (with every request), warn or error", "a problem needs more detail, or an access log is wanted", "warn", oneOf("debug", "info", "warn", "error")},
+	{"log-format", "log.format", func(c *Config) any { return &c.Log.Format }, "text, json, journal (text without times, with journald's priorities) or auto: journal under systemd, else text", "a collector reads JSON", "auto", oneOf("auto", "text", "json", "journal")},
+	{"bridge-events", "bridge.events", func(c *Config) any { return &c.Bridge.Events }, "events to store: all state changes of vm, net, host, image, or of one state, such as vm/DONE, vm/ACTIVE/RUNNING, host/ERROR; and API calls, such as one.vm.chown or one.vm.*, with the object's id and READY but no other argument. Services need vm, net and one.vm.update; lists are kept by the last four", "other systems read OpenNebula's events from NATS, or none but services do", []string{"vm", "net", "host", "image", "one.vm.update", "one.document.*", "one.acl.*", "one.user.*", "one.group.*"}, nil},
 }
 
 // reading are the options of commands that only read, and running those that most users of Flowjet's parts set. A command's

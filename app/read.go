@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,9 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-viper/mapstructure/v2"
-	"github.com/knadh/koanf/providers/confmap"
-	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
 )
@@ -37,26 +33,17 @@ func CheckConfig(path string, flags *pflag.FlagSet) (wrong, doubtful []string) {
 	return append(found, config.checkFiles()...), append(UnknownVariables(), config.doubts()...)
 }
 
-// layers are the values of all sources, the stronger over the weaker, each with its source.
-type layers struct {
-	values  map[string]any
-	origins map[string]string
-}
-
-func (l *layers) set(key string, value any, origin string) {
-	l.values[key], l.origins[key] = value, origin
-}
-
+// read sets the options by all sources, the stronger over the weaker.
 func read(path string, flags *pflag.FlagSet) (Config, []string) {
-	all := &layers{values: map[string]any{}, origins: map[string]string{}}
+	config := Config{origins: map[string]string{}}
 	for _, o := range options {
-		all.set(o.key, o.standard, "the default")
+		o.set(&config, o.standard, "the default")
 	}
 	var found []string
 	if path != "" {
-		found = append(found, all.readFile(path)...)
+		found = append(found, config.readFile(path)...)
 	}
-	found = append(found, all.readVariables()...)
+	found = append(found, config.readVariables()...)
 	for _, o := range options {
 		given := flags.Lookup(o.flag)
 		if given == nil || !given.Changed {
@@ -67,28 +54,19 @@ func read(path string, flags *pflag.FlagSet) (Config, []string) {
 			text = strings.Join(list.GetSlice(), ",")
 		}
 		value, _ := parse(o.standard, text) // its form was checked when the flag was parsed
-		all.set(o.key, value, "--"+o.flag)
+		o.set(&config, value, "--"+o.flag)
 	}
-	var config Config
-	values := koanf.New(".")
-	err := values.Load(confmap.Provider(maps.Clone(all.values), "."), nil)
-	if err == nil {
-		err = values.UnmarshalWithConf("", &config, koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{Result: &config, TagName: "koanf"}})
-	}
-	if err != nil {
-		return Config{}, append(found, fmt.Sprintf("the configuration cannot be used: %v", err))
-	}
-	config.origins, config.values = all.origins, all.values
 	for _, o := range options {
-		if complaint := o.complaint(all.values[o.key]); complaint != "" {
-			found = append(found, at(all.origins[o.key], fmt.Sprintf("%s is %s: %s", o.key, quoted(all.values[o.key]), complaint)))
+		value := o.value(&config)
+		if complaint := o.complaint(value); complaint != "" {
+			found = append(found, at(config.origins[o.key], fmt.Sprintf("%s is %s: %s", o.key, quoted(value), complaint)))
 		}
 	}
 	return config, append(found, config.check()...)
 }
 
 // readVariables reads the FLOWJET_ variables, and refuses former options. Unknown variables are left alone.
-func (l *layers) readVariables() []string {
+func (c *Config) readVariables() []string {
 	var found []string
 	for _, o := range options {
 		text, is := os.LookupEnv(envName(o.flag))
@@ -100,7 +78,7 @@ func (l *layers) readVariables() []string {
 			found = append(found, at(envName(o.flag), complaint))
 			continue
 		}
-		l.set(o.key, value, envName(o.flag))
+		o.set(c, value, envName(o.flag))
 	}
 	for _, o := range formerOptions {
 		if _, is := os.LookupEnv(envName(o.flag)); is {
@@ -134,7 +112,7 @@ func UnknownVariables() []string {
 const maxFileSize = 1 << 20
 
 // readFile reads the YAML file, and names each unknown key and each value of the wrong form with its line.
-func (l *layers) readFile(path string) []string {
+func (c *Config) readFile(path string) []string {
 	file, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return []string{fmt.Sprintf("the configuration file %s does not exist: create it or omit --config", path)}
@@ -154,13 +132,13 @@ func (l *layers) readFile(path string) []string {
 	if len(document.Content) == 0 || document.Content[0].Tag == "!!null" {
 		return nil // an empty file sets nothing
 	}
-	reader := fileReader{layers: l, name: filepath.Base(path), set: map[string]int{}}
+	reader := fileReader{config: c, name: filepath.Base(path), set: map[string]int{}}
 	reader.mapping(document.Content[0], "")
 	return reader.found
 }
 
 type fileReader struct {
-	layers *layers
+	config *Config
 	name   string
 	set    map[string]int // key -> the line where it was set
 	found  []string
@@ -229,7 +207,7 @@ func (r *fileReader) option(o option, key, value *yaml.Node) {
 		r.complain(value, "%s %s", o.key, complaint)
 		return
 	}
-	r.layers.set(o.key, parsed, fmt.Sprintf("%s:%d", r.name, value.Line))
+	o.set(r.config, parsed, fmt.Sprintf("%s:%d", r.name, value.Line))
 }
 
 // scalar returns a value as text; a list, if one is allowed, with commas.

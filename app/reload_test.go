@@ -60,7 +60,7 @@ func TestReloadAppliesTheLevelOfTheLog(t *testing.T) {
 		t.Errorf("nothing has changed, and it says\n%s", out.String())
 	}
 	wrong := configOf(t, "--log-format", "text")
-	wrong.Log.Level, wrong.values["log.level"] = "loud", "loud"
+	wrong.Log.Level = "loud"
 	if err := a.Reload(wrong, log); err == nil || !strings.Contains(err.Error(), `reload log.level: log level "loud" is not one of debug, info, warn and error`) {
 		t.Errorf("a level that there is not: %v", err)
 	}
