@@ -16,8 +16,6 @@ import (
 )
 
 const (
-	// aliveEvery is the time between the comments that keep a quiet stream open.
-	aliveEvery = 15 * time.Second
 	// eventPatience is how long a client may take to receive an event.
 	eventPatience = 20 * time.Second
 	// rightsTTL is how long a right to see a service is remembered.
@@ -29,8 +27,9 @@ const (
 type events struct {
 	*dispatcher
 	queue queue
-	// recheckAfter is the age at which a client's credentials are checked again.
-	recheckAfter time.Duration
+	// recheckAfter is the age at which a client's credentials are checked again, aliveEvery the time between the comments that keep a
+	// quiet stream open.
+	recheckAfter, aliveEvery time.Duration
 	// stopping ends all streams.
 	stopping context.Context
 }
@@ -62,9 +61,8 @@ func (e *events) stream(w http.ResponseWriter, r *http.Request) error {
 	}
 	release, ok := e.admission.streams.acquire(asked.caller.Identity.UID, 1)
 	if !ok {
-		limits := e.admission.limits
 		return busy(http.StatusTooManyRequests, 5*time.Second,
-			"too many clients follow events: the maximum is %d, and %d of one user", limits.streams, limits.streamsOfUser)
+			"too many clients follow events: the maximum is %d, and %d of one user", e.admission.limits.streams, e.admission.limits.streamsOfUser)
 	}
 	defer release()
 	f := &follower{events: e, request: asked, out: w, flush: http.NewResponseController(w), rights: map[int]right{}, recheck: time.Now().Add(e.recheckAfter)}
@@ -120,22 +118,29 @@ func (f *follower) from(ctx context.Context) (service int, after uint64, err err
 }
 
 func (f *follower) send(ctx context.Context, reader *history.Reader) {
-	for f.forever || reader.Pending > 0 {
-		quiet, cancel := context.WithTimeout(ctx, aliveEvery)
+	for alive := time.Now(); f.forever || reader.Pending > 0; {
+		quiet, cancel := context.WithDeadline(ctx, alive.Add(f.aliveEvery))
 		sequence, transition, err := reader.Next(quiet)
 		cancel()
 		switch {
-		case ctx.Err() != nil || !f.vouched() || err != nil && !f.queue.State().Connected: // no event comes while NATS is away
+		case ctx.Err() != nil || !f.vouched():
 			return
 		case err == nil && f.mayUse(ctx, transition.Service):
 			data, _ := json.Marshal(transition) // plain values
 			err = f.write(fmt.Appendf(nil, "id: %d\nevent: %s\ndata: %s\n\n", sequence, transition.Kind, data))
-		case err != nil && quiet.Err() != nil:
-			err = f.write([]byte(": alive\n\n"))
+		case err == nil:
+			continue
+		default: // a NATS server that is cut off from the others keeps its connections, and is silent
+			asking, cancel := context.WithTimeout(ctx, replyWait)
+			if _, err = f.queue.LastTransitionSequence(asking); err == nil {
+				err = f.write([]byte(": alive\n\n"))
+			}
+			cancel()
 		}
 		if err != nil {
 			return
 		}
+		alive = time.Now()
 	}
 }
 

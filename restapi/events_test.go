@@ -150,15 +150,46 @@ func TestEventsThatEnd(t *testing.T) {
 	}
 }
 
-// TestEventsEndWithoutNATS: a client must not take silence for nothing happening.
+// TestEventsEndWithoutNATS: a client must not take silence for nothing happening. A NATS server that the others do not reach keeps
+// its connections and is silent, as is one without the stream.
 func TestEventsEndWithoutNATS(t *testing.T) {
-	w := newWorld(t, Config{})
-	live := w.follow(alice, "")
-	w.nats.Stop()
-	for live.lines.Scan() {
+	for name, away := range map[string]func(*world){
+		"no server": func(w *world) { w.nats.Stop() },
+		"no answer": func(w *world) { w.must(w.pipe.JetStream().DeleteStream(t.Context(), pipeline.StreamFlow)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, Config{aliveEvery: 100 * time.Millisecond})
+			live := w.follow(alice, "")
+			away(w)
+			for live.lines.Scan() {
+			}
+			if err := live.lines.Err(); err != nil {
+				t.Errorf("the stream has not ended: %v", err)
+			}
+		})
 	}
-	if err := live.lines.Err(); err != nil {
-		t.Errorf("the stream has not ended: %v", err)
+}
+
+// TestQuietStreamsStayOpen, also while much happens to services that the client may not see: it, and a load balancer, give up a silent one.
+func TestQuietStreamsStayOpen(t *testing.T) {
+	w := newWorld(t, Config{aliveEvery: 100 * time.Millisecond})
+	other := idOf(t, w.service(admin))
+	stream, alive := w.follow(alice, ""), make(chan bool)
+	go func() {
+		defer close(alive)
+		for stream.lines.Scan() && stream.lines.Text() != ": alive" {
+		}
+	}()
+	for heard := false; !heard; {
+		w.happened(other, "RUNNING")
+		select {
+		case <-alive:
+			heard = true
+		default:
+		}
+	}
+	if err := stream.lines.Err(); err != nil {
+		t.Errorf("nothing was sent: %v", err)
 	}
 }
 

@@ -83,7 +83,7 @@ func (s *Server) routes(users *authenticator, oned sessions, box *seal.Box) map[
 		"GET /flowjet/v1/commands/{id}":     serve.handler(queued.show),
 		"GET /flowjet/v1/services/{id}/why": serve.handler((&diagnosis{queue: s.queue, oned: oned.server()}).why),
 		"GET /flowjet/v1/work":              serve.handler(s.overview.show),
-		"GET /flowjet/v1/events":            failing((&events{dispatcher: serve, queue: s.queue, recheckAfter: s.config.credentialTTL, stopping: s.stopping}).stream),
+		"GET /flowjet/v1/events":            failing((&events{dispatcher: serve, queue: s.queue, recheckAfter: s.config.credentialTTL, aliveEvery: s.config.aliveEvery, stopping: s.stopping}).stream),
 		"GET /flowjet/v1/session":           serve.handler(showLogin),
 		"POST /flowjet/v1/session":          serve.handler(users.logins.begin),
 		"DELETE /flowjet/v1/session":        failing(users.logins.end),

@@ -32,6 +32,8 @@ const (
 	credentialTTL = 30 * time.Second
 	// replyWait is how long a request waits for the worker's answer before it is answered with 202.
 	replyWait = 5 * time.Second
+	// aliveEvery is the time between the comments that keep a quiet stream of events open.
+	aliveEvery = 15 * time.Second
 )
 
 // Server is the HTTP API.
@@ -59,7 +61,7 @@ type Server struct {
 
 // New makes an API over the given pipeline and oned. It does not listen yet.
 func New(config Config, p *pipeline.Pipeline, client *opennebula.Client) (*Server, error) {
-	config.credentialTTL, config.replyWait, config.limits, config.now = credentialTTL, replyWait, standardLimits, time.Now
+	config.credentialTTL, config.replyWait, config.aliveEvery, config.limits, config.now = credentialTTL, replyWait, aliveEvery, standardLimits, time.Now
 	return newServer(config, newClients(p), oned{client}, client.Box())
 }
 
@@ -191,9 +193,9 @@ type Config struct {
 	Logger       *slog.Logger
 
 	// These are constants, except in tests; now is the clock of scheduled actions.
-	credentialTTL, replyWait time.Duration
-	limits                   limits
-	now                      func() time.Time
+	credentialTTL, replyWait, aliveEvery time.Duration
+	limits                               limits
+	now                                  func() time.Time
 }
 
 // limits bound the resources that clients can use.

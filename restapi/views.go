@@ -155,7 +155,9 @@ func (v *views) allow(ctx context.Context, r *request, shown *view.Service, docu
 			facts[id] = vm.VM
 		}
 	}
-	input, err := v.planner.input(ctx, document, body, facts)
+	limited, cancel := context.WithTimeout(ctx, recordPatience)
+	defer cancel()
+	input, err := v.planner.input(limited, document, body, facts)
 	if err != nil {
 		return
 	}

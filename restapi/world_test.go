@@ -67,6 +67,7 @@ func withDefaults(c Config) Config {
 	c.Listen = cmp.Or(c.Listen, "127.0.0.1:2474")
 	c.credentialTTL = cmp.Or(c.credentialTTL, credentialTTL)
 	c.replyWait = cmp.Or(c.replyWait, replyWait)
+	c.aliveEvery = cmp.Or(c.aliveEvery, aliveEvery)
 	c.Version = cmp.Or(c.Version, "unknown")
 	c.ActionNumber = cmp.Or(c.ActionNumber, 1)
 	c.ActionPeriod = cmp.Or(c.ActionPeriod, time.Minute)
