@@ -74,11 +74,8 @@ type tool struct {
 // help is a command's help text, as terminal.Command wants it.
 type help struct{ use, short, long, example string }
 
-// job is the work of a command once it is connected.
-type job func(ctx context.Context, c *terminal.Console, pipe clients, args []string) error
-
-// command makes a command that reads what NATS holds.
-func (t tool) command(help help, formats []terminal.Format, args cobra.PositionalArgs, run job) *cobra.Command {
+// command makes a command that reads what NATS holds: run does so once it is connected.
+func (t tool) command(help help, formats []terminal.Format, args cobra.PositionalArgs, run func(context.Context, *terminal.Console, clients, []string) error) *cobra.Command {
 	cmd := terminal.Command(help.use, help.short, help.long, help.example, args)
 	t.addFlags(cmd)
 	format := terminal.AddFormat(cmd, formats)
@@ -132,7 +129,7 @@ func (t tool) attach(cmd *cobra.Command) (clients, error) {
 		return clients{}, terminal.ExitNotFound.Because(fmt.Errorf("this NATS server lacks %s: Flowjet has not run on it, or has another account; see --nats-url and `flowjet nats provision`", strings.Join(missing, ", ")))
 	}
 	attached := newClients(pipe)
-	attached.refresh = environment.Refresh
+	attached.refresh, attached.servers = environment.Refresh, environment.Servers
 	return attached, nil
 }
 
@@ -227,10 +224,11 @@ type clients struct {
 	*deadletters.Store
 	*deliveries.Deliveries
 	refresh inspect.Refresh
+	servers []string // the URLs of the NATS servers
 }
 
 func newClients(p *pipeline.Pipeline) clients {
-	return clients{p, inspect.New(p), work.NewRecords(p), history.New(p), command.New(p), deadletters.New(p), deliveries.New(p), nil}
+	return clients{p, inspect.New(p), work.NewRecords(p), history.New(p), command.New(p), deadletters.New(p), deliveries.New(p), nil, nil}
 }
 
 // ExitOf returns the exit status for an error.

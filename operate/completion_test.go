@@ -148,9 +148,10 @@ func TestHowFiguresAreWritten(t *testing.T) {
 		t.Errorf("of none there are %q", got)
 	}
 	noon := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
-	for offset, want := range map[time.Duration]time.Duration{-time.Minute: 0, 3 * time.Second: 3 * time.Second, time.Minute: 10 * time.Second} {
-		if got := nearest(noon.Add(offset), noon, noon.Add(10*time.Second)); !got.Equal(noon.Add(want)) {
-			t.Errorf("of ten seconds from noon the nearest to %s is %s", offset, got)
+	for offset, want := range map[time.Duration]string{-time.Minute: "1m0s off", 3 * time.Second: "same", time.Minute: "-50s off"} {
+		var d diagnosis
+		if d.compareClocks("", noon.Add(offset), noon, noon.Add(10*time.Second), 0); !strings.Contains(d.said(), want) {
+			t.Errorf("a clock that is told %s from noon within ten seconds is %s, want %s", offset, d.said(), want)
 		}
 	}
 	c := terminal.New(io.Discard, terminal.Table)

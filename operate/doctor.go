@@ -82,13 +82,7 @@ func soon(ctx context.Context, ask func(context.Context) error) func(context.Con
 }
 
 func (d *diagnosis) checkNATS(ctx context.Context, around Environment) {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	probe := time.AfterFunc(3*time.Second, func() { // and not at once: servers with TLS log the attempt
-		if len(mostAway(ctx, around.Servers)) > 0 {
-			stop() // an answer need not be waited for
-		}
-	})
+	ctx, probe := unlessAway(ctx, around.Servers)
 	defer probe.Stop()
 	connecting, cancel := context.WithTimeout(ctx, electWithin)
 	defer cancel()
@@ -131,15 +125,26 @@ func (d *diagnosis) checkNATS(ctx context.Context, around Environment) {
 
 // silent adds that NATS does not answer, and why: most of its servers are away, or the reason.
 func (d *diagnosis) silent(servers []string, mend, reason string) {
-	if away := mostAway(context.Background(), servers); len(away) > 0 {
-		d.refusing, reason = true, fmt.Sprintf("%d of %d servers do not answer: %s", len(away), len(servers), few(away))
+	if away := mostAway(context.Background(), servers); away != nil {
+		d.refusing, reason = true, away.Error()
 		mend = "start them on their hosts (`systemctl start flowjet-nats`), or check the network to them: more than half of all are needed"
 	}
 	d.add("NATS", problem, mend, "%s", reason)
 }
 
-// mostAway returns those servers of a NATS cluster that accept no connection, if they are so many that the others store nothing.
-func mostAway(ctx context.Context, servers []string) []string {
+// unlessAway returns a context that ends in three seconds if most of the servers are away then: an answer need not be waited for. With
+// the first one the timer is to be stopped. It does not try at once, as servers with TLS log the attempt.
+func unlessAway(ctx context.Context, servers []string) (context.Context, *time.Timer) {
+	ctx, stop := context.WithCancelCause(ctx)
+	return ctx, time.AfterFunc(3*time.Second, func() {
+		if away := mostAway(ctx, servers); away != nil {
+			stop(fmt.Errorf("JetStream does not answer: %w", away))
+		}
+	})
+}
+
+// mostAway names those servers of a NATS cluster that accept no connection, if they are so many that the others store nothing.
+func mostAway(ctx context.Context, servers []string) error {
 	away := slices.DeleteFunc(slices.Clone(servers), func(server string) bool {
 		at, err := url.Parse("//" + server[strings.LastIndex("://"+server, "://"):]) // it may have no scheme and no port
 		if err != nil {
@@ -151,7 +156,7 @@ func mostAway(ctx context.Context, servers []string) []string {
 	if len(servers) < 2 || 2*len(away) < len(servers) {
 		return nil
 	}
-	return away
+	return terminal.ExitUnreachable.Because(fmt.Errorf("%d of %d servers do not answer: %s", len(away), len(servers), few(away)))
 }
 
 // electWithin is how long doctor waits for NATS: streams whose leader was killed have a new one within 8 s, and a passing
@@ -265,7 +270,7 @@ func (d *diagnosis) checkOned(ctx context.Context, around Environment) {
 	}
 	before := time.Now()
 	if theirs, err := around.OnedTime(asking); err == nil {
-		d.compareClocks("oned's clock", theirs, nearest(theirs, before, time.Now()), 2*time.Second)
+		d.compareClocks("oned's clock", theirs, before, time.Now(), 2*time.Second)
 	}
 }
 
@@ -303,9 +308,10 @@ func (d *diagnosis) checkAPI(ctx context.Context, around Environment) {
 	}
 }
 
-// compareClocks reports a clock that is off. Theirs may be cut to whole seconds.
-func (d *diagnosis) compareClocks(check string, theirs, ours time.Time, most time.Duration) {
-	skew := ours.Sub(theirs).Round(time.Millisecond)
+// compareClocks reports a clock that is off. Theirs may be cut to whole seconds; if the answer took long, it is not known when between
+// the two times here it was written.
+func (d *diagnosis) compareClocks(check string, theirs, before, after time.Time, most time.Duration) {
+	skew := max(before.Sub(theirs), min(0, after.Sub(theirs))).Round(time.Millisecond)
 	if skew.Abs() <= most {
 		d.add(check, fine, "", "the same as this host's")
 		return
@@ -319,15 +325,7 @@ func (d *diagnosis) checkClock(ctx context.Context, pipe clients) {
 	if err != nil || theirs.IsZero() {
 		return
 	}
-	d.compareClocks("NATS's clock", theirs, nearest(theirs, before, time.Now()), time.Second)
-}
-
-// nearest returns the time nearest to another among those between two: if an answer took long, it is not known when in that
-// time it was written.
-func nearest(to, before, after time.Time) time.Time {
-	times := []time.Time{before, to, after}
-	slices.SortFunc(times, time.Time.Compare)
-	return times[1]
+	d.compareClocks("NATS's clock", theirs, before, time.Now(), time.Second)
 }
 
 var digits = regexp.MustCompile(`\d+`)

@@ -331,12 +331,11 @@ func (d *diagnosis) checkStorage(ctx context.Context, pipe clients) {
 	if err != nil || most <= 0 {
 		return // without a limit the disk's is the server's
 	}
-	share := float64(used) / float64(most)
-	if share > nearlyFull {
-		d.add("JetStream's storage", problem, "give the account more storage, or make the streams smaller", "%s of %s are used", bytesText(used), bytesText(uint64(most)))
-		return
+	weight, mend := fine, ""
+	if float64(used) > nearlyFull*float64(most) {
+		weight, mend = problem, "give the account more storage, or make the streams smaller"
 	}
-	d.add("JetStream's storage", fine, "", "%s of %s are used", bytesText(used), bytesText(uint64(most)))
+	d.add("JetStream's storage", weight, mend, "%s of %s are used", bytesText(used), bytesText(uint64(most)))
 }
 
 // checkDisk checks the disk of the embedded server, if it is on this host.
@@ -345,24 +344,19 @@ func (d *diagnosis) checkDisk(folder string) {
 	switch {
 	case !known:
 	case disk.NearlyFull():
-		d.add("disk", problem, mendDisk(disk)+": on a full disk NATS stores nothing and Flowjet stops working", "%s", usedText(disk))
+		used, mend := fullText(disk)
+		d.add("disk", problem, mend+": on a full disk NATS stores nothing and Flowjet stops working", "%s", used)
 	default:
 		d.add("disk", fine, "", "%s free for %s", bytesText(disk.Free), folder)
 	}
 }
 
-func mendDisk(disk pipeline.Disk) string {
+// fullText returns how much of a disk is used, and what to do about it.
+func fullText(disk pipeline.Disk) (used, mend string) {
 	if disk.Inodes > disk.Used {
-		return "remove files"
+		return fmt.Sprintf("%.0f %% of the inodes of the disk of %s are used, and each file needs one", disk.Inodes*100, disk.Folder), "remove files"
 	}
-	return "free some space"
-}
-
-func usedText(disk pipeline.Disk) string {
-	if disk.Inodes > disk.Used {
-		return fmt.Sprintf("%.0f %% of the inodes of the disk of %s are used, and each file needs one", disk.Inodes*100, disk.Folder)
-	}
-	return fmt.Sprintf("%.0f %% of the disk of %s are used, %s are free", disk.Used*100, disk.Folder, bytesText(disk.Free))
+	return fmt.Sprintf("%.0f %% of the disk of %s are used, %s are free", disk.Used*100, disk.Folder, bytesText(disk.Free)), "free some space"
 }
 
 // checkDisks names each host where the disk of a data folder is nearly full. The NATS server there has its files on the
@@ -374,7 +368,8 @@ func (d *diagnosis) checkDisks(overview inspect.Overview, local string) {
 		delete(fullest, ours)
 	}
 	for _, host := range slices.Sorted(maps.Keys(fullest)) {
-		d.add("disk of "+host, problem, mendDisk(fullest[host])+" there: on a full disk its NATS server stores nothing, and is restarted when there is room again", "%s", usedText(fullest[host]))
+		used, mend := fullText(fullest[host])
+		d.add("disk of "+host, problem, mend+" there: on a full disk its NATS server stores nothing, and is restarted when there is room again", "%s", used)
 	}
 }
 
@@ -392,7 +387,8 @@ func fullDisks(overview inspect.Overview) map[string]pipeline.Disk {
 // withFullDisks adds the full disks to the error of an overview: NATS servers that cannot write do not answer.
 func withFullDisks(err error, overview inspect.Overview) error {
 	for host, disk := range fullDisks(overview) {
-		err = fmt.Errorf("%w; on %s %s: %s there", err, host, usedText(disk), mendDisk(disk))
+		used, mend := fullText(disk)
+		err = fmt.Errorf("%w; on %s %s: %s there", err, host, used, mend)
 	}
 	return err
 }

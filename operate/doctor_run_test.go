@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/flowjet/flowjet/flow"
@@ -346,19 +347,24 @@ func TestFullDisksAreNamedWithoutJetStream(t *testing.T) {
 	})
 	d.must(err)
 	t.Cleanup(func() { process.Leave(patient(t)); pipe.Close() })
-	reader, missing, err := pipeline.Attach(t.Context(), pipeline.Config{URL: d.url, Role: pipeline.RoleOperator, Name: "doctor"})
+	reader, _, err := pipeline.Attach(t.Context(), pipeline.Config{URL: d.url, Role: pipeline.RoleOperator, Name: "doctor"})
 	d.must(err)
 	t.Cleanup(reader.Close)
 	node.Stop()
 	node.Change(func(options *server.Options) { options.JetStream = false })
 	node.Start()
-	var overview inspect.Overview
-	poll.Until(t, "the process to report its disk again", func() bool {
-		overview, err = newClients(reader).Overview(t.Context(), missing)
-		return len(overview.Disks) > 0
-	})
-	if err == nil || withFullDisks(err, overview).Error() != err.Error()+"; on fe2 100 % of the disk of /data are used, 0 B are free: free some space there" {
-		t.Errorf("the disks are %+v, and the error %v", overview.Disks, err)
+	asked := newClients(reader)
+	for away, reason := range []string{"", "2 of 2 servers do not answer: 127.0.0.1:1, 127.0.0.1:1"} { // with the second, an answer is not waited for
+		asked.servers = slices.Repeat([]string{"127.0.0.1:1"}, 2*away)
+		var overview inspect.Overview
+		poll.Until(t, "the process to report its disk again", func() bool {
+			overview, err = asked.overview(t.Context())
+			return len(overview.Disks) > 0
+		})
+		want := "JetStream does not answer: " + cmp.Or(reason, nats.ErrNoResponders.Error()) + "; on fe2 100 % of the disk of /data are used, 0 B are free: free some space there"
+		if err == nil || err.Error() != want || ExitOf(err) != terminal.ExitUnreachable {
+			t.Errorf("the disks are %+v, and the error %v, want %s", overview.Disks, err, want)
+		}
 	}
 }
 

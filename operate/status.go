@@ -40,14 +40,25 @@ func statusCommand(t tool) *cobra.Command {
 				}
 				return c.Present(map[string]any{"name": forget, "forgotten": true}, func() { c.Say("%s: removed from the expected processes", forget) })
 			}
-			overview, err := pipe.Overview(ctx, nil)
+			overview, err := pipe.overview(ctx)
 			if err != nil {
-				return withFullDisks(err, overview)
+				return err
 			}
 			return c.Present(overview, func() { writeOverview(c, overview) })
 		})
 	cmd.Flags().StringVar(&forget, "forget", "", "do not expect the process `NAME` any more: it was removed for good")
 	return cmd
+}
+
+// overview reads everything. Its error says what keeps NATS from answering.
+func (c clients) overview(ctx context.Context) (inspect.Overview, error) {
+	ctx, probe := unlessAway(ctx, c.servers)
+	defer probe.Stop()
+	overview, err := c.Overview(ctx, nil)
+	if err != nil {
+		err = withFullDisks(err, overview)
+	}
+	return overview, err
 }
 
 func writeOverview(c *terminal.Console, overview inspect.Overview) {
@@ -236,9 +247,9 @@ func topCommand(t tool) *cobra.Command {
 }
 
 func topFrame(ctx context.Context, console *terminal.Console, pipe clients) (string, error) {
-	overview, err := pipe.Overview(ctx, nil)
+	overview, err := pipe.overview(ctx)
 	if err != nil {
-		return "", withFullDisks(err, overview)
+		return "", err
 	}
 	var rows []serviceRow
 	err = pipe.EachRecord(ctx, func(id int, record pipeline.Record) {

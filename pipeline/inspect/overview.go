@@ -1,9 +1,9 @@
 package inspect
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -84,17 +84,15 @@ type WebhookCount struct {
 // overdueAfter is how late a timer may be before it counts as overdue.
 const overdueAfter = 15 * time.Second
 
-// errSilent is returned when NATS has not answered for longer than the streams of a server that was killed are without a leader.
-var errSilent = fmt.Errorf("JetStream does not answer: %w", nats.ErrNoResponders)
-
-// Overview reads everything, within 15 s; it listens for a second for live members.
+// Overview reads everything, within 15 s, which is longer than the streams of a server that was killed are without a leader; it listens for
+// a second for live members.
 // Missing is the second result of pipeline.Attach. With an error it has what was read before, such as the disks: a full one may be the cause.
 func (i *Inspector) Overview(ctx context.Context, missing []string) (overview Overview, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, 15*time.Second, errSilent)
+	ctx, cancel := context.WithTimeoutCause(ctx, 15*time.Second, fmt.Errorf("JetStream does not answer: %w", nats.ErrNoResponders))
 	defer cancel()
 	defer func() {
-		if err != nil && errors.Is(context.Cause(ctx), errSilent) {
-			err = errSilent
+		if err != nil {
+			err = cmp.Or(context.Cause(ctx), err)
 		}
 	}()
 	overview = Overview{Version: pipeline.Version, Time: time.Now().UTC(), Server: i.core.Server(), Missing: list(missing), Disks: []DiskStatus{}}
@@ -147,9 +145,7 @@ func (c *collector) listen(ctx context.Context) (map[string]pipeline.FeedBeat, e
 		return nil, err
 	}
 	defer feeds.Stop()
-	if err := c.hearAll(ctx, observer.processes); err != nil {
-		return nil, err
-	}
+	err = c.hearAll(ctx, observer.processes)
 	for _, process := range observer.processes.Live() {
 		c.overview.Oned.Reads += process.Reads
 		c.overview.Oned.Slow += process.Slow
@@ -158,7 +154,9 @@ func (c *collector) listen(ctx context.Context) (map[string]pipeline.FeedBeat, e
 		}
 	}
 	slices.SortFunc(c.overview.Disks, func(a, b DiskStatus) int { return strings.Compare(a.Process, b.Process) })
-	c.overview.Status, err = observer.Status(ctx, c.missing...)
+	if err == nil {
+		c.overview.Status, err = observer.Status(ctx, c.missing...)
+	}
 	return feeds.Live(), err
 }
 
@@ -291,7 +289,7 @@ func (c *collector) streams(ctx context.Context) error {
 		c.overview.Servers = withServers(c.overview.Servers, info.Cluster)
 		status := StreamStatus{
 			Name: wanted.Name, Messages: info.State.Msgs, Bytes: info.State.Bytes, MaxBytes: info.Config.MaxBytes,
-			Replicas: info.Config.Replicas, Trouble: troubleOf(info, wanted),
+			Replicas: info.Config.Replicas, Trouble: troubleOf(info, wanted), Last: info.State.LastTime.UTC(),
 		}
 		if info.State.Lost != nil {
 			status.Lost = len(info.State.Lost.Msgs)
@@ -303,9 +301,6 @@ func (c *collector) streams(ctx context.Context) error {
 					status.Away = append(status.Away, peer.Name)
 				}
 			}
-		}
-		if info.State.LastSeq > 0 {
-			status.Last = info.State.LastTime.UTC()
 		}
 		c.overview.Streams = append(c.overview.Streams, status)
 	}

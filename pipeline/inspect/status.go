@@ -174,9 +174,16 @@ func (o *Observer) Status(ctx context.Context, missing ...string) (Status, error
 			return err
 		}, checkpoints, of.stream)
 	}
-	read(func() (err error) {
-		status.DeadLetters, status.Servers, err = o.deadLetters(ctx)
-		return err
+	read(func() error {
+		info, err := o.inspector.core.Stream(pipeline.StreamDead).Info(ctx, jetstream.WithSubjectFilter(pipeline.SubjectsDead))
+		if err != nil {
+			return fmt.Errorf("count the dead letters: %w", err)
+		}
+		status.DeadLetters, status.Servers = map[string]uint64{}, withServers(status.Servers, info.Cluster)
+		for subject, count := range info.State.Subjects {
+			status.DeadLetters[strings.TrimPrefix(subject, pipeline.DeadPrefix)] = count
+		}
+		return nil
 	}, pipeline.StreamDead)
 	read(func() (err error) {
 		status.Members, err = o.processes.Members(ctx)
@@ -206,20 +213,6 @@ func shares(live map[string]pipeline.WorkerBeat) (workers []WorkerShare, unowned
 		workers = append(workers, share)
 	}
 	return workers, slices.DeleteFunc(pipeline.Keys(), func(key string) bool { return owner[key] != "" })
-}
-
-// deadLetters counts them by the part that made them; servers are those that hold them.
-func (o *Observer) deadLetters(ctx context.Context) (count map[string]uint64, servers []ServerStatus, err error) {
-	defer errs.Wrap(&err, "count the dead letters")
-	info, err := o.inspector.core.Stream(pipeline.StreamDead).Info(ctx, jetstream.WithSubjectFilter(pipeline.SubjectsDead))
-	if err != nil {
-		return nil, nil, err
-	}
-	count = map[string]uint64{}
-	for subject, deadLetters := range info.State.Subjects {
-		count[strings.TrimPrefix(subject, pipeline.DeadPrefix)] = deadLetters
-	}
-	return count, withServers([]ServerStatus{}, info.Cluster), nil
 }
 
 // reader is a reader that saves its position in a stream.
