@@ -296,7 +296,7 @@ func (e *explainer) advice() []string {
 	}
 	for _, network := range e.Networks {
 		switch {
-		case e.Service.State() != spec.ServiceFailedUndeployingNets || network.ID == noNetwork || len(next) >= maxAdvised:
+		case !e.Service.State().Failed() || !WatchesNetworks(e.State) || network.ID == noNetwork || len(next) >= maxAdvised:
 		case network.State == one.NetworkReady:
 			next = append(next, fmt.Sprintf("`onevnet show %d` shows which leases of network %s are in use", network.ID, network.Name))
 		default:

@@ -162,6 +162,9 @@ func TestBrokenNetworkFailsTheService(t *testing.T) {
 	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionDeleteNetwork, Network: flow.Network{Name: "Priv"}}, "in use")))
 	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionDeleteNetwork, Network: flow.Network{Name: "Priv"}}, "in use")))
 	s.wantLog("I New state: FAILED_DEPLOYING_NETS", "E Network Priv (1) cannot be deleted: in use")
+	if next := flow.Explain(s.state, s.facts, s.now).Next; next[0] != "`onevnet recover --delete 1` deletes network Priv" {
+		t.Errorf("the advice is %q", next)
+	}
 	s.planAfter(s.settings.CheckInterval)
 	s.wantActions("delete_network Priv")
 }

@@ -95,7 +95,7 @@ func (d *diagnosis) checkNATS(ctx context.Context, around Environment) {
 	pipe := newClients(attached)
 	overview, err := settled(ctx, pipe, missing, probe)
 	if d.refusing = err != nil; d.refusing {
-		d.silent(around.Servers, "check that JetStream is enabled and has a leader (`nats server report jetstream`), and that most of its servers can write to their disks", err.Error())
+		d.silent(around.Servers, "check that JetStream is enabled and has a leader (`nats server report jetstream`), and that most of its servers can write to their disks; if another server answers (--nats-url), this one is cut off from the others", err.Error())
 		d.checkDisks(overview, around.DataDir)
 		return
 	}

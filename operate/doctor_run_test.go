@@ -354,14 +354,14 @@ func TestFullDisksAreNamedWithoutJetStream(t *testing.T) {
 	node.Change(func(options *server.Options) { options.JetStream = false })
 	node.Start()
 	asked := newClients(reader)
-	for away, reason := range []string{"", "2 of 2 servers do not answer: 127.0.0.1:1, 127.0.0.1:1"} { // with the second, an answer is not waited for
+	for away, reason := range []string{"", ": 2 of 2 servers do not answer: 127.0.0.1:1, 127.0.0.1:1"} { // with the second, an answer is not waited for
 		asked.servers = slices.Repeat([]string{"127.0.0.1:1"}, 2*away)
 		var overview inspect.Overview
 		poll.Until(t, "the process to report its disk again", func() bool {
 			overview, err = asked.overview(t.Context())
-			return len(overview.Disks) > 0
+			return len(overview.Disks) > 0 && overview.Server != ""
 		})
-		want := "JetStream does not answer: " + cmp.Or(reason, nats.ErrNoResponders.Error()) + "; on fe2 100 % of the disk of /data are used, 0 B are free: free some space there"
+		want := "JetStream does not answer" + cmp.Or(reason, " at "+d.url+": "+nats.ErrNoResponders.Error()) + "; on fe2 100 % of the disk of /data are used, 0 B are free: free some space there"
 		if err == nil || err.Error() != want || ExitOf(err) != terminal.ExitUnreachable {
 			t.Errorf("the disks are %+v, and the error %v, want %s", overview.Disks, err, want)
 		}

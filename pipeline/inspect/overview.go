@@ -88,7 +88,7 @@ const overdueAfter = 15 * time.Second
 // a second for live members.
 // Missing is the second result of pipeline.Attach. With an error it has what was read before, such as the disks: a full one may be the cause.
 func (i *Inspector) Overview(ctx context.Context, missing []string) (overview Overview, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, 15*time.Second, fmt.Errorf("JetStream does not answer: %w", nats.ErrNoResponders))
+	ctx, cancel := context.WithTimeoutCause(ctx, 15*time.Second, fmt.Errorf("JetStream does not answer at %s: %w", i.core.Server(), nats.ErrNoResponders))
 	defer cancel()
 	defer func() {
 		if err != nil {
