@@ -109,20 +109,20 @@ func (t tracker) overdue(stay Stay) bool { return !stay.Due.IsZero() && !t.now.B
 func (t tracker) followStays() {
 	known, gate := make(map[int]bool, len(t.facts)), flag(t.Service.Body.ReadyStatusGate) && t.settings.VMDeadlines.Ready > 0
 	for id := range t.Asked {
-		known[id] = true
+		known[id] = false
 	}
 	t.gated = map[int]bool{}
 	for role := range t.Service.Body.EachRole() {
 		gated := gate && (role.CurrentState() == spec.RoleDeploying || role.CurrentState() == spec.RoleScaling && !role.Shrinking())
 		for _, node := range role.Nodes {
-			known[node.DeployID] = true
+			known[node.DeployID] = role.CurrentState() == spec.RoleRunning || role.CurrentState() == spec.RoleWarning
 			if gated {
 				t.gated[node.DeployID] = true
 			}
 		}
 	}
-	maps.DeleteFunc(t.Stays, func(id int, _ Stay) bool { return !known[id] })
-	for id := range known {
+	maps.DeleteFunc(t.Stays, func(id int, _ Stay) bool { _, is := known[id]; return !is })
+	for id, came := range known {
 		vm, seen := t.facts[id]
 		if !seen {
 			continue
@@ -138,6 +138,9 @@ func (t tracker) followStays() {
 			stay.Since = t.now.Truncate(time.Second) // a record may hold thousands
 			if stay.First.IsZero() {
 				stay.First = stay.Since
+				if came && vm.IsNew() { // a leader told that it runs, and was replaced before it could store that
+					stay.First = t.Service.Body.Started()
+				}
 			}
 		case stay.State != vm.State || stay.LCMState != vm.LCMState:
 			failing := stay.Failing && stay.Retries == 0

@@ -448,6 +448,25 @@ func TestCloningVMOfARunningServiceIsAWarning(t *testing.T) {
 	}
 }
 
+// A leader that is replaced before it can store that a VM runs has told so: under the next one the VM boots as before, and nothing boots it.
+func TestVMThatBootsAgainWithTheNextLeader(t *testing.T) {
+	for since, want := range map[time.Duration][]string{-time.Second: {"recover-failure 100"}, time.Second: nil} {
+		s := runningStage(t, oneRole(1))
+		s.state = flow.Lead(flow.Lead(s.state, 3, time.Time{}), 4, s.now)
+		leads := s.now
+		s.now = s.now.Add(time.Minute)
+		s.set(one.VMActive, one.LCMBoot, 100)
+		s.plan()
+		for _, wanted := range flow.Inspections(s.state, s.facts, s.now, s.settings) {
+			vm := s.facts[wanted.VM]
+			vm.Inspection = &one.Inspection{Since: leads.Add(since)}
+			s.facts[wanted.VM] = vm
+		}
+		s.plan()
+		s.wantActions(want...)
+	}
+}
+
 // What somebody has done to a VM since the leader changed is left alone.
 func TestNewLeadersVMsAreLeftAlone(t *testing.T) {
 	s := runningStage(t, oneRole(1))

@@ -159,11 +159,13 @@ func (r *Router) watchLeader(ctx context.Context) {
 }
 
 func (r *Router) wakeLeftBehind(ctx context.Context, term int, since time.Time) error {
-	left, err := r.Pipe.VMsThat(ctx, one.VM.Changing)
+	left, err := r.Pipe.VMsThat(ctx, func(vm one.VM) bool { return vm.Changing() || vm.IsNew() })
 	if err != nil {
 		return err
 	}
-	maps.DeleteFunc(left, func(_ int, event pipeline.Event) bool { return EnteredAt(event, since, time.Time{}).After(since) })
+	maps.DeleteFunc(left, func(_ int, event pipeline.Event) bool { // of a new VM the old leader may have told that it runs, and not stored it
+		return event.VM.IsNew() && !event.Resync || EnteredAt(event, since, time.Time{}).After(since)
+	})
 	var wakes []pipeline.Wake
 	woken := map[int]bool{}
 	for id, event := range left {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/flowjet/flowjet/flow/spec"
@@ -50,24 +51,22 @@ func (i *Inspector) Observe() (*Observer, error) {
 }
 
 // ServerTime returns the clock of the NATS server that answers.
-func (i *Inspector) ServerTime(ctx context.Context) (now time.Time, err error) {
-	defer errs.Wrap(&err, "ask NATS for its time")
+func (i *Inspector) ServerTime(ctx context.Context) (time.Time, error) {
 	info, err := i.core.Stream(pipeline.StreamWork).Info(ctx)
-	if err == nil {
-		now = info.TimeStamp
+	if err != nil {
+		return time.Time{}, fmt.Errorf("ask NATS for its time: %w", err)
 	}
-	return now, err
+	return info.TimeStamp, nil
 }
 
 // Storage returns how many bytes of JetStream's storage are used, and how many there
 // may be; 0 or less for no limit.
 func (i *Inspector) Storage(ctx context.Context) (used uint64, most int64, err error) {
-	defer errs.Wrap(&err, "ask NATS for the account's storage")
 	info, err := i.pipe.JetStream().AccountInfo(ctx)
-	if err == nil {
-		used, most = info.Store, info.Limits.MaxStore
+	if err != nil {
+		return 0, 0, fmt.Errorf("ask NATS for the account's storage: %w", err)
 	}
-	return used, most, err
+	return info.Store, info.Limits.MaxStore, nil
 }
 
 // list returns a copy that is never null in JSON.
