@@ -41,9 +41,9 @@ func read(path string, flags *pflag.FlagSet) (Config, []string) {
 	}
 	var found []string
 	if path != "" {
-		found = append(found, config.readFile(path)...)
+		found = append(found, readFile(&config, path)...)
 	}
-	found = append(found, config.readVariables()...)
+	found = append(found, readVariables(&config)...)
 	for _, o := range options {
 		given := flags.Lookup(o.flag)
 		if given == nil || !given.Changed {
@@ -66,7 +66,7 @@ func read(path string, flags *pflag.FlagSet) (Config, []string) {
 }
 
 // readVariables reads the FLOWJET_ variables, and refuses former options. Unknown variables are left alone.
-func (c *Config) readVariables() []string {
+func readVariables(config *Config) []string {
 	var found []string
 	for _, o := range options {
 		text, is := os.LookupEnv(envName(o.flag))
@@ -78,7 +78,7 @@ func (c *Config) readVariables() []string {
 			found = append(found, at(envName(o.flag), complaint))
 			continue
 		}
-		o.set(c, value, envName(o.flag))
+		o.set(config, value, envName(o.flag))
 	}
 	for _, o := range formerOptions {
 		if _, is := os.LookupEnv(envName(o.flag)); is {
@@ -112,7 +112,7 @@ func UnknownVariables() []string {
 const maxFileSize = 1 << 20
 
 // readFile reads the YAML file, and names each unknown key and each value of the wrong form with its line.
-func (c *Config) readFile(path string) []string {
+func readFile(config *Config, path string) []string {
 	file, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return []string{fmt.Sprintf("the configuration file %s does not exist: create it or omit --config", path)}
@@ -132,7 +132,7 @@ func (c *Config) readFile(path string) []string {
 	if len(document.Content) == 0 || document.Content[0].Tag == "!!null" {
 		return nil // an empty file sets nothing
 	}
-	reader := fileReader{config: c, name: filepath.Base(path), set: map[string]int{}}
+	reader := fileReader{config: config, name: filepath.Base(path), set: map[string]int{}}
 	reader.mapping(document.Content[0], "")
 	return reader.found
 }

@@ -141,7 +141,7 @@ func pastEvents(ctx context.Context, c *terminal.Console, pipe clients, filter e
 			after = ends[stream] - min(ends[stream], mostRead)
 		}
 		var here []inspect.Entry
-		err := pipe.Tail(ctx, stream, after, func(entry inspect.Entry) {
+		err := pipe.Tail(ctx, stream, after, false, func(entry inspect.Entry) {
 			if !filter.wants(entry, c.Now()) {
 				return
 			}
@@ -169,7 +169,7 @@ func followEvents(ctx context.Context, c *terminal.Console, pipe clients, filter
 	news := make(chan inspect.Entry)
 	for _, stream := range streams {
 		go func() {
-			cancel(pipe.Follow(ctx, stream, ends[stream], func(entry inspect.Entry) {
+			cancel(pipe.Tail(ctx, stream, ends[stream], true, func(entry inspect.Entry) {
 				select {
 				case news <- entry:
 				case <-ctx.Done():

@@ -265,7 +265,7 @@ func topFrame(ctx context.Context, console *terminal.Console, pipe clients) (str
 	defer cancel()
 	if ends, err := pipe.Ends(reading, []string{pipeline.StreamFlow}); err == nil {
 		last := ends[pipeline.StreamFlow]
-		_ = pipe.Tail(reading, pipeline.StreamFlow, last-min(last, topEvents), func(seen inspect.Entry) { latest = append(latest, *seen.Transition) })
+		_ = pipe.Tail(reading, pipeline.StreamFlow, last-min(last, topEvents), false, func(seen inspect.Entry) { latest = append(latest, *seen.Transition) })
 	}
 	var text strings.Builder
 	c := console.To(&text)

@@ -136,23 +136,11 @@ func (e Entry) Service() int {
 	return -1
 }
 
-// tail is how a stream is followed.
-type tail struct {
+// tails are the streams that can be followed.
+var tails = map[string]struct {
 	filter string
 	read   func(js.Message) (Entry, error)
-}
-
-// visiting visits the entries of messages that can be parsed.
-func (t tail) visiting(visit func(Entry)) func(js.Message) {
-	return func(message js.Message) {
-		if entry, err := t.read(message); err == nil {
-			visit(entry)
-		}
-	}
-}
-
-// tails are the streams that can be followed.
-var tails = map[string]tail{
+}{
 	pipeline.StreamFlow: {pipeline.SubjectsFlow, func(message js.Message) (Entry, error) {
 		transition, err := pipeline.ReadTransition(message)
 		return Entry{Time: transition.Time, Transition: &transition}, err
@@ -188,17 +176,18 @@ func (i *Inspector) Ends(ctx context.Context, streams []string) (map[string]uint
 	return ends, nil
 }
 
-// Tail visits the messages of a stream (StreamFlow, StreamONE, StreamHook or StreamDead)
-// behind a sequence, oldest first. Messages that cannot be parsed are left out.
-func (i *Inspector) Tail(ctx context.Context, stream string, after uint64, visit func(Entry)) error {
-	tail := tails[stream]
-	return i.core.Stream(stream).Each(ctx, tail.filter, after, tail.visiting(visit))
-}
-
-// Follow visits new messages of such a stream behind a sequence, until ctx ends, whose error it returns.
-func (i *Inspector) Follow(ctx context.Context, stream string, after uint64, visit func(Entry)) error {
-	tail := tails[stream]
-	return i.core.Stream(stream).Follow(ctx, tail.filter, after, tail.visiting(visit))
+// Tail visits the messages of a stream (StreamFlow, StreamONE, StreamHook or StreamDead) behind a sequence, oldest first, and if it
+// follows the stream then each new one, until ctx ends, whose error it returns. Messages that cannot be parsed are left out.
+func (i *Inspector) Tail(ctx context.Context, stream string, after uint64, follow bool, visit func(Entry)) error {
+	tail, read := tails[stream], i.core.Stream(stream).Each
+	if follow {
+		read = i.core.Stream(stream).Follow
+	}
+	return read(ctx, tail.filter, after, func(message js.Message) {
+		if entry, err := tail.read(message); err == nil {
+			visit(entry)
+		}
+	})
 }
 
 // RecentEvents summarizes the last events of the feeds.

@@ -147,7 +147,7 @@ func TestFollowingThroughARestart(t *testing.T) {
 	p, writer := open(t, node.URL()), open(t, node.URL())
 	told, ended := make(chan Entry), make(chan error, 1)
 	go func() {
-		ended <- p.Follow(ctx, pipeline.StreamFlow, 0, func(entry Entry) { told <- entry })
+		ended <- p.Tail(ctx, pipeline.StreamFlow, 0, true, func(entry Entry) { told <- entry })
 	}()
 	for round := range 3 {
 		must(t, history.New(writer.Pipeline).PublishTransitions(ctx, []pipeline.Transition{transition(round, "RUNNING")}, 1))
@@ -164,7 +164,7 @@ func TestFollowingThroughARestart(t *testing.T) {
 		t.Errorf("it ends with %v", err)
 	}
 	for _, stream := range followed {
-		if err := p.Tail(ctx, stream, 0, func(Entry) {}); err == nil {
+		if err := p.Tail(ctx, stream, 0, false, func(Entry) {}); err == nil {
 			t.Errorf("stream %s is read without a connection", stream)
 		}
 	}

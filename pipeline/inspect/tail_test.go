@@ -65,12 +65,12 @@ func TestStreamsAreTailedAndFollowed(t *testing.T) {
 	for _, stream := range followed {
 		var services []int
 		visit := func(entry Entry) { services = append(services, entry.Service()) }
-		must(t, p.Tail(ctx, stream, 0, visit))
+		must(t, p.Tail(ctx, stream, 0, false, visit))
 		if fmt.Sprint(services) != "[42 43]" {
 			t.Errorf("stream %s tells of %v", stream, services)
 		}
 		following, stop := context.WithCancel(ctx)
-		err := p.Follow(following, stream, ends[stream], func(entry Entry) {
+		err := p.Tail(following, stream, ends[stream], true, func(entry Entry) {
 			if entry.Service() != 43 || time.Since(entry.Time) > time.Minute {
 				t.Errorf("behind its end stream %s has %+v", stream, entry)
 			}
