@@ -55,6 +55,30 @@ func TestMissingIsBelievedOfTheLeaderAlone(t *testing.T) {
 	}
 }
 
+// TestMissingIsBelievedOfAMajority: a follower that is slow may have what the leader has lost.
+func TestMissingIsBelievedOfAMajority(t *testing.T) {
+	zone := newFakeZone(t, 3)
+	client := zone.client(t, Config{}, 0)
+	zone.servers[0].set(func() { zone.servers[0].documents = false })
+	for _, follower := range zone.servers[1:] {
+		follower.set(func() { follower.refuses = "not now" })
+	}
+	brief, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, err := client.Server().Confirmed().Document(brief, 42); !errors.Is(err, ErrUnconfirmed) || !NotBegun(err) {
+		t.Errorf("no follower says whether it has the document, and the leader is believed: %v", err)
+	}
+	zone.servers[1].set(func() { zone.servers[1].hangs = true })
+	zone.servers[2].set(func() { zone.servers[2].refuses = "" })
+	if _, err := client.Server().Confirmed().Document(t.Context(), 42); !errors.Is(err, ErrDisagree) {
+		t.Errorf("a follower has the document, another one hangs, and the leader is believed: %v", err)
+	}
+	zone.servers[2].set(func() { zone.servers[2].documents = false })
+	if _, err := client.Server().Confirmed().Document(t.Context(), 42); !IsCode(err, CodeNoExists) {
+		t.Errorf("a majority lacks the document: %v", err)
+	}
+}
+
 // TestLeaderThatWasCutOffConfirmsNothing: it goes on saying that it leads.
 func TestLeaderThatWasCutOffConfirmsNothing(t *testing.T) {
 	zone := newFakeZone(t, 3)

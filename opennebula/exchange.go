@@ -2,6 +2,7 @@ package opennebula
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +12,9 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -180,15 +183,17 @@ func (e *exchange) exchange(ctx context.Context, session string, s *caller, meth
 		}
 		// If a read is to be confirmed, or finds that something does not exist, only a
 		// server that led the zone before and after it is believed.
-		decides, other := reads(method) && (s.confirmed && err == nil || IsCode(err, CodeNoExists)), ""
+		decides, other, certain := reads(method) && (s.confirmed && err == nil || IsCode(err, CodeNoExists)), "", true
 		if s.confirmed && decides && err != nil {
-			other = e.elsewhere(ctx, s, endpoint, term, method, arguments)
+			other, certain = e.elsewhere(ctx, s, endpoint, term, method, arguments)
 		}
 		switch {
 		case decides && !e.leader.confirm(ctx, endpoint, term):
 			value, err = nil, &TransportError{Method: method, Err: ErrUnconfirmed}
 		case other != "":
 			return nil, fmt.Errorf("%w: %s leads and answers %q, %s has the object", ErrDisagree, endpoint, err.Error(), other)
+		case !certain:
+			value, err = nil, &TransportError{Method: method, Err: fmt.Errorf("%w: too few servers answer whether they have what %s lacks", ErrUnconfirmed, endpoint)}
 		}
 		_, refused := errors.AsType[*Error](err)
 		knownElsewhere := err != nil && !refused || IsCode(err, CodeReplication) || NotBegun(err)
@@ -208,29 +213,40 @@ func (e *exchange) exchange(ctx context.Context, session string, s *caller, meth
 	}
 }
 
-// elsewhere returns a follower that has what the zone's leader lacks, and loses it not within followerLag; empty without one. Raft does not
-// notice that: oned's servers can have lost writes in the middle of their logs, and lead.
-func (e *exchange) elsewhere(ctx context.Context, s *caller, leader string, term int, method string, arguments []any) string {
+// elsewhere asks the followers for what the zone's leader lacks, and returns one that has it and loses it not within followerLag; empty without
+// one. certain is whether a majority, with the leader, lacks it: a follower that is slow may have it. Raft does not notice that: oned's
+// servers can have lost writes in the middle of their logs, and lead.
+func (e *exchange) elsewhere(ctx context.Context, s *caller, leader string, term int, method string, arguments []any) (holder string, certain bool) {
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
-	for began := time.Now(); ; {
-		holder := ""
-		for _, server := range e.leader.servers.all() {
-			if server == leader {
-				continue
-			}
-			status, err := e.raftStatus(ctx, server)
-			if err != nil || status.State != RaftFollower || status.Term != term {
-				continue // it has no part in the zone now
-			}
-			there := *s
-			there.endpoint = server
-			if _, err = e.send(ctx, &there, method, arguments); err == nil {
-				holder = server
-			}
+	followers := slices.DeleteFunc(e.leader.servers.all(), func(server string) bool { return server == leader })
+	answers, lacking := make([]error, len(followers)), 1
+	var asking sync.WaitGroup
+	for i, server := range followers {
+		asking.Go(func() { answers[i] = e.askFollower(ctx, s, server, term, method, arguments) })
+	}
+	asking.Wait()
+	for i, err := range answers {
+		if err == nil {
+			holder = followers[i]
+		} else if IsCode(err, CodeNoExists) {
+			lacking++
 		}
-		if holder == "" || time.Since(began) > followerLag || idle.For(ctx, firstPause) != nil {
-			return holder
+	}
+	return holder, lacking >= e.leader.majority()
+}
+
+// askFollower makes a read at a follower of the term until it fails or followerLag has passed.
+func (e *exchange) askFollower(ctx context.Context, s *caller, server string, term int, method string, arguments []any) error {
+	status, err := e.raftStatus(ctx, server)
+	if err != nil || status.State != RaftFollower || status.Term != term {
+		return cmp.Or(err, errMoved) // it has no part in the zone now
+	}
+	there := *s
+	there.endpoint = server
+	for began := time.Now(); ; {
+		if _, err = e.send(ctx, &there, method, arguments); err != nil || time.Since(began) > followerLag || idle.For(ctx, firstPause) != nil {
+			return err
 		}
 	}
 }

@@ -43,6 +43,7 @@ type leader struct {
 	follows   bool
 	current   string
 	term      int
+	quorum    int // of the servers that can be reached, in the last round
 	since     time.Time // when the term was first found, zero for the first one
 	confirmed time.Time
 	doubted   time.Time // when the first of the latest rounds without a certain leader ended, zero after a round with one or only refusals
@@ -100,6 +101,13 @@ func (l *leader) doubt() time.Duration {
 		return 0
 	}
 	return time.Since(l.doubted)
+}
+
+// majority returns how many servers decide for the zone.
+func (l *leader) majority() int {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	return l.quorum
 }
 
 func (l *leader) hasChoice() bool {
@@ -191,7 +199,8 @@ func (l *leader) run() {
 // majority does any more, the zone's data was restored from older ones.
 func (l *leader) choose(found []raftAnswer) {
 	servers := l.servers.all()
-	best, certain := leading(found, l.poll.quorum(servers))
+	l.quorum = l.poll.quorum(servers)
+	best, certain := leading(found, l.quorum)
 	_, restored := leading(found, max(len(servers), len(l.servers.listed))/2+1)
 	outdated := best == nil || best.status.Term < l.term && !restored
 	switch {
