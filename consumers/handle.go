@@ -30,13 +30,14 @@ func (l *serviceLoop) handleOnce(ctx context.Context, input pipeline.Input) erro
 		if l.loader.strange && input.Work.Command == nil {
 			l.record.State = flow.Met(l.record.State, time.Now(), l.worker.config.Settings)
 		}
+	} else {
+		l.loader.followLeader()
 	}
 	for _, id := range input.Work.Waiting {
 		if err := l.endLost(ctx, id); err != nil {
 			return err
 		}
 	}
-	l.loader.followLeader()
 	if work := input.Work; !fresh && isNews(work) && work.Event == nil && work.Trouble == nil {
 		// It is to check everything: its record may be lost, which nothing else shows as long as the service rests.
 		if err := l.saver.stillOurs(ctx); err != nil {

@@ -108,6 +108,7 @@ func (l *loader) load(ctx context.Context) error {
 		l.record.State.Intents[i].Attempts = max(1, l.record.State.Intents[i].Attempts)
 	}
 	l.record.State = flow.DoubtRequests(l.record.State)
+	l.followLeader() // first: what the last leader may have left behind is inspected
 	if err := l.ingester.refreshFacts(ctx); err != nil {
 		return err
 	}

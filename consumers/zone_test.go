@@ -116,8 +116,7 @@ func TestALeaderThatHasLostWritesIsNotBelieved(t *testing.T) {
 	defer observer.Stop()
 	poll.Until(t, "the worker to report it", func() bool {
 		seen, err := observer.Status(t.Context())
-		must(t, err)
-		return len(seen.Workers) == 1 && strings.Contains(seen.Workers[0].Blocked, "oned's servers have different data")
+		return err == nil && len(seen.Workers) == 1 && strings.Contains(seen.Workers[0].Blocked, "oned's servers have different data")
 	})
 	must(t, w.sim.Lead(before))
 	for service, count := range map[int]int{whole: 3, document: 3, vms: 3} {
@@ -163,11 +162,41 @@ func TestLeaderDiesWhileVMsOfARunningServiceChange(t *testing.T) {
 				_, heard, err := w.pipe.VMEntered(t.Context(), one.VM{ID: vm, State: one.VMActive, LCMState: state})
 				return err == nil && heard
 			})
+			w.sim.SetBootDelay(time.Millisecond) // of what begins from now on
 			must(t, w.sim.MoveLeadership())
-			w.sim.SetBootDelay(time.Millisecond)
 			poll.Until(t, "the VM to run", func() bool { return w.vms(service)[0].Running() })
 			w.await(service, spec.ServiceRunning)
 			w.exactly(service, 2)
 		})
 	}
+}
+
+// TestAServiceLoadedAfterALeaderChangeKnowsWhatWasLeftBehind: a worker that dies with the leader is followed by one that loads its services only then.
+func TestAServiceLoadedAfterALeaderChangeKnowsWhatWasLeftBehind(t *testing.T) {
+	w := newZone(t)
+	w.hear()
+	settings := quick()
+	settings.VMDeadlines.LeaderChange = time.Hour // only the load below is to find it
+	w.startWorker("one", settings)
+	service := w.deployed(masterSlave, 1, 1)
+	vm := w.vms(service)[0].ID
+	w.sim.SetBootDelay(time.Hour)
+	must(t, w.sim.PoweroffVM(vm))
+	poll.Until(t, "the VM's state to be heard of", func() bool {
+		_, heard, err := w.pipe.VMEntered(t.Context(), one.VM{ID: vm, State: one.VMActive, LCMState: one.LCMShutdownPoweroff})
+		return err == nil && heard
+	})
+	must(t, w.sim.MoveLeadership())
+	poll.Until(t, "the new leader to be known", func() bool {
+		w.oned.Ping(t.Context())
+		_, since := w.oned.Leadership()
+		return !since.IsZero()
+	})
+	_, err := w.pipe.PublishWork(t.Context(), pipeline.Work{Service: service, Lost: true, Reason: "test"}, "")
+	must(t, err)
+	poll.Until(t, "the VM to be known as one in its state since before the leader changed", func() bool {
+		record, _, err := w.pipe.LoadRecord(t.Context(), service)
+		stay := record.State.Stays[vm]
+		return err == nil && stay.LCMState == one.LCMShutdownPoweroff && stay.Since.Before(record.State.Leader.Since)
+	})
 }
