@@ -425,8 +425,7 @@ func (a *App) notReady() []string {
 
 // name returns a part's name in this process, unique among all.
 func name(part string) string {
-	host, _ := os.Hostname() // empty with an error
-	return fmt.Sprintf("%s-%s-%s", part, cmp.Or(host, "unknown"), nuid.Next()[16:])
+	return fmt.Sprintf("%s-%s-%s", part, pipeline.Hostname(), nuid.Next()[16:])
 }
 
 // role returns this process's role at NATS.

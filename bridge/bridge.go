@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -294,7 +293,7 @@ func (c Config) withDefaults() Config {
 	c.Quiet = cmp.Or(c.Quiet, 30*time.Second)
 	c.ResyncEvery = cmp.Or(c.ResyncEvery, 5*time.Minute)
 	c.ResyncSettle = cmp.Or(c.ResyncSettle, 2*time.Second)
-	c.Holder = cmp.Or(c.Holder, hostname()+"-"+nuid.Next())
+	c.Holder = cmp.Or(c.Holder, pipeline.Hostname()+"-"+nuid.Next())
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	if c.Registerer == nil {
 		c.Registerer = prometheus.NewRegistry()
@@ -307,14 +306,9 @@ func feedName(zone int, endpoint string) string {
 	name := strings.TrimPrefix(endpoint, "tcp://")
 	host, _, err := net.SplitHostPort(name)
 	if address := net.ParseIP(host); err == nil && (host == "localhost" || address != nil && address.IsLoopback()) {
-		name += "@" + hostname()
+		name += "@" + pipeline.Hostname()
 	}
 	return fmt.Sprintf("zone%d-%s", zone, name)
-}
-
-func hostname() string {
-	name, _ := os.Hostname() // empty with an error
-	return cmp.Or(name, "unknown")
 }
 
 // topics returns the ZeroMQ subscriptions: states in one of their three forms, the chosen calls, and the probes'.

@@ -399,7 +399,7 @@ func TestStartRefusesEndpointsThatAreNone(t *testing.T) {
 }
 
 func TestFeedNames(t *testing.T) {
-	if name := feedName(0, "tcp://127.0.0.1:2101"); name != "zone0-127.0.0.1:2101@"+hostname() {
+	if name := feedName(0, "tcp://127.0.0.1:2101"); name != "zone0-127.0.0.1:2101@"+pipeline.Hostname() {
 		t.Errorf("loopback feed %q", name)
 	}
 	if name := feedName(1, "tcp://b:1"); name != "zone1-b:1" {

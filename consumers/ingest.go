@@ -1,6 +1,7 @@
 package consumers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -295,7 +296,8 @@ func (i *ingester) confirmStrangers(ctx context.Context) error {
 	i.strangers, i.strangersOf, i.strangersAt = i.record.State.Strangers(i.facts), owner, time.Now()
 	for _, id := range i.strangers {
 		i.worker.config.Logger.Warn("a node of the service is not a VM of the service: it belongs to another or lacks the service's id; it is left unchanged",
-			"service", i.service, "vm", id, "owner", i.facts[id].Owner.UName, "hint", flow.GivenAway(i.record.State.Service, i.facts[id]))
+			"service", i.service, "vm", id, "owner", i.facts[id].Owner.UName, "hint", cmp.Or(flow.GivenAway(i.record.State.Service, i.facts[id]),
+				"its owner and its SERVICE_ID are in `onevm show`; a VM that OneFlow made for serveradmin is given to the service's owner by `flowjet migrate --yes`"))
 	}
 	return nil
 }

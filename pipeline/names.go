@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash/fnv"
+	"os"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -243,6 +244,12 @@ func DeadSubject(where string) string { return DeadPrefix + Token(where) }
 
 // WorkerSubject returns the subject of a worker's heartbeats.
 func WorkerSubject(worker string) string { return "flow.worker." + Token(worker) }
+
+// Hostname returns the host's name for names on NATS, "unknown" without one.
+func Hostname() string {
+	name, _ := os.Hostname() // empty with an error
+	return cmp.Or(name, "unknown")
+}
 
 const (
 	// maxToken bounds a token of a subject in bytes. Flowjet's own names are not longer;

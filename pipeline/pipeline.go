@@ -237,18 +237,17 @@ type stamp struct {
 // CheckZone returns ErrOtherZone if the data is not the configured zone's, and stamps data that
 // has no zone yet if the role may.
 func (p *Pipeline) CheckZone(ctx context.Context, role Role) error {
-	mine := stamp{Version: Version, Zone: p.zone, Since: time.Now().UTC()}
 	mayStamp := role == "" || role == RoleAll || role == RoleWorker || role == RoleOperator
 	checkpoints := p.Bucket(BucketCheckpoint)
 	text, revision, err := checkpoints.Get(ctx, stampKey)
 	if err == nil && revision == 0 && mayStamp {
-		if _, err = checkpoints.Create(ctx, stampKey, Encode(mine)); js.Conflict(err) {
+		if _, err = p.stampBucket(ctx, BucketCheckpoint); js.Conflict(err) {
 			text, _, err = checkpoints.Get(ctx, stampKey)
 		} else if err == nil {
 			err = p.noteLostCursors(ctx)
 		}
 	}
-	held := mine
+	held := stamp{Zone: p.zone}
 	if err == nil && len(text) > 0 {
 		held = stamp{}
 		if err = json.Unmarshal(text, &held); err != nil {
@@ -272,13 +271,16 @@ func (p *Pipeline) StampBuckets(ctx context.Context, extents map[string]Extent) 
 			continue
 		}
 		var err error
-		extent.Stamp, err = p.Bucket(bucket).Create(ctx, stampKey, Encode(stamp{Version: Version, Zone: p.zone, Since: time.Now().UTC()}))
-		if err != nil && !js.Conflict(err) {
+		if extent.Stamp, err = p.stampBucket(ctx, bucket); err != nil && !js.Conflict(err) {
 			return fmt.Errorf("stamp bucket %s: %w", bucket, err)
 		}
 		extents[StreamOf(bucket)] = extent
 	}
 	return nil
+}
+
+func (p *Pipeline) stampBucket(ctx context.Context, bucket string) (revision uint64, err error) {
+	return p.Bucket(bucket).Create(ctx, stampKey, Encode(stamp{Version: Version, Zone: p.zone, Since: time.Now().UTC()}))
 }
 
 // noteLostCursors records for operators that BucketCheckpoint was lost: there are records, but no cursor. The readers begin anew, and records skip

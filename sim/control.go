@@ -198,14 +198,10 @@ type eventsRequest struct {
 
 func (s *controlAPI) changeEvents(_ *http.Request, asked eventsRequest) error {
 	s.change(func(f *eventFaults) {
-		for into, count := range map[*int]*int{&f.drop: asked.Drop, &f.double: asked.Double, &f.reorder: asked.Reorder} {
-			if count != nil {
-				*into = max(*count, 0)
-			}
-		}
-		if asked.Delay != nil {
-			f.delay = time.Duration(*asked.Delay)
-		}
+		f.drop = max(*cmp.Or(asked.Drop, &f.drop), 0)
+		f.double = max(*cmp.Or(asked.Double, &f.double), 0)
+		f.reorder = max(*cmp.Or(asked.Reorder, &f.reorder), 0)
+		f.delay = time.Duration(*cmp.Or(asked.Delay, (*duration)(&f.delay)))
 	})
 	return nil
 }

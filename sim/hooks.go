@@ -19,6 +19,7 @@ type hooks struct {
 	published func(endpoint, key string, body []byte)
 
 	mu      sync.Mutex
+	delayed int       // how many events wait, at most maxDelayed
 	due     time.Time // when the last of the delayed events is published: none overtakes it
 	socket  *zmqpub.Publisher
 	faults  eventFaults
@@ -38,6 +39,9 @@ type EventCounts struct {
 	Published int `json:"published"` // handed to the socket, even if there was no subscriber
 	Lost      int `json:"lost"`      // dropped on purpose or fell into a restart
 }
+
+// maxDelayed bounds the memory of events that wait; further ones are lost.
+const maxDelayed = 200_000
 
 // publish passes events in order through the faults.
 func (h *hooks) publish(events []event) {
@@ -74,6 +78,11 @@ func (h *hooks) releaseHeld() {
 }
 
 func (h *hooks) enqueue(e event) {
+	if h.delayed == maxDelayed {
+		h.counted.Lost++
+		return
+	}
+	h.delayed++
 	if due := time.Now().Add(h.faults.delay); due.After(h.due) {
 		h.due = due
 	}
@@ -82,6 +91,7 @@ func (h *hooks) enqueue(e event) {
 
 func (h *hooks) send(e event) {
 	h.mu.Lock()
+	h.delayed--
 	socket := h.socket
 	if socket == nil {
 		h.counted.Lost++
