@@ -18,18 +18,14 @@ type admission struct {
 	// working, receiving and streams are the slots of requests in progress, of bodies being received, and of event streams; showing are
 	// the bytes of documents in answers.
 	working, receiving, streams, showing *slots
-	// line has a token for the first of the lists that wait for showing: only that one is read again.
-	line chan struct{}
 }
 
 func newAdmission(limits limits) *admission {
-	a := &admission{
+	return &admission{
 		limits: limits, throttle: &throttle{now: time.Now, max: limits.verdicts, buckets: map[bucketKey]*rate.Limiter{}},
 		working: newSlots(limits.requests, limits.requests), receiving: newSlots(limits.receiving, limits.receiving), streams: newSlots(limits.streams, limits.streamsOfUser),
-		showing: newSlots(limits.showing, limits.showing), line: make(chan struct{}, 1),
+		showing: newSlots(limits.showing, limits.showing),
 	}
-	a.line <- struct{}{}
-	return a
 }
 
 // admit reads a request's body into memory, within the limits of a body and of the user's rate: commands stay in NATS for

@@ -58,6 +58,18 @@ func TestAUsersBytesAreBounded(t *testing.T) {
 	w.expect(admin, "POST", "/service_template", body, http.StatusCreated, "")
 }
 
+// waiting reports whether so many requests are in progress, and some of them wait for room in answers.
+func (w *world) waiting(requests int) func() bool {
+	return func() bool {
+		a := w.api.admission
+		a.working.mu.Lock()
+		defer a.working.mu.Unlock()
+		a.showing.mu.Lock()
+		defer a.showing.mu.Unlock()
+		return a.working.taken == requests && a.showing.freed != nil
+	}
+}
+
 // What is kept in memory for clients that read slowly is bounded in bytes, and shared among users.
 func TestBytesOfDocumentsInAnswersAreBounded(t *testing.T) {
 	w := newWorld(t, Config{limits: limitedTo(func(l *limits) { l.showing, l.patience = 8*documentFrame, time.Millisecond })})
@@ -76,7 +88,15 @@ func TestBytesOfDocumentsInAnswersAreBounded(t *testing.T) {
 	for range cap(waits) {
 		go func() { waits <- w.call(alice, "GET", "/service_template", "") }()
 	}
-	poll.Until(t, "a list to wait", func() bool { return len(w.api.admission.line) == 0 })
+	poll.Until(t, "the lists to wait", w.waiting(cap(waits)))
+	other, _ := w.api.admission.showing.acquire(77, 4*documentFrame)
+	passes := make(chan reply, 1)
+	go func() { passes <- w.call(admin, "GET", "/service_template", "") }()
+	poll.Until(t, "a list of another user to wait", w.waiting(cap(waits)+1))
+	other()
+	if got := <-passes; got.status != http.StatusOK || len(waits) > 0 {
+		t.Errorf("a list behind those of a user who has his share: got %+v", got)
+	}
 	release()
 	for range cap(waits) {
 		if got := <-waits; got.status != http.StatusOK {

@@ -37,36 +37,37 @@ type request struct {
 }
 
 // list returns the documents of a type that the caller may see, admitted to the answer. While too many long answers are being sent it waits
-// for its turn, and holds no documents meanwhile.
+// for room, and holds no documents meanwhile.
 func (r *request) list(ctx context.Context, documentType int) ([]opennebula.Document, error) {
 	waiting, cancel := context.WithTimeout(ctx, r.admission.limits.patience)
 	defer cancel()
-	for first := false; ; first = true {
-		turn := r.admission.line
-		if first {
-			turn = r.admission.showing.nextRelease()
-		}
+	for waited := false; ; {
 		documents, err := r.oned.Documents(ctx, documentType, allVisible)
 		if err != nil {
 			return nil, fmt.Errorf("list %ss: %w", kindNames[documentType], err)
 		}
-		if err = r.reserve(documents...); err == nil {
-			return documents, nil
+		if waited {
+			return documents, nil // there is room for as many as there were
 		}
-		select {
-		case <-turn:
-			if !first {
-				defer func() { r.admission.line <- struct{}{} }()
+		freed, size := r.admission.showing.nextRelease(), sizeOfAll(documents)
+		for err = r.reserve(size); err != nil; err = r.reserve(size) {
+			waited, documents = true, nil
+			select {
+			case <-freed:
+				freed = r.admission.showing.nextRelease()
+			case <-waiting.Done():
+				return nil, err
 			}
-		case <-waiting.Done():
-			return nil, err
+		}
+		if !waited {
+			return documents, nil
 		}
 	}
 }
 
-// reserve admits documents to the request's answer.
-func (r *request) reserve(documents ...opennebula.Document) error {
-	shown, ok := r.admission.showing.acquire(r.caller.Identity.UID, sizeOfAll(documents))
+// reserve admits documents of so many bytes to the request's answer.
+func (r *request) reserve(size int) error {
+	shown, ok := r.admission.showing.acquire(r.caller.Identity.UID, size)
 	if !ok {
 		return busy(http.StatusServiceUnavailable, time.Second, "too many long answers are being sent, to this user or to all users; try again")
 	}
@@ -119,7 +120,7 @@ func (r *request) document(ctx context.Context, documentType int) (opennebula.Do
 	}
 	found, err := r.read(ctx, documentType, id)
 	if err == nil {
-		err = r.reserve(found)
+		err = r.reserve(sizeOfAll([]opennebula.Document{found}))
 	}
 	if err != nil {
 		return found, err
