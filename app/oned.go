@@ -3,6 +3,7 @@ package app
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -99,6 +100,9 @@ func (c *contact) waits() string {
 	return c.waiting
 }
 
+// ErrRefused is why a process ends whose credentials oned refuses.
+var ErrRefused = errors.New("refuses the server user")
+
 // refusedTimes is how often oned has to refuse the credentials before that is final: oned may not have its auth drivers yet
 // after a start.
 const refusedTimes = 2
@@ -120,7 +124,7 @@ func (c *contact) ask(ctx context.Context, a *App) (reason error, final bool) {
 		case !opennebula.IsCode(err, opennebula.CodeAuthentication):
 			return fmt.Errorf("check the server user at oned at %s: %w: start oned, or set its endpoint with --one-xmlrpc", endpoints, err), false
 		case refused == refusedTimes || idle.For(asking, time.Second) != nil:
-			return fmt.Errorf("oned at %s refuses the server user of %s: put serveradmin's name and password there, or set another file with --one-auth-file", endpoints, a.config.One.AuthFile), true
+			return fmt.Errorf("oned at %s %w of %s: put serveradmin's name and password there, or set another file with --one-auth-file", endpoints, ErrRefused, a.config.One.AuthFile), true
 		}
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/flowjet/flowjet/app"
+	"github.com/flowjet/flowjet/internal/systemd"
 	"github.com/flowjet/flowjet/internal/terminal"
 	"github.com/flowjet/flowjet/operate"
 	"github.com/flowjet/flowjet/pipeline"
@@ -39,6 +40,9 @@ func run() int {
 	cmd, err := root.ExecuteContextC(ctx)
 	if err = helpful(cmd, cmp.Or(err, out.Err)); err != nil && !errors.Is(err, context.Canceled) {
 		terminal.Error(os.Stderr, err)
+		if errors.Is(err, app.ErrRefused) {
+			systemd.Hold(ctx, err, 30*time.Second) // the units restart each process after a second
+		}
 		return int(operate.ExitOf(err))
 	}
 	return 0

@@ -100,6 +100,31 @@ func TestUnderAServiceManager(t *testing.T) {
 	}
 }
 
+// TestARefusedStartIsHeld: with the reason in its status, and until it is stopped.
+func TestARefusedStartIsHeld(t *testing.T) {
+	systemd := newManager(t)
+	c := newCloud(t)
+	start(t, "sim", "--data-dir", c.data, "--sim-listen", c.simulator())
+	systemd.hears("READY=1")
+	wrong := filepath.Join(t.TempDir(), "auth")
+	if err := os.WriteFile(wrong, []byte("serveradmin:wrong\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	process := start(t, "up", "--data-dir", t.TempDir(), "--api-listen", c.api, "--nats-listen", c.nats,
+		"--one-xmlrpc", "http://"+c.xmlrpc+"/RPC2", "--one-auth-file", wrong)
+	if status := systemd.hears("STATUS=oned at http://" + c.xmlrpc + "/RPC2 refuses the server user of " + wrong +
+		": put serveradmin's name and password there, or set another file with --one-auth-file"); strings.Contains(status, "READY") {
+		t.Errorf("it is ready: %q", status)
+	}
+	process.says("refuses the server user of " + wrong)
+	if err := process.command.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if process.wait(); process.err == nil {
+		t.Error("it ends as one that was not refused")
+	}
+}
+
 func hangUp(t *testing.T, process *process) {
 	t.Helper()
 	if err := process.command.Process.Signal(syscall.SIGHUP); err != nil {

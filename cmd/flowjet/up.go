@@ -102,7 +102,7 @@ func serve(ctx context.Context, flowjet *app.App, reload func(), hangups <-chan 
 		case <-flowjet.Lost():
 			return app.ErrConnectionLost
 		case err := <-flowjet.Failed():
-			return err
+			return errors.New(err.Error()) // the next start is held
 		case <-ctx.Done():
 			return nil
 		}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/flowjet/flowjet/internal/idle"
 )
 
 // Ready reports that the start is done; status is shown by `systemctl status`.
@@ -21,6 +23,13 @@ func Stopping() { notify(daemon.SdNotifyStopping) }
 // Reloading reports that the configuration is being read again; Ready ends it.
 func Reloading() {
 	notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
+}
+
+// Hold shows why the process ends, and waits until ctx ends or the pause is over, so that it is not restarted each second.
+func Hold(ctx context.Context, why error, pause time.Duration) {
+	if sent, _ := daemon.SdNotify(false, "STATUS="+why.Error()); sent {
+		_ = idle.For(ctx, pause)
+	}
 }
 
 // notify ignores errors: nobody could be notified of them.
