@@ -553,7 +553,11 @@ func (b *browser) checkChanges(id string) {
 	if !b.is(`document.querySelector('textarea[name="input NOTE"]').value === "grün"`) {
 		b.t.Error("a value of type text64 is not shown as its text")
 	}
-	b.do(chromedp.SetValue(`[name="input NOTE"]`, "one\nzwölf"), chromedp.SetValue(`[name="name"]`, "made here"), chromedp.SetValue(`[name="input SECRET"]`, "s3cret"))
+	b.do(chromedp.SetValue(`[name="input NOTE"]`, "one\nzwölf"), chromedp.SetValue(`[name="name"]`, "made here"), chromedp.SetValue(`[name="input SECRET"]`, "]]>"))
+	b.press("#dialog", "Show what would happen")
+	b.shows("#refusal", "the value of SECRET contains")
+	b.focused(`[name="input SECRET"][aria-invalid="true"][aria-describedby="refusal"]`)
+	b.do(chromedp.SetValue(`[name="input SECRET"]`, "s3cret"))
 	b.press("#dialog", "Show what would happen")
 	b.shows("#dialog .plan", "Then the service is running")
 	b.picture("page-form.png", 1360, 900)

@@ -37,7 +37,7 @@ function instantiate(template) {
     const id = `cardinality ${role.name}`;
     fields.push(el("label", { for: id }, `VMs of role ${role.name}`),
       el("input", { id, name: id, type: "number", required: true, min: role.min_vms ?? 0, max: role.max_vms ?? 10000, value: role.cardinality, "data-about": `roles[${i}].cardinality` }));
-    role.inputs.forEach((input) => fields.push(...field(`role ${role.name} ${input.name}`, input, `${role.name}: `)));
+    role.inputs.forEach((input) => fields.push(...field(`role ${role.name} ${input.name}`, input, `${role.name}: `, `(role ${JSON.stringify(role.name)})`)));
   }
   actions.dialog({
     title: `Instantiate ${template.name}`, verb: "Instantiate", fields,
@@ -46,11 +46,11 @@ function instantiate(template) {
   });
 }
 
-// field is an input's label and control.
-function field(id, input, before = "") {
+// field is an input's label and control; where is how a refusal of its value begins.
+function field(id, input, before = "", where = "user_inputs_values") {
   const label = el("label", { for: id }, `${before}${input.description || input.name}${input.mandatory ? "" : " (optional)"}`);
   const value = textOf(input) || input.default || "";
-  const common = { id, name: id, required: input.mandatory };
+  const common = { id, name: id, required: input.mandatory, "data-about": `${where}: the value of ${input.name} ` };
   switch (input.type) {
     case "boolean":
       return [label, el("select", common, ["YES", "NO"].map((text) => el("option", { value: text, selected: text === value }, text)))];
