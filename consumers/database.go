@@ -149,8 +149,11 @@ func (d *database) check(ctx context.Context) error {
 // objects: a server of a zone may lose writes in the middle of its log, and lead.
 func (d *database) differs(ctx context.Context, mark pipeline.OnedMark, known, newest int, made string) (string, error) {
 	if newest < known {
-		if _, err := d.oned.Server().Confirmed().VM(ctx, known); errors.Is(err, opennebula.ErrDisagree) {
+		switch _, err := d.oned.Server().Confirmed().VM(ctx, known); {
+		case errors.Is(err, opennebula.ErrDisagree):
 			return "", nil // the leader lacks what the zone has: the services of those VMs wait
+		case err != nil && opennebula.Temporary(err):
+			return "", fmt.Errorf("read whether oned lost VM %d: %w", known, err)
 		}
 		return fmt.Sprintf("oned's newest VM is %d, and there was a VM %d: oned was restored from a backup, was replaced, or ended VMs were purged",
 			newest, known), nil
