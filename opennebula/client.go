@@ -321,7 +321,9 @@ func (s *Session) Guarded(guard Guard) *Session {
 // one term, from now until then: reads made in between are as good as a Confirmed session's.
 func (c *Client) Confirm() func(context.Context) bool {
 	endpoint, term := c.leader.endpoint()
-	return func(ctx context.Context) bool { return !c.leader.hasChoice() || c.leader.confirm(ctx, endpoint, term) }
+	return func(ctx context.Context) bool {
+		return !c.leader.hasChoice() || c.leader.confirm(ctx, endpoint, term, 0)
+	}
 }
 
 // readAs makes a call whose answer is a text, and reads it by of.

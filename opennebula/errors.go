@@ -16,7 +16,7 @@ var ErrTooLarge = errors.New("the answer is too large")
 
 // ErrUnconfirmed is the cause of an error of a confirmed read when it is not
 // certain that the server led the zone while it answered.
-var ErrUnconfirmed = errors.New("the zone's leader is not known for certain")
+var ErrUnconfirmed = errors.New("the zone's leader is not known for certain, or too few servers answer")
 
 // ErrDisagree is the cause of an error of a confirmed read of an object that the zone's leader lacks and a follower has: one of them has lost
 // writes. Only an operator knows which.

@@ -183,17 +183,15 @@ func (e *exchange) exchange(ctx context.Context, session string, s *caller, meth
 		}
 		// If a read is to be confirmed, or finds that something does not exist, only a
 		// server that led the zone before and after it is believed.
-		decides, other, certain := reads(method) && (s.confirmed && err == nil || IsCode(err, CodeNoExists)), "", true
+		decides, other, lacking := reads(method) && (s.confirmed && err == nil || IsCode(err, CodeNoExists)), "", 0
 		if s.confirmed && decides && err != nil {
-			other, certain = e.elsewhere(ctx, s, endpoint, term, method, arguments)
+			other, lacking = e.elsewhere(ctx, s, endpoint, term, method, arguments)
 		}
 		switch {
-		case decides && !e.leader.confirm(ctx, endpoint, term):
+		case decides && !e.leader.confirm(ctx, endpoint, term, lacking):
 			value, err = nil, &TransportError{Method: method, Err: ErrUnconfirmed}
 		case other != "":
 			return nil, fmt.Errorf("%w: %s leads and answers %q, %s has the object", ErrDisagree, endpoint, err.Error(), other)
-		case !certain:
-			value, err = nil, &TransportError{Method: method, Err: fmt.Errorf("%w: too few servers answer whether they have what %s lacks", ErrUnconfirmed, endpoint)}
 		}
 		_, refused := errors.AsType[*Error](err)
 		knownElsewhere := err != nil && !refused || IsCode(err, CodeReplication) || NotBegun(err)
@@ -213,27 +211,29 @@ func (e *exchange) exchange(ctx context.Context, session string, s *caller, meth
 	}
 }
 
-// elsewhere asks the followers for what the zone's leader lacks, and returns one that has it and loses it not within followerLag; empty without
-// one. certain is whether a majority, with the leader, lacks it: a follower that is slow may have it. Raft does not notice that: oned's
+// elsewhere asks the followers for what the zone's leader lacks, and returns one that has it and loses it not within followerLag; without
+// one, how many lack it, with the leader: a follower that does not answer may have it. Raft does not notice that: oned's
 // servers can have lost writes in the middle of their logs, and lead.
-func (e *exchange) elsewhere(ctx context.Context, s *caller, leader string, term int, method string, arguments []any) (holder string, certain bool) {
+func (e *exchange) elsewhere(ctx context.Context, s *caller, leader string, term int, method string, arguments []any) (holder string, lacking int) {
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
 	followers := slices.DeleteFunc(e.leader.servers.all(), func(server string) bool { return server == leader })
-	answers, lacking := make([]error, len(followers)), 1
+	answers := make([]error, len(followers))
 	var asking sync.WaitGroup
 	for i, server := range followers {
 		asking.Go(func() { answers[i] = e.askFollower(ctx, s, server, term, method, arguments) })
 	}
 	asking.Wait()
+	lacking = 1
 	for i, err := range answers {
 		if err == nil {
-			holder = followers[i]
-		} else if IsCode(err, CodeNoExists) {
+			return followers[i], 0
+		}
+		if IsCode(err, CodeNoExists) {
 			lacking++
 		}
 	}
-	return holder, lacking >= e.leader.majority()
+	return "", lacking
 }
 
 // askFollower makes a read at a follower of the term until it fails or followerLag has passed.

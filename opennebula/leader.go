@@ -60,6 +60,7 @@ type round struct {
 	// leading is the server that certainly leads, and its term; empty without one.
 	leading string
 	term    int
+	quorum  int // a majority of the servers that can be reached
 }
 
 // asker asks one server about the zone.
@@ -103,13 +104,6 @@ func (l *leader) doubt() time.Duration {
 	return time.Since(l.doubted)
 }
 
-// majority returns how many servers decide for the zone.
-func (l *leader) majority() int {
-	l.mutex.Lock()
-	defer l.mutex.Unlock()
-	return l.quorum
-}
-
 func (l *leader) hasChoice() bool {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
@@ -150,10 +144,11 @@ func (l *leader) await(ctx context.Context) bool {
 
 // confirm reports whether the server at endpoint has led the zone in the term until
 // now: it leads in it still, and no majority can have elected another since. Only a
-// round that begins after the call counts.
-func (l *leader) confirm(ctx context.Context, endpoint string, term int) bool {
+// round that begins after the call counts. If the server lacks something, a majority has
+// to: lacking is how many do, 0 for nothing that is missing.
+func (l *leader) confirm(ctx context.Context, endpoint string, term, lacking int) bool {
 	asked, ended := l.ask(ctx, true)
-	return ended && asked.leading == endpoint && asked.term == term
+	return ended && asked.leading == endpoint && asked.term == term && (lacking == 0 || lacking >= asked.quorum)
 }
 
 // round returns a round of questions: the one under way or, if only a round that
@@ -199,8 +194,8 @@ func (l *leader) run() {
 // majority does any more, the zone's data was restored from older ones.
 func (l *leader) choose(found []raftAnswer) {
 	servers := l.servers.all()
-	l.quorum = l.poll.quorum(servers)
-	best, certain := leading(found, l.quorum)
+	l.running.quorum = l.poll.quorum(servers)
+	best, certain := leading(found, l.running.quorum)
 	_, restored := leading(found, max(len(servers), len(l.servers.listed))/2+1)
 	outdated := best == nil || best.status.Term < l.term && !restored
 	switch {

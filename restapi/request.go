@@ -17,6 +17,7 @@ import (
 	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/flow/template"
+	"github.com/flowjet/flowjet/internal/errs"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -37,30 +38,28 @@ type request struct {
 }
 
 // list returns the documents of a type that the caller may see, admitted to the answer. While too many long answers are being sent it waits
-// for room, and holds no documents meanwhile.
+// for as much room as they need, and reads them again.
 func (r *request) list(ctx context.Context, documentType int) ([]opennebula.Document, error) {
+	read := func() (documents []opennebula.Document, err error) {
+		defer errs.Wrap(&err, "list %ss", kindNames[documentType])
+		return r.oned.Documents(ctx, documentType, allVisible)
+	}
 	waiting, cancel := context.WithTimeout(ctx, r.admission.limits.patience)
 	defer cancel()
-	for waited := false; ; {
-		documents, err := r.oned.Documents(ctx, documentType, allVisible)
-		if err != nil {
-			return nil, fmt.Errorf("list %ss: %w", kindNames[documentType], err)
+	documents, err := read()
+	size := sizeOfAll(documents)
+	if err != nil || r.reserve(size) == nil {
+		return documents, err
+	}
+	for {
+		freed := r.admission.showing.nextRelease()
+		if err = r.reserve(size); err == nil {
+			return read()
 		}
-		if waited {
-			return documents, nil // there is room for as many as there were
-		}
-		freed, size := r.admission.showing.nextRelease(), sizeOfAll(documents)
-		for err = r.reserve(size); err != nil; err = r.reserve(size) {
-			waited, documents = true, nil
-			select {
-			case <-freed:
-				freed = r.admission.showing.nextRelease()
-			case <-waiting.Done():
-				return nil, err
-			}
-		}
-		if !waited {
-			return documents, nil
+		select {
+		case <-freed:
+		case <-waiting.Done():
+			return nil, err
 		}
 	}
 }
