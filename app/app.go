@@ -65,6 +65,7 @@ func Everything(config Config) []Part {
 // App is one process with some or all parts of Flowjet in it.
 type App struct {
 	config  Config
+	read    Config // the configuration as it was read: in config, a simulator's addresses replace oned's
 	parts   []Part
 	version string
 	logger  *slog.Logger
@@ -94,7 +95,7 @@ func New(config Config, parts []Part, version string, out io.Writer, logger *slo
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return &App{
-		config: config, parts: parts, version: version, out: out, logger: logger, metrics: metrics, reads: &onedReads{},
+		config: config, read: config, parts: parts, version: version, out: out, logger: logger, metrics: metrics, reads: &onedReads{},
 		contact: &contact{failed: make(chan error, 2)},
 	}
 }

@@ -129,7 +129,7 @@ func parseDeadlines(list []string) (policy.Deadlines, flow.VMDeadlines, error) {
 func (a *App) Reload(config Config, log Log) error {
 	var waiting []string
 	for _, o := range options {
-		was, is := o.value(&a.config), o.value(&config)
+		was, is := o.value(&a.read), o.value(&config)
 		if reflect.DeepEqual(was, is) {
 			continue
 		}
@@ -140,7 +140,7 @@ func (a *App) Reload(config Config, log Log) error {
 		if err := setLevel(log.level, config.Log.Level); err != nil {
 			return fmt.Errorf("reload %s: %w", o.key, err)
 		}
-		a.config.Log.Level = config.Log.Level
+		a.read.Log.Level = config.Log.Level
 		a.logger.Warn("a changed option was applied", "option", o.key, "was", was, "is", is)
 	}
 	if len(waiting) > 0 {
