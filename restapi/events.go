@@ -84,6 +84,7 @@ func (e *events) stream(w http.ResponseWriter, r *http.Request) error {
 	w.WriteHeader(http.StatusOK)
 	if f.write([]byte(": what happens to services\n\n")) == nil {
 		f.send(ctx, reader)
+		_ = f.flush.SetWriteDeadline(time.Now().Add(eventPatience)) // for the end of the answer: the last event's has passed where NATS did not answer
 	}
 	return nil
 }
