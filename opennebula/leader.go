@@ -43,7 +43,6 @@ type leader struct {
 	follows   bool
 	current   string
 	term      int
-	quorum    int       // of the servers that can be reached, in the last round
 	since     time.Time // when the term was first found, zero for the first one
 	confirmed time.Time
 	doubted   time.Time // when the first of the latest rounds without a certain leader ended, zero after a round with one or only refusals
