@@ -361,7 +361,7 @@ func (a *App) startWorker(ctx context.Context) error {
 	if a.config.Webhooks.File != "" {
 		settings, err := webhooks.ReadSettings(a.config.Webhooks.File)
 		if err != nil {
-			return fmt.Errorf("%w (check --webhooks-file)", err)
+			return fmt.Errorf("%w (check --webhooks-file, and that the user who runs Flowjet may read it)", err)
 		}
 		a.webhooks = webhooks.New(webhooks.Config{
 			Settings: settings, Owns: a.worker.Owns, Version: a.version,

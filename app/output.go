@@ -236,12 +236,9 @@ func startServiceLogs(ctx context.Context, folder string, pipe *pipeline.Pipelin
 
 // logTransition appends a line to a service's log in OneFlow's layout: Mon Feb 27 06:02:30 2012 [I]: [SER] message.
 func logTransition(folder string, t pipeline.Transition) error {
-	severity, component := "I", map[string]string{"service": "SER", "role": "ROL"}[t.Kind]
+	severity, component := "I", cmp.Or(map[string]string{"service": "SER", "role": "ROL"}[t.Kind], "LCM")
 	if strings.HasPrefix(t.New, "FAILED") || t.New == "WARNING" {
 		severity = "E"
-	}
-	if component == "" {
-		component = "LCM"
 	}
 	file, err := os.OpenFile(filepath.Join(folder, strconv.Itoa(t.Service)+".log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
 	if err != nil {

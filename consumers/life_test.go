@@ -1,6 +1,7 @@
 package consumers_test
 
 import (
+	"cmp"
 	"testing"
 	"time"
 
@@ -132,6 +133,24 @@ func TestANewOwnerIsActedFor(t *testing.T) {
 		if vm.Owner.UName != "oneadmin" {
 			t.Errorf("VM %d is %s's, not the new owner's", vm.ID, vm.Owner.UName)
 		}
+	}
+}
+
+// TestOperatorsSeeTheNewNameOfAService: its document has it, and the body keeps the former one.
+func TestOperatorsSeeTheNewNameOfAService(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	w.hear()
+	service := w.deployed(masterSlave, 1, 1)
+	for _, name := range []string{"shop", "svc"} { // and back
+		must(t, w.oned.Server().RenameDocument(t.Context(), service, name))
+		_, err := w.pipe.PublishWork(t.Context(), pipeline.Work{Service: service, Reason: "requested by an operator"}, "")
+		must(t, err)
+		poll.Until(t, "the name "+name, func() bool {
+			record, _, err := w.pipe.LoadRecord(t.Context(), service)
+			must(t, err)
+			return cmp.Or(record.State.Service.Called, record.State.Service.Body.Name) == name
+		})
 	}
 }
 

@@ -184,6 +184,11 @@ func (l *loader) refreshDocument(ctx context.Context) error {
 			*state = flow.Replaced(*state, found.body)
 		}
 	}
+	if found.name == state.Service.Body.Name {
+		found.name = ""
+	}
+	l.led = l.led || found.name != state.Service.Called
+	state.Service.Called = found.name
 	l.record.Saved = found.digest
 	l.saver.behind.shows = state.Service.State()
 	return nil
@@ -226,10 +231,10 @@ func (l *loader) follow(ctx context.Context) (changed bool, err error) {
 
 // foundDocument is a service's document as oned shows it. A body that is ours to the letter is not parsed.
 type foundDocument struct {
-	exists bool
-	owner  one.Identity
-	digest string
-	body   spec.Body
+	exists       bool
+	owner        one.Identity
+	name, digest string
+	body         spec.Body
 	// repairs are the repairs of the body.
 	repairs []string
 }
@@ -244,7 +249,7 @@ func (l *loader) readDocument(ctx context.Context, session *opennebula.Session) 
 	case document.Type != spec.DocumentTypeService:
 		return foundDocument{}, nil
 	}
-	found := foundDocument{exists: true, owner: document.Owner, digest: spec.DigestOf(document.Body)}
+	found := foundDocument{exists: true, owner: document.Owner, name: document.Name, digest: spec.DigestOf(document.Body)}
 	if l.isOurs(found.digest) {
 		return found, nil
 	}

@@ -47,7 +47,7 @@ type serviceLoop struct {
 	// life is oned's life in which the input is handled. Calls that may end something, and writes, are bound to it (opennebula.Within): by
 	// the next call oned may have another database.
 	life opennebula.Life
-	// led is whether the record has to be stored in any case: the zone's leader has changed, or the record was started anew.
+	// led is whether the record has to be stored in any case: the zone's leader has changed, the service was renamed, or the record was started anew.
 	led bool
 	// cause is the current input's, came is when it came, and reported are the states of VMs that it reports.
 	cause    pipeline.Cause

@@ -360,6 +360,14 @@ func TestPreflight(t *testing.T) {
 	if migrate.Failed(checks) || len(checks) != 6 {
 		t.Errorf("%+v", checks)
 	}
+	second := time.Unix(1796000000, 0).UTC()
+	dated := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Date", second.Format(http.TimeFormat)) }))
+	defer dated.Close()
+	late := good // oned's time is cut to whole seconds
+	late.XMLRPC, late.Now = dated.URL, func() time.Time { return second.Add(900 * time.Millisecond) }
+	if text := fmt.Sprintf("%+v", late.Run(t.Context())); !strings.Contains(text, "0s apart from oned's") {
+		t.Errorf("the clocks are the same: %s", text)
+	}
 	named := good // a OneFlow on this host is one, whatever the configuration calls the host
 	named.Hooks = []string{strings.Replace(z.sim.HooksEndpoint(), "127.0.0.1", "localhost", 1)}
 	if checks := named.Run(t.Context()); len(checks) != 6 {

@@ -143,7 +143,7 @@ func (p Preflight) checkActing(ctx context.Context) Check {
 	return check
 }
 
-// checkClock compares the clock with the date in oned's HTTP answers.
+// checkClock compares the clock with the date in oned's HTTP answers, which is cut to whole seconds.
 func (p Preflight) checkClock(ctx context.Context) Check {
 	check := Check{What: "clocks"}
 	began := p.Now()
@@ -152,7 +152,7 @@ func (p Preflight) checkClock(ctx context.Context) Check {
 		check.Found, check.Mend, check.Doubt = fmt.Sprintf("oned's cannot be read: %v", err), "make sure that this host's clock and oned's are set by NTP", true
 		return check
 	}
-	skew := theirs.Sub(began.Add(p.Now().Sub(began) / 2)).Round(time.Second).Abs()
+	skew := theirs.Sub(began.Add(p.Now().Sub(began) / 2).Truncate(time.Second)).Abs()
 	check.Found = fmt.Sprintf("%s apart from oned's", skew)
 	if skew > maxSkew {
 		check.Mend = "set both by NTP: sessions have an expiry time that both must agree on"

@@ -6,6 +6,7 @@
 package operate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -95,12 +96,20 @@ func (t tool) command(help help, formats []terminal.Format, args cobra.Positiona
 	return cmd
 }
 
-// aboutService makes a command about the one service whose id is its argument.
+// aboutService makes a command about the one service whose id, or name, is its argument.
 func (t tool) aboutService(help help, run func(ctx context.Context, c *terminal.Console, pipe clients, id int) error) *cobra.Command {
 	cmd := t.command(help, terminal.ShowFormats, cobra.ExactArgs(1), func(ctx context.Context, c *terminal.Console, pipe clients, args []string) error {
 		id, err := serviceID(args[0])
 		if err != nil {
-			return err
+			named := 0
+			readErr := pipe.EachRecord(ctx, func(each int, record pipeline.Record) {
+				if service := record.State.Service; !record.Deleted && cmp.Or(service.Called, service.Body.Name) == args[0] {
+					id, named = each, named+1
+				}
+			})
+			if readErr != nil || named != 1 {
+				return cmp.Or(readErr, terminal.ExitUsage.Because(fmt.Errorf("%q is not the id of a service, nor the name of a single one: `flowjet service records` lists them", args[0])))
+			}
 		}
 		return run(ctx, c, pipe, id)
 	})
@@ -208,7 +217,7 @@ func (t tool) completing(most int, offer func(context.Context, clients) []cobra.
 func serviceIDs(ctx context.Context, pipe clients) (ids []cobra.Completion) {
 	_ = pipe.EachRecord(ctx, func(id int, record pipeline.Record) {
 		if service := record.State.Service; !record.Deleted {
-			ids = append(ids, cobra.CompletionWithDesc(strconv.Itoa(id), service.Body.Name+" "+service.State().String()))
+			ids = append(ids, cobra.CompletionWithDesc(strconv.Itoa(id), cmp.Or(service.Called, service.Body.Name)+" "+service.State().String()))
 		}
 	})
 	return ids

@@ -311,14 +311,16 @@ func (d *diagnosis) checkDeadLetters(overview inspect.Overview) {
 }
 
 func (d *diagnosis) checkWebhooks(ctx context.Context, pipe clients) {
-	failing, err := pipe.FailingDeliveries(ctx)
-	if err != nil {
-		return
-	}
+	failing, _ := pipe.FailingDeliveries(ctx) // what can be read
 	var troubled []string
 	for key, attempts := range failing {
 		if attempts.Count > 1 {
-			troubled = append(troubled, fmt.Sprintf("%s (%d times: %s)", key, attempts.Count, terminal.Abridged(attempts.Error, 200)))
+			receiver, service, _ := strings.Cut(key, ".")
+			name := receiver + " for service " + service
+			if strings.HasPrefix(receiver, "=") { // the service names it
+				name = "a receiver of service " + service
+			}
+			troubled = append(troubled, fmt.Sprintf("%s (%d times: %s)", name, attempts.Count, terminal.Abridged(attempts.Error, 200)))
 		}
 	}
 	if len(troubled) > 0 {

@@ -120,6 +120,16 @@ func (d *desk) keep(id int, name, owner string, state spec.ServiceState, nodes .
 	}}, 1))
 }
 
+// rename has the record of a service show that its document has another name.
+func (d *desk) rename(service int, name string) {
+	d.t.Helper()
+	record, revision, err := d.pipe.LoadRecord(d.t.Context(), service)
+	d.must(err)
+	record.State.Service.Called = name
+	_, err = d.pipe.SaveRecord(d.t.Context(), service, record, revision)
+	d.must(err)
+}
+
 // hasPublished has the record of a service know that so many of its transitions were published.
 func (d *desk) hasPublished(service int, count uint64) {
 	d.t.Helper()
@@ -150,6 +160,12 @@ func TestServicesAreListedAndShown(t *testing.T) {
 		t.Errorf("the record is %+v", record)
 	}
 	d.refuses(terminal.ExitNotFound, "service record 5")
+	d.rename(4, "post")
+	d.shows("service records", "post", "FAILED_DEPLOYING")
+	d.shows("service record post", "Service 4  post")
+	d.shows("service why post", "Service 4  post")
+	d.refuses(terminal.ExitUsage, "service record mail")
+	d.rename(4, "shop")
 	d.refuses(terminal.ExitUsage, "service record shop")
 	d.refuses(terminal.ExitUsage, "service records --state HAPPY")
 }

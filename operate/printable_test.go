@@ -34,7 +34,9 @@ func TestTextsOfOthersDoNotCommandTheTerminal(t *testing.T) {
 		{Service: 3, Change: flow.Change{Kind: "vm", VM: &vm, Role: evil, New: evil, Reason: evil}, Cause: pipeline.Cause{Kind: "wake", ID: evil}, Time: time.Now().UTC()},
 	}, 1))
 	d.must(d.pipe.DeadLetter(t.Context(), pipeline.DeadLetter{Where: "worker", Reason: evil, Origin: "flow.work.3", Data: []byte(evil)}))
-	d.must(d.pipe.SaveAttempts(t.Context(), pipeline.HookSubject("ops", 3), pipeline.Attempts{Count: 3, Error: evil}))
+	for _, receiver := range []string{"ops", "=7a9752ee3fefe46a"} {
+		d.must(d.pipe.SaveAttempts(t.Context(), pipeline.HookSubject(receiver, 3), pipeline.Attempts{Count: 3, Error: evil}))
+	}
 	for _, line := range []string{
 		"service records", "service records -o wide", "service record 3", "service why 3", "service watch 3 --until WARNING", "service look 3",
 		"events", "events --service 3 --with dead-letters", "dlq ls", "dlq ls -o wide", "dlq show 1", "dlq show 1 -o yaml", "commands", "status", "top",
@@ -52,7 +54,8 @@ func TestTextsOfOthersDoNotCommandTheTerminal(t *testing.T) {
 	found := diagnosis{now: time.Now()}
 	found.checkWebhooks(t.Context(), d.pipe)
 	d.must(writeDiagnosis(terminal.New(&out, terminal.Table), found.findings))
-	if text := out.String(); strings.ContainsAny(text, "\x1b\x07\r") || !strings.Contains(text, "warning webhooks: failing: ops") {
+	if text := out.String(); strings.ContainsAny(text, "\x1b\x07\r") || !strings.Contains(text, "warning webhooks: failing: ") ||
+		!strings.Contains(text, "ops for service 3 (3 times") || !strings.Contains(text, "a receiver of service 3 (3 times") {
 		t.Errorf("doctor writes %q", text)
 	}
 }

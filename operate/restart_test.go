@@ -133,8 +133,11 @@ func TestTheLastEventsOfAllStreams(t *testing.T) {
 func TestTopPrintsOnce(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
+	if out := d.shows("top", "Every service is RUNNING."); strings.Contains(out, "CAUSE") {
+		t.Errorf("nothing has happened yet: %s", out)
+	}
 	d.keep(3, "shop", "alice", spec.ServiceRunning)
-	d.shows("top", "Every service is RUNNING.")
+	d.shows("top", "Every service is RUNNING.", "CAUSE")
 	d.keep(4, "mail", "bob", spec.ServiceFailedDeploying)
 	for i := range topEvents {
 		d.must(d.pipe.PublishTransitions(t.Context(), []pipeline.Transition{{

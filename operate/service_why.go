@@ -21,7 +21,7 @@ import (
 
 func serviceWhy(t tool) *cobra.Command {
 	return t.aboutService(help{
-		"why ID", "Explain a service's state",
+		"why SERVICE", "Explain a service's state",
 		"Since when the service is in its state, the cause, what failed (role, VM, oned's error), what the service waits for, and what to do.\n" +
 			"VM states are read from oned; while oned does not answer, the last known states are shown and marked.\n" +
 			"The API has the same at /flowjet/v1/services/ID/why.",
@@ -66,7 +66,7 @@ func writeWhy(c *terminal.Console, why inspect.Why) {
 	if len(why.Path) > 0 {
 		c.Say("")
 		c.Say("What happened last:")
-		writeTransitions(c, why.Path)
+		c.Table(transitionTable(c, why.Path))
 	}
 }
 
@@ -80,19 +80,18 @@ var timerPurposes = map[string]string{
 	flow.DeadlineRetry:    "to repeat a call that oned refused",
 }
 
-func writeTransitions(c *terminal.Console, path []pipeline.Transition) {
-	var rows [][]string
+func transitionTable(c *terminal.Console, path []pipeline.Transition) (head []string, rows [][]string) {
 	for _, transition := range path {
 		rows = append(rows, []string{c.At(transition.Time), c.Timed(transition.Text()), transition.Cause.Text()})
 	}
-	c.Table([]string{"TIME", "WHAT", "CAUSE"}, rows)
+	return []string{"TIME", "WHAT", "CAUSE"}, rows
 }
 
 func serviceWatch(t tool) *cobra.Command {
 	var until []string
 	var within time.Duration
 	cmd := t.aboutService(help{
-		"watch ID", "Follow what happens to a service",
+		"watch SERVICE", "Follow what happens to a service",
 		"It ends with Ctrl-C, when the service has ended, or, with --until, when the service is in one of the states.\n" +
 			"With --until it fails when the service enters a failed state that is not among them, or when --timeout has passed. A service that has ended was DONE.",
 		"flowjet service watch 3\nflowjet service watch 3 --until RUNNING --timeout 5m",

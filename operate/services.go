@@ -62,7 +62,7 @@ func serviceRecords(t tool) *cobra.Command {
 }
 
 func rowOf(id int, service spec.Service) serviceRow {
-	row := serviceRow{ID: id, Name: service.Body.Name, Owner: service.Owner.UName, State: service.State().String(), Since: spec.Since(service), Roles: len(service.Body.Roles)}
+	row := serviceRow{ID: id, Name: cmp.Or(service.Called, service.Body.Name), Owner: service.Owner.UName, State: service.State().String(), Since: spec.Since(service), Roles: len(service.Body.Roles)}
 	for _, role := range service.Body.Roles {
 		row.VMs += len(role.Nodes)
 		row.Wanted += role.Cardinality
@@ -85,7 +85,7 @@ func writeServices(c *terminal.Console, rows []serviceRow) error {
 
 func serviceRecord(t tool) *cobra.Command {
 	return t.aboutService(help{
-		"record ID", "Show a service's record: what its worker has decided and waits for",
+		"record SERVICE", "Show a service's record: what its worker has decided and waits for",
 		"Its roles, VMs, networks, timers and log as NATS has them, even while oned and every API are down. docs/inspect.md describes\n" +
 			"the fields of -o json.",
 		"flowjet service record 3\nflowjet service record 3 -o yaml",
@@ -183,7 +183,7 @@ func due(c *terminal.Console, at time.Time) string {
 
 func serviceLook(t tool) *cobra.Command {
 	return t.aboutService(help{
-		"look ID", "Have a service checked now",
+		"look SERVICE", "Have a service checked now",
 		"Its worker reads the document, the VMs and the networks from oned again and decides what to do next. Workers also check\n" +
 			"services regularly; this command saves the wait. It is always safe.",
 		"flowjet service look 3",

@@ -274,8 +274,7 @@ func topFrame(ctx context.Context, console *terminal.Console, pipe clients) (str
 	writeReaders(c, overview)
 	c.Say("")
 	writeUnsettled(c, rows)
-	c.Say("")
-	writeTransitions(c, latest[max(0, len(latest)-topEvents):])
+	c.Section(transitionTable(c, latest[max(0, len(latest)-topEvents):]))
 	return strings.ReplaceAll(text.String(), "\n\n\n", "\n\n"), nil
 }
 

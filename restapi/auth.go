@@ -179,7 +179,7 @@ func (a *authenticator) judge(print fingerprint, user opennebula.User, ends time
 		a.metrics.checks.WithLabelValues("refused").Inc()
 	case err != nil:
 		a.metrics.checks.WithLabelValues("failed").Inc()
-		return verdict{}, fmt.Errorf("check the credentials: %w", err)
+		return verdict{}, fmt.Errorf("the credentials cannot be checked: %w", err)
 	default:
 		a.metrics.checks.WithLabelValues("accepted").Inc()
 	}

@@ -17,19 +17,14 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-const undoTimeout = 30 * time.Second
-
 type ownership struct {
 	oned     sessions
 	commands *commands
 	logger   *slog.Logger
 }
 
-// changeOwner gives a document to another user or group; unchanged leaves one as it is.
-type changeOwner func(ctx context.Context, r *request, document opennebula.Document, uid, gid int) error
-
-// giving reads owner_id and, if present, group_id; for a change of the group only group_id.
-func giving(change changeOwner, owner bool) documentAction {
+// giving reads owner_id and, if present, group_id; for a change of the group only group_id. A change leaves what is unchanged.
+func giving(change func(ctx context.Context, r *request, document opennebula.Document, uid, gid int) error, owner bool) documentAction {
 	return func(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error) {
 		uid, gid, what := unchanged, unchanged, "change the group of"
 		var err error
@@ -61,7 +56,7 @@ func ownerID(ctx context.Context, params attributes, parameter string, list func
 	}
 	at := slices.IndexFunc(entries, func(e opennebula.PoolEntry) bool { return e.Name == name })
 	if at < 0 {
-		return 0, badRequest("%q is %q, which is not the name of one that you may see; give the id", parameter, name)
+		return 0, badRequest("%q is %q, which is not the name of a user or group that you may see; give the id", parameter, name)
 	}
 	return entries[at].ID, nil
 }
@@ -97,10 +92,9 @@ func (o *ownership) change(ctx context.Context, r *request, service opennebula.D
 			return fmt.Errorf("change the owner of %s: %w", each.name, err)
 		}
 	}
-	const reason = "its owner was changed"
-	if _, err := o.commands.queue.PublishWork(ctx, pipeline.Work{Service: service.ID, Reason: reason}, ""); err != nil {
+	if _, err := o.commands.queue.PublishWork(ctx, pipeline.Work{Service: service.ID, Reason: "its owner was changed"}, ""); err != nil {
 		// The next reconciliation finds the change.
-		o.logger.Warn("a service could not be woken", "service", service.ID, "reason", reason, "error", err)
+		o.logger.Warn("a service whose owner was changed could not be woken", "service", service.ID, "error", err)
 	}
 	return nil
 }
@@ -211,9 +205,9 @@ func (o *ownership) awaitWorker(ctx context.Context, r *request, service int) er
 	return err
 }
 
-// putBack undoes the changes in reverse order, even if the client has disconnected.
+// putBack undoes the changes in reverse order, for half a minute, even if the client has disconnected.
 func putBack(ctx context.Context, undo []func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
 	var failures []error
 	for _, revert := range slices.Backward(undo) {

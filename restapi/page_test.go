@@ -605,7 +605,7 @@ func (b *browser) checkChanges(id string) {
 	b.accessible("a change of owner")
 	b.do(chromedp.SetValue("#owner", "nobody"))
 	b.press("#dialog", "Change the owner")
-	b.shows("#dialog .plan", "is not the name of one that you may see")
+	b.shows("#dialog .plan", "is not the name of a user or group that you may see")
 	b.focused(`#owner[aria-invalid="true"][aria-describedby="refusal"]`)
 	b.do(chromedp.Evaluate(`{ const owner = document.querySelector("#owner"); owner.value = "alice"; owner.dispatchEvent(new Event("input", { bubbles: true })) }`, nil))
 	if b.is(`document.querySelector("#dialog [aria-invalid]")`) {

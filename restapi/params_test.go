@@ -94,7 +94,7 @@ func TestOwnersThatStay(t *testing.T) {
 			}
 		}
 	}
-	w.expect(admin, "POST", w.template(admin)+"/action", perform("chown", `{"owner_id":"nobody"}`), 400, `"owner_id" is "nobody", which is not the name of one that you may see; give the id`)
+	w.expect(admin, "POST", w.template(admin)+"/action", perform("chown", `{"owner_id":"nobody"}`), 400, `"owner_id" is "nobody", which is not the name of a user or group that you may see; give the id`)
 	w.expect(admin, "POST", w.template(admin)+"/action", perform("chgrp", `{"group_id":"alice"}`), 400, `"group_id" is "alice"`)
 	// oned shows alice neither other users nor groups that she is not in.
 	w.expect(alice, "POST", w.template(alice)+"/action", perform("chown", `{"owner_id":"oneadmin"}`), 400, `"owner_id" is "oneadmin"`)

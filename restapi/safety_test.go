@@ -200,7 +200,7 @@ func TestOnedAway(t *testing.T) {
 	if got.header.Get("Retry-After") == "" || strings.Contains(got.body, "serveradmin") {
 		t.Errorf("got %+v", got)
 	}
-	w.expect("oneadmin:other", "GET", "/service", "", 503, "check the credentials: ")
+	w.expect("oneadmin:other", "GET", "/service", "", 503, "the credentials cannot be checked: ")
 	w.expect("", "GET", "/flowjet/v1/health", "", 503, "oned does not answer")
 }
 

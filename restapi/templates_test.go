@@ -37,7 +37,7 @@ func TestTemplateActionsRefuse(t *testing.T) {
 		{perform("chmod", `{}`), `"octet" is missing`},
 		{perform("chmod", `{"octet":"999"}`), `three octal digits`},
 		{perform("chown", `{}`), `"owner_id" is missing`},
-		{perform("chown", `{"owner_id":"x"}`), `"owner_id" is "x", which is not the name of one that you may see`},
+		{perform("chown", `{"owner_id":"x"}`), `"owner_id" is "x", which is not the name of a user or group that you may see`},
 		{perform("chgrp", `{}`), `"group_id" is missing`},
 		{perform("clone", `{}`), `"name" is missing`},
 		{perform("update", `{}`), `"template_json" is missing`},

@@ -66,9 +66,7 @@ func (c Config) withDefaults() Config {
 	c.ElectionTime = cmp.Or(c.ElectionTime, c.scaled(electionTime))
 	c.MaxConnections = cmp.Or(c.MaxConnections, gate.Limit)
 	c.HooksHighWater = cmp.Or(c.HooksHighWater, 100_000)
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	return c
 }
 

@@ -102,10 +102,7 @@ func templateInstantiate(r *request, from *storedTemplate) any {
 // makeVM makes a VM with its addresses and without an event: the first one is that of entering its state.
 func (t *tx) makeVM(who identity, o order) *vm {
 	id := t.cloud.next[kindVM]
-	name := strings.ReplaceAll(o.name, "%i", itoa(id))
-	if name == "" {
-		name = fmt.Sprintf("%s-%d", o.from.Name, id)
-	}
+	name := cmp.Or(strings.ReplaceAll(o.name, "%i", itoa(id)), fmt.Sprintf("%s-%d", o.from.Name, id))
 	merged := o.from.Template.Merged(o.extra)
 	if reason := unfit(name, merged); reason != "" {
 		o.notAllocated(reason)

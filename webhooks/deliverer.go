@@ -71,9 +71,7 @@ type Deliverer struct {
 
 // New makes a deliverer that is not running.
 func New(config Config, pipe *pipeline.Pipeline) *Deliverer {
-	if config.Logger == nil {
-		config.Logger = slog.New(slog.DiscardHandler)
-	}
+	config.Logger = cmp.Or(config.Logger, slog.New(slog.DiscardHandler))
 	d := &Deliverer{
 		config: config, pipe: newClients(pipe), logger: config.Logger,
 		metrics: newMetrics(config.Registerer), shares: newShares(), loops: map[string]*loop{},

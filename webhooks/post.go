@@ -221,7 +221,7 @@ func checkSecretFile(path string) error {
 		return fmt.Errorf("read the secret: %w", err)
 	}
 	if info.Mode().Perm()&0o007 != 0 {
-		return fmt.Errorf("the secret %s is readable by everybody: `chmod 640 %s`", path, path)
+		return fmt.Errorf("the secret %s is readable by everybody: `chmod 640 %s`, and `chgrp` it to the group that Flowjet runs as (flowjet)", path, path)
 	}
 	return nil
 }

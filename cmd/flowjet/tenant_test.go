@@ -312,7 +312,7 @@ func (u user) checkStatuses(web, password string) {
 	u.fails(terminal.ExitUsage, "it is `flowjet service scale SERVICE ROLE NUMBER", "service", "scale", "shop")
 	u.fails(terminal.ExitUsage, "no such file", "template", "create", "/nowhere.yaml")
 	u.fails(terminal.ExitUsage, "is not an object in YAML or JSON", "template", "create", password)
-	u.fails(terminal.ExitUsage, `"owner_id" is "oneadmin", which is not the name of one that you may see`, "service", "chown", "shop", "oneadmin")
+	u.fails(terminal.ExitUsage, `"owner_id" is "oneadmin", which is not the name of a user or group that you may see`, "service", "chown", "shop", "oneadmin")
 	u.fails(terminal.ExitUsage, "NAME=id:5", "template", "instantiate", "web", "--network", "public=5", "--input-file", "ADMIN="+password)
 	u.fails(terminal.ExitUsage, "no role \"nobody\"", "template", "instantiate", "web", "--cardinality", "nobody=5", "--input-file", "ADMIN="+password)
 	u.fails(terminal.ExitUnreachable, "the API at http://127.0.0.1:1 does not answer", "service", "list", "--endpoint", "http://127.0.0.1:1")

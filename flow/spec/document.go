@@ -168,8 +168,10 @@ type LogEntry struct {
 
 // Service is a service: its document and its owner.
 type Service struct {
-	ID    int          `json:"id"`
-	Owner one.Identity `json:"owner"`
+	ID int `json:"id"`
+	// Called is its document's name, if it was renamed: the body keeps the name that it began with.
+	Called string       `json:"called,omitempty"`
+	Owner  one.Identity `json:"owner"`
 	// Former is the previous owner, until a while after the service was given away: its VMs are moved one by one.
 	Former      *one.Identity `json:"former,omitempty"`
 	FormerUntil time.Time     `json:"former_until,omitzero"`
@@ -340,9 +342,7 @@ func NewNode(vm one.VM) Node {
 // Show writes a VM's owner, which chown may have changed, into its node, and its name if the node was made without it.
 func (n *Node) Show(vm one.VM) {
 	shown := &n.VMInfo.VM
-	if shown.Name == "" {
-		shown.Name = vm.Name
-	}
+	shown.Name = cmp.Or(shown.Name, vm.Name)
 	if vm.Owner.UName == "" || vm.Owner.GName == "" {
 		return // the VM is only partly known
 	}
