@@ -192,9 +192,9 @@ func lasting(ctx context.Context, wrong func() bool) error {
 	return nil
 }
 
-// unsettled reports whether there is trouble that a take-over or an election ends within seconds. What is away has been silent for longer already.
+// unsettled reports whether there is trouble that ends within seconds: a take-over, an election, a NATS server that is back without data. What is away has been silent for longer already.
 func unsettled(overview inspect.Overview) bool {
-	return len(overview.Workers) == 0 ||
+	return len(overview.Workers) == 0 || len(overview.Feeds) == 0 ||
 		slices.ContainsFunc(overview.Feeds, func(feed inspect.FeedStatus) bool { return !feed.Alive }) ||
 		slices.ContainsFunc(overview.Streams, func(stream inspect.StreamStatus) bool { return stream.Leaderless })
 }

@@ -60,7 +60,9 @@ func TestEachCauseIsNamedOnce(t *testing.T) {
 	}
 	away := overview // its processes and server have been silent for long enough
 	away.Workers, away.Streams = []inspect.WorkerShare{{}}, overview.Streams[:1]
-	if !unsettled(overview) || unsettled(away) {
+	unheard := away // by a server that is back without its data
+	away.Feeds = []inspect.FeedStatus{{Alive: true}}
+	if !unsettled(overview) || !unsettled(unheard) || unsettled(away) {
 		t.Error("what may mend itself is looked at again, and nothing else")
 	}
 	noticed := diagnosis{now: now}
