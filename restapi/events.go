@@ -123,20 +123,22 @@ func (f *follower) send(ctx context.Context, reader *history.Reader) {
 		quiet, cancel := context.WithDeadline(ctx, alive.Add(f.aliveEvery))
 		sequence, transition, err := reader.Next(quiet)
 		cancel()
+		silent := err != nil
+		if silent { // as is a NATS server that is cut off from the others, and keeps its connections
+			asking, cancel := context.WithTimeout(ctx, replyWait)
+			_, err = f.queue.LastTransitionSequence(asking)
+			cancel()
+		}
 		switch {
-		case ctx.Err() != nil || !f.vouched():
+		case err != nil || !f.vouched():
 			return
-		case err == nil && f.mayUse(ctx, transition.Service):
+		case silent:
+			err = f.write([]byte(": alive\n\n"))
+		case f.mayUse(ctx, transition.Service):
 			data, _ := json.Marshal(transition) // plain values
 			err = f.write(fmt.Appendf(nil, "id: %d\nevent: %s\ndata: %s\n\n", sequence, transition.Kind, data))
-		case err == nil:
+		default:
 			continue
-		default: // a NATS server that is cut off from the others keeps its connections, and is silent
-			asking, cancel := context.WithTimeout(ctx, replyWait)
-			if _, err = f.queue.LastTransitionSequence(asking); err == nil {
-				err = f.write([]byte(": alive\n\n"))
-			}
-			cancel()
 		}
 		if err != nil {
 			return
