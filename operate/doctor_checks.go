@@ -386,15 +386,6 @@ func fullDisks(overview inspect.Overview) map[string]pipeline.Disk {
 	return fullest
 }
 
-// withFullDisks adds the full disks to the error of an overview: NATS servers that cannot write do not answer.
-func withFullDisks(err error, overview inspect.Overview) error {
-	for host, disk := range fullDisks(overview) {
-		used, mend := fullText(disk)
-		err = fmt.Errorf("%w; on %s %s: %s there", err, host, used, mend)
-	}
-	return err
-}
-
 // mismatchFor is how long a mismatch between the data and oned is reported.
 const mismatchFor = 7 * 24 * time.Hour
 

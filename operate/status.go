@@ -56,7 +56,10 @@ func (c clients) overview(ctx context.Context) (inspect.Overview, error) {
 	defer probe.Stop()
 	overview, err := c.Overview(ctx, nil)
 	if err != nil {
-		err = withFullDisks(err, overview)
+		for host, disk := range fullDisks(overview) { // NATS servers that cannot write do not answer
+			used, mend := fullText(disk)
+			err = fmt.Errorf("%w; on %s %s: %s there", err, host, used, mend)
+		}
 	}
 	return overview, err
 }

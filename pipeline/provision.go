@@ -299,7 +299,7 @@ func (p *Pipeline) Extents(ctx context.Context) (extents map[string]Extent, lost
 // Extent returns that of a stream.
 func (p *Pipeline) Extent(ctx context.Context, name string) (extent Extent, err error) {
 	defer errs.Wrap(&err, "ask how far stream %s goes", name)
-	info, err := p.Stream(name).Info(ctx)
+	info, err := p.Stream(name).Led(ctx)
 	if err != nil {
 		return Extent{}, err
 	}

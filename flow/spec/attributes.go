@@ -307,23 +307,20 @@ var WebhookKinds = []string{"service", "role", "vm", "network", "router"}
 
 var secretName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
-func isPort(text string) bool {
-	port, err := strconv.ParseUint(text, 10, 16)
-	return err == nil && port > 0
-}
-
 // Check returns what is wrong with the receiver, nil if nothing is.
 func (w Webhook) Check() error {
 	if len(w.URL) > MaxWebhookURL {
 		return fmt.Errorf("url has %d characters: the maximum is %d", len(w.URL), MaxWebhookURL)
 	}
 	parsed, err := url.Parse(w.URL)
-	switch {
-	case err != nil:
+	if err != nil {
 		return fmt.Errorf("url is not valid: it must look like https://host/path")
+	}
+	port, err := strconv.ParseUint(parsed.Port(), 10, 16)
+	switch {
 	case parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Hostname() == "":
 		return fmt.Errorf("url %q must look like https://host/path", parsed.Redacted())
-	case parsed.Port() != "" && !isPort(parsed.Port()):
+	case parsed.Port() != "" && (err != nil || port == 0):
 		return fmt.Errorf("url %q is not valid: the port must be between 1 and 65535", parsed.Redacted())
 	case parsed.User != nil:
 		return fmt.Errorf("url %q must not contain a user or password: sign with a secret instead", parsed.Redacted())

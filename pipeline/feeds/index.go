@@ -46,7 +46,7 @@ func (f *Feeds) Index(object string) *Index {
 func (x *Index) CatchUp(ctx context.Context) (err error) {
 	defer errs.Wrap(&err, "read the last event of each %s", x.object)
 	stream, subjects := x.feeds.core.Stream(pipeline.StreamONE), pipeline.KindSubjects(x.feeds.zone, x.object)
-	info, err := stream.Info(ctx)
+	info, err := stream.Led(ctx)
 	if err != nil {
 		return err
 	}

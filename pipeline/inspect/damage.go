@@ -24,7 +24,7 @@ type Damage struct {
 // Damage compares the records with the history. A service that changes meanwhile may be in it.
 func (i *Inspector) Damage(ctx context.Context) (Damage, error) {
 	history := i.core.Stream(pipeline.StreamFlow)
-	info, err := history.Info(ctx)
+	info, err := history.Led(ctx)
 	if err != nil {
 		return Damage{}, err
 	}

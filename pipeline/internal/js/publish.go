@@ -99,6 +99,8 @@ var ErrClosed = errors.New("closed")
 // ErrUnsettled is returned while another process is making the same stream.
 var ErrUnsettled = errors.New("another process is creating it")
 
+var errLeaderless = errors.New("it has no leader: most of its servers cannot be reached")
+
 // JetStream's error codes for which nats.go has no names.
 const (
 	codeNotAvailable     jetstream.ErrorCode = 10008
@@ -191,7 +193,7 @@ func Transient(err error) bool {
 	return slices.ContainsFunc([]error{
 		nats.ErrNoResponders, nats.ErrTimeout, nats.ErrDisconnected, nats.ErrReconnectBufExceeded,
 		nats.ErrConnectionReconnecting, nats.ErrStaleConnection, jetstream.ErrNoStreamResponse, jetstream.ErrAsyncPublishTimeout, context.DeadlineExceeded,
-		ErrUnsettled,
+		ErrUnsettled, errLeaderless,
 	}, func(passing error) bool { return errors.Is(err, passing) })
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/flowjet/flowjet/internal/natstest"
+	"github.com/flowjet/flowjet/internal/poll"
 )
 
 // loseConsumers deletes all consumers of the stream, as a server that was restarted has.
@@ -123,6 +124,10 @@ func TestTheBacklogOfAReader(t *testing.T) {
 		must(t, c.Stream("S").Append(ctx, messages("a", 0, 5), Rules{}))
 		_, err := c.Publish(ctx, message("b", 7))
 		must(t, err)
+		poll.Until(t, "the replica that is read to have all", func() bool {
+			count, _, err := c.Stream("S").Backlog(ctx, "s.>", 0)
+			return err == nil && count == 6
+		})
 		for after, want := range map[uint64]string{0: "5 0", 3: "2 3", 5: "0 ", 6: "0 "} {
 			count, first, err := c.Stream("S").Backlog(ctx, "s.a", after)
 			must(t, err)
