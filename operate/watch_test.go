@@ -139,7 +139,7 @@ func TestWatchingAsJSON(t *testing.T) {
 		}
 	}
 	d.refuses(terminal.ExitNotFound, "service watch 5")
-	d.refuses(terminal.ExitUsage, "service watch shop")
+	d.refuses(terminal.ExitUsage, "service watch mail")
 }
 
 // Following events tells of what comes to all streams that are asked for.
