@@ -56,7 +56,7 @@ func TestWrongCommandLines(t *testing.T) {
 		"nats --nats-routes nats://h:6222": "nats.server_file is not set",
 		"demo --nats nats://127.0.0.1:1":   "is `flowjet up --sim` running,",
 		"replay " + nowhere:                "open the recording",
-		"service record":                   "it is `flowjet service record ID",
+		"service record":                   "it is `flowjet service record SERVICE",
 		"events --servce 3":                "did you mean --service?",
 		"status --nats-nkey-file " + nowhere + " --nats-listen 127.0.0.1:1": "`flowjet doctor` has more",
 		"man":             "it is `flowjet man FOLDER",
