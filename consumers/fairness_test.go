@@ -46,7 +46,7 @@ func createdFor(s *sim.Sim) func() []string {
 func TestLargeServicesDoNotHoldUpOthers(t *testing.T) {
 	const large, size = 3, 20
 	w := newWorld(t)
-	w.sim.SetCallDelay("one.template.instantiate", 50*time.Millisecond) // far longer than the small one takes to be read
+	w.sim.SetCallDelay("one.template.instantiate", 150*time.Millisecond) // far longer than the small one takes to be read
 	created := createdFor(w.sim)
 	worker := consumers.New(consumers.Config{ID: "one", Settings: quick(), MaxCalls: 1, Logger: slog.New(slog.DiscardHandler)}, w.pipe.Pipeline, w.oned)
 	must(t, worker.Start(t.Context()))
