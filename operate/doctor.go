@@ -133,7 +133,7 @@ func (d *diagnosis) silent(servers []string, mend, reason string) {
 }
 
 // unlessAway returns a context that ends in three seconds if most of the servers are away then: an answer need not be waited for. With
-// the first one the timer is to be stopped. It does not try at once, as servers with TLS log the attempt.
+// the first one the timer is to be stopped; the context lives as long as ctx. It does not try at once, as servers with TLS log the attempt.
 func unlessAway(ctx context.Context, servers []string) (context.Context, *time.Timer) {
 	ctx, stop := context.WithCancelCause(ctx)
 	return ctx, time.AfterFunc(3*time.Second, func() {

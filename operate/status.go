@@ -52,6 +52,8 @@ func statusCommand(t tool) *cobra.Command {
 
 // overview reads everything. Its error says what keeps NATS from answering.
 func (c clients) overview(ctx context.Context) (inspect.Overview, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	ctx, probe := unlessAway(ctx, c.servers)
 	defer probe.Stop()
 	overview, err := c.Overview(ctx, nil)
