@@ -1,7 +1,6 @@
 package consumers_test
 
 import (
-	"cmp"
 	"testing"
 	"time"
 
@@ -149,7 +148,7 @@ func TestOperatorsSeeTheNewNameOfAService(t *testing.T) {
 		poll.Until(t, "the name "+name, func() bool {
 			record, _, err := w.pipe.LoadRecord(t.Context(), service)
 			must(t, err)
-			return cmp.Or(record.State.Service.Called, record.State.Service.Body.Name) == name
+			return record.State.Service.Name() == name
 		})
 	}
 }

@@ -104,21 +104,17 @@ func (n networker) wantedNetwork(name string, choice raw.Object) (Network, bool)
 		if id, made := raw.Whole(choice["id"]); made {
 			network.ID, network.Attempted = id, true
 		} else if source == spec.FromReservation {
-			network.Extra = reservationText(network.Extra, network.Called)
+			// OneFlow appends the name. Of several names oned uses the first: before one of the text's own, which is not the service's alone, goes the network's.
+			called := fmt.Sprintf("NAME=\"%s\"\n", one.Escape(network.Called))
+			if _, has := one.LastValue(network.Extra, "NAME"); has {
+				network.Extra = called + network.Extra
+			} else {
+				network.Extra += "\n" + called
+			}
 		}
 		return network, true
 	}
 	return Network{}, false
-}
-
-// reservationText returns a reservation's text with the network's name, as OneFlow appends it. Of several names oned uses the first: if the
-// text has one of its own, which is not the service's alone, the network's name goes before it.
-func reservationText(extra, called string) string {
-	name := fmt.Sprintf("NAME=\"%s\"\n", one.Escape(called))
-	if _, has := one.LastValue(extra, "NAME"); has {
-		return name + extra
-	}
-	return extra + "\n" + name
 }
 
 // OwnNetworks returns the networks that the service has made for itself, by the ids in its document.

@@ -103,7 +103,7 @@ func (t tool) aboutService(help help, run func(ctx context.Context, c *terminal.
 		if err != nil {
 			named := 0
 			readErr := pipe.EachRecord(ctx, func(each int, record pipeline.Record) {
-				if service := record.State.Service; !record.Deleted && cmp.Or(service.Called, service.Body.Name) == args[0] {
+				if service := record.State.Service; !record.Deleted && service.Name() == args[0] {
 					id, named = each, named+1
 				}
 			})
@@ -217,7 +217,7 @@ func (t tool) completing(most int, offer func(context.Context, clients) []cobra.
 func serviceIDs(ctx context.Context, pipe clients) (ids []cobra.Completion) {
 	_ = pipe.EachRecord(ctx, func(id int, record pipeline.Record) {
 		if service := record.State.Service; !record.Deleted {
-			ids = append(ids, cobra.CompletionWithDesc(strconv.Itoa(id), cmp.Or(service.Called, service.Body.Name)+" "+service.State().String()))
+			ids = append(ids, cobra.CompletionWithDesc(strconv.Itoa(id), service.Name()+" "+service.State().String()))
 		}
 	})
 	return ids

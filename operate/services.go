@@ -62,7 +62,7 @@ func serviceRecords(t tool) *cobra.Command {
 }
 
 func rowOf(id int, service spec.Service) serviceRow {
-	row := serviceRow{ID: id, Name: cmp.Or(service.Called, service.Body.Name), Owner: service.Owner.UName, State: service.State().String(), Since: spec.Since(service), Roles: len(service.Body.Roles)}
+	row := serviceRow{ID: id, Name: service.Name(), Owner: service.Owner.UName, State: service.State().String(), Since: spec.Since(service), Roles: len(service.Body.Roles)}
 	for _, role := range service.Body.Roles {
 		row.VMs += len(role.Nodes)
 		row.Wanted += role.Cardinality

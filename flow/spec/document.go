@@ -226,6 +226,9 @@ func ParseBody(text []byte) (Body, error) {
 	return body, nil
 }
 
+// Name returns the service's name, as its document has it.
+func (s Service) Name() string { return cmp.Or(s.Called, s.Body.Name) }
+
 // State returns the service's state; a document without one is PENDING.
 func (s Service) State() ServiceState {
 	if s.Body.State == nil {

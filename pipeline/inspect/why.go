@@ -1,7 +1,6 @@
 package inspect
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -184,7 +183,7 @@ func Explain(service int, record pipeline.Record, facts flow.Facts, path []pipel
 	state.Service.ID = service
 	explained := flow.Explain(state, facts, now)
 	why := Why{
-		Version: pipeline.Version, Service: service, Name: cmp.Or(state.Service.Called, state.Service.Body.Name), Owner: state.Service.Owner.UName,
+		Version: pipeline.Version, Service: service, Name: state.Service.Name(), Owner: state.Service.Owner.UName,
 		State: explained.State.String(), Failed: list(explained.Failed), Waits: list(explained.Waits), Notes: list(explained.Notes),
 		Next: list(explained.Next), Roles: []RoleStatus{}, Path: list(path[max(0, len(path)-keptPath):]),
 	}
