@@ -192,11 +192,11 @@ func lasting(ctx context.Context, wrong func() bool) error {
 	return nil
 }
 
-// unsettled reports whether there is trouble that ends within seconds: a take-over, an election, a NATS server that is back without data. What is away has been silent for longer already.
+// unsettled reports whether there is trouble that ends within seconds: a take-over, an election, a NATS server that is back without data, or behind. What is away has been silent for longer already.
 func unsettled(overview inspect.Overview) bool {
 	return len(overview.Workers) == 0 || len(overview.Feeds) == 0 ||
 		slices.ContainsFunc(overview.Feeds, func(feed inspect.FeedStatus) bool { return !feed.Alive }) ||
-		slices.ContainsFunc(overview.Streams, func(stream inspect.StreamStatus) bool { return stream.Leaderless })
+		slices.ContainsFunc(overview.Streams, func(stream inspect.StreamStatus) bool { return stream.Leaderless || len(stream.Behind) > 0 })
 }
 
 // mendNATS returns advice, as far as the error permits any.

@@ -42,6 +42,8 @@ func (d *diagnosis) checkStreams(overview inspect.Overview) {
 		troubled++
 		weight, mend := warning, "give JetStream more storage, then run `flowjet nats provision`"
 		switch {
+		case len(stream.Behind) > 0:
+			weight, mend = problem, "wait until it has copied what it lacks, and stop no other NATS server before"
 		case stream.Lost > 0:
 			mend = "check the disk of its NATS server; Flowjet continues from oned's documents, and `flowjet service look ID` has a service compared with its own"
 		case stream.Leaderless:

@@ -41,6 +41,7 @@ func TestEachCauseIsNamedOnce(t *testing.T) {
 		Streams: []inspect.StreamStatus{
 			{Name: "ONE", Trouble: "its replica on n2 is unreachable", Away: []string{"n2"}},
 			{Name: "FLOW", Trouble: "it has no leader: most of its servers are unreachable", Leaderless: true},
+			{Name: "HOOK", Trouble: "its replica on n1 is not complete yet", Behind: []string{"n1"}},
 		},
 	}
 	d.checkMembers(overview)
@@ -49,7 +50,8 @@ func TestEachCauseIsNamedOnce(t *testing.T) {
 	if got, want := d.said(), "problem process fe1 api: it has not reported for 1m0s\n"+
 		"problem front-end fe2: none of its processes has reported for 1m0s: fe2 api, fe2 bridge, fe2 worker\n"+
 		"problem NATS server n2: it does not answer: streams lack its copies, and the failure of one more server stops everything\n"+
-		"problem stream FLOW: it has no leader: most of its servers are unreachable\n"; got != want {
+		"problem stream FLOW: it has no leader: most of its servers are unreachable\n"+
+		"problem stream HOOK: its replica on n1 is not complete yet\n"; got != want {
 		t.Errorf("it says\n%swant\n%s", got, want)
 	}
 	// Its unit is named: systemctl finds no stopped units by a pattern.
@@ -60,9 +62,11 @@ func TestEachCauseIsNamedOnce(t *testing.T) {
 	}
 	away := overview // its processes and server have been silent for long enough
 	away.Workers, away.Streams = []inspect.WorkerShare{{}}, overview.Streams[:1]
+	behind := away // an upgrade is not to go on to the next server before
+	behind.Feeds, behind.Streams = []inspect.FeedStatus{{Alive: true}}, overview.Streams[2:]
 	unheard := away // by a server that is back without its data
 	away.Feeds = []inspect.FeedStatus{{Alive: true}}
-	if !unsettled(overview) || !unsettled(unheard) || unsettled(away) {
+	if !unsettled(overview) || !unsettled(unheard) || !unsettled(behind) || unsettled(away) {
 		t.Error("what may mend itself is looked at again, and nothing else")
 	}
 	noticed := diagnosis{now: now}

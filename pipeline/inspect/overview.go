@@ -236,9 +236,10 @@ type StreamStatus struct {
 	Trouble string `json:"trouble,omitempty"`
 	// Lost is the number of messages that its server could not read, as far as the server has noticed.
 	Lost int `json:"lost,omitempty"`
-	// Leaderless reports whether most of its servers are away, Away names those.
+	// Leaderless reports whether most of its servers are away, Away names those, and Behind the ones that still copy what they lack.
 	Leaderless bool     `json:"leaderless,omitempty"`
 	Away       []string `json:"away,omitempty"`
+	Behind     []string `json:"behind,omitempty"`
 }
 
 // ServerStatus is a NATS server that holds copies of streams.
@@ -249,9 +250,11 @@ type ServerStatus struct {
 	Streams int  `json:"streams,omitempty"`
 }
 
-// awayAfter is how long a stream's leader may not have heard from a server that holds a copy: it
-// hears from it once a second. The server itself calls one offline after minutes.
+// awayAfter is how long a stream's leader may not have heard from a server that holds a copy: it hears from it once a second. The server itself calls one offline after minutes.
 const awayAfter = 5 * time.Second
+
+// mostLag is how many changes of a stream a server may lack: under load some are always on their way to it.
+const mostLag = 100
 
 // withServers adds the servers that hold copies of a stream to servers, by name.
 func withServers(servers []ServerStatus, cluster *jetstream.ClusterInfo) []ServerStatus {
@@ -261,8 +264,7 @@ func withServers(servers []ServerStatus, cluster *jetstream.ClusterInfo) []Serve
 	for _, peer := range append(cluster.Replicas, &jetstream.PeerInfo{Name: cluster.Leader}) {
 		at := slices.IndexFunc(servers, func(s ServerStatus) bool { return s.Name == peer.Name })
 		if at < 0 && peer.Name != "" {
-			at = len(servers)
-			servers = append(servers, ServerStatus{Name: peer.Name})
+			at, servers = len(servers), append(servers, ServerStatus{Name: peer.Name})
 		}
 		if isAway(peer) {
 			servers[at].Away, servers[at].Streams = true, servers[at].Streams+1
@@ -289,48 +291,44 @@ func (c *collector) streams(ctx context.Context) error {
 		c.overview.Servers = withServers(c.overview.Servers, info.Cluster)
 		status := StreamStatus{
 			Name: wanted.Name, Messages: info.State.Msgs, Bytes: info.State.Bytes, MaxBytes: info.Config.MaxBytes,
-			Replicas: info.Config.Replicas, Trouble: troubleOf(info, wanted), Last: info.State.LastTime.UTC(),
+			Replicas: info.Config.Replicas, Last: info.State.LastTime.UTC(),
 		}
-		if info.State.Lost != nil {
-			status.Lost = len(info.State.Lost.Msgs)
-		}
-		if info.Cluster != nil && info.Config.Replicas > 1 {
-			status.Leaderless = info.Cluster.Leader == ""
-			for _, peer := range info.Cluster.Replicas {
-				if isAway(peer) {
-					status.Away = append(status.Away, peer.Name)
-				}
-			}
-		}
+		status.judge(info, wanted)
 		c.overview.Streams = append(c.overview.Streams, status)
 	}
 	return nil
 }
 
-// troubleOf returns the problem of a stream: it has no leader, copies are
-// away, messages are lost, or it is smaller than configured.
-func troubleOf(info *jetstream.StreamInfo, wanted jetstream.StreamConfig) string {
+// judge sets the problem of a stream: it has no leader, copies are away or incomplete, messages are lost, or it is smaller than configured.
+func (s *StreamStatus) judge(info *jetstream.StreamInfo, wanted jetstream.StreamConfig) {
 	if cluster := info.Cluster; cluster != nil && info.Config.Replicas > 1 {
-		if cluster.Leader == "" {
-			return "it has no leader: most of its servers are unreachable"
-		}
 		for _, peer := range cluster.Replicas {
 			if isAway(peer) {
-				return "its replica on " + peer.Name + " is unreachable"
+				s.Away = append(s.Away, peer.Name)
+			} else if peer.Lag > mostLag {
+				s.Behind = append(s.Behind, peer.Name)
 			}
 		}
+		s.Leaderless = cluster.Leader == ""
 	}
-	has := info.Config
-	switch lost := info.State.Lost; {
-	case lost != nil && len(lost.Msgs) > 0:
-		return fmt.Sprintf("its files are damaged: %d of its messages are lost", len(lost.Msgs))
+	if info.State.Lost != nil {
+		s.Lost = len(info.State.Lost.Msgs)
+	}
+	switch has := info.Config; {
+	case s.Leaderless:
+		s.Trouble = "it has no leader: most of its servers are unreachable"
+	case len(s.Away) > 0:
+		s.Trouble = "its replica on " + s.Away[0] + " is unreachable"
+	case len(s.Behind) > 0:
+		s.Trouble = "its replica on " + s.Behind[0] + " is not complete yet"
+	case s.Lost > 0:
+		s.Trouble = fmt.Sprintf("its files are damaged: %d of its messages are lost", s.Lost)
 	case wanted.MaxBytes > 0 && has.MaxBytes > 0 && has.MaxBytes < wanted.MaxBytes:
-		return fmt.Sprintf("its limit is %d MiB instead of %d: the disk was too small when it was created; when every server's disk has enough space: `nats stream edit %s --max-bytes %d`",
+		s.Trouble = fmt.Sprintf("its limit is %d MiB instead of %d: the disk was too small when it was created; when every server's disk has enough space: `nats stream edit %s --max-bytes %d`",
 			has.MaxBytes>>20, wanted.MaxBytes>>20, has.Name, wanted.MaxBytes)
 	case wanted.MaxAge > 0 && has.MaxAge > 0 && has.MaxAge < wanted.MaxAge:
-		return fmt.Sprintf("its max age is %s instead of %s", has.MaxAge, wanted.MaxAge)
+		s.Trouble = fmt.Sprintf("its max age is %s instead of %s", has.MaxAge, wanted.MaxAge)
 	case has.MaxBytes > 0 && info.State.Bytes > uint64(has.MaxBytes)/10*9 && has.Discard == jetstream.DiscardNew:
-		return "it is more than 90 % full and refuses messages when it is full"
+		s.Trouble = "it is more than 90 % full and refuses messages when it is full"
 	}
-	return ""
 }

@@ -211,13 +211,16 @@ func TestTroubleOfStreams(t *testing.T) {
 		{jetstream.StreamInfo{Config: replicated, Cluster: &jetstream.ClusterInfo{Leader: "n1", Replicas: []*jetstream.PeerInfo{{Name: "n2"}}}}, ""},
 		{jetstream.StreamInfo{Config: replicated, Cluster: &jetstream.ClusterInfo{}}, "no leader"},
 		{jetstream.StreamInfo{Config: replicated, Cluster: &jetstream.ClusterInfo{Leader: "n1", Replicas: []*jetstream.PeerInfo{{Name: "n2", Offline: true}}}}, "its replica on n2 is unreachable"},
+		{jetstream.StreamInfo{Config: replicated, Cluster: &jetstream.ClusterInfo{Leader: "n1", Replicas: []*jetstream.PeerInfo{{Name: "n2", Lag: 100}, {Name: "n3", Lag: 101}}}}, "its replica on n3 is not complete yet"},
 		{jetstream.StreamInfo{Config: small}, "its limit is 1024 MiB instead of 2048"},
 		{jetstream.StreamInfo{Config: short}, "its max age is 1h0m0s instead of 72h0m0s"},
 		{jetstream.StreamInfo{Config: full, State: jetstream.StreamState{Bytes: 2 << 30}}, "more than 90 % full"},
 		{jetstream.StreamInfo{Config: wanted, State: jetstream.StreamState{Bytes: 2 << 30}}, ""},
 		{jetstream.StreamInfo{Config: wanted, State: jetstream.StreamState{Lost: &jetstream.LostStreamData{Msgs: []uint64{3, 4}}}}, "its files are damaged: 2 of its messages are lost"},
 	} {
-		if got := troubleOf(&test.info, wanted); !strings.Contains(got, test.want) || (got == "") != (test.want == "") {
+		var status StreamStatus
+		status.judge(&test.info, wanted)
+		if got := status.Trouble; !strings.Contains(got, test.want) || (got == "") != (test.want == "") {
 			t.Errorf("the trouble is %q, want %q", got, test.want)
 		}
 	}
