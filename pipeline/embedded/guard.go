@@ -17,16 +17,14 @@ const (
 	// write is restarted.
 	roomNeeded   = 4 << 20
 	roomInterval = time.Second
+	// rebuildInterval is the least time between two restarts that rebuild streams: a stream that
+	// is damaged again and again must not stop all others again and again.
+	rebuildInterval = time.Minute
 )
 
-// rebuildInterval is the least time between two restarts that rebuild streams: a stream that
-// is damaged again and again must not stop all others again and again.
-const rebuildInterval = time.Minute
-
-// guard restarts the server when it has stopped writing and there is room again: a full
-// disk stops its streams, and only a restart resumes them (nats-server 2.15). So does a
-// damaged block; a server alone then rebuilds its streams. In a cluster the other
-// servers have the missing messages. A server that is cut off leaves, and comes back.
+// guard restarts the server when it has stopped writing and there is room again: a full disk stops its streams, and only a restart resumes
+// them (nats-server 2.15). So does a damaged block; a server alone then rebuilds its streams. In a cluster the other servers have the
+// missing messages. A server that is cut off leaves, and comes back.
 func (s *Server) guard(broken <-chan failure) {
 	log := s.config.Logger
 	var rebuilt time.Time
@@ -89,14 +87,10 @@ func (s *Server) writable() bool {
 		return false
 	}
 	_, err = file.Write(make([]byte, roomNeeded))
-	if err == nil {
-		err = file.Sync()
-	}
-	return file.Close() == nil && err == nil
+	return errors.Join(err, file.Sync(), file.Close()) == nil
 }
 
-// restart stops the server and starts one on the same folder and port, which rebuilds the streams from their
-// messages, if asked to, instead of from their indexes.
+// restart stops the server and starts one on the same folder and port, which rebuilds the streams from their messages, if asked to, instead of from their indexes.
 func (s *Server) restart(rebuild bool) (broken <-chan failure, err error) {
 	before := s.current()
 	options, err := s.options()
@@ -160,9 +154,8 @@ func (l *logger) Warnf(format string, v ...any) {
 	}
 }
 
-// Errorf also detects two conditions that the server reports nowhere else: a stream accepts no more
-// messages because a write failed, or JetStream was disabled because the disk is full
-// (nats-server 2.15). Both last until the server is restarted.
+// Errorf also detects two conditions that the server reports nowhere else: a stream accepts no more messages because a write failed, or
+// JetStream was disabled because the disk is full (nats-server 2.15). Both last until the server is restarted.
 func (l *logger) Errorf(format string, v ...any) {
 	line := fmt.Sprintf(format, v...)
 	l.log.Error(line)

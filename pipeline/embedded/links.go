@@ -36,6 +36,7 @@ const (
 type cut struct {
 	key      nkeys.KeyPair // of a user of the system account that only this process knows; nil without such an account
 	found    int           // how many times in a row
+	alone    int           // how many times in a row it reached no other
 	patience int
 }
 
@@ -83,9 +84,18 @@ func (c *cut) look(running *server.Server) []string {
 	if err != nil || problem != nil || status.Meta == nil {
 		return nil
 	}
-	if len(namesOf(own)) >= status.Meta.Size-1 {
-		c.patience = sameAnswers // it reaches all there are
+	reached := namesOf(own)
+	if len(reached) >= status.Meta.Size-1 {
+		c.patience, c.alone = sameAnswers, 0 // it reaches all there are
 		return nil
+	}
+	if c.alone++; len(reached) > 0 {
+		c.alone = 0
+	} else if c.alone%int(awayFor/linkInterval) == sameAnswers { // it can store nothing: its clients try the other servers, and then it again
+		clients, _ := running.Connz(nil)
+		for _, client := range clients.Conns {
+			_ = running.DisconnectClientByID(client.Cid)
+		}
 	}
 	public, _ := c.key.PublicKey()
 	conn, err := nats.Connect("", nats.InProcessServer(running), nats.Nkey(public, c.key.Sign), nats.Timeout(linkInterval))
@@ -99,14 +109,12 @@ func (c *cut) look(running *server.Server) []string {
 			continue // routes are several connections
 		}
 		answer, err := conn.Request("$SYS.REQ.SERVER."+route.RemoteID+".ROUTEZ", nil, linkInterval)
-		var theirs struct {
-			Data server.Routez `json:"data"`
-		}
+		var theirs struct{ Data server.Routez }
 		if err == nil && json.Unmarshal(answer.Data, &theirs) == nil {
 			others[route.RemoteName] = namesOf(&theirs.Data)
 		}
 	}
-	return missing(own.Name, namesOf(own), others, status.Meta.Size)
+	return missing(own.Name, reached, others, status.Meta.Size)
 }
 
 func namesOf(routes *server.Routez) (names []string) {
@@ -121,8 +129,7 @@ func namesOf(routes *server.Routez) (names []string) {
 // that has to leave: of two that do not reach each other the one that reaches fewer, else the one whose name comes last.
 // A server that is needed for a majority stays.
 func missing(self string, reached []string, others map[string][]string, size int) (missed []string) {
-	majority := false
-	seen := map[string]int{}
+	majority, seen := false, map[string]int{}
 	for _, theirs := range others {
 		majority = majority || len(theirs) > size/2 // itself instead of this server
 		for _, name := range theirs {

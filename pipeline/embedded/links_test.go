@@ -187,6 +187,11 @@ system_account: S`), 0o600))
 		t.Errorf("it came back after %v", took)
 	}
 	store("with the first one dead", 1, 2)
+	// One that reaches no other sends its clients away, again and again: they try the others first.
+	last := clients[1].Conn()
+	before := last.Stats().Reconnects
+	must(t, servers[2].Stop(t.Context()))
+	poll.Until(t, "the last server to send its clients away", func() bool { return last.Stats().Reconnects > before })
 }
 
 // link is what passes the connections between two servers on, and can be cut.
