@@ -41,8 +41,13 @@ type change struct {
 	times, nth int
 }
 
-// gone is the state of a deleted service.
-const gone = "DONE"
+// gone is the state of a deleted service, and the others are those in which waiting ends.
+const (
+	gone    = "DONE"
+	running = "RUNNING"
+	warning = "WARNING"
+	hold    = "HOLD"
+)
 
 // changeFlags are the flags of commands that change something.
 type changeFlags struct {
@@ -142,9 +147,9 @@ func (f *changeFlags) make(ctx context.Context, c *console, api *client.Client, 
 		limited, cancel = context.WithTimeout(ctx, f.timeout)
 	}
 	defer cancel()
-	w := &waiter{console: c, api: api, service: asked.id, until: asked.until}
+	w := &waiter{console: c, api: api, service: asked.id, until: asked.until, begin: asked.makes}
 	if waiting && !asked.makes {
-		w.follow(limited, false)
+		w.follow(limited)
 	}
 	answer, err := api.Do(ctx, request)
 	var refusal *client.Error
@@ -166,7 +171,7 @@ func (f *changeFlags) make(ctx context.Context, c *console, api *client.Client, 
 		}
 	}
 	if waiting {
-		made.State, err = w.await(limited, made.ID, answer, asked.makes)
+		made.State, err = w.await(limited, made.ID, answer)
 		switch {
 		case err != nil && ctx.Err() != nil:
 			return fmt.Errorf("waiting was interrupted: the change of service %d continues", made.ID)
@@ -202,6 +207,8 @@ func (c *console) result(asked change, made result) error {
 		done = "it is queued: no worker has executed it yet (--wait waits for it)"
 	case made.State == gone:
 		done = "it is gone"
+	case made.State == hold:
+		done = fmt.Sprintf("it is %s: `flowjet service release %d` starts its VMs", c.State(hold), made.ID)
 	case made.State != "":
 		done = "it is " + c.State(made.State)
 	}
@@ -250,8 +257,7 @@ func forEach(ctx context.Context, c *console, args []string, one func(args []str
 		return one(append(ids, args[1:]...))
 	}
 	c.several = true
-	var refused []string
-	var statuses []terminal.Exit
+	var statuses []terminal.Exit // of those that failed
 	for _, id := range ids {
 		if ctx.Err() != nil { // interrupted after a change: the others are not made
 			return ctx.Err()
@@ -259,16 +265,16 @@ func forEach(ctx context.Context, c *console, args []string, one func(args []str
 		if err := one(append([]string{id}, args[1:]...)); err != nil && ctx.Err() != nil {
 			return err
 		} else if err != nil {
-			refused = append(refused, err.Error())
+			terminal.Error(c.notes, err)
 			status, _ := terminal.ExitOf(coded(err))
 			statuses = append(statuses, status)
 		}
 	}
-	if len(refused) == 0 {
+	if len(statuses) == 0 {
 		return nil
 	}
-	err = fmt.Errorf("%d of %d changes failed: %s", len(refused), len(ids), terminal.Abridged(strings.Join(refused, "; "), mostShown))
-	if len(refused) == len(ids) && len(slices.Compact(statuses)) == 1 {
+	err = fmt.Errorf("%d of %d changes failed", len(statuses), len(ids))
+	if len(statuses) == len(ids) && len(slices.Compact(statuses)) == 1 {
 		return statuses[0].Because(err) // as for one id
 	}
 	return err

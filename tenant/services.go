@@ -18,8 +18,6 @@ import (
 	"github.com/flowjet/flowjet/internal/terminal"
 )
 
-const running = "RUNNING"
-
 func act(perform string, params any, done string) change {
 	return change{method: http.MethodPost, path: "/action", done: done, body: map[string]any{"action": map[string]any{"perform": perform, "params": params}}}
 }

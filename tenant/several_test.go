@@ -38,9 +38,9 @@ func TestAChangeOfSeveral(t *testing.T) {
 		"DELETE /service/3": done, "DELETE /service/4": refusing(http.StatusConflict, "service 4 is DEPLOYING"), "DELETE /service/5": done,
 		"DELETE /service/98": refusing(http.StatusNotFound, "there is no service 98"), "DELETE /service/99": refusing(http.StatusNotFound, "there is no service 99"),
 	})
-	out, _, err := c.types("service", "undeploy", "3..5", "--idempotency-key", "once")
-	if err == nil || !strings.Contains(err.Error(), "1 of 3 changes failed: service 4 is DEPLOYING") {
-		t.Errorf("it ends with %v", err)
+	out, notes, err := c.types("service", "undeploy", "3..5", "--idempotency-key", "once")
+	if err == nil || err.Error() != "1 of 3 changes failed" || notes != "flowjet: service 4 is DEPLOYING\n" {
+		t.Errorf("it ends with %v after %q", err, notes)
 	}
 	if !exitsWith(err, terminal.ExitFailed) {
 		t.Error("one of three gives its status to all")
@@ -58,8 +58,8 @@ func TestAChangeOfSeveral(t *testing.T) {
 	if out := c.does("service", "undeploy", "3,5", "-o", "json"); strings.Count(out, "\n") != 2 || strings.Count(out, `"kind":"service"`) != 2 {
 		t.Errorf("for scripts it writes %q", out)
 	}
-	if _, _, err := c.types("service", "undeploy", "98,99"); !exitsWith(err, terminal.ExitNotFound) {
-		t.Errorf("of two that do not exist it ends with %v", err)
+	if _, notes, err := c.types("service", "undeploy", "98,99"); !exitsWith(err, terminal.ExitNotFound) || strings.Count(notes, "\n") != 2 {
+		t.Errorf("of two that do not exist it ends with %v after %q", err, notes)
 	}
 	if _, _, err := c.types("service", "undeploy", "4,99"); !exitsWith(err, terminal.ExitFailed) {
 		t.Errorf("of two with different causes it ends with %v", err)

@@ -38,31 +38,26 @@ func newServiceShow(t tool) *cobra.Command {
 			if err != nil || !watch {
 				return err
 			}
-			return follow(ctx, c, api, id)
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			err = api.Follow(ctx, id, false, nil, func(event client.Event) {
+				if c.Structured() {
+					_ = c.Line(event) // the output shows its own errors
+				} else {
+					c.Say("%s  %s", c.Exactly(event.Time), c.Change(event.Change))
+				}
+				if event.Kind == "service" && event.New == gone {
+					cancel()
+				}
+			})
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
 		})
 	cmd.Flags().BoolVar(&watch, "watch", false, "keep showing transitions until Ctrl-C")
 	cmd.ValidArgsFunction = t.arguments(service.names)
 	return cmd
-}
-
-// follow prints the events of a service until it has ended.
-func follow(ctx context.Context, c *console, api *client.Client, id int) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	err := api.Follow(ctx, id, false, nil, func(event client.Event) {
-		if c.Structured() {
-			_ = c.Line(event) // the output shows its own errors
-		} else {
-			c.Say("%s  %s", c.Exactly(event.Time), c.Change(event.Change))
-		}
-		if event.Kind == "service" && event.New == gone {
-			cancel()
-		}
-	})
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
 }
 
 type serviceView struct {

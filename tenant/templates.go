@@ -65,52 +65,49 @@ func newTemplateShow(t tool) *cobra.Command {
 		"-o json and -o yaml print its attributes in the form that create and update accept.",
 		"flowjet template show web\nflowjet template show 7 -o yaml > web.yaml",
 	}, terminal.ShowFormats, cobra.ExactArgs(1), func(ctx context.Context, c *console, api *client.Client, args []string) error {
-		if !c.Structured() {
-			shown, err := oneTemplate(ctx, api, args[0])
-			if err == nil {
-				showTemplate(c, shown)
+		if c.Structured() {
+			id, err := template.find(ctx, api, args[0])
+			if err != nil {
+				return err
 			}
-			return err
+			body, _, err := api.Body(ctx, template.at(id))
+			if err != nil {
+				return err
+			}
+			return c.Show(body)
 		}
-		id, err := template.find(ctx, api, args[0])
+		shown, err := oneTemplate(ctx, api, args[0])
 		if err != nil {
 			return err
 		}
-		body, _, err := api.Body(ctx, template.at(id))
-		if err != nil {
-			return err
+		c.Title("Service template %d  %s", shown.ID, shown.Name)
+		c.Say("owner  %s (group %s)", terminal.Printable(shown.Owner), terminal.Printable(shown.Group))
+		if shown.Description != "" {
+			c.Say("%s", terminal.Printable(shown.Description))
 		}
-		return c.Show(body)
+		var roles, asked [][]string
+		add := func(what string, inputs []schema.Input) {
+			for _, input := range inputs {
+				asked = append(asked, []string{what + input.Name, input.Type, yesOrNo[input.Mandatory], cmp.Or(input.Default, "-"), cmp.Or(strings.Join(input.Options, ","), "-"), input.Description})
+			}
+		}
+		add("", shown.Inputs)
+		for _, role := range shown.Roles {
+			roles = append(roles, []string{role.Name, strconv.Itoa(role.Cardinality), bound(role.Min) + "-" + bound(role.Max), cmp.Or(strings.Join(role.Parents, ","), "-")})
+			add(role.Name+".", role.Inputs)
+		}
+		c.Say("")
+		c.Table([]string{"ROLE", "VMS", "FROM-TO", "PARENTS"}, roles)
+		c.Section([]string{"INPUT", "TYPE", "NEEDED", "DEFAULT", "OF", "ABOUT"}, asked)
+		var networks [][]string
+		for _, network := range shown.Networks {
+			networks = append(networks, []string{network.Name, yesOrNo[network.Mandatory], cmp.Or(strings.TrimSpace(network.From+" "+network.Of), "-"), network.Description})
+		}
+		c.Section([]string{"NETWORK", "NEEDED", "DEFAULT", "ABOUT"}, networks)
+		return nil
 	})
 	cmd.ValidArgsFunction = t.arguments(template.names)
 	return cmd
-}
-
-func showTemplate(c *console, shown schema.Template) {
-	c.Title("Service template %d  %s", shown.ID, shown.Name)
-	c.Say("owner  %s (group %s)", terminal.Printable(shown.Owner), terminal.Printable(shown.Group))
-	if shown.Description != "" {
-		c.Say("%s", terminal.Printable(shown.Description))
-	}
-	var roles, asked [][]string
-	add := func(what string, inputs []schema.Input) {
-		for _, input := range inputs {
-			asked = append(asked, []string{what + input.Name, input.Type, yesOrNo[input.Mandatory], cmp.Or(input.Default, "-"), cmp.Or(strings.Join(input.Options, ","), "-"), input.Description})
-		}
-	}
-	add("", shown.Inputs)
-	for _, role := range shown.Roles {
-		roles = append(roles, []string{role.Name, strconv.Itoa(role.Cardinality), bound(role.Min) + "-" + bound(role.Max), cmp.Or(strings.Join(role.Parents, ","), "-")})
-		add(role.Name+".", role.Inputs)
-	}
-	c.Say("")
-	c.Table([]string{"ROLE", "VMS", "FROM-TO", "PARENTS"}, roles)
-	c.Section([]string{"INPUT", "TYPE", "NEEDED", "DEFAULT", "OF", "ABOUT"}, asked)
-	var networks [][]string
-	for _, network := range shown.Networks {
-		networks = append(networks, []string{network.Name, yesOrNo[network.Mandatory], cmp.Or(strings.TrimSpace(network.From+" "+network.Of), "-"), network.Description})
-	}
-	c.Section([]string{"NETWORK", "NEEDED", "DEFAULT", "ABOUT"}, networks)
 }
 
 var yesOrNo = map[bool]string{true: "yes", false: "no"}

@@ -14,6 +14,15 @@ func shown(state string) http.HandlerFunc {
 	return answering(http.StatusOK, row(3, "web", "alice", state))
 }
 
+// sized is a service whose role web is to have so many VMs, with a log.
+func sized(state string, wanted int, log ...string) http.HandlerFunc {
+	return answering(http.StatusOK, fmt.Sprintf(`{"id":3,"state":%q,"roles":[{"name":"web","wanted":%d}],"log":[%s]}`, state, wanted, strings.Join(log, ",")))
+}
+
+func entry(severity, at, message string) string {
+	return fmt.Sprintf(`{"time":"2026-11-28T%sZ","severity":%q,"message":%q}`, at, severity, message)
+}
+
 // What a change brings is told, and the command ends when the service is where it should be.
 func TestWaitingForAChange(t *testing.T) {
 	t.Parallel()
@@ -37,6 +46,7 @@ func TestWaitingForAChange(t *testing.T) {
 // How waiting ends: by what the service comes to, or by the time given.
 func TestHowWaitingEnds(t *testing.T) {
 	t.Parallel()
+	settles := []string{turned(3, "WARNING", "RUNNING")}
 	missing := refusing(http.StatusNotFound, "there is no service 3")
 	for name, test := range map[string]struct {
 		line   string
@@ -54,6 +64,10 @@ func TestHowWaitingEnds(t *testing.T) {
 		"it fails to go":                {"service recover 3 --delete --wait", shown("FAILED_UNDEPLOYING"), []string{turned(3, "UNDEPLOYING", "FAILED_UNDEPLOYING")}, terminal.ExitTrouble, "is FAILED_UNDEPLOYING"},
 		"the time is over":              {"service scale 3 web 2 --wait --timeout 300ms", shown("SCALING"), nil, terminal.ExitTimeout, "service 3 did not reach RUNNING within 300ms and continues"},
 		"the API is away for a moment":  {"service scale 3 web 2 --wait", inTurn(refusing(http.StatusServiceUnavailable, "it starts"), shown("RUNNING")), []string{turned(3, "SCALING", "RUNNING")}, 0, "it is RUNNING"},
+		"a deadline takes it back":      {"service scale 3 web 4 --wait", inTurn(sized("SCALING", 4, entry("I", "12:00:00", "scaling")), sized("RUNNING", 1, entry("I", "12:01:01", "New state"), entry("E", "12:01:00", "the scaling is reverted: 1 of 4 VMs stay"), entry("I", "12:00:00", "scaling"))), nil, terminal.ExitTrouble, "service 3 is RUNNING without the VMs asked for: the scaling is reverted: 1 of 4 VMs stay"},
+		"a policy scales it afterwards": {"service scale 3 web 4 --wait", inTurn(sized("SCALING", 4, entry("I", "12:00:00", "scaling"), entry("E", "11:00:00", "old")), sized("RUNNING", 1, entry("I", "12:01:00", "scaling down"), entry("I", "12:00:00", "scaling"), entry("E", "11:00:00", "old"))), settles, 0, "it is RUNNING"},
+		"it leaves WARNING":             {"service recover 3 --wait", inTurn(shown("WARNING"), shown("WARNING"), shown("RUNNING")), settles, 0, "it is RUNNING"},
+		"it stays in WARNING":           {"service recover 3 --wait", shown("WARNING"), nil, terminal.ExitTrouble, "service 3 is WARNING"},
 		"it may not be seen any more":   {"service scale 3 web 2 --wait", refusing(http.StatusForbidden, "not yours"), nil, terminal.ExitFailed, "not yours"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -122,6 +136,10 @@ func TestWaitingForANewService(t *testing.T) {
 	out := c.does("template", "instantiate", "web", "--wait")
 	if !strings.Contains(out, "PENDING -> DEPLOYING") || !strings.HasSuffix(out, "service 9 (bad\uFFFDname): it is RUNNING\n") || since != "9/0" {
 		t.Errorf("followed from %q: %q", since, out)
+	}
+	c.answers["GET /services/9"] = answering(http.StatusOK, row(9, "web", "alice", "HOLD"))
+	if out := c.does("template", "instantiate", "web", "--wait"); !strings.HasSuffix(out, "it is HOLD: `flowjet service release 9` starts its VMs\n") {
+		t.Errorf("of VMs on hold it says %q", out)
 	}
 	broken := newCloud(t, map[string]http.HandlerFunc{
 		"GET /templates":                  answering(http.StatusOK, `{"templates":[{"id":7,"name":"web"}]}`),

@@ -29,9 +29,14 @@ type waiter struct {
 	api     *client.Client
 	service int
 	until   string
+	// begin is true for a new service, which is followed from its beginning.
+	begin bool
 	*feed
 	// last is the state in the last event.
 	last string
+	// first is the service as it was right after the change, and moved when a VM of it was last on its way.
+	first *client.Service
+	moved time.Time
 }
 
 // feed has the events of services.
@@ -61,9 +66,9 @@ func listen(ctx context.Context, api *client.Client, service int, begin bool) *f
 const deleted = "DELETED"
 
 // follow begins to follow the service's events, from its beginning or from now on.
-func (w *waiter) follow(ctx context.Context, begin bool) {
-	w.feed = listen(ctx, w.api, w.service, begin) // without events the state is polled
-	if begin {
+func (w *waiter) follow(ctx context.Context) {
+	w.feed = listen(ctx, w.api, w.service, w.begin) // without events the state is polled
+	if w.begin {
 		return
 	}
 	select { // the change's events must not be missed
@@ -75,12 +80,12 @@ func (w *waiter) follow(ctx context.Context, begin bool) {
 }
 
 // await waits until the service of an answered change has come to its state, and returns that.
-func (w *waiter) await(ctx context.Context, service int, answer client.Answer, begin bool) (string, error) {
+func (w *waiter) await(ctx context.Context, service int, answer client.Answer) (string, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	w.service = service
-	if begin {
-		w.follow(ctx, true)
+	if w.begin {
+		w.follow(ctx)
 	}
 	if answer.Status == http.StatusAccepted {
 		if err := w.api.Await(ctx, answer.Location); err != nil {
@@ -146,12 +151,41 @@ func (w *waiter) poll(ctx context.Context) (state string, over bool, err error) 
 		return "", false, nil // the API may come back
 	case err != nil:
 		return "", true, err
-	case found.State == w.until:
-		return found.State, true, nil
-	case strings.HasPrefix(found.State, "FAILED_"), found.State == "WARNING" && w.until != gone:
+	}
+	if w.first == nil {
+		w.first, w.moved = &found, time.Now()
+	}
+	switch {
+	case found.State == w.until, found.State == hold && w.begin:
+		return found.State, true, w.reverted(found)
+	case strings.HasPrefix(found.State, "FAILED_"), found.State == warning && w.until != gone && !w.recovers(found):
 		return found.State, true, terminal.ExitTrouble.Because(fmt.Errorf("service %d is %s: `flowjet service show %d` shows why", w.service, found.State, w.service))
 	}
 	return found.State, false, nil
+}
+
+// recovers reports whether a service that was in WARNING at first may still leave it: a VM is on its way, or was a moment ago.
+func (w *waiter) recovers(found client.Service) bool {
+	for _, role := range found.Roles {
+		if slices.ContainsFunc(role.VMs, func(vm schema.VM) bool { return vm.Kind == "working" || vm.Kind == "waiting" }) {
+			w.moved = time.Now()
+		}
+	}
+	return w.first.State == warning && time.Since(w.moved) < eventsWithin
+}
+
+// reverted returns the error in the service's log with which a role has lost VMs of the change, as by a deadline with "then": "shrink".
+func (w *waiter) reverted(found client.Service) error {
+	failed := slices.IndexFunc(found.Log, func(entry schema.Entry) bool { return entry.Severity == "E" })
+	if failed < 0 || len(w.first.Log) > 0 && found.Log[failed].Time.Before(w.first.Log[0].Time) {
+		return nil
+	}
+	for _, was := range w.first.Roles {
+		if slices.ContainsFunc(found.Roles, func(role schema.Role) bool { return role.Name == was.Name && role.Wanted < was.Wanted }) {
+			return terminal.ExitTrouble.Because(fmt.Errorf("service %d is %s without the VMs asked for: %s", w.service, found.State, w.Timed(found.Log[failed].Message)))
+		}
+	}
+	return nil
 }
 
 // isUnreachable reports whether an error may pass during a wait.
