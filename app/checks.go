@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"os/exec"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -230,6 +232,34 @@ func (c Config) files() map[string]string {
 
 // secretFiles are the keys of files with secrets.
 var secretFiles = []string{"api.key_file", "nats.certificate_file", "nats.nkey_file", "one.auth_file"}
+
+// packagedUser is the user as whom the packages' units run.
+const packagedUser = "flowjet"
+
+// unreadable returns a warning for each file that a user, as whom root asks, cannot read. The packages' units have systemd read one.auth_file.
+func (c Config) unreadable(file, name string) (found []string) {
+	if _, err := user.Lookup(name); err != nil || os.Geteuid() != 0 {
+		return nil
+	}
+	named := c.files()
+	named["the configuration"] = file
+	delete(named, "one.auth_file")
+	settings, _ := webhooks.ReadSettings(c.Webhooks.File) // its errors are found elsewhere
+	for _, receiver := range settings.Receivers {
+		named["the secret of webhook receiver "+receiver.Name] = receiver.SecretFile
+	}
+	for _, secret := range settings.Secrets {
+		named["the webhook secret "+secret.Name] = secret.File
+	}
+	for _, key := range slices.Sorted(maps.Keys(named)) {
+		path := named[key]
+		_, err := os.Stat(path)
+		if _, denied := errors.AsType[*exec.ExitError](exec.Command("runuser", "-u", name, "--", "test", "-r", path).Run()); denied && err == nil {
+			found = append(found, fmt.Sprintf("%s: the user %s, as whom the packages run Flowjet, cannot read %s: `chgrp %s %s && chmod g+r %s`, and its folders need x", key, name, path, name, path, path))
+		}
+	}
+	return found
+}
 
 // doubts returns warnings about settings that work and may yet be a mistake.
 func (c Config) doubts() []string {

@@ -30,7 +30,7 @@ func ReadConfig(path string, flags *pflag.FlagSet) (Config, error) {
 // CheckConfig is ReadConfig for a check beforehand: it also checks the named files, and finds doubtful settings.
 func CheckConfig(path string, flags *pflag.FlagSet) (wrong, doubtful []string) {
 	config, found := read(path, flags)
-	return append(found, config.checkFiles()...), append(UnknownVariables(), config.doubts()...)
+	return append(found, config.checkFiles()...), slices.Concat(UnknownVariables(), config.doubts(), config.unreadable(path, packagedUser))
 }
 
 // read sets the options by all sources, the stronger over the weaker.

@@ -201,6 +201,37 @@ func TestCheckLooksAtTheFilesThatAreNamed(t *testing.T) {
 	}
 }
 
+// Root reads everything, and asks for the user as whom the packages run the service; other users ask for themselves.
+func TestCheckAsksForTheServicesUser(t *testing.T) {
+	secret := write(t, "secret", "0123456789abcdef")
+	hooks := write(t, "webhooks.yaml", "receivers:\n- name: ops\n  url: https://example.com\n  secret_file: "+secret+"\n")
+	open := write(t, "open.pem", "x")
+	for _, public := range []string{open, hooks, filepath.Dir(open), filepath.Dir(hooks), filepath.Dir(secret), filepath.Dir(filepath.Dir(open))} {
+		must(t, os.Chmod(public, 0o755))
+	}
+	must(t, os.Chmod(secret, 0o600))
+	config, err := ReadConfig("", flagsOf(t, "--sim", "--webhooks-file", hooks, "--nats-ca-file", open, "--nats-nkey-file", open+".away"))
+	must(t, err)
+	found := config.unreadable(hooks, "nobody")
+	if os.Geteuid() != 0 {
+		if len(found) > 0 {
+			t.Errorf("without being root it asks for another: %q", found)
+		}
+		return
+	}
+	want := "the secret of webhook receiver ops: the user nobody, as whom the packages run Flowjet, cannot read " + secret + ": `chgrp nobody " + secret + " && chmod g+r " + secret + "`"
+	if len(found) != 1 || !strings.HasPrefix(found[0], want) {
+		t.Errorf("it finds %q, want %q", found, want)
+	}
+	must(t, os.Chmod(filepath.Dir(hooks), 0o700))
+	if found = config.unreadable(hooks, "nobody"); len(found) != 3 {
+		t.Errorf("in a closed folder it finds %q", found)
+	}
+	if found = config.unreadable(hooks, "no such user"); found != nil {
+		t.Errorf("without packages it finds %q", found)
+	}
+}
+
 // Every option's default is allowed.
 func TestDefaultsAreAllowed(t *testing.T) {
 	for _, o := range options {
