@@ -16,6 +16,8 @@ import (
 type manager struct {
 	t    *testing.T
 	conn *net.UnixConn
+	// heard is everything until now.
+	heard string
 }
 
 // newManager has processes that start from now on find it.
@@ -50,7 +52,9 @@ func (m *manager) hears(line string) string {
 		if err != nil {
 			m.t.Fatalf("wait for the notification %s: %v", line, err)
 		}
-		if said := string(text[:count]); strings.Contains("\n"+said+"\n", "\n"+line+"\n") {
+		said := string(text[:count])
+		m.heard += said + "\n"
+		if strings.Contains("\n"+said+"\n", "\n"+line+"\n") {
 			return said
 		}
 	}
@@ -117,6 +121,33 @@ func TestARefusedStartIsHeld(t *testing.T) {
 		t.Errorf("it is ready: %q", status)
 	}
 	process.says("refuses the server user of " + wrong)
+	process.stops(t)
+}
+
+// TestARefusalAfterTheStartIsHeld: without being stopping for systemd, which would kill it after a while.
+func TestARefusalAfterTheStartIsHeld(t *testing.T) {
+	systemd := newManager(t)
+	c := newCloud(t)
+	wrong := filepath.Join(t.TempDir(), "auth")
+	if err := os.WriteFile(wrong, []byte("serveradmin:wrong\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	process := start(t, "up", "--data-dir", t.TempDir(), "--api-listen", c.api, "--nats-listen", c.nats,
+		"--one-xmlrpc", "http://"+c.xmlrpc+"/RPC2", "--one-auth-file", wrong)
+	systemd.hears("READY=1")
+	t.Setenv("NOTIFY_SOCKET", "") // the simulator's notifications would be taken for the process's
+	start(t, "sim", "--data-dir", c.data, "--sim-listen", c.simulator())
+	systemd.hears("STATUS=oned at http://" + c.xmlrpc + "/RPC2 refuses the server user of " + wrong +
+		": put serveradmin's name and password there, or set another file with --one-auth-file")
+	if strings.Contains(systemd.heard, "STOPPING=1") {
+		t.Errorf("it stops: %q", systemd.heard)
+	}
+	process.stops(t)
+}
+
+// stops ends a process that is held.
+func (process *process) stops(t *testing.T) {
+	t.Helper()
 	if err := process.command.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

@@ -87,7 +87,9 @@ func runParts(ctx context.Context, config app.Config, parts []app.Part, read fun
 	go systemd.Watch(ctx, flowjet.Alive, func(err error) { log.Error(err.Error()) })
 	failed := serve(ctx, flowjet, func() { reload(flowjet, read, log) }, hangups)
 	fmt.Println("Stopping.")
-	systemd.Stopping()
+	if !errors.Is(failed, app.ErrRefused) { // run holds that one, and systemd kills what takes long to stop
+		systemd.Stopping()
+	}
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
 	defer cancel()
 	return errors.Join(failed, flowjet.Stop(stopping))
@@ -102,7 +104,7 @@ func serve(ctx context.Context, flowjet *app.App, reload func(), hangups <-chan 
 		case <-flowjet.Lost():
 			return app.ErrConnectionLost
 		case err := <-flowjet.Failed():
-			return errors.New(err.Error()) // the next start is held
+			return err
 		case <-ctx.Done():
 			return nil
 		}
