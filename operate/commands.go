@@ -55,14 +55,8 @@ func Commands(addFlags func(*cobra.Command), environmentOf func(*cobra.Command) 
 	deadLetters := terminal.Group("dlq", "List, show, retry and drop dead letters")
 	deadLetters.AddCommand(deadLetterList(t), deadLetterShow(t),
 		deadLetterChange(t, "retry", "Send dead letters to their origin again, and drop them",
-			"Repeating a message is harmless: it wakes a service, or is delivered to a webhook again with the same id.", "sent again",
-			func(ctx context.Context, pipe clients, deadLetter pipeline.DeadLetter) error {
-				return pipe.Retry(ctx, deadLetter)
-			}),
-		deadLetterChange(t, "drop", "Delete dead letters", "They cannot be restored.", "dropped",
-			func(ctx context.Context, pipe clients, deadLetter pipeline.DeadLetter) error {
-				return pipe.Drop(ctx, deadLetter.Sequence)
-			}))
+			"Repeating a message is harmless: it wakes a service, or is delivered to a webhook again with the same id.", "sent again", clients.Retry),
+		deadLetterChange(t, "drop", "Delete dead letters", "They cannot be restored.", "dropped", clients.Drop))
 	return []*cobra.Command{serviceRecords(t), serviceRecord(t), serviceWhy(t), serviceWatch(t), serviceLook(t)},
 		[]*cobra.Command{statusCommand(t), topCommand(t), eventsCommand(t), commandsCommand(t), deadLetters, doctorCommand(t)}
 }

@@ -130,7 +130,7 @@ type outcome struct {
 }
 
 // deadLetterChange makes a command that changes single dead letters, or all, and reports each; it fails if one could not be changed.
-func deadLetterChange(t tool, verb, short, long, done string, change func(context.Context, clients, pipeline.DeadLetter) error) *cobra.Command {
+func deadLetterChange(t tool, verb, short, long, done string, change func(clients, context.Context, pipeline.DeadLetter) error) *cobra.Command {
 	var all bool
 	cmd := t.command(help{verb + " NUMBER...", short, long, "flowjet dlq " + verb + " 1 2\nflowjet dlq " + verb + " --all"}, terminal.ShowFormats, func(_ *cobra.Command, args []string) error {
 		if all == (len(args) > 0) {
@@ -156,7 +156,7 @@ func deadLetterChange(t tool, verb, short, long, done string, change func(contex
 		failed := 0
 		for _, deadLetter := range deadLetters {
 			result := outcome{Sequence: deadLetter.Sequence, Done: true}
-			if err := change(ctx, pipe, deadLetter); err != nil {
+			if err := change(pipe, ctx, deadLetter); err != nil {
 				result.Done, result.Error = false, err.Error()
 				failed++
 			}

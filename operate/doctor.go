@@ -88,14 +88,14 @@ func (d *diagnosis) checkNATS(ctx context.Context, around Environment) {
 	defer cancel()
 	attached, missing, err := around.Attach(connecting)
 	if err != nil {
-		d.silent(around.Servers, mendNATS(err), err.Error())
+		d.silent(ctx, around.Servers, mendNATS(err), err.Error())
 		return
 	}
 	defer attached.Close()
 	pipe := newClients(attached)
 	overview, err := settled(ctx, pipe, missing, probe)
 	if d.refusing = err != nil; d.refusing {
-		d.silent(around.Servers, "check that JetStream is enabled and has a leader (`nats server report jetstream`), and that most of its servers can write to their disks; if another server answers (--nats-url), this one is cut off from the others", err.Error())
+		d.silent(ctx, around.Servers, "check that JetStream is enabled and has a leader (`nats server report jetstream`), and that most of its servers can write to their disks; if another server answers (--nats-url), this one is cut off from the others", err.Error())
 		d.checkDisks(overview, around.DataDir)
 		return
 	}
@@ -124,8 +124,12 @@ func (d *diagnosis) checkNATS(ctx context.Context, around Environment) {
 }
 
 // silent adds that NATS does not answer, and why: most of its servers are away, or the reason.
-func (d *diagnosis) silent(servers []string, mend, reason string) {
-	if away := mostAway(context.Background(), servers); away != nil {
+func (d *diagnosis) silent(ctx context.Context, servers []string, mend, reason string) {
+	away := context.Cause(ctx) // unlessAway has asked already
+	if away == nil {
+		away = mostAway(ctx, servers)
+	}
+	if away != nil {
 		d.refusing, reason = true, away.Error()
 		mend = "start them on their hosts (`systemctl start flowjet-nats`), or check the network to them: more than half of all are needed"
 	}

@@ -159,7 +159,7 @@ func (s *Store) Retry(ctx context.Context, dead pipeline.DeadLetter) error {
 	if _, err := s.core.Publish(ctx, message); err != nil {
 		return fmt.Errorf("republish dead letter %d on %s: %w", dead.Sequence, dead.Origin, err)
 	}
-	return s.Drop(ctx, dead.Sequence)
+	return s.Drop(ctx, dead)
 }
 
 func keepHeaders(message *nats.Msg, dead pipeline.DeadLetter) {
@@ -171,7 +171,7 @@ func keepHeaders(message *nats.Msg, dead pipeline.DeadLetter) {
 }
 
 // Drop deletes a dead letter. A missing one is no error.
-func (s *Store) Drop(ctx context.Context, sequence uint64) (err error) {
-	defer errs.Wrap(&err, "drop dead letter %d", sequence)
-	return s.core.Stream(pipeline.StreamDead).Delete(ctx, sequence)
+func (s *Store) Drop(ctx context.Context, dead pipeline.DeadLetter) (err error) {
+	defer errs.Wrap(&err, "drop dead letter %d", dead.Sequence)
+	return s.core.Stream(pipeline.StreamDead).Delete(ctx, dead.Sequence)
 }

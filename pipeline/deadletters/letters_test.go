@@ -102,8 +102,8 @@ func TestDeadLettersAreListedReadAndDropped(t *testing.T) {
 		if err := p.Retry(ctx, one); !errors.Is(err, ErrNoOrigin) {
 			t.Errorf("one without an origin was sent again: %v", err)
 		}
-		must(t, p.Drop(ctx, 2))
-		must(t, p.Drop(ctx, 2))
+		must(t, p.Drop(ctx, pipeline.DeadLetter{Sequence: 2}))
+		must(t, p.Drop(ctx, pipeline.DeadLetter{Sequence: 2}))
 		poll.Until(t, "the one that was dropped to be gone", func() bool { // a replica may be a moment behind
 			_, err := p.DeadLetterAt(ctx, 2)
 			return errors.Is(err, pipeline.ErrNotFound)
@@ -148,7 +148,7 @@ func TestTheLastDeadLettersBehindMissingNumbers(t *testing.T) {
 		must(t, p.DeadLetter(ctx, pipeline.DeadLetter{Where: "worker", Reason: fmt.Sprint("reason ", number+1), Data: []byte(`{"service":42}`)}))
 	}
 	for number := uint64(5); number <= 19; number++ {
-		must(t, p.Drop(ctx, number))
+		must(t, p.Drop(ctx, pipeline.DeadLetter{Sequence: number}))
 	}
 	all, err := p.DeadLetters(ctx, 3)
 	must(t, err)

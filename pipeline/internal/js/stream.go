@@ -62,14 +62,13 @@ func (s *Stream) Info(ctx context.Context, options ...jetstream.StreamInfoOpt) (
 
 // Led is Info from a stream with a leader. A server that reaches no other answers, too, without end, with what its replica has.
 func (s *Stream) Led(ctx context.Context) (info *jetstream.StreamInfo, err error) {
-	defer errs.Wrap(&err, "ask the leader of stream %s", s.name)
-	return ask(ctx, s, func(ctx context.Context, stream jetstream.Stream) (*jetstream.StreamInfo, error) {
-		info, err := stream.Info(ctx)
-		if err == nil && info.Cluster != nil && info.Cluster.Leader == "" {
-			err = errLeaderless
+	err = Retry(ctx, func(ctx context.Context) error {
+		if info, err = s.Info(ctx); err == nil && info.Cluster != nil && info.Cluster.Leader == "" {
+			return fmt.Errorf("ask about stream %s: %w", s.name, errLeaderless)
 		}
-		return info, err
+		return err
 	})
+	return info, err
 }
 
 // End returns the sequence of the last message that the stream has had: messages behind it are new.
