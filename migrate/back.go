@@ -107,7 +107,13 @@ func giveBack(document opennebula.Document, record pipeline.Record, revision uin
 	}
 	state := spec.Service{Body: body}.State()
 	given.State = state.String()
-	missing := missingNetworks(body)
+	var missing []string // the networks that the service is to create for itself
+	ids := spec.NetworkIDs(body.NetworksValues)
+	for name, choice := range spec.ChosenNetworks(body.NetworksValues) {
+		if _, made := ids[name]; !made && choice.HasOne(string(spec.FromTemplate), string(spec.FromReservation)) {
+			missing = append(missing, name)
+		}
+	}
 	switch {
 	case record.Deleted:
 	case len(missing) > 0 && slices.Contains(beforeVMs, state):
@@ -129,17 +135,6 @@ var transient = []spec.ServiceState{
 // beforeVMs are the states in which a service may lack networks. OneFlow creates them only when it instantiates a service: at its start
 // and at a recover it goes on to the VMs.
 var beforeVMs = []spec.ServiceState{spec.ServicePending, spec.ServiceDeployingNets, spec.ServiceFailedDeployingNets}
-
-// missingNetworks returns the names of the networks that a service is to create for itself and that have no id.
-func missingNetworks(body spec.Body) (names []string) {
-	ids := spec.NetworkIDs(body.NetworksValues)
-	for name, choice := range spec.ChosenNetworks(body.NetworksValues) {
-		if _, made := ids[name]; !made && choice.HasOne(string(spec.FromTemplate), string(spec.FromReservation)) {
-			names = append(names, name)
-		}
-	}
-	return names
-}
 
 // noteNetworks notes the networks that were created and are not in the document: their worker died between the call and the note.
 func noteNetworks(state flow.State, networks []opennebula.Network) flow.State {

@@ -197,11 +197,7 @@ func (m *migration) takeOver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	taken, them := fmt.Sprintf("%d services are", count), "them"
-	if count == 1 {
-		taken, them = "1 service is", "it"
-	}
-	m.out.Say("%s taken over; workers continue with %s as soon as they run (systemctl enable --now flowjet).", taken, them)
+	m.out.Say("Services taken over: %d. Workers continue with them as soon as they run (systemctl enable --now flowjet).", count)
 	return nil
 }
 
@@ -271,10 +267,6 @@ func (m *migration) giveBack(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	were := fmt.Sprintf("%d documents were", written)
-	if written == 1 {
-		were = "1 document was"
-	}
-	m.out.Say("%s written. OneFlow can be started (systemctl enable --now opennebula-flow).", were)
+	m.out.Say("Documents written: %d. OneFlow can be started (systemctl enable --now opennebula-flow).", written)
 	return nil
 }

@@ -61,7 +61,7 @@ func TestThereAndBack(t *testing.T) {
 	}
 
 	expect(migrate(), false, "ok    oned at", "goes from PENDING", "Nothing was changed")
-	expect(migrate("--yes"), false, "1 service is taken over; workers continue with it")
+	expect(migrate("--yes"), false, "Services taken over: 1. Workers continue with them")
 	up := start(t, append([]string{"up", "--api-listen", c.api}, flags...)...)
 	up.says("Ctrl-C stops")
 	poll.Until(t, "the service to run", func() bool { return c.state(t, service) == 2 })

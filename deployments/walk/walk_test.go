@@ -91,7 +91,7 @@ func (g *guide) onOneFrontEnd(page map[string]section) {
 		"flowjet config import /etc/one/oneflow-server.conf --into /etc/flowjet/flowjet.yaml": {":default_cooldown  -> worker.default_cooldown: 2m0s", ":page_size  ignored"},
 		"flowjet config check --config /etc/flowjet/flowjet.yaml":                             {"The configuration is valid."},
 		"flowjet migrate":       {"ok    oned at http://127.0.0.1:2633/RPC2", "OneFlow at http://127.0.0.1:2474: is stopped", "goes from PENDING", "Nothing was changed"},
-		"flowjet migrate --yes": {"1 service is taken over"},
+		"flowjet migrate --yes": {"Services taken over: 1."},
 		"flowjet doctor":        {"ok      workers: 1 running", "ok      API: http"},
 	}
 	g.after = map[string]func(){"dpkg -i dist/flowjet_0.1.0_amd64.deb": func() {
@@ -165,7 +165,7 @@ func (g *guide) onThree(page map[string]section) {
 		"flowjet config check --config /etc/flowjet/flowjet.yaml": {"The configuration is valid."},
 		"flowjet nats provision":                                  {"All streams exist and are configured correctly."},
 		"flowjet migrate":                                         {"NATS: answers", "Nothing was changed"},
-		"flowjet migrate --yes":                                   {"1 service is taken over"},
+		"flowjet migrate --yes":                                   {"Services taken over: 1."},
 		"flowjet status":                                          {"services      1 RUNNING"},
 		"dpkg -i flowjet_0.2.0_amd64.deb":                         {"(0.2.0) over (0.1.0)"},
 		"dpkg -i flowjet_0.1.0_amd64.deb":                         {"(0.1.0) over (0.2.0)"},
