@@ -76,18 +76,15 @@ func (w *writer) lost() (lost int) {
 		w.t.Fatal(err)
 	}
 	stored := map[uint64]string{}
-	for last := uint64(0); ; {
+	for last := len(w.acked); last > 0 && ctx.Err() == nil; { // a first batch may come empty
 		batch, err := consumer.FetchNoWait(500)
 		if err != nil {
 			w.t.Fatal(err)
 		}
 		for message := range batch.Messages() {
 			if at, err := message.Metadata(); err == nil {
-				stored[at.Sequence.Stream], last = message.Headers().Get(jetstream.MsgIDHeader), at.NumPending
+				stored[at.Sequence.Stream], last = message.Headers().Get(jetstream.MsgIDHeader), int(at.NumPending)
 			}
-		}
-		if last == 0 {
-			break
 		}
 	}
 	for sequence, id := range w.acked {
