@@ -131,20 +131,22 @@ var keyTwice = regexp.MustCompile(`^line (\d+): mapping key (".*") already defin
 
 // asJSON returns an object in YAML as JSON; JSON stays as it is.
 func asJSON(text []byte) (json.RawMessage, error) {
-	if trimmed := bytes.TrimSpace(text); json.Valid(text) && trimmed[0] == '{' {
-		return trimmed, nil
-	}
 	var object map[string]any
 	err := yaml.Unmarshal(text, &object)
-	if wrong, is := errors.AsType[*yaml.TypeError](err); is {
+	wrong, mistyped := errors.AsType[*yaml.TypeError](err)
+	if mistyped {
 		for _, reason := range wrong.Errors {
 			if twice := keyTwice.FindStringSubmatch(reason); twice != nil {
 				return nil, fmt.Errorf("it has the key %s twice, in lines %s and %s", twice[2], twice[3], twice[1])
 			}
 		}
-		return nil, errors.New("it is something else") // the error would quote the file
 	}
-	if err != nil {
+	switch trimmed := bytes.TrimSpace(text); {
+	case json.Valid(text) && trimmed[0] == '{':
+		return trimmed, nil
+	case mistyped:
+		return nil, errors.New("it is something else") // the error would quote the file
+	case err != nil:
 		return nil, errors.New(strings.ReplaceAll(err.Error(), "\n", " "))
 	}
 	if object == nil {

@@ -47,6 +47,7 @@ func TestFilesThatUsersWrite(t *testing.T) {
 		"- a\n":            "it is something else",
 		"a: [1\n":          "is not an object in YAML or JSON",
 		"a: 1\na: 2\n":     "is not an object in YAML or JSON",
+		`{"a": 1, "a": 2}`: `is not an object in YAML or JSON: it has the key "a" twice, in lines 1 and 1`,
 		"a: 1\nb:\n- c: secret\n  d: 1\n  c: 2\n": `is not an object in YAML or JSON: it has the key "c" twice, in lines 3 and 5`,
 		"\x00\x01":          "is not an object in YAML or JSON",
 		"a: *unknown\n":     "unknown anchor",
