@@ -179,10 +179,8 @@ func (m *migration) takeOver(ctx context.Context) error {
 		}
 		rows = append(rows, []string{strconv.Itoa(service.ID), service.Name, service.Owner, service.State, next})
 	}
-	m.out.Table([]string{"SERVICE", "NAME", "OWNER", "STATE", "FIRST"}, rows)
-	m.out.Say("")
-	if !m.yes {
-		m.out.Say("Nothing was changed. With --yes they are taken over.")
+	if _ = m.out.List(terminal.Listing{Head: []string{"SERVICE", "NAME", "OWNER", "STATE", "FIRST"}, Rows: rows, None: "There are no services yet."}); !m.yes {
+		m.out.Say("\nNothing was changed. With --yes all services are taken over.")
 		return nil
 	}
 	pipe, release, err := m.config.Store(ctx, m.log.Logger)
