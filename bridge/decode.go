@@ -25,7 +25,6 @@ const decodeAtOnce = 64
 func decodeQueue(ctx context.Context, q *queue, d *decoder, pass func(entries []entry, messages int)) {
 	for items := q.next(ctx); len(items) > 0; items = q.next(ctx) {
 		pass(d.decode(items), len(items))
-		q.passed(len(items))
 	}
 }
 

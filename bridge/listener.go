@@ -181,7 +181,7 @@ type queue struct {
 	mu    sync.Mutex
 	items []item
 	bytes int64
-	// taken counts the messages that were removed but not passed on yet.
+	// taken counts the messages that were removed last: they may not be passed on yet.
 	taken int
 
 	ready chan struct{} // capacity 1: something to pop
@@ -225,13 +225,6 @@ func (q *queue) isIdle() bool {
 	return len(q.items)+q.taken == 0
 }
 
-// passed counts messages that were passed on.
-func (q *queue) passed(messages int) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.taken -= messages
-}
-
 // almostFull reports whether more than half of the room is used.
 func (q *queue) almostFull() bool {
 	q.mu.Lock()
@@ -264,7 +257,7 @@ func (q *queue) pop(most int) []item {
 	if len(q.items) == 0 {
 		q.items = nil
 	}
-	q.taken += count
+	q.taken = count // the former ones were passed on
 	for _, i := range items {
 		q.bytes -= i.size()
 	}

@@ -138,7 +138,7 @@ func (w *world) knowsEnds(stream string) (stop func()) {
 	must(w.t, err)
 	stop = w.startWorker("second", quick())
 	poll.Until(w.t, "the worker to know how far the streams go", func() bool {
-		extents, err := w.pipe.LoadExtents(w.t.Context())
+		extents, _, err := pipeline.ExtentsNote.Load(w.t.Context(), w.pipe.Pipeline)
 		return err == nil && extents[stream].Last >= ends[stream].Last
 	})
 	return stop
@@ -255,7 +255,7 @@ func TestABucketThatWasDamagedWhileStopped(t *testing.T) {
 			stop()
 			stop = w.startWorker("second", quick())
 			poll.Until(t, "it to be stored how far the streams go", func() bool {
-				extents, err := w.pipe.LoadExtents(t.Context())
+				extents, _, err := pipeline.ExtentsNote.Load(t.Context(), w.pipe.Pipeline)
 				return err == nil && extents[pipeline.StreamOf(bucket)].Last > 0
 			})
 			stop()

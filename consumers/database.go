@@ -92,7 +92,7 @@ func (d *database) newest() int { return int(cmp.Or(d.highest.Load(), -1)) }
 
 // check compares oned's database with the mark. It is called with the mutex held.
 func (d *database) check(ctx context.Context) error {
-	mark, marked, err := d.pipe.LoadOnedMark(ctx)
+	mark, marked, err := pipeline.OnedNote.Load(ctx, d.pipe)
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func (d *database) check(ctx context.Context) error {
 		}
 	}
 	reason := ""
-	if marked {
+	if !marked.IsZero() {
 		if reason, err = d.differs(ctx, mark, known, newest, made); err != nil {
 			return err
 		}
@@ -135,9 +135,9 @@ func (d *database) check(ctx context.Context) error {
 			return err
 		}
 	}
-	if reason != "" || newest > mark.VM || !marked {
-		mark.VM, mark.Made = newest, made
-		if err := d.pipe.SaveOnedMark(ctx, mark); err != nil {
+	if reason != "" || newest > mark.VM || marked.IsZero() {
+		mark.Version, mark.VM, mark.Made = pipeline.Version, newest, made
+		if err := pipeline.OnedNote.Save(ctx, d.pipe, mark); err != nil {
 			return err
 		}
 	}

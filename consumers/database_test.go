@@ -39,7 +39,7 @@ func (w *world) marked() {
 		newest = max(newest, vm.ID)
 	}
 	poll.Until(w.t, "the newest VM to be marked", func() bool {
-		mark, _, err := w.pipe.LoadOnedMark(w.t.Context())
+		mark, _, err := pipeline.OnedNote.Load(w.t.Context(), w.pipe.Pipeline)
 		return err == nil && mark.VM == newest
 	})
 }
@@ -144,7 +144,7 @@ func TestARestoreIsDatedByNATS(t *testing.T) {
 	poll.Until(t, "the restore to be dated by NATS", func() bool {
 		_, _, stored, err := w.pipe.Bucket(pipeline.BucketCheckpoint).GetDated(t.Context(), "mismatch")
 		must(t, err)
-		mark, _, err := w.pipe.LoadOnedMark(t.Context())
+		mark, _, err := pipeline.OnedNote.Load(t.Context(), w.pipe.Pipeline)
 		must(t, err)
 		return mark.Restored.Equal(stored)
 	})
@@ -271,7 +271,7 @@ func (w *world) ages(service int) {
 // database.
 func TestWhatIsNoOtherDatabase(t *testing.T) {
 	w := newWorld(t)
-	must(t, w.pipe.SaveOnedMark(t.Context(), pipeline.OnedMark{VM: -1}))
+	must(t, pipeline.OnedNote.Save(t.Context(), w.pipe.Pipeline, pipeline.OnedMark{VM: -1}))
 	stop := w.startWorker("first", quick())
 	w.hear()
 	w.deployed(masterSlave, 0, 0)
@@ -281,7 +281,7 @@ func TestWhatIsNoOtherDatabase(t *testing.T) {
 	w.deployed(masterSlave, 1, 1)
 	stop()
 	for _, mark := range []pipeline.OnedMark{{VM: -1}, {VM: 1}, {VM: 1, Made: ""}} {
-		must(t, w.pipe.SaveOnedMark(t.Context(), mark))
+		must(t, pipeline.OnedNote.Save(t.Context(), w.pipe.Pipeline, mark))
 		stop := w.startWorker("again", quick())
 		w.deployed(masterSlave, 1, 1)
 		stop()
@@ -289,7 +289,7 @@ func TestWhatIsNoOtherDatabase(t *testing.T) {
 			t.Errorf("%+v: %+v %v", mark, found, err)
 		}
 	}
-	must(t, w.pipe.SaveOnedMark(t.Context(), pipeline.OnedMark{VM: 1, Made: "1000"}))
+	must(t, pipeline.OnedNote.Save(t.Context(), w.pipe.Pipeline, pipeline.OnedMark{VM: 1, Made: "1000"}))
 	w.startWorker("other", quick())
 	w.mismatch("VM 1 is not the VM 1")
 	w.deployed(masterSlave, 1, 1)

@@ -99,17 +99,17 @@ func TestAStreamThatAnotherHasMadeAgain(t *testing.T) {
 func TestExtentsOutliveAProcess(t *testing.T) {
 	url, ctx := natstest.Server(t), limited(t)
 	first := open(t, url)
-	if none, err := first.LoadExtents(ctx); len(none) > 0 || err != nil {
+	if none, _, err := ExtentsNote.Load(ctx, first); len(none) > 0 || err != nil {
 		t.Errorf("new data has extents: %v (%v)", none, err)
 	}
 	must(t, first.Bucket(BucketState).Put(ctx, "42", Encode(Record{Version: Version})))
 	saved, _, err := first.Extents(ctx)
 	must(t, err)
-	must(t, first.SaveExtents(ctx, saved))
+	must(t, ExtentsNote.Save(ctx, first, saved))
 	first.Close()
 
 	second := open(t, url)
-	loaded, err := second.LoadExtents(ctx)
+	loaded, _, err := ExtentsNote.Load(ctx, second)
 	must(t, err)
 	for name, extent := range saved {
 		before, is := loaded[name]
@@ -117,8 +117,8 @@ func TestExtentsOutliveAProcess(t *testing.T) {
 			t.Errorf("%s is %+v, and was %+v", name, before, extent)
 		}
 	}
-	must(t, second.Bucket(BucketCheckpoint).Put(ctx, extentsKey, []byte("no JSON")))
-	if none, err := second.LoadExtents(ctx); len(none) > 0 || err != nil {
+	must(t, second.Bucket(BucketCheckpoint).Put(ctx, string(ExtentsNote), []byte("no JSON")))
+	if none, _, err := ExtentsNote.Load(ctx, second); len(none) > 0 || err != nil {
 		t.Errorf("of what cannot be read there is %v (%v)", none, err)
 	}
 }

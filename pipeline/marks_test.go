@@ -17,46 +17,44 @@ import (
 func TestMarksOutliveAProcess(t *testing.T) {
 	url, ctx := natstest.Server(t), limited(t)
 	first := open(t, url)
-	if mark, has, err := first.LoadOnedMark(ctx); has || mark != (OnedMark{}) || err != nil {
-		t.Errorf("new data has the mark %+v, %v (%v)", mark, has, err)
+	if mark, stored, err := OnedNote.Load(ctx, first); !stored.IsZero() || mark != (OnedMark{}) || err != nil {
+		t.Errorf("new data has the mark %+v, %v (%v)", mark, stored, err)
 	}
 	if found, has, err := first.LastMismatch(ctx); has || found != (Mismatch{}) || err != nil {
 		t.Errorf("new data has the mismatch %+v, %v (%v)", found, has, err)
 	}
-	want := OnedMark{VM: 21, Made: "1900000000", Restored: time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)}
-	must(t, first.SaveOnedMark(ctx, want))
-	if mark, err := first.LoadEventMark(ctx); mark != (EventMark{}) || err != nil {
+	want := OnedMark{Version: Version, VM: 21, Made: "1900000000", Restored: time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)}
+	must(t, OnedNote.Save(ctx, first, want))
+	if mark, _, err := EventNote.Load(ctx, first); mark != (EventMark{}) || err != nil {
 		t.Errorf("new data has the mark %+v of an event (%v)", mark, err)
 	}
-	wantEvent := EventMark{Sequence: 7, Stored: want.Restored.Add(time.Nanosecond)}
-	must(t, first.SaveEventMark(ctx, wantEvent))
+	wantEvent := EventMark{Version: Version, Sequence: 7, Stored: want.Restored.Add(time.Nanosecond)}
+	must(t, EventNote.Save(ctx, first, wantEvent))
 	must(t, first.NoteMismatch(ctx, "VM 7 is another"))
 	must(t, first.NoteMismatch(ctx, "VM 21 is another"))
 	first.Close()
 
 	second := open(t, url)
-	want.Version = Version
-	if mark, has, err := second.LoadOnedMark(ctx); !has || mark != want || err != nil {
-		t.Errorf("the mark is %+v, %v (%v), want %+v", mark, has, err, want)
+	if mark, stored, err := OnedNote.Load(ctx, second); stored.IsZero() || mark != want || err != nil {
+		t.Errorf("the mark is %+v, %v (%v), want %+v", mark, stored, err, want)
 	}
-	wantEvent.Version = Version
-	if mark, err := second.LoadEventMark(ctx); mark != wantEvent || err != nil {
+	if mark, _, err := EventNote.Load(ctx, second); mark != wantEvent || err != nil {
 		t.Errorf("the mark of the last event is %+v (%v), want %+v", mark, err, wantEvent)
 	}
 	if found, has, err := second.LastMismatch(ctx); !has || found.Reason != "VM 21 is another" || time.Since(found.Found) > time.Minute || err != nil {
 		t.Errorf("the last mismatch is %+v, %v (%v)", found, has, err)
 	}
-	for _, key := range []string{onedKey, eventKey, mismatchKey} {
+	for _, key := range []string{string(OnedNote), string(EventNote), string(mismatchNote)} {
 		must(t, second.Bucket(BucketCheckpoint).Put(ctx, key, []byte("no JSON")))
 	}
-	_, hasMark, markErr := second.LoadOnedMark(ctx)
+	_, marked, markErr := OnedNote.Load(ctx, second)
 	_, hasMismatch, mismatchErr := second.LastMismatch(ctx)
-	event, eventErr := second.LoadEventMark(ctx)
+	event, _, eventErr := EventNote.Load(ctx, second)
 	if event != (EventMark{}) || eventErr != nil {
 		t.Errorf("a mark that cannot be read is %+v (%v)", event, eventErr)
 	}
-	if hasMark || hasMismatch || markErr != nil || mismatchErr != nil {
-		t.Errorf("what cannot be read counts: %v, %v (%v, %v)", hasMark, hasMismatch, markErr, mismatchErr)
+	if !marked.IsZero() || hasMismatch || markErr != nil || mismatchErr != nil {
+		t.Errorf("what cannot be read counts: %v, %v (%v, %v)", marked, hasMismatch, markErr, mismatchErr)
 	}
 }
 
@@ -211,7 +209,7 @@ func TestErrorsOfALostBucketNameWhatWasDone(t *testing.T) {
 	_, load := p.LoadCursor(short, RouterKey)
 	_, begin := p.BeginCursor(short, RouterKey, 1)
 	_, furthest := p.FurthestCursor(short, StreamWork)
-	_, _, mark := p.LoadOnedMark(short)
+	_, _, mark := OnedNote.Load(short, p)
 	_, _, mismatch := p.LastMismatch(short)
 	_, extent := p.Extent(short, StreamOf(BucketState))
 	for want, err := range map[string]error{
@@ -221,7 +219,7 @@ func TestErrorsOfALostBucketNameWhatWasDone(t *testing.T) {
 		"save the cursor router":                    p.SaveCursor(short, RouterKey, 1),
 		"read the key oned of FLOW_CHECKPOINT":      mark,
 		"read the key mismatch of FLOW_CHECKPOINT":  mismatch,
-		"write the key oned of FLOW_CHECKPOINT":     p.SaveOnedMark(short, OnedMark{}),
+		"write the key oned of FLOW_CHECKPOINT":     OnedNote.Save(short, p, OnedMark{}),
 		"write the key mismatch of FLOW_CHECKPOINT": p.NoteMismatch(short, "no reason"),
 		"read the zone of the data":                 p.CheckZone(short, RoleAll),
 		"ask how far stream KV_FLOW_STATE goes":     extent,

@@ -295,13 +295,33 @@ func (p *Pipeline) noteLostCursors(ctx context.Context) error {
 	return p.NoteMismatch(ctx, "all messages are read again, because NATS has lost streams or messages of them: "+StreamOf(BucketCheckpoint))
 }
 
-// The keys of BucketCheckpoint that show whether the data and oned, and the streams among themselves, belong together.
+// Note is the key of a value in BucketCheckpoint that shows whether the data and oned, and the streams among themselves, belong together.
+type Note[T any] string
+
 const (
-	onedKey     = "oned"
-	eventKey    = "event"
-	mismatchKey = "mismatch"
-	extentsKey  = "extents"
+	// OnedNote recognises oned's database, and EventNote the event that the router read last.
+	OnedNote  Note[OnedMark]  = "oned"
+	EventNote Note[EventMark] = "event"
+	// ExtentsNote has the streams' extents, by which it is recognised after a restart that one was lost or cut off.
+	ExtentsNote  Note[map[string]Extent] = "extents"
+	mismatchNote Note[Mismatch]          = "mismatch"
 )
+
+// Load returns the value, and when it was stored; the zero value and time if there is none, or it cannot be read.
+func (n Note[T]) Load(ctx context.Context, p *Pipeline) (value T, stored time.Time, err error) {
+	defer errs.Wrap(&err, "read the key %s of %s", n, BucketCheckpoint)
+	text, revision, stored, err := p.Bucket(BucketCheckpoint).GetDated(ctx, string(n))
+	if revision == 0 || json.Unmarshal(text, &value) != nil {
+		return *new(T), time.Time{}, err
+	}
+	return value, stored, nil
+}
+
+// Save stores the value.
+func (n Note[T]) Save(ctx context.Context, p *Pipeline, value T) (err error) {
+	defer errs.Wrap(&err, "write the key %s of %s", n, BucketCheckpoint)
+	return p.Bucket(BucketCheckpoint).Put(ctx, string(n), Encode(value))
+}
 
 // EventMark is an event that was read, by which it is recognised after a restart that StreamONE has lost its end and has grown as long again.
 type EventMark struct {
@@ -309,18 +329,6 @@ type EventMark struct {
 	// Sequence is the event's in the stream, 0 for no event, and Stored when the stream stored it.
 	Sequence uint64    `json:"sequence"`
 	Stored   time.Time `json:"stored"`
-}
-
-// LoadEventMark returns the mark; the zero mark without one, or where it cannot be read.
-func (p *Pipeline) LoadEventMark(ctx context.Context) (mark EventMark, err error) {
-	mark, _, _, err = loadNote[EventMark](ctx, p, eventKey)
-	return mark, err
-}
-
-// SaveEventMark keeps the mark.
-func (p *Pipeline) SaveEventMark(ctx context.Context, mark EventMark) error {
-	mark.Version = Version
-	return p.saveNote(ctx, eventKey, mark)
 }
 
 // OnedMark is a VM by which oned's database is recognised: a database that was restored from a
@@ -335,17 +343,6 @@ type OnedMark struct {
 	Restored time.Time `json:"restored,omitzero"`
 }
 
-// LoadExtents returns the extents that SaveExtents kept; none without them, or where they cannot be read.
-func (p *Pipeline) LoadExtents(ctx context.Context) (extents map[string]Extent, err error) {
-	extents, _, _, err = loadNote[map[string]Extent](ctx, p, extentsKey)
-	return extents, err
-}
-
-// SaveExtents keeps the streams' extents, by which it is recognised after a restart that one was lost or cut off.
-func (p *Pipeline) SaveExtents(ctx context.Context, extents map[string]Extent) error {
-	return p.saveNote(ctx, extentsKey, extents)
-}
-
 // Mismatch is the last time at which data and oned were found not to belong together, by NATS's clock.
 type Mismatch struct {
 	Version int       `json:"v"`
@@ -353,43 +350,13 @@ type Mismatch struct {
 	Reason  string    `json:"reason"`
 }
 
-// LoadOnedMark returns the mark; false if there is none, or it cannot be read.
-func (p *Pipeline) LoadOnedMark(ctx context.Context) (mark OnedMark, has bool, err error) {
-	mark, has, _, err = loadNote[OnedMark](ctx, p, onedKey)
-	return mark, has, err
-}
-
-// SaveOnedMark stores the mark.
-func (p *Pipeline) SaveOnedMark(ctx context.Context, mark OnedMark) error {
-	mark.Version = Version
-	return p.saveNote(ctx, onedKey, mark)
-}
-
 // LastMismatch returns the mismatch that NoteMismatch stored last; false if there is none.
 func (p *Pipeline) LastMismatch(ctx context.Context) (mismatch Mismatch, has bool, err error) {
-	mismatch, has, stored, err := loadNote[Mismatch](ctx, p, mismatchKey)
-	if has {
-		mismatch.Found = stored
-	}
-	return mismatch, has, err
+	mismatch, mismatch.Found, err = mismatchNote.Load(ctx, p)
+	return mismatch, !mismatch.Found.IsZero(), err
 }
 
 // NoteMismatch stores a mismatch for operators.
 func (p *Pipeline) NoteMismatch(ctx context.Context, reason string) error {
-	return p.saveNote(ctx, mismatchKey, Mismatch{Version: Version, Found: time.Now().UTC(), Reason: reason})
-}
-
-// loadNote returns the value of a key, and when it was stored; false and the zero value if there is none, or it cannot be read.
-func loadNote[T any](ctx context.Context, p *Pipeline, key string) (note T, has bool, stored time.Time, err error) {
-	defer errs.Wrap(&err, "read the key %s of %s", key, BucketCheckpoint)
-	text, revision, stored, err := p.Bucket(BucketCheckpoint).GetDated(ctx, key)
-	if revision == 0 || json.Unmarshal(text, &note) != nil {
-		return *new(T), false, stored, err
-	}
-	return note, true, stored, nil
-}
-
-func (p *Pipeline) saveNote(ctx context.Context, key string, note any) (err error) {
-	defer errs.Wrap(&err, "write the key %s of %s", key, BucketCheckpoint)
-	return p.Bucket(BucketCheckpoint).Put(ctx, key, Encode(note))
+	return mismatchNote.Save(ctx, p, Mismatch{Version: Version, Found: time.Now().UTC(), Reason: reason})
 }

@@ -54,7 +54,7 @@ func (r *Router) WatchStreams(ctx context.Context, owned func() bool) {
 		}
 		extents, lost, err := r.Pipe.Extents(ctx)
 		if err == nil && known == nil && len(lost) == 0 {
-			known, err = r.Pipe.LoadExtents(ctx)
+			known, _, err = pipeline.ExtentsNote.Load(ctx, r.Pipe.Pipeline)
 		}
 		damaged, purged := slices.Clone(lost), false
 		for name, extent := range extents {
@@ -74,7 +74,7 @@ func (r *Router) WatchStreams(ctx context.Context, owned func() bool) {
 		case err != nil, len(damaged) > 0:
 		default:
 			if err = r.Pipe.StampBuckets(ctx, extents); err == nil && time.Since(saved) >= saveExtentsEvery {
-				if err = r.Pipe.SaveExtents(ctx, extents); err == nil {
+				if err = pipeline.ExtentsNote.Save(ctx, r.Pipe.Pipeline, extents); err == nil {
 					saved = time.Now()
 				}
 			}
@@ -126,7 +126,7 @@ func (r *Router) startOfEvents(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return after, err
 	}
-	mark, err := r.Pipe.LoadEventMark(ctx)
+	mark, _, err := pipeline.EventNote.Load(ctx, r.Pipe.Pipeline)
 	if err != nil {
 		return after, err
 	}
@@ -144,7 +144,7 @@ func (r *Router) startOfEvents(ctx context.Context) (uint64, error) {
 	if err := r.checkAll(ctx, "stream ONE was damaged", cutOff(pipeline.StreamONE)); err != nil {
 		return after, err
 	}
-	return min(last, after), r.Pipe.SaveEventMark(ctx, pipeline.EventMark{}) // it is reported once
+	return min(last, after), pipeline.EventNote.Save(ctx, r.Pipe.Pipeline, pipeline.EventMark{}) // it is reported once
 }
 
 // cutOff is what operators are told of a stream that was cut off.

@@ -148,7 +148,8 @@ func (r *Router) run(ctx context.Context, reader *work.EventReader, saved uint64
 // the events between them were replaced. They are two values because older workers read the cursor alone.
 func (r *Router) savePosition(ctx context.Context, position pipeline.EventMark) error {
 	if !position.Stored.IsZero() {
-		if err := r.Pipe.SaveEventMark(ctx, position); err != nil {
+		position.Version = pipeline.Version
+		if err := pipeline.EventNote.Save(ctx, r.Pipe.Pipeline, position); err != nil {
 			return err
 		}
 	}
