@@ -26,7 +26,7 @@ type ReplayConfig struct {
 	Listen string
 	// Speed is 1 for the recorded pace, 10 for ten times that, and 0 for as fast as the subscribers read.
 	Speed float64
-	// Out receives progress messages for people; nil for none.
+	// Out receives progress messages for people.
 	Out io.Writer
 }
 
@@ -56,9 +56,6 @@ func Replay(ctx context.Context, config ReplayConfig) error {
 		return err
 	}
 	defer publisher.Close()
-	if config.Out == nil {
-		config.Out = io.Discard
-	}
 	fmt.Fprintf(config.Out, "publishing on tcp://%s when somebody has subscribed\n", publisher.Addr())
 	keys := []string{opennebula.StateSubscription, opennebula.CallSubscription("one.vm.update")}
 	if err := publisher.Wait(ctx, 1, settled, keys...); err != nil {

@@ -58,14 +58,11 @@ func (s *spill) write(e entry) error {
 			return err
 		}
 	}
-	text, err := json.Marshal(spilled{e.subject, e.hash, e.object, e.heard, e.id, e.data})
-	if err != nil {
-		return err
-	}
+	text, _ := json.Marshal(spilled{e.subject, e.hash, e.object, e.heard, e.id, e.data}) // plain values
 	if s.written+int64(len(text)) > s.limit {
 		return errSpillFull
 	}
-	if _, err = s.writer.Write(text); err != nil {
+	if _, err := s.writer.Write(text); err != nil {
 		return fmt.Errorf("write to the spill file: %w", err)
 	}
 	s.written += int64(len(text))

@@ -67,7 +67,10 @@ func (i *ingester) ingest(ctx context.Context, input pipeline.Input, fresh bool)
 	case fresh:
 		return nil
 	case work.Command != nil && work.Command.Verb != flow.VerbRecover, work.Measures != nil:
-		if !i.loader.read.After(i.came) && !i.loader.isUnchanged() { // else read for an earlier input: new enough
+		seen := i.loader.seen // by the API just now, for the command
+		unchanged := seen != nil && seen.Owner == state.Service.Owner && !i.loader.predates(seen.Digest) &&
+			(seen.Digest == i.record.Saved || i.loader.isOurs(seen.Digest))
+		if !i.loader.read.After(i.came) && !unchanged { // else read for an earlier input: new enough
 			if err := i.loader.refreshDocument(ctx); err != nil || !i.exists {
 				return err
 			}

@@ -380,9 +380,3 @@ func (l *loader) noteDocument(input pipeline.Input) {
 		l.made = &foundDocument{exists: true, owner: made.Owner, digest: body.Digest(), body: body}
 	}
 }
-
-// isUnchanged reports whether the document, as the API has just read it, is the one known here.
-func (l *loader) isUnchanged() bool {
-	return l.seen != nil && l.seen.Owner == l.record.State.Service.Owner && !l.predates(l.seen.Digest) &&
-		(l.seen.Digest == l.record.Saved || l.isOurs(l.seen.Digest))
-}

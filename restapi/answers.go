@@ -173,7 +173,7 @@ func (e *pendingError) Unwrap() error { return e.err }
 
 func fail(w http.ResponseWriter, r *http.Request, err error) {
 	status := statusOf(err, isOwn(r))
-	noteOf(r.Context()).err = err
+	r.Context().Value(recorderKey{}).(*recorder).err = err
 	_, pending := errors.AsType[*pendingError](err)
 	repeatable := r.Method == http.MethodGet || !pending && !opennebula.Ambiguous(err)
 	if status == http.StatusServiceUnavailable && repeatable {

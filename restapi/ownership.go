@@ -193,12 +193,10 @@ func (o *ownership) awaitWorker(ctx context.Context, r *request, service int) er
 	if err := o.commands.available(); err != nil {
 		return err
 	}
-	command, err := r.newCommand(service, flow.VerbUpdate, flow.UpdateArguments{Append: true, Template: []byte(`{}`)})
-	if err != nil {
-		return err
-	}
+	command := r.newCommand(service, flow.VerbUpdate, flow.UpdateArguments{Append: true, Template: []byte(`{}`)})
 	command.ID = rand.Text() // not the key's: its reply would be taken for the outcome of the whole change by a retry after a kill
-	if _, err = o.commands.submit(ctx, r, command, ownerPatience*o.commands.wait); errors.Is(err, pipeline.ErrNoReply) {
+	_, err := o.commands.submit(ctx, r, command, ownerPatience*o.commands.wait)
+	if errors.Is(err, pipeline.ErrNoReply) {
 		o.logger.Warn("no worker has confirmed the change of a service's owner: new VMs may belong to the former owner; repeat the change when the service is RUNNING", "service", service)
 		return nil
 	}

@@ -90,19 +90,15 @@ func (r *request) id(wildcard, what string) (int, error) {
 }
 
 // newCommand returns a command of the request's caller. Its id cannot be guessed, and stays the same when a request with a key is repeated.
-func (r *request) newCommand(service int, verb flow.Verb, arguments any) (flow.Command, error) {
+func (r *request) newCommand(service int, verb flow.Verb, arguments any) flow.Command {
 	command := flow.Command{ID: rand.Text(), Verb: verb, Service: service, User: r.caller.Identity}
 	if r.keyed != nil {
 		command.ID = r.keyed.command
 	}
-	if arguments == nil {
-		return command, nil
+	if arguments != nil {
+		command.Arguments, _ = json.Marshal(arguments) // plain values, and JSON that was read before
 	}
-	var err error
-	if command.Arguments, err = json.Marshal(arguments); err != nil {
-		return command, fmt.Errorf("write the arguments of %s: %w", verb, err)
-	}
-	return command, nil
+	return command
 }
 
 var kindNames = map[int]string{

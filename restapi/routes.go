@@ -140,7 +140,7 @@ func (d *dispatcher) identify(r *http.Request) (*request, error) {
 	if wait, ok := a.throttle.take(key, 1, most, int(2*most)); !ok {
 		return nil, busy(http.StatusTooManyRequests, wait, "more than %g requests of this kind a second; try again in a moment", most)
 	}
-	noteOf(r.Context()).user = who.Identity.UName
+	r.Context().Value(recorderKey{}).(*recorder).user = who.Identity.UName
 	query := r.URL.Query()
 	dryRun, known := readFlag(query.Get("dry_run"))
 	if !known || query.Has("dry_run") && query.Get("dry_run") == "" {
@@ -215,14 +215,8 @@ type recorder struct {
 	err    error
 }
 
+// recorderKey is the key of the recorder in the context of a request that has passed the middleware.
 type recorderKey struct{}
-
-func noteOf(ctx context.Context) *recorder {
-	if found, is := ctx.Value(recorderKey{}).(*recorder); is {
-		return found
-	}
-	return &recorder{}
-}
 
 // WriteHeader remembers the first status.
 func (r *recorder) WriteHeader(status int) {

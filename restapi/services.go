@@ -177,14 +177,12 @@ func (c *commands) run(ctx context.Context, r *request, service opennebula.Docum
 	if err := r.mayManage(ctx, service); err != nil {
 		return answer{}, err
 	}
-	command, err := r.newCommand(service.ID, verb, arguments)
-	if err != nil {
-		return answer{}, err
-	}
 	if err := c.available(); err != nil {
 		return answer{}, err
 	}
+	command := r.newCommand(service.ID, verb, arguments)
 	command.Seen = &flow.SeenDocument{Digest: spec.DigestOf(service.Body), Owner: service.Owner}
+	var err error
 	if command.IfMatch, err = r.tags(ifMatch); err != nil {
 		return answer{}, err
 	}

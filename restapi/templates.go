@@ -168,11 +168,7 @@ func (t *templates) instantiate(ctx context.Context, r *request, held opennebula
 	}
 	if r.dryRun {
 		imagined := opennebula.Document{Owner: r.caller.Identity, Type: spec.DocumentTypeService, Name: body.Name, Body: encodeBody(body)}
-		command, err := r.newCommand(0, flow.VerbDeploy, nil)
-		if err != nil {
-			return answer{}, err
-		}
-		return t.commands.planner.plan(ctx, r, imagined, command)
+		return t.commands.planner.plan(ctx, r, imagined, r.newCommand(0, flow.VerbDeploy, nil))
 	}
 	id, err := r.keyed.allocate(ctx, r.oned, spec.DocumentTypeService, body.Name, body)
 	if err != nil {
@@ -187,11 +183,9 @@ func (t *templates) instantiate(ctx context.Context, r *request, held opennebula
 	if err == nil && len(service.Body) <= maxCarried {
 		arguments = flow.DeployArguments{Owner: service.Owner, Body: service.Body}
 	}
-	command, queueErr := r.newCommand(id, flow.VerbDeploy, arguments)
-	if queueErr == nil {
-		if _, queueErr = t.commands.submit(ctx, r, command, 0); errors.Is(queueErr, pipeline.ErrNoReply) {
-			queueErr = nil // it is stored
-		}
+	_, queueErr := t.commands.submit(ctx, r, r.newCommand(id, flow.VerbDeploy, arguments), 0)
+	if errors.Is(queueErr, pipeline.ErrNoReply) {
+		queueErr = nil // it is stored
 	}
 	if err = together(err, queueErr); err != nil {
 		return answer{}, &pendingError{service: id, err: err}

@@ -167,10 +167,7 @@ func (v *views) allow(ctx context.Context, r *request, shown *view.Service, docu
 		shown.Roles[i].Healed = input.State.HealedLately(shown.Roles[i].Name, input.Now)
 	}
 	admits := func(verb flow.Verb, arguments any) bool {
-		command, err := r.newCommand(document.ID, verb, arguments)
-		if err == nil {
-			_, err = flow.Apply(input, command)
-		}
+		_, err := flow.Apply(input, r.newCommand(document.ID, verb, arguments))
 		return err == nil
 	}
 	allowed.Recover = admits(flow.VerbRecover, flow.RecoverArguments{})

@@ -206,10 +206,8 @@ func (d *Deliverer) deliveriesOf(ctx context.Context, settings Settings, one fou
 	if len(queued) == 0 {
 		return nil, nil
 	}
-	body, err := json.Marshal(event{Type: transition.Kind + "." + transition.New, Timestamp: transition.Time, ID: id, Data: transition})
-	if err != nil {
-		return nil, fmt.Errorf("write transition %s: %w", id, err)
-	}
+	// It was read from JSON.
+	body, _ := json.Marshal(event{Type: transition.Kind + "." + transition.New, Timestamp: transition.Time, ID: id, Data: transition})
 	for i := range queued {
 		queued[i].Body = body
 	}
