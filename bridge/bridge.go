@@ -222,7 +222,10 @@ func (b *Bridge) followZone(hear func([]*feed)) {
 		before := lacked
 		lacked = map[*feed]int{}
 		for _, f := range b.all() {
-			if slices.Contains(endpoints, f.listener.endpoint) || !f.isIdle() {
+			f.mu.Lock()
+			busy := f.status.Connected || f.status.StoreError != "" // it receives, or JetStream does not store what it received
+			f.mu.Unlock()
+			if busy || slices.Contains(endpoints, f.listener.endpoint) {
 				continue
 			}
 			if lacked[f] = before[f] + 1; lacked[f] == retireAfter {

@@ -183,13 +183,6 @@ func (f *feed) retry(ctx context.Context, try func() error) error {
 	}
 }
 
-// isIdle reports whether nothing is received and JetStream, as far as known, stores what was.
-func (f *feed) isIdle() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return !f.status.Connected && f.status.StoreError == ""
-}
-
 // setRole sets the role of the endpoint's oned in its zone.
 func (f *feed) setRole(role string) {
 	f.mu.Lock()

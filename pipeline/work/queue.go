@@ -87,8 +87,7 @@ func (q *Queue) PublishWakes(ctx context.Context, wakes []pipeline.Wake, order *
 // PartitionReader reads one partition's work in order. Next is for one goroutine at a time; Stop may be called from any.
 type PartitionReader struct {
 	*js.Reader
-	deadLetters *deadletters.Store
-	schema      int
+	queue *Queue
 }
 
 // ReadPartition reads a partition's work behind the sequence after (0 reads all). The reader survives lost servers and connections: each input comes
@@ -101,7 +100,7 @@ func (q *Queue) ReadPartition(ctx context.Context, partition int, after uint64) 
 	if err != nil {
 		return nil, err
 	}
-	return &PartitionReader{r, q.deadLetters, q.schema}, nil
+	return &PartitionReader{r, q}, nil
 }
 
 // Next waits for the next input. A message that cannot be parsed goes to the dead-letter stream, and its sequence is returned with
@@ -111,14 +110,14 @@ func (r *PartitionReader) Next(ctx context.Context) (pipeline.Input, error) {
 	if err != nil {
 		return pipeline.Input{}, err
 	}
-	work, err := pipeline.DecodeWork(message.Data, r.schema)
+	work, err := pipeline.DecodeWork(message.Data, r.queue.schema)
 	if err == nil {
 		return pipeline.Input{
 			Sequence: message.Sequence, Work: work, ReplyTo: message.Header.Get(pipeline.HeaderReplyTo),
 			Published: message.Time, Trace: message.Header.Get(pipeline.HeaderTrace),
 		}, nil
 	}
-	if err := r.deadLetters.Unreadable(ctx, "work", message, err); err != nil {
+	if err := r.queue.deadLetters.Unreadable(ctx, "work", message, err); err != nil {
 		r.Rewind(message) // neither returned nor a dead letter: read it again
 		return pipeline.Input{}, err
 	}
@@ -128,8 +127,7 @@ func (r *PartitionReader) Next(ctx context.Context) (pipeline.Input, error) {
 // EventReader reads OpenNebula's events in order. Next is for one goroutine at a time; Stop may be called from any.
 type EventReader struct {
 	*js.Reader
-	deadLetters *deadletters.Store
-	stream      *js.Stream
+	queue *Queue
 	// last is that of the event read last, with the number of the reader's opening at that time.
 	last   pipeline.EventMark
 	opened int
@@ -137,12 +135,11 @@ type EventReader struct {
 
 // ReadEvents reads all events behind the sequence after (0 reads all).
 func (q *Queue) ReadEvents(ctx context.Context, after uint64) (*EventReader, error) {
-	stream := q.core.Stream(pipeline.StreamONE)
-	r, err := stream.Read(ctx, pipeline.SubjectsEvents, after)
+	r, err := q.core.Stream(pipeline.StreamONE).Read(ctx, pipeline.SubjectsEvents, after)
 	if err != nil {
 		return nil, err
 	}
-	return &EventReader{Reader: r, deadLetters: q.deadLetters, stream: stream}, nil
+	return &EventReader{Reader: r, queue: q}, nil
 }
 
 // EndOfEvents returns the sequence of the last event that was stored.
@@ -166,7 +163,7 @@ func (r *EventReader) Next(ctx context.Context) (uint64, pipeline.Event, error) 
 		event.Trace = message.Header.Get(pipeline.HeaderTrace)
 		return message.Sequence, event, nil
 	}
-	if err := r.deadLetters.Unreadable(ctx, "events", message, err); err != nil {
+	if err := r.queue.deadLetters.Unreadable(ctx, "events", message, err); err != nil {
 		r.Rewind(message)
 		return 0, pipeline.Event{}, err
 	}
@@ -176,8 +173,8 @@ func (r *EventReader) Next(ctx context.Context) (uint64, pipeline.Event, error) 
 // checkLast checks, at the first message after the reader was reopened, whether the last one read is still in the stream: nothing else
 // shows that a stream has lost its end and has grown as long again since. If the check fails, the next message repeats it.
 func (r *EventReader) checkLast(ctx context.Context, next js.Message) error {
-	if r.last.Sequence > 0 && r.opened != r.Openings() {
-		rewritten, err := isRewritten(ctx, r.stream, r.last)
+	if r.opened != r.Openings() {
+		rewritten, err := r.queue.EventsRewritten(ctx, r.last)
 		switch {
 		case err != nil:
 			return nil //nolint:nilerr // the next message asks again
@@ -198,11 +195,7 @@ func (q *Queue) EventsRewritten(ctx context.Context, mark pipeline.EventMark) (r
 	if mark.Sequence == 0 {
 		return false, nil
 	}
-	return isRewritten(ctx, q.core.Stream(pipeline.StreamONE), mark)
-}
-
-func isRewritten(ctx context.Context, stream *js.Stream, mark pipeline.EventMark) (bool, error) {
-	held, err := stream.Get(ctx, mark.Sequence)
+	held, err := q.core.Stream(pipeline.StreamONE).Get(ctx, mark.Sequence)
 	return held != nil && !held.Time.Equal(mark.Stored), err // a missing one has expired
 }
 
