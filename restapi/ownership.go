@@ -61,26 +61,27 @@ func ownerID(ctx context.Context, params attributes, parameter string, list func
 	return entries[at].ID, nil
 }
 
-// change gives a service's document, its VMs, virtual routers and own networks to another user or group, as the caller. If
-// one of them cannot be moved, those that were are moved back.
+// change gives a service's document, its VMs, virtual routers and own networks to another user or group, as the caller. If one
+// cannot be moved, the server user moves the others back: oned lets a caller with MANAGE take a document, but not return it.
 //
 // The document goes first. Then change waits for the worker's answer: the document names everything made for the former
 // owner by then, and anything made afterwards is the new owner's. So all VMs of a service that is being deployed are moved.
 func (o *ownership) change(ctx context.Context, r *request, service opennebula.Document, uid, gid int) error {
 	var undo []func(context.Context) error
-	move := func(do func(ctx context.Context, uid, gid int) error, was one.Identity) error {
-		if err := do(ctx, uid, gid); err != nil {
+	move := func(it possession) error {
+		if err := it.chown(r.oned, ctx, it.id, uid, gid); err != nil {
 			return together(err, putBack(ctx, undo))
 		}
-		undo = append(undo, func(ctx context.Context) error { return do(ctx, was.UID, was.GID) })
+		undo = append(undo, func(ctx context.Context) error {
+			return it.chown(o.oned.server(), ctx, it.id, it.owner.UID, it.owner.GID)
+		})
 		return nil
 	}
-	document := func(ctx context.Context, uid, gid int) error { return r.oned.ChownDocument(ctx, service.ID, uid, gid) }
 	former, err := o.formerOwners(ctx, service)
 	if err != nil {
 		return err
 	}
-	if err := move(document, service.Owner); err != nil || uid == unchanged && gid == unchanged {
+	if err := move(possession{"service", service.ID, service.Owner, session.ChownDocument}); err != nil || uid == unchanged && gid == unchanged {
 		return err
 	}
 	owned, err := o.possessions(ctx, r, service.ID, former)
@@ -88,8 +89,8 @@ func (o *ownership) change(ctx context.Context, r *request, service opennebula.D
 		return together(err, putBack(ctx, undo))
 	}
 	for _, each := range owned {
-		if err := move(each.chown, each.owner); err != nil {
-			return fmt.Errorf("change the owner of %s: %w", each.name, err)
+		if err := move(each); err != nil {
+			return fmt.Errorf("change the owner of %s %d: %w", each.kind, each.id, err)
 		}
 	}
 	if _, err := o.commands.queue.PublishWork(ctx, pipeline.Work{Service: service.ID, Reason: "its owner was changed"}, ""); err != nil {
@@ -104,9 +105,10 @@ func (o *ownership) change(ctx context.Context, r *request, service opennebula.D
 const ownerPatience = 6
 
 type possession struct {
-	name  string
+	kind  string
+	id    int
 	owner one.Identity
-	chown func(ctx context.Context, uid, gid int) error
+	chown func(oned session, ctx context.Context, id, uid, gid int) error
 }
 
 // formerOwners returns whose the VMs of a service may be before it is given away: its owner's, and those of the owner before, where a
@@ -160,13 +162,13 @@ func (o *ownership) possessions(ctx context.Context, r *request, id int, former 
 		}
 		all = append(all, found...)
 	}
-	networks, err := networksOf(ctx, o.oned.server(), r.oned, claims)
+	networks, err := networksOf(ctx, o.oned.server(), claims)
 	return append(all, networks...), err
 }
 
 // networksOf returns the networks that the service has made for itself: only their owner's service can delete them. The
 // server user reads them, because their owner gives others no right to them.
-func networksOf(ctx context.Context, server, caller session, claims []spec.Service) ([]possession, error) {
+func networksOf(ctx context.Context, server session, claims []spec.Service) ([]possession, error) {
 	var networks []possession
 	for _, own := range flow.OwnNetworks(claims[0]) {
 		network, err := server.Network(ctx, own.ID)
@@ -181,8 +183,7 @@ func networksOf(ctx context.Context, server, caller session, claims []spec.Servi
 		if network.Name != own.Called || !slices.ContainsFunc(claims, theirs) {
 			continue
 		}
-		move := func(ctx context.Context, uid, gid int) error { return caller.ChownNetwork(ctx, own.ID, uid, gid) }
-		networks = append(networks, possession{fmt.Sprintf("network %d", own.ID), network.Owner, move})
+		networks = append(networks, possession{"network", own.ID, network.Owner, session.ChownNetwork})
 	}
 	return networks, nil
 }
@@ -243,8 +244,7 @@ func routerOf(ctx context.Context, oned session, id int, claims ...spec.Service)
 	if !slices.ContainsFunc(claims, owned) {
 		return nil, nil
 	}
-	move := func(ctx context.Context, uid, gid int) error { return oned.ChownRouter(ctx, id, uid, gid) }
-	return []possession{{fmt.Sprintf("virtual router %d", id), router.Owner, move}}, nil
+	return []possession{{"virtual router", id, router.Owner, session.ChownRouter}}, nil
 }
 
 func (o *ownership) nodesOf(ctx context.Context, oned session, role spec.Role, claims []spec.Service) ([]possession, error) {
@@ -266,8 +266,7 @@ func (o *ownership) nodesOf(ctx context.Context, oned session, role spec.Role, c
 		if !owned {
 			continue
 		}
-		move := func(ctx context.Context, uid, gid int) error { return oned.ChownVM(ctx, vm.ID, uid, gid) }
-		vms = append(vms, possession{fmt.Sprintf("VM %d", vm.ID), vm.Owner, move})
+		vms = append(vms, possession{"VM", vm.ID, vm.Owner, session.ChownVM})
 	}
 	return vms, nil
 }

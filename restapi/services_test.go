@@ -244,6 +244,25 @@ func TestChownMovesAllOrNothing(t *testing.T) {
 	}
 }
 
+// oned lets a user with MANAGE for his group take a document, but neither its VMs nor return the document: a service is not left
+// with an owner who has none of its VMs.
+func TestChownByAUserWithoutTheVMsChangesNothing(t *testing.T) {
+	w := newWorld(t, Config{replyWait: time.Millisecond})
+	service := w.service(alice)
+	owner, bob := w.oned.For("alice"), "bob:bob"
+	w.rpc("one.user.allocate", admin, "bob", "bob")
+	vm, err := owner.InstantiateTemplate(t.Context(), 0, "one", false, fmt.Sprintf("SERVICE_ID=\"%d\"\n", idOf(t, service)))
+	w.must(err)
+	body := `{"name":"svc","roles":[{"name":"a","type":"vm","cardinality":1,"template_id":0,"nodes":[{"deploy_id":` + itoa(vm) + `}]}],"state":2}`
+	w.must(owner.UpdateDocument(t.Context(), idOf(t, service), []byte(body)))
+	w.expect(alice, "POST", service+"/action", perform("chmod", `{"octet":"660"}`), 204, "")
+
+	w.expect(bob, "POST", service+"/action", perform("chown", `{"owner_id":`+itoa(w.userID("bob"))+`}`), 401, "VM "+itoa(vm))
+	if uids := w.owners(service, vm, vm); uids != [3]int{w.userID("alice"), w.userID("alice"), w.userID("alice")} {
+		t.Errorf("the owners are %v", uids)
+	}
+}
+
 // A change of the owner that a kill cut off behind the document is completed by its repetition, and by a change to somebody else:
 // those VMs were of the owner before.
 func TestChownThatWasCutOffIsCompleted(t *testing.T) {
