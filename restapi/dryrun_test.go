@@ -106,12 +106,16 @@ func TestADryRunIsReadAsAFlag(t *testing.T) {
 			t.Errorf("%s: got %q", spelled, got)
 		}
 	}
-	for _, query := range []string{"dry_run=yes", "dry_run=", "dry_run", "dry_run=maybe"} {
+	for _, query := range []string{
+		"dry_run=yes", "dry_run=", "dry_run", "dry_run=maybe", "dry_run=true;x=1", "x=1;dry_run=true", "dry_run=%zz", "dry_run=true%", "dry%5frun=",
+		"dry_run=false&dry_run=true", "dry_run=true&dry_run=false", "dry%5frun=false&dry_run=true", "DRY_RUN=true", "dry-run=true", "dryRun=true", "dry_run[]=true",
+	} {
 		w.expect(admin, "DELETE", service+"?"+query, "", 400, "dry_run must be true or false")
 	}
 	if sent := w.commandsSent(); sent != 0 {
 		t.Errorf("%d commands were queued", sent)
 	}
+	w.expect(admin, "GET", "/flowjet/v1/services?q=dryrun&state=RUNNING", "", 200, "")
 	template := w.template(admin)
 	w.expect(admin, "DELETE", template+"?dry_run=1", "", 400, "this call has no dry_run")
 	w.expect(admin, "DELETE", template+"?dry_run=false", "", 204, "")

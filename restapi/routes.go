@@ -1,6 +1,7 @@
 package restapi
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/url"
 	"path"
 	"regexp"
 	"runtime/debug"
@@ -97,8 +99,8 @@ func (s *Server) routes(users *authenticator, oned sessions, box *seal.Box) map[
 	return all
 }
 
-// mux serves all paths. A path that does not match exactly is not found, nor is one with another method or a trailing
-// slash, as with OneFlow.
+// mux serves all paths. A path that does not match but for repeated slashes is not found, nor is one with another method or a
+// trailing slash, as with OneFlow.
 func (s *Server) mux() http.Handler {
 	mux := http.NewServeMux()
 	for pattern, handler := range s.patterns {
@@ -141,10 +143,11 @@ func (d *dispatcher) identify(r *http.Request) (*request, error) {
 		return nil, busy(http.StatusTooManyRequests, wait, "more than %g requests of this kind a second; try again in a moment", most)
 	}
 	r.Context().Value(recorderKey{}).(*recorder).user = who.Identity.UName
-	query := r.URL.Query()
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	asked := max(len(dryRunNames.FindAllString(r.URL.RawQuery, -1)), len(query["dry_run"]))
 	dryRun, known := readFlag(query.Get("dry_run"))
-	if !known || query.Has("dry_run") && query.Get("dry_run") == "" {
-		return nil, badRequest("dry_run must be true or false") // a misspelled dry run must not make the change
+	if err != nil || !known || asked > 1 || asked == 1 && query.Get("dry_run") == "" { // a misspelled dry run must not make the change
+		return nil, badRequest("dry_run must be true or false, spelled like this and given once, in a query that can be read")
 	}
 	user := who.target()
 	guard := opennebula.Guard{Wrote: d.lists.own.add}
@@ -220,17 +223,13 @@ type recorderKey struct{}
 
 // WriteHeader remembers the first status.
 func (r *recorder) WriteHeader(status int) {
-	if r.status == 0 {
-		r.status = status
-	}
+	r.status = cmp.Or(r.status, status)
 	r.ResponseWriter.WriteHeader(status)
 }
 
 // Write counts the bytes.
 func (r *recorder) Write(text []byte) (int, error) {
-	if r.status == 0 {
-		r.status = http.StatusOK
-	}
+	r.status = cmp.Or(r.status, http.StatusOK)
 	n, err := r.ResponseWriter.Write(text)
 	r.bytes += n
 	return n, err
@@ -241,6 +240,8 @@ func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
 // givenID matches the request ids that are taken from clients; anything else would let them write into the log.
 var givenID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+var slashes = regexp.MustCompile(`/{2,}`)
+var dryRunNames = regexp.MustCompile(`(?i)(^|[&;])dry[^a-z&;=]*run`) // also misspelled
 
 // statusClientGone is the status in log, metrics and traces of a request whose client disconnected: failures because of
 // that are not Flowjet's. The number is nginx's.
@@ -286,9 +287,8 @@ func (m *middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		level = slog.LevelDebug // successful reads
 	}
 	attributes := []slog.Attr{
-		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", about.status),
-		slog.Int("bytes", about.bytes), slog.Duration("took", took), slog.String("user", about.user),
-		slog.String("from", r.RemoteAddr), slog.String("request", about.id),
+		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", about.status), slog.Int("bytes", about.bytes),
+		slog.Duration("took", took), slog.String("user", about.user), slog.String("from", r.RemoteAddr), slog.String("request", about.id),
 	}
 	if about.err != nil {
 		attributes = append(attributes, slog.String("error", loggable(about.err)))
@@ -321,6 +321,7 @@ func (m *middleware) serve(w *recorder, r *http.Request) {
 			fail(w, r, fmt.Errorf("internal error; Flowjet's log has the details under request %s", w.id))
 		}
 	}()
+	r.URL.Path = slashes.ReplaceAllString(r.URL.Path, "/") // as OneFlow: //service is asked for if a client's URL ends with a slash
 	switch asked := r.URL.Path; {
 	case path.Clean(asked) != asked && asked != pageRoot:
 		notFound(w, r)

@@ -228,7 +228,7 @@ func TestTooManyRequestsAreTurnedAway(t *testing.T) {
 
 func TestUnknownPaths(t *testing.T) {
 	s, _ := fakeServer(t, Config{}, &fakeQueue{})
-	for _, path := range []string{"/nope", "/service/", "/service/1/", "/service//1", "/service/1/nope", "/service_template/", "/service/../service", "/flowjet/v1"} {
+	for _, path := range []string{"/nope", "/service/", "/service/1/", "//service/", "/service/./1", "/service/1/nope", "/service_template/", "/service/../service", "/flowjet/v1"} {
 		if w := ask(s, "GET", path, ""); w.Code != 404 || w.Header().Get("Location") != "" {
 			t.Errorf("GET %s: %d %q", path, w.Code, w.Body)
 		}
@@ -244,6 +244,17 @@ func TestUnknownPaths(t *testing.T) {
 			t.Errorf("GET /service/%s: %d %q", id, w.Code, w.Body)
 		}
 	}
+}
+
+// OneFlow takes repeated slashes for one. The oneflow command and OneGate ask for //service if the URL that they were given ends
+// with a slash.
+func TestRepeatedSlashesAreOne(t *testing.T) {
+	w := newWorld(t, Config{})
+	service := w.service(admin)
+	for _, path := range []string{"//service", "//service_template", "/" + service, "/service///" + itoa(idOf(t, service))} {
+		w.expect(admin, "GET", path, "", 200, "")
+	}
+	w.expect(admin, "POST", "/"+service+"//action", perform("rename", `{"name":"new"}`), 204, "")
 }
 
 func TestRequestIDsAndHeaders(t *testing.T) {
