@@ -12,7 +12,6 @@ import (
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/render"
-	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -29,21 +28,17 @@ var ownersKinds = []flow.ActionKind{
 	flow.ActionCreateVM, flow.ActionVM, flow.ActionCreateNetwork, flow.ActionDeleteNetwork, flow.ActionCreateRouter, flow.ActionDeleteRouter,
 }
 
-// ownerGoneError is the refusal of calls as an owner whom oned does not have any more. None is made: oned knows the user for whom a server
-// user acts by the name, which another user may have by now.
-type ownerGoneError struct{ service spec.Service }
-
-func (e *ownerGoneError) Error() string { return flow.OwnerGone(e.service) }
-
 // executor makes the planned calls, each once, as the service's owner and with the service's group: it may have been given to another
 // group, or made with a token for one. The group is used only if the owner is in it: oned accepts a server user's word for any, and the
 // rights of group 0 are an administrator's. If he is not in it, new objects are given to the group afterwards.
 type executor struct {
-	*serviceLoop
-	// acts is the user as whom the call is made; regroups is whether new objects are given to the group.
-	acts     string
-	regroups bool
-	searched search // the last search for VMs that an earlier call may have made
+	*serviceData
+	slot     *slot
+	saver    *saver
+	owner    *ownerSession
+	vms      *vmFetcher
+	networks *networks
+	routers  *routers
 }
 
 // act makes the calls of a decision, one after the other, and plans with the results. A refusal is decided on at once and ends the list:
@@ -69,7 +64,7 @@ func (e *executor) act(ctx context.Context, actions []flow.Action) (flow.Decisio
 			}
 			return err
 		})
-		if err != nil && e.outcomeOf(ctx, err) == again {
+		if err != nil && e.worker.outcomeOf(ctx, err) == again {
 			// Its outcome is unknown, while oned answers other calls: only this service has to wait.
 			outcome, err = e.postpone(action, err), nil
 		}
@@ -96,7 +91,7 @@ func (e *executor) act(ctx context.Context, actions []flow.Action) (flow.Decisio
 
 // postpone has an action retried after a while.
 func (e *executor) postpone(action flow.Action, err error) flow.Outcome {
-	e.searched.at = time.Time{} // it may have been made since
+	e.vms.searched.at = time.Time{} // it may have been made since
 	return flow.Postponed{Action: action, Message: refusalText(err)}
 }
 
@@ -151,18 +146,18 @@ func (e *executor) call(ctx context.Context, action flow.Action) (flow.Outcome, 
 		return nil, err
 	}
 	if slices.Contains(endingKinds, action.Kind) {
-		if err := e.loader.sureOfDatabase(ctx); err != nil {
+		if err := e.sureOfDatabase(ctx); err != nil {
 			return nil, err
 		}
 		ctx = opennebula.Within(ctx, e.life)
 	}
 	if slices.Contains(ownersKinds, action.Kind) {
-		err := e.actAsOwner(ctx)
-		if _, gone := errors.AsType[*ownerGoneError](err); gone {
-			return refusal(action, err), nil
-		}
+		gone, err := e.owner.act(ctx)
 		if err != nil {
 			return nil, err
+		}
+		if gone {
+			return flow.Refused{Action: action, Message: flow.OwnerGone(e.record.State.Service)}, nil
 		}
 	}
 	e.worker.metrics.actions.WithLabelValues(string(action.Kind)).Inc()
@@ -195,7 +190,7 @@ func (e *executor) call(ctx context.Context, action flow.Action) (flow.Outcome, 
 		e.record.Deleted = true
 		return nil, nil
 	case flow.ActionFindVM: // the VM is no longer wanted
-		found, err = e.find(ctx, action.Intent)
+		found, err = e.vms.find(ctx, action.Intent)
 	case flow.ActionFindNetwork:
 		found, err = e.networks.find(ctx, action.Network)
 	case flow.ActionFindRouter:
@@ -212,9 +207,9 @@ func (e *executor) call(ctx context.Context, action flow.Action) (flow.Outcome, 
 // create makes a VM, once: if an earlier call may have made it, it is looked up first.
 func (e *executor) create(ctx context.Context, action flow.Action) (flow.Outcome, error) {
 	intent := action.Intent
-	justMissed := time.Since(e.searched.at) < trustSearch && e.searched.covers(e.floor(intent.Key)) && !e.searched.keys[intent.Key]
+	justMissed := time.Since(e.vms.searched.at) < trustSearch && e.vms.searched.covers(e.vms.floor(intent.Key)) && !e.vms.searched.keys[intent.Key]
 	if intent.Attempts > 0 && !justMissed {
-		found, err := e.find(ctx, intent)
+		found, err := e.vms.find(ctx, intent)
 		if err != nil || found {
 			return nil, err
 		}
@@ -227,7 +222,7 @@ func (e *executor) create(ctx context.Context, action flow.Action) (flow.Outcome
 			return flow.Refused{Action: action, Message: notOwn(*strange)}, nil
 		}
 	}
-	extra, refused, err := e.extraTemplate(ctx, action, render.Instance{Role: intent.Role, Key: intent.Key, Ordinal: intent.Ordinal})
+	extra, refused, err := e.owner.extraTemplate(ctx, action, render.Instance{Role: intent.Role, Key: intent.Key, Ordinal: intent.Ordinal})
 	if err != nil || refused != nil {
 		return refused, err
 	}
@@ -241,10 +236,10 @@ func (e *executor) create(ctx context.Context, action flow.Action) (flow.Outcome
 func (e *executor) instantiate(ctx context.Context, intent flow.Intent, extra string) error {
 	service := e.record.State.Service
 	if router, has := service.Router(intent.Role); has {
-		if err := e.session().InstantiateRouter(ctx, router, intent.TemplateID, intent.Name, intent.Hold, extra); err != nil {
+		if err := e.owner.session().InstantiateRouter(ctx, router, intent.TemplateID, intent.Name, intent.Hold, extra); err != nil {
 			return err
 		}
-		found, err := e.find(ctx, intent)
+		found, err := e.vms.find(ctx, intent)
 		if err == nil && !found {
 			err = errors.New("oned created it but does not list it")
 		}
@@ -253,7 +248,7 @@ func (e *executor) instantiate(ctx context.Context, intent flow.Intent, extra st
 		}
 		return nil
 	}
-	id, err := e.session().InstantiateTemplate(ctx, intent.TemplateID, intent.Name, intent.Hold, extra)
+	id, err := e.owner.session().InstantiateTemplate(ctx, intent.TemplateID, intent.Name, intent.Hold, extra)
 	if err != nil {
 		return err
 	}
@@ -268,7 +263,7 @@ func (e *executor) instantiate(ctx context.Context, intent flow.Intent, extra st
 			ID: id, Name: intent.Name, Owner: service.Owner, State: state, Service: e.service, Role: intent.Role, Key: intent.Key,
 		}
 	}
-	if e.regroups { // if it fails the VM stays in its owner's group
+	if e.owner.regroups { // if it fails the VM stays in its owner's group
 		if err := e.worker.oned.Server().ChownVM(ctx, id, -1, service.Owner.GID); err != nil {
 			e.worker.config.Logger.Warn("the group of a VM could not be set to its service's group", "service", e.service, "vm", id, "error", err)
 		}
@@ -280,14 +275,14 @@ func (e *executor) instantiate(ctx context.Context, intent flow.Intent, extra st
 // of user templates wake no service.
 func (e *executor) actOnVM(ctx context.Context, action flow.Action) (flow.Outcome, error) {
 	if action.Scaling {
-		if err := e.ingester.fetch(ctx, e.worker.oned.Server().Confirmed(), []int{action.VM}, e.facts); err != nil {
+		if err := e.vms.fetch(ctx, e.worker.oned.Server().Confirmed(), []int{action.VM}, e.facts); err != nil {
 			return nil, err
 		}
 		if e.facts[action.VM].Protected {
 			return flow.Spared{Action: action}, nil
 		}
 	}
-	return e.request(ctx, action, e.session().ActOnVM(ctx, action.Call, action.VM))
+	return e.request(ctx, action, e.owner.session().ActOnVM(ctx, action.Call, action.VM))
 }
 
 // request handles the answer to a request to a VM. A refusal counts only if the VM, fetched again, has not done it anyway. A refusal
@@ -299,7 +294,7 @@ func (e *executor) request(ctx context.Context, action flow.Action, err error) (
 	if opennebula.Temporary(err) {
 		return nil, fmt.Errorf("act on VM %d of service %d: %w", action.VM, e.service, err)
 	}
-	if err := e.ingester.fetch(ctx, e.worker.oned.Server().Confirmed(), []int{action.VM}, e.facts); err != nil {
+	if err := e.vms.fetch(ctx, e.worker.oned.Server().Confirmed(), []int{action.VM}, e.facts); err != nil {
 		return nil, err
 	}
 	if opennebula.IsCode(err, opennebula.CodeAction) && flow.PassingRefusal(action) {
@@ -308,21 +303,54 @@ func (e *executor) request(ctx context.Context, action flow.Action, err error) (
 	return refusal(action, err), nil
 }
 
+// ownerSession makes calls as the service's owner and with the service's group: it may have been given to another
+// group, or made with a token for one. The group is used only if the owner is in it: oned accepts a server user's word for any, and the
+// rights of group 0 are an administrator's. If he is not in it, new objects are given to the group afterwards.
+type ownerSession struct {
+	*serviceData
+	// acts is the user as whom calls are made; regroups is whether new objects are given to the group.
+	acts     string
+	regroups bool
+}
+
+// act sets the user as whom the next call is made: the owner, in the service's group alone if it is not his primary one. An owner who
+// was deleted, or who has left the group, has its rights for Config.TrustOwner longer at most. For an owner who is gone no call is made: oned
+// knows the user for whom a server user acts by the name, which another user may have by now.
+func (o *ownerSession) act(ctx context.Context) (gone bool, err error) {
+	owner := o.record.State.Service.Owner
+	known, err := o.worker.owners.of(ctx, owner.UID, time.Now().Add(-o.worker.config.TrustOwner))
+	if err != nil || known.Identity.UName == "" {
+		return err == nil, err
+	}
+	o.acts, o.regroups = known.Identity.UName, false
+	switch {
+	case known.Identity.GID == owner.GID:
+	case slices.Contains(known.Groups, owner.GID):
+		o.acts += ":" + strconv.Itoa(owner.GID)
+	default:
+		o.regroups = true
+	}
+	return false, nil
+}
+
+// session returns oned's session for the service's owner, for calls after act.
+func (o *ownerSession) session() *opennebula.Session { return o.worker.oned.For(o.acts) }
+
 // extraTemplate returns the text to merge into the role's VM template, which is read as the owner, and only if needed.
-func (e *executor) extraTemplate(ctx context.Context, action flow.Action, instance render.Instance) (string, flow.Outcome, error) {
-	service := e.record.State.Service
+func (o *ownerSession) extraTemplate(ctx context.Context, action flow.Action, instance render.Instance) (string, flow.Outcome, error) {
+	service := o.record.State.Service
 	var base one.Template
 	var values map[string]string
 	if id, needed := render.NeedsTemplate(service, instance.Role); needed {
-		template, err := e.session().VMTemplate(ctx, id)
+		template, err := o.session().VMTemplate(ctx, id)
 		if err == nil {
 			base, err = template.Tree()
 		}
 		if err != nil {
-			refused, err := failed(action, err, "read VM template %d for role %s of service %d", id, instance.Role, e.service)
+			refused, err := failed(action, err, "read VM template %d for role %s of service %d", id, instance.Role, o.service)
 			return "", refused, err
 		}
-		if values, err = e.referenceValues(ctx, instance.Role); err != nil {
+		if values, err = o.referenceValues(ctx, instance.Role); err != nil {
 			return "", nil, err
 		}
 	}
@@ -335,20 +363,20 @@ func (e *executor) extraTemplate(ctx context.Context, action flow.Action, instan
 
 // referenceValues returns the values of a role's references to its parents: of the first of the parent's own VMs that has one, else empty.
 // A VM that oned does not show has none.
-func (e *executor) referenceValues(ctx context.Context, role string) (map[string]string, error) {
-	service := e.record.State.Service
+func (o *ownerSession) referenceValues(ctx context.Context, role string) (map[string]string, error) {
+	service := o.record.State.Service
 	values := map[string]string{}
 	trees := map[int]one.Template{} // each VM is read once
 	for _, reference := range render.References(service, role) {
 		values[reference.Text] = ""
 		for _, id := range service.RoleNodes(reference.Parent) {
-			if vm, known := e.facts[id]; known && !service.Owns(vm) {
+			if vm, known := o.facts[id]; known && !service.Owns(vm) {
 				continue
 			}
 			if _, read := trees[id]; !read {
-				tree, err := e.session().VMTree(ctx, id)
+				tree, err := o.session().VMTree(ctx, id)
 				if err != nil && opennebula.Temporary(err) {
-					return nil, fmt.Errorf("read VM %d of service %d, which another role refers to: %w", id, e.service, err)
+					return nil, fmt.Errorf("read VM %d of service %d, which another role refers to: %w", id, o.service, err)
 				}
 				trees[id] = tree
 			}
@@ -360,31 +388,6 @@ func (e *executor) referenceValues(ctx context.Context, role string) (map[string
 	}
 	return values, nil
 }
-
-// actAsOwner sets the user as whom the next call is made: the owner, in the service's group alone if it is not his primary one. An owner who
-// was deleted, or who has left the group, has its rights for Config.TrustOwner longer at most.
-func (e *executor) actAsOwner(ctx context.Context) error {
-	owner := e.record.State.Service.Owner
-	known, err := e.worker.owners.of(ctx, owner.UID, time.Now().Add(-e.worker.config.TrustOwner))
-	if err != nil {
-		return err
-	}
-	if known.Identity.UName == "" {
-		return &ownerGoneError{e.record.State.Service}
-	}
-	e.acts, e.regroups = known.Identity.UName, false
-	switch {
-	case known.Identity.GID == owner.GID:
-	case slices.Contains(known.Groups, owner.GID):
-		e.acts += ":" + strconv.Itoa(owner.GID)
-	default:
-		e.regroups = true
-	}
-	return nil
-}
-
-// session returns oned's session for the service's owner, for calls after actAsOwner.
-func (e *executor) session() *opennebula.Session { return e.worker.oned.For(e.acts) }
 
 // maxOwners bounds the users that are cached.
 const maxOwners = 10_000

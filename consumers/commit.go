@@ -19,13 +19,12 @@ import (
 
 // saver stores decisions, and publishes them: in the document, the history and the timers.
 type saver struct {
-	*serviceLoop
+	*serviceData
+	slot *slot
 	// confirmed is when the revision was last known to be the newest.
 	confirmed time.Time
 	// published is the state whose networks and routers are in the history.
 	published flow.State
-	// open are the inputs that are handled but not flushed.
-	open []uint64
 	// behind is when the document is to follow the record, stored is the digest of the last committed body.
 	behind writeBehind
 	stored string
@@ -129,7 +128,7 @@ func (s *saver) store(ctx context.Context) error {
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastAnswer, cancel) })()
 	revision, save := s.revision, s.worker.pipe.SaveRecord
-	if s.urgent.Load() {
+	if s.slot.urgent.Load() {
 		save = s.worker.pipe.SaveRecordNow
 	}
 	err := s.slot.whileOthersWork(answer, func() (err error) {
@@ -168,45 +167,6 @@ func (s *saver) stillOurs(ctx context.Context) error {
 	}
 	s.confirmed = time.Now()
 	return nil
-}
-
-// flush completes what is committed: the document is saved in time, the history is published, and the timers are set. A service loop that
-// lost its state loads it first, which finds what is left to do. Unless all is forced, an input that comes meanwhile goes first.
-func (s *saver) flush(ctx context.Context, all bool) (complete bool, err error) {
-	if err := s.loader.load(ctx); err != nil {
-		return false, err
-	}
-	if !all && s.waiting() {
-		return false, nil
-	}
-	mayEnd, err := s.writeInTime(ctx, all)
-	if err != nil {
-		return false, err
-	}
-	if len(s.record.Outbox.Transitions)+len(s.dirtyTimers) > 0 {
-		defer s.slot.lend()()
-		if !all {
-			s.awaitNext(ctx)
-		}
-	}
-	for len(s.record.Outbox.Transitions) > 0 {
-		if !all && s.waiting() {
-			return false, nil
-		}
-		if err := s.publishNext(ctx); err != nil {
-			return false, err
-		}
-	}
-	for name := range s.dirtyTimers {
-		if !all && s.waiting() {
-			return false, nil
-		}
-		if err := s.syncTimer(ctx, name); err != nil {
-			return false, err
-		}
-		delete(s.dirtyTimers, name)
-	}
-	return mayEnd, nil
 }
 
 // saveDocument writes the document unless its text was the last written.
@@ -266,12 +226,6 @@ func (s *saver) storeOrUndo(ctx context.Context, what string, id int, undo func(
 	}
 	s.worker.config.Logger.Warn("created after its service had ended, and deleted", "service", s.service, "kind", what, "id", id)
 	return errors.Join(err, undo(opennebula.Within(ctx, s.life), id))
-}
-
-// endOpen lets the cursor pass handled inputs.
-func (s *saver) endOpen() {
-	s.partition.end(s.open...)
-	s.open = s.open[:0]
 }
 
 // openRecord opens a record that was read. If it is sealed with another password, the document replaces it.
@@ -335,28 +289,4 @@ func (s *saver) writeIfDue(ctx context.Context) error {
 		return nil
 	}
 	return s.saveDocument(ctx)
-}
-
-// writeInTime writes the document unless that has time. It reports whether the inputs may end: the document says what the record does, or
-// will in a while.
-func (s *saver) writeInTime(ctx context.Context, all bool) (mayEnd bool, err error) {
-	if !s.exists {
-		s.behind.due = time.Time{}
-		return true, nil
-	}
-	state := s.record.State.Service.State()
-	if state.Waiting() && !s.behind.isDue() && s.digest() != s.record.Saved {
-		if s.behind.begin(state); !all || !s.behind.isSoon() {
-			return !s.behind.isSoon(), nil
-		}
-	}
-	changed, err := s.loader.follow(ctx)
-	if changed { // what was decided is decided anew
-		s.cause.Kind, s.cause.ID, s.cause.User = "wake", "document", ""
-		err = s.proceed(ctx, pipeline.Input{}, flow.Decide(s.known(), nil), nil)
-	}
-	if err == nil {
-		err = s.saveDocument(ctx)
-	}
-	return err == nil, err
 }

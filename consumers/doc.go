@@ -13,12 +13,17 @@
 //	inbox        keeps a service's waiting inputs, merged            inbox.go
 //	scheduler    gives slots to service loops                        scheduler.go
 //	serviceLoop  handles one input after the other, and retries      loop.go, handle.go
+//	             and ends orphans whose service had ended before     orphans.go
+//	ingester     updates what is known from an event, or asks oned   ingest.go
+//	executor     makes the calls of a decision, each once            act.go
 //	loader       reads and compares record and document              load.go
-//	ingester     updates facts about VMs, from events or oned        ingest.go
+//	routers      make, find and delete virtual routers               networks.go
+//	vmFetcher    fetches and finds VMs, and judges what is newer     ingest.go
+//	networks     make, find, fetch and delete virtual networks       networks.go
+//	ownerSession makes calls as the service's owner                  act.go
 //	saver        commits, saves the document, publishes, sets timers commit.go, history.go
-//	executor     makes the calls of a decision, each once            act.go, networks.go
-//	             finds VMs whose call was not answered, and ends
-//	             orphans whose service had ended before              orphans.go
+//
+// The parts of a serviceLoop share its serviceData. Each calls only those below it.
 //
 // Package routing wakes the services.
 //

@@ -16,7 +16,7 @@ import (
 
 // handleOnce handles one input: load, ingest, decide, commit, answer, act.
 func (l *serviceLoop) handleOnce(ctx context.Context, input pipeline.Input) error {
-	if err := l.loader.checkDatabase(ctx); err != nil {
+	if err := l.checkDatabase(ctx); err != nil {
 		return err
 	}
 	l.loaded = l.loaded && !input.Work.Lost
@@ -57,15 +57,15 @@ func (l *serviceLoop) handleOnce(ctx context.Context, input pipeline.Input) erro
 		// It was set again, and its firing may have removed the message that counts (Timers.SetTimer).
 		return l.saver.syncTimer(ctx, timer.Name)
 	}
-	l.ingester.heard.note(l.reported, published(input, l.came), l.facts)
-	if old := l.ingester.isOld(input.Work); old && !fresh {
+	l.vms.heard.note(l.reported, published(input, l.came), l.facts)
+	if old := l.vms.isOld(input.Work); old && !fresh {
 		return nil // oned was asked since then
 	} else if !old {
 		if err := l.ingester.ingest(ctx, input, fresh); err != nil {
 			return err
 		}
 	}
-	if err := l.loader.checkDatabase(ctx); err != nil {
+	if err := l.checkDatabase(ctx); err != nil {
 		return err
 	}
 	if !l.loaded {
@@ -77,7 +77,7 @@ func (l *serviceLoop) handleOnce(ctx context.Context, input pipeline.Input) erro
 	if input.Work.Taken {
 		l.record.State.LeftAlone = nil
 	}
-	if err := l.ingester.confirmStrangers(ctx); err != nil {
+	if err := l.vms.confirmStrangers(ctx); err != nil {
 		return err
 	}
 	return l.decide(ctx, input)
@@ -222,7 +222,7 @@ func (l *serviceLoop) apply(ctx context.Context, input pipeline.Input, early boo
 }
 
 // known returns the input of decisions.
-func (l *serviceLoop) known() flow.Input {
+func (l *serviceData) known() flow.Input {
 	return flow.Input{State: l.record.State, Facts: l.facts, Now: time.Now(), Settings: l.worker.config.Settings}
 }
 
@@ -312,7 +312,7 @@ func (l *serviceLoop) precondition(ctx context.Context, command flow.Command) (*
 
 // mayFollow reports whether what has another owner may follow the service, which is just being given away: its former owner's, or that of the
 // new one, whom the record does not have yet. What anybody else has never does.
-func (l *serviceLoop) mayFollow(ctx context.Context, holder one.Identity) (bool, error) {
+func (l *serviceData) mayFollow(ctx context.Context, holder one.Identity) (bool, error) {
 	service := l.record.State.Service
 	switch {
 	case holder.UID == service.Owner.UID:

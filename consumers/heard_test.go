@@ -17,7 +17,7 @@ import (
 func TestAClockAheadMakesNobodyWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newServiceLoop(nil, nil, 7)
-		told, heard := []pipeline.Trouble{{VM: 1, State: one.VMPoweroff}}, &l.ingester.heard
+		told, heard := []pipeline.Trouble{{VM: 1, State: one.VMPoweroff}}, &l.vms.heard
 		input, came := pipeline.Input{Published: time.Now().Add(time.Hour)}, time.Now()
 		heard.note(told, published(input, came), nil)
 		seen := one.VM{ID: 1, State: one.VMActive, LCMState: one.LCMRunning}
@@ -88,9 +88,9 @@ func TestNewsThatWasReadSinceIsOld(t *testing.T) {
 		for id := 1; id <= 2; id++ {
 			l.facts[id] = one.VM{ID: id, Owner: owner, Service: 7, State: one.VMActive, LCMState: one.LCMRunning}
 		}
-		l.ingester.heard.asked = map[int]time.Time{1: now.Add(-test.first), 2: now.Add(-test.second)}
-		l.ingester.heard.note(news.Trouble, now.Add(-test.published), l.facts)
-		if got := l.ingester.isOld(news); got != test.old {
+		l.vms.heard.asked = map[int]time.Time{1: now.Add(-test.first), 2: now.Add(-test.second)}
+		l.vms.heard.note(news.Trouble, now.Add(-test.published), l.facts)
+		if got := l.vms.isOld(news); got != test.old {
 			t.Errorf("%s: old: %t, want %t", name, got, test.old)
 		}
 	}

@@ -18,7 +18,9 @@ import (
 
 // loader reads the record and the document, and decides which of them to use.
 type loader struct {
-	*serviceLoop
+	*serviceData
+	saver *saver
+	vms   *vmFetcher
 	// seen and made are the input's knowledge of the document, and a document that was just made.
 	seen *flow.SeenDocument
 	made *foundDocument
@@ -31,7 +33,7 @@ type loader struct {
 }
 
 // checkDatabase discards all data that is from another database of oned's, so that it is loaded again.
-func (l *loader) checkDatabase(ctx context.Context) error {
+func (l *serviceData) checkDatabase(ctx context.Context) error {
 	restored, life, err := l.worker.database.since(ctx)
 	if !restored.Equal(l.restored) {
 		l.loaded = false
@@ -41,7 +43,7 @@ func (l *loader) checkDatabase(ctx context.Context) error {
 }
 
 // sureOfDatabase checks whether oned's database is still the same; if not, all data is to be loaded again.
-func (l *loader) sureOfDatabase(ctx context.Context) error {
+func (l *serviceData) sureOfDatabase(ctx context.Context) error {
 	if err := l.worker.database.doubt(ctx); err != nil {
 		return err
 	}
@@ -71,7 +73,7 @@ func (l *loader) load(ctx context.Context) error {
 	l.record, l.revision, l.facts = record, revision, flow.Facts{}
 	l.saver.openRecord()
 	l.saver.published = l.record.State
-	l.executor.searched = search{}
+	l.vms.searched = search{}
 	if record.Deleted {
 		// The record is believed only while the zone's leader has no document with the service's id.
 		found, err := l.readDocument(ctx, l.worker.oned.Server().Confirmed())
@@ -109,7 +111,7 @@ func (l *loader) load(ctx context.Context) error {
 	}
 	l.record.State = flow.DoubtRequests(l.record.State)
 	l.followLeader() // first: what the last leader may have left behind is inspected
-	if err := l.ingester.refreshFacts(ctx); err != nil {
+	if err := l.vms.refreshFacts(ctx); err != nil {
 		return err
 	}
 	if err := l.saver.resend(ctx); err != nil {
@@ -201,7 +203,7 @@ func (l *loader) followOthers(ctx context.Context, logged string, added []int) e
 		return nil
 	}
 	added = added[:min(len(added), scattered)] // ids of any number can be written
-	if err := l.ingester.refresh(ctx, added...); err != nil {
+	if err := l.vms.refresh(ctx, added...); err != nil {
 		return err
 	}
 	l.record.State = flow.Driven(l.record.State, logged, added, l.facts, l.worker.config.Settings)

@@ -1,11 +1,9 @@
 package consumers
 
 import (
-	"container/list"
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -20,24 +18,28 @@ import (
 
 // serviceLoop handles the inputs of one service in order. Its goroutine is there only while it has work, and a slot.
 type serviceLoop struct {
-	worker    *Worker
-	partition *partition
-	service   int
-	// wake gets a signal with each input, for a loop that waits briefly for one.
-	wake chan struct{}
+	*serviceData
+	*queue
+	// reported are the states of VMs that the current input reports, and open are the inputs that are handled but not flushed.
+	reported []pipeline.Trouble
+	open     []uint64
 
-	// The partition's mutex guards these.
-	inbox       inbox
-	slotRequest *slotRequest  // waits or is granted; nil while the service loop rests
-	back        *slotRequest  // from the working service loop, for a slot that it has given away
-	room        chan struct{} // closed when a full inbox has room again
-	rests       *list.Element // among the service loops that rest
-	since       time.Time     // when it came to rest
-	keptFor     time.Duration // how long from then on
-	// urgent is whether a client waits for an answer. It changes under the mutex.
-	urgent atomic.Bool
+	slot     *slot
+	saver    *saver
+	owner    *ownerSession
+	vms      *vmFetcher
+	networks *networks
+	routers  *routers
+	loader   *loader
+	ingester *ingester
+	executor *executor
+}
 
-	// The rest is the running goroutine's. The knowledge of the service is valid while loaded, and for oned's database that was restored then.
+// serviceData is what the running goroutine knows of its service. The parts of a service loop share it.
+type serviceData struct {
+	worker  *Worker
+	service int
+	// The knowledge is valid while loaded, and for oned's database that was restored then.
 	loaded   bool
 	restored time.Time
 	record   pipeline.Record
@@ -49,29 +51,23 @@ type serviceLoop struct {
 	life opennebula.Life
 	// led is whether the record has to be stored in any case: the zone's leader has changed, the service was renamed, or the record was started anew.
 	led bool
-	// cause is the current input's, came is when it came, and reported are the states of VMs that it reports.
-	cause    pipeline.Cause
-	came     time.Time
-	reported []pipeline.Trouble
-
-	// The parts of a service loop share what is known of the service.
-	slot     *slot
-	loader   *loader
-	ingester *ingester
-	executor *executor
-	networks *networks
-	routers  *routers
-	saver    *saver
+	// cause is the current input's, and came is when it came.
+	cause pipeline.Cause
+	came  time.Time
 }
 
+// newServiceLoop makes a service's loop. Each part has those that it calls.
 func newServiceLoop(w *Worker, p *partition, service int) *serviceLoop {
-	l := &serviceLoop{worker: w, partition: p, service: service, wake: make(chan struct{}, 1)}
-	l.slot = &slot{serviceLoop: l}
-	l.loader = &loader{serviceLoop: l}
-	l.ingester = &ingester{serviceLoop: l, heard: heard{map[int]reportedState{}, map[int]time.Time{}}}
-	l.executor = &executor{serviceLoop: l}
-	l.networks, l.routers = &networks{l}, &routers{l}
-	l.saver = &saver{serviceLoop: l, dirtyTimers: map[string]bool{}}
+	l := &serviceLoop{serviceData: &serviceData{worker: w, service: service}, queue: &queue{partition: p, wake: make(chan struct{}, 1)}}
+	l.slot = &slot{queue: l.queue, worker: w}
+	l.saver = &saver{serviceData: l.serviceData, slot: l.slot, dirtyTimers: map[string]bool{}}
+	l.owner = &ownerSession{serviceData: l.serviceData}
+	l.networks = &networks{l.serviceData, l.slot, l.saver, l.owner}
+	l.vms = &vmFetcher{serviceData: l.serviceData, slot: l.slot, networks: l.networks, heard: heard{map[int]reportedState{}, map[int]time.Time{}}}
+	l.routers = &routers{l.serviceData, l.saver, l.owner, l.vms}
+	l.loader = &loader{serviceData: l.serviceData, saver: l.saver, vms: l.vms}
+	l.ingester = &ingester{l.serviceData, l.vms, l.networks, l.loader}
+	l.executor = &executor{l.serviceData, l.slot, l.saver, l.owner, l.vms, l.networks, l.routers}
 	return l
 }
 
@@ -105,7 +101,7 @@ const (
 )
 
 // outcomeOf sorts an error. If an answer is missing, oned is asked whether it answers other calls.
-func (l *serviceLoop) outcomeOf(ctx context.Context, err error) outcome {
+func (w *Worker) outcomeOf(ctx context.Context, err error) outcome {
 	var refusal *opennebula.Error
 	var silence *opennebula.TransportError
 	switch {
@@ -119,7 +115,7 @@ func (l *serviceLoop) outcomeOf(ctx context.Context, err error) outcome {
 		return again
 	case opennebula.NotBegun(err): // oned is unreachable, or refuses the server user
 		return retry
-	case errors.As(err, &refusal), errors.As(err, &silence) && l.worker.onedAnswers(ctx, onedCheck):
+	case errors.As(err, &refusal), errors.As(err, &silence) && w.onedAnswers(ctx, onedCheck):
 		return again
 	}
 	return retry
@@ -156,7 +152,7 @@ func (l *serviceLoop) handle(ctx context.Context, next delivery) {
 		span.SetAttributes(attribute.Int("service", l.service), attribute.Int64("sequence", int64(input.Sequence)), //nolint:gosec // sequences fit
 			attribute.String("cause.kind", cause.Kind), attribute.String("cause.id", cause.ID))
 	}
-	l.saver.open = append(l.saver.open, next.sequences...)
+	l.open = append(l.open, next.sequences...)
 	l.came, l.reported = next.came, next.reported
 	handling, news := ctx, input.Work.Command == nil
 	if !news {
@@ -166,7 +162,7 @@ func (l *serviceLoop) handle(ctx context.Context, next delivery) {
 	case done:
 		l.flush(ctx, input)
 	case reject:
-		l.saver.endOpen()
+		l.endOpen()
 	}
 }
 
@@ -174,12 +170,81 @@ func (l *serviceLoop) handle(ctx context.Context, next delivery) {
 func (l *serviceLoop) flush(ctx context.Context, input pipeline.Input) {
 	complete := false
 	end := l.retry(ctx, input, true, func() (err error) {
-		complete, err = l.saver.flush(ctx, len(l.saver.open) >= maxUnflushed)
+		complete, err = l.complete(ctx, len(l.open) >= maxUnflushed)
 		return err
 	})
 	if complete || end == reject {
-		l.saver.endOpen()
+		l.endOpen()
 	}
+}
+
+// complete completes what is committed: the document is saved in time, the history is published, and the timers are set. A service loop that
+// lost its state loads it first, which finds what is left to do. Unless all is forced, an input that comes meanwhile goes first.
+func (l *serviceLoop) complete(ctx context.Context, all bool) (complete bool, err error) {
+	if err := l.loader.load(ctx); err != nil {
+		return false, err
+	}
+	if !all && l.waiting() {
+		return false, nil
+	}
+	mayEnd, err := l.writeInTime(ctx, all)
+	if err != nil {
+		return false, err
+	}
+	if len(l.record.Outbox.Transitions)+len(l.saver.dirtyTimers) > 0 {
+		defer l.slot.lend()()
+		if !all {
+			l.awaitNext(ctx)
+		}
+	}
+	for len(l.record.Outbox.Transitions) > 0 {
+		if !all && l.waiting() {
+			return false, nil
+		}
+		if err := l.saver.publishNext(ctx); err != nil {
+			return false, err
+		}
+	}
+	for name := range l.saver.dirtyTimers {
+		if !all && l.waiting() {
+			return false, nil
+		}
+		if err := l.saver.syncTimer(ctx, name); err != nil {
+			return false, err
+		}
+		delete(l.saver.dirtyTimers, name)
+	}
+	return mayEnd, nil
+}
+
+// writeInTime writes the document unless that has time. It reports whether the inputs may end: the document says what the record does, or
+// will in a while.
+func (l *serviceLoop) writeInTime(ctx context.Context, all bool) (mayEnd bool, err error) {
+	if !l.exists {
+		l.saver.behind.due = time.Time{}
+		return true, nil
+	}
+	state := l.record.State.Service.State()
+	if state.Waiting() && !l.saver.behind.isDue() && l.saver.digest() != l.record.Saved {
+		if l.saver.behind.begin(state); !all || !l.saver.behind.isSoon() {
+			return !l.saver.behind.isSoon(), nil
+		}
+	}
+	changed, err := l.loader.follow(ctx)
+	if changed { // what was decided is decided anew
+		l.cause.Kind, l.cause.ID, l.cause.User = "wake", "document", ""
+		err = l.proceed(ctx, pipeline.Input{}, flow.Decide(l.known(), nil), nil)
+	}
+	if err == nil {
+		err = l.saver.saveDocument(ctx)
+	}
+	return err == nil, err
+}
+
+// endOpen lets the cursor pass handled inputs.
+func (l *serviceLoop) endOpen() {
+	l.partition.end(l.open...)
+	l.open = l.open[:0]
 }
 
 // lullLength is how long history and timers wait for an input to come first.
@@ -216,7 +281,7 @@ func (l *serviceLoop) retry(ctx context.Context, input pipeline.Input, mayLeave 
 		if ctx.Err() != nil && err != nil {
 			return retry
 		}
-		end := l.outcomeOf(ctx, err)
+		end := l.worker.outcomeOf(ctx, err)
 		reason, alone := "", errors.Is(err, pipeline.ErrUnreadableRecord) || errors.Is(err, pipeline.ErrNewer)
 		if end == retry && !alone { // a problem of one service alone does not count
 			reason = err.Error()

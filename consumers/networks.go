@@ -18,7 +18,12 @@ import (
 )
 
 // networks makes, finds, fetches and deletes the service's own virtual networks.
-type networks struct{ *serviceLoop }
+type networks struct {
+	*serviceData
+	slot  *slot
+	saver *saver
+	owner *ownerSession
+}
 
 // create makes a network, once: a user has one network of a name, so if oned refuses, or an earlier answer was lost, it may already exist.
 func (n *networks) create(ctx context.Context, action flow.Action) (flow.Outcome, error) {
@@ -33,9 +38,9 @@ func (n *networks) create(ctx context.Context, action flow.Action) (flow.Outcome
 		if spec.JoinsNetwork(network.Extra) { // the service would delete the existing network in the end
 			return refusal(action, errors.New("NETWORK_ID in its extra names an existing network; give that one's id as id")), nil
 		}
-		id, err = n.executor.session().ReserveNetwork(ctx, network.From, one.WithoutCommas(network.Extra))
+		id, err = n.owner.session().ReserveNetwork(ctx, network.From, one.WithoutCommas(network.Extra))
 	} else {
-		id, err = n.executor.session().InstantiateNetwork(ctx, network.From, network.Called, one.WithoutCommas(network.Extra))
+		id, err = n.owner.session().InstantiateNetwork(ctx, network.From, network.Called, one.WithoutCommas(network.Extra))
 	}
 	if err == nil {
 		return nil, n.adopt(ctx, network.Name, id)
@@ -78,7 +83,7 @@ func (n *networks) delete(ctx context.Context, action flow.Action) (flow.Outcome
 			return outcome, err
 		}
 	}
-	refused := n.executor.session().DeleteNetwork(ctx, network.ID)
+	refused := n.owner.session().DeleteNetwork(ctx, network.ID)
 	if refused != nil && opennebula.Temporary(refused) {
 		return nil, fmt.Errorf("delete network %d of service %d: %w", network.ID, n.service, refused)
 	}
@@ -116,7 +121,7 @@ func (n *networks) adopt(ctx context.Context, name string, id int) error {
 	if _, err := n.fetch(ctx, name, id); err != nil {
 		return err
 	}
-	return n.saver.storeOrUndo(ctx, "network", id, n.executor.session().DeleteNetwork)
+	return n.saver.storeOrUndo(ctx, "network", id, n.owner.session().DeleteNetwork)
 }
 
 // fetch asks oned for a network and updates its state. Only the zone's leader is believed that it failed or is gone.
@@ -174,7 +179,12 @@ func (n *networks) refresh(ctx context.Context) error {
 }
 
 // routers makes, finds and deletes virtual routers.
-type routers struct{ *serviceLoop }
+type routers struct {
+	*serviceData
+	saver *saver
+	owner *ownerSession
+	vms   *vmFetcher
+}
 
 // create makes a role's virtual router, once: if an earlier call may have made it, it is looked up by its key, until it is committed as oned
 // shows it.
@@ -186,11 +196,11 @@ func (r *routers) create(ctx context.Context, action flow.Action) (flow.Outcome,
 			return nil, err
 		}
 	}
-	text, refused, err := r.executor.extraTemplate(ctx, action, render.Instance{Role: router.Role, Key: router.Key, Ordinal: render.NoOrdinal})
+	text, refused, err := r.owner.extraTemplate(ctx, action, render.Instance{Role: router.Role, Key: router.Key, Ordinal: render.NoOrdinal})
 	if err != nil || refused != nil {
 		return refused, err
 	}
-	id, err := r.executor.session().AllocateRouter(ctx, text)
+	id, err := r.owner.session().AllocateRouter(ctx, text)
 	if err != nil {
 		return failed(action, err, "create the virtual router of role %s of service %d", router.Role, r.service)
 	}
@@ -200,7 +210,7 @@ func (r *routers) create(ctx context.Context, action flow.Action) (flow.Outcome,
 		return nil, errors.Join(fmt.Errorf("read virtual router %d of service %d: %w", id, r.service, err), r.saver.store(ctx))
 	}
 	r.record.State = flow.IngestRouter(r.record.State, router.Role, id, made.Addresses)
-	return nil, r.saver.storeOrUndo(ctx, "virtual router", id, r.executor.session().DeleteRouter)
+	return nil, r.saver.storeOrUndo(ctx, "virtual router", id, r.owner.session().DeleteRouter)
 }
 
 // find looks up a role's router among its owner's.
@@ -230,14 +240,14 @@ func (r *routers) delete(ctx context.Context, action flow.Action) (flow.Outcome,
 	case strange != nil:
 		return r.leave(ctx, action, *strange)
 	}
-	if err := r.executor.session().DeleteRouter(ctx, id); err != nil && !opennebula.IsCode(err, opennebula.CodeNoExists) {
+	if err := r.owner.session().DeleteRouter(ctx, id); err != nil && !opennebula.IsCode(err, opennebula.CodeNoExists) {
 		return failed(action, err, "delete virtual router %d of service %d", id, r.service)
 	}
 	r.record.State = flow.RouterGone(r.record.State, action.Role)
 	if err := r.saver.store(ctx); err != nil {
 		return nil, err
 	}
-	return nil, r.ingester.refreshFacts(ctx)
+	return nil, r.vms.refreshFacts(ctx)
 }
 
 // leave has the service go on without a virtual router that is not its own, unless VMs of the service are in it: they cannot be ended one by
@@ -251,7 +261,7 @@ func (r *routers) leave(ctx context.Context, action flow.Action, router opennebu
 	if follows, err := r.mayFollow(ctx, router.Owner); err != nil || follows {
 		return flow.Postponed{Action: action, Message: reason + formerOwners}, err
 	}
-	if err := r.ingester.refreshFacts(ctx); err != nil { // they change their owner with their router
+	if err := r.vms.refreshFacts(ctx); err != nil { // they change their owner with their router
 		return nil, err
 	}
 	if slices.ContainsFunc(router.VMs, isOwn) {

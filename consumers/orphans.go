@@ -2,12 +2,12 @@ package consumers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
-	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
@@ -63,7 +63,7 @@ func (l *serviceLoop) reportLeftVMs(ctx context.Context) error {
 	service, facts := l.record.State.Service, flow.Facts{}
 	ids := spec.VMIDs(service.Body.Roles...)
 	slices.Sort(ids)
-	if err := l.ingester.fetch(ctx, l.worker.oned.Server().Confirmed(), ids, facts); err != nil {
+	if err := l.vms.fetch(ctx, l.worker.oned.Server().Confirmed(), ids, facts); err != nil {
 		return err
 	}
 	left := slices.DeleteFunc(ids, func(id int) bool { return facts[id].Gone() || facts[id].Ending() || !service.Owns(facts[id]) })
@@ -85,7 +85,7 @@ func (l *serviceLoop) endOrphans(ctx context.Context, work pipeline.Work) error 
 	}
 	for _, id := range suspects {
 		// The news may be forged, or of another time: oned has the VM's owner and purpose.
-		err := l.ingester.fetch(ctx, l.worker.oned.Server().Confirmed(), []int{id}, l.facts)
+		err := l.vms.fetch(ctx, l.worker.oned.Server().Confirmed(), []int{id}, l.facts)
 		if err != nil {
 			return err
 		}
@@ -98,8 +98,11 @@ func (l *serviceLoop) endOrphans(ctx context.Context, work pipeline.Work) error 
 			return err
 		}
 		l.worker.config.Logger.Warn("a VM was created after its service had ended and is terminated", "service", l.service, "vm", id)
-		if err = l.executor.actAsOwner(ctx); err == nil {
-			err = l.executor.session().ActOnVM(within, "terminate-hard", id)
+		gone, err := l.owner.act(ctx)
+		if gone {
+			err = errors.New(flow.OwnerGone(l.record.State.Service))
+		} else if err == nil {
+			err = l.owner.session().ActOnVM(within, "terminate-hard", id)
 		}
 		if opennebula.Temporary(err) {
 			return fmt.Errorf("act on VM %d of service %d: %w", id, l.service, err)
@@ -109,59 +112,4 @@ func (l *serviceLoop) endOrphans(ctx context.Context, work pipeline.Work) error 
 		}
 	}
 	return nil
-}
-
-// find looks up the VM of an intent among those created since the intent, by the users whose VMs can be the service's: others may have
-// forged theirs. oned numbers VMs in the order in which it makes them, so VMs of an earlier search are not read again.
-func (e *executor) find(ctx context.Context, intent flow.Intent) (bool, error) {
-	look := search{at: time.Now(), floor: e.floor(intent.Key), keys: map[string]bool{}}
-	if look.next = look.floor; e.searched.covers(look.floor) {
-		look.floor, look.next, look.keys = e.searched.floor, e.searched.next, e.searched.keys
-	}
-	service := e.record.State.Service
-	owners := []int{service.Owner.UID}
-	if service.Former != nil {
-		owners = append(owners, service.Former.UID)
-	}
-	var vms []one.VM
-	for _, owner := range owners {
-		theirs, err := e.worker.oned.Server().Confirmed().VMs(ctx, owner, look.next, -1, opennebula.StateAny)
-		if err != nil {
-			return false, fmt.Errorf("look for the VM %s of service %d: %w", intent.Name, e.service, err)
-		}
-		vms = append(vms, theirs...)
-	}
-	for _, vm := range vms {
-		look.next = max(look.next, vm.ID+1)
-		if vm.Service == e.service && vm.Key != "" {
-			e.facts[vm.ID] = vm
-			look.keys[vm.Key] = true
-		}
-	}
-	e.searched = look
-	return look.keys[intent.Key], nil
-}
-
-// search is the result of a search for the VMs of a service's intents: of all from floor up to before next.
-type search struct {
-	at          time.Time
-	floor, next int
-	keys        map[string]bool // the keys found
-}
-
-// covers reports whether all VMs from the floor on are part of the search so far.
-func (s search) covers(floor int) bool { return s.keys != nil && s.floor <= floor }
-
-// trustSearch is how long a search counts for all intents of a service that has been taken over: each on its own would read the same VMs
-// again and again.
-const trustSearch = 500 * time.Millisecond
-
-// floor returns the VM id from which on an intent's VM is looked up; the plan that made the intent did not know it.
-func (e *executor) floor(key string) int {
-	for _, intent := range e.record.State.Intents {
-		if intent.Key == key {
-			return intent.Floor
-		}
-	}
-	return 0
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -224,13 +225,13 @@ func (p *partition) ask(l *serviceLoop) {
 }
 
 // askAgain requests a slot for a service loop that has given its own away.
-func (p *partition) askAgain(l *serviceLoop, request *slotRequest) {
+func (p *partition) askAgain(q *queue, request *slotRequest) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	if l.urgent.Load() {
+	if q.urgent.Load() {
 		request.priority = urgent
 	}
-	l.back = request
+	q.back = request
 	p.worker.scheduler.submit(request)
 }
 
@@ -293,23 +294,39 @@ func (p *partition) forget(l *serviceLoop) {
 	p.worker.health.note(l.service, "")
 }
 
-func (l *serviceLoop) waiting() bool {
-	l.partition.mutex.Lock()
-	defer l.partition.mutex.Unlock()
-	return len(l.inbox.waiting) > 0
+// queue has a service loop's waiting inputs, and its request for a slot. The partition's mutex guards them.
+type queue struct {
+	partition *partition
+	// wake gets a signal with each input, for a loop that waits briefly for one.
+	wake        chan struct{}
+	inbox       inbox
+	slotRequest *slotRequest  // waits or is granted; nil while the service loop rests
+	back        *slotRequest  // from the working service loop, for a slot that it has given away
+	room        chan struct{} // closed when a full inbox has room again
+	rests       *list.Element // among the service loops that rest
+	since       time.Time     // when it came to rest
+	keptFor     time.Duration // how long from then on
+	// urgent is whether a client waits for an answer. It changes under the mutex.
+	urgent atomic.Bool
 }
 
-func (l *serviceLoop) commandWaits() bool {
-	l.partition.mutex.Lock()
-	defer l.partition.mutex.Unlock()
-	return l.inbox.hasCommand()
+func (q *queue) waiting() bool {
+	q.partition.mutex.Lock()
+	defer q.partition.mutex.Unlock()
+	return len(q.inbox.waiting) > 0
+}
+
+func (q *queue) commandWaits() bool {
+	q.partition.mutex.Lock()
+	defer q.partition.mutex.Unlock()
+	return q.inbox.hasCommand()
 }
 
 // awaited returns the VMs of which news waits for the service loop, and whether it has the VM's state.
-func (l *serviceLoop) awaited() map[int]bool {
-	l.partition.mutex.Lock()
-	defer l.partition.mutex.Unlock()
-	return l.inbox.vms()
+func (q *queue) awaited() map[int]bool {
+	q.partition.mutex.Lock()
+	defer q.partition.mutex.Unlock()
+	return q.inbox.vms()
 }
 
 const (

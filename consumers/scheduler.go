@@ -106,7 +106,8 @@ func (t *scheduler) share() {
 // slot is a service loop's slot among those that may work at once, so that oned and NATS get no more at a time than they can handle. The
 // loop gives it away wherever it would only wait.
 type slot struct {
-	*serviceLoop
+	*queue
+	worker *Worker
 	// held is whether the loop has a slot, and calling whether it makes one of the bounded calls.
 	held, calling bool
 }
@@ -123,7 +124,7 @@ func (p *slot) release() {
 func (p *slot) acquire(ctx context.Context, as priority) error {
 	granted := make(chan struct{})
 	request := &slotRequest{priority: as, grant: func() { close(granted) }}
-	p.partition.askAgain(p.serviceLoop, request)
+	p.partition.askAgain(p.queue, request)
 	select {
 	case <-granted:
 		p.held = true

@@ -114,7 +114,7 @@ func TestACommandBoostsAServiceLoopThatAsksAgain(t *testing.T) {
 	l.slot.release()
 	before := another()
 	granted := false
-	p.askAgain(l, &slotRequest{grant: func() { granted = true }})
+	p.askAgain(l.queue, &slotRequest{grant: func() { granted = true }})
 	p.put(pipeline.Input{Work: pipeline.Work{Service: 7, Command: &flow.Command{ID: "c"}}})
 	l.worker.scheduler.release()
 	if !granted {
