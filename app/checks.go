@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -254,7 +255,8 @@ func (c Config) unreadable(file, name string) (found []string) {
 	for _, key := range slices.Sorted(maps.Keys(named)) {
 		path := named[key]
 		_, err := os.Stat(path)
-		if _, denied := errors.AsType[*exec.ExitError](exec.Command("runuser", "-u", name, "--", "test", "-r", path).Run()); denied && err == nil {
+		asked := exec.CommandContext(context.Background(), "runuser", "-u", name, "--", "test", "-r", path).Run()
+		if _, denied := errors.AsType[*exec.ExitError](asked); denied && err == nil {
 			found = append(found, fmt.Sprintf("%s: the user %s, as whom the packages run Flowjet, cannot read %s: `chgrp %s %s && chmod g+r %s`, and its folders need x", key, name, path, name, path, path))
 		}
 	}

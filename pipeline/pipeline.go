@@ -298,6 +298,7 @@ func (p *Pipeline) noteLostCursors(ctx context.Context) error {
 // Note is the key of a value in BucketCheckpoint that shows whether the data and oned, and the streams among themselves, belong together.
 type Note[T any] string
 
+// The notes in BucketCheckpoint.
 const (
 	// OnedNote recognises oned's database, and EventNote the event that the router read last.
 	OnedNote  Note[OnedMark]  = "oned"
