@@ -54,6 +54,11 @@ func TestExplanationNamesWhatFailedAndWhatIsWaitedFor(t *testing.T) {
 			facts: flow.Facts{5: running, 6: {ID: 6, State: one.VMPoweroff}},
 			want:  []string{"failed: VM 6 is in POWEROFF", "next: repair", "`oneflow recover 42`"},
 		},
+		"a VM that boots again": {
+			body:  `{"name":"a","state":4,"roles":[{"name":"Slave","cardinality":2,"state":4,"nodes":[{"deploy_id":5},{"deploy_id":6}]}]}`,
+			facts: flow.Facts{5: running, 6: {ID: 6, State: one.VMActive, LCMState: one.LCMBootPoweroff}},
+			want:  []string{"failed: VM 6 is in BOOT_POWEROFF", "next: wait until VM 6 runs, or `onevm recover --failure 6` if its driver hangs"},
+		},
 		"a creation that was refused": {
 			body: `{"name":"a","state":7,"roles":[{"name":"Slave","cardinality":1,"state":7}],"log":[
 			 {"severity":"E","message":"Role Slave : an old story"},{"severity":"I","message":"New state: DEPLOYING"},

@@ -292,6 +292,8 @@ func (e *explainer) advice() []string {
 			next = append(next, fmt.Sprintf("`onevm release %d` lets VM %d start", vm.ID, vm.ID))
 		case vm.Arrived():
 			next = append(next, fmt.Sprintf("`onevm resume %d` starts VM %d", vm.ID, vm.ID))
+		case vm.Stage() == one.StageBoot && e.Service.State() == spec.ServiceWarning:
+			next = append(next, fmt.Sprintf("wait until VM %[1]d runs, or `onevm recover --failure %[1]d` if its driver hangs", vm.ID))
 		}
 	}
 	for _, network := range e.Networks {

@@ -275,7 +275,7 @@ func (p *player) checkNothingIsMissing(state flow.State, explained flow.Explanat
 var (
 	commands = regexp.MustCompile("`[^`]*`")
 	// pasted are the commands that an explanation may tell somebody to give.
-	pasted = regexp.MustCompile("^`(oneflow (recover|recover --delete|release|update) [0-9]+|oneflow scale [0-9]+ [a-zA-Z0-9]+ [0-9]+( --force)?|oneflow remove-role [0-9]+ [a-zA-Z0-9]+|onevm (show|resume|recover --retry|recover --delete) [0-9]+|onevnet (show|recover --delete) [0-9]+|flowjet doctor)`$")
+	pasted = regexp.MustCompile("^`(oneflow (recover|recover --delete|release|update) [0-9]+|oneflow scale [0-9]+ [a-zA-Z0-9]+ [0-9]+( --force)?|oneflow remove-role [0-9]+ [a-zA-Z0-9]+|onevm (show|resume|recover --retry|recover --failure|recover --delete) [0-9]+|onevnet (show|recover --delete) [0-9]+|flowjet doctor)`$")
 )
 
 // checkAdvice: what is to be typed can be.
