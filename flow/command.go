@@ -382,6 +382,9 @@ func (a applier) applyUpdate(arguments UpdateArguments) error {
 		return refuse(kind, "service %d cannot be updated: %v", a.Service.ID, err)
 	}
 	a.Service.Body = body
+	for role := range a.Service.Body.EachRole() {
+		a.scaler.noticeSchedules(role) // times that pass before the service runs count
+	}
 	return nil
 }
 

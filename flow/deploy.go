@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -197,15 +198,11 @@ func (d deployer) prepare() {
 		if role.Nodes == nil {
 			role.Nodes = []spec.Node{}
 		}
-		if role.OnHold == nil {
-			role.OnHold = new(bool)
-		}
+		role.OnHold = cmp.Or(role.OnHold, new(bool))
 		if role.Cooldown == nil && !role.IsRouter() {
 			role.Cooldown = new(int(d.settings.Cooldown / time.Second))
 		}
-		if role.State == nil {
-			role.State = new(spec.RolePending)
-		}
+		role.State = cmp.Or(role.State, new(spec.RolePending))
 		d.scaler.noticeSchedules(role)
 	}
 }

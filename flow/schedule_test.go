@@ -77,6 +77,18 @@ func TestScheduleThatWasMissedFiresOnce(t *testing.T) {
 	}
 }
 
+// TestScheduleOfAnUpdateFiresAfterTheDeployment: its time passed while the service was still deployed, as where a zone changed its leader.
+func TestScheduleOfAnUpdateFiresAfterTheDeployment(t *testing.T) {
+	s := newStage(t, scheduled(`{"type":"CHANGE","adjust":1,"recurrence":"0 12 * * *"}`))
+	s.plan()
+	s.command(flow.VerbUpdate, updating(true, fmt.Sprintf(`{"roles":[{"name":"a","scheduled_policies":[{"type":"CARDINALITY","adjust":5,"start_time":%q}]}]}`,
+		s.now.Add(time.Minute).Format(time.RFC3339))))
+	s.now = s.now.Add(2 * time.Minute)
+	s.bringUp()
+	s.plan()
+	s.wantCardinality(5)
+}
+
 func TestOneShotFiresOnceAndNeverForThePast(t *testing.T) {
 	s := newStage(t, scheduled(`{"type":"CARDINALITY","adjust":5,"start_time":1},{"type":"CARDINALITY","adjust":4,"start_time":"2026-05-04 10:05"}`))
 	s.bringUp()
