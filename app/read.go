@@ -15,6 +15,8 @@ import (
 
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/flowjet/flowjet/internal/yamlfile"
 )
 
 // ReadConfig reads the configuration: defaults, the file at path if given, FLOWJET_… variables, and the flags that were
@@ -126,8 +128,12 @@ func readFile(config *Config, path string) []string {
 		return []string{fmt.Sprintf("read the configuration file %s: it is not a regular file of at most %d bytes", path, maxFileSize)}
 	}
 	var document yaml.Node
-	if err := yaml.Unmarshal(text, &document); err != nil {
-		return []string{at(path, strings.TrimPrefix(err.Error(), "yaml: ")+": it must be YAML, indented with spaces, not tabs")}
+	if err := yamlfile.Read(text, &document, false); err != nil {
+		reason, isYAML := strings.CutPrefix(err.Error(), "yaml: ")
+		if isYAML {
+			reason += ": it must be YAML, indented with spaces, not tabs"
+		}
+		return []string{at(path, reason)}
 	}
 	if len(document.Content) == 0 || document.Content[0].Tag == "!!null" {
 		return nil // an empty file sets nothing

@@ -149,6 +149,7 @@ func TestFaultsAreNamedWithTheirLineAndWhatMendsThem(t *testing.T) {
 		"a VM's for too long": {"worker:\n  deadlines: [pending=60, boot=long]\n", "it must be a duration such as boot=10m"},
 		"twice":               {"zone: 0\nzone: 1\n", "flowjet.yaml:2: zone is set a second time, after line 1"},
 		"a tab":               {"api:\n\tlisten: x\n", "line 2"},
+		"a second document":   {"zone: 0\n---\nzone: 1\n", "flowjet.yaml: it has a second document, which nothing would read"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -240,8 +240,12 @@ func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
 // givenID matches the request ids that are taken from clients; anything else would let them write into the log.
 var givenID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
-var slashes = regexp.MustCompile(`/{2,}`)
-var dryRunNames = regexp.MustCompile(`(?i)(^|[&;])dry[^a-z&;=]*run`) // also misspelled
+
+// slashes matches those that count as one, and dryRunNames the parameter dry_run, also misspelled.
+var (
+	slashes     = regexp.MustCompile(`/{2,}`)
+	dryRunNames = regexp.MustCompile(`(?i)(^|[&;])dry[^a-z&;=]*run`)
+)
 
 // statusClientGone is the status in log, metrics and traces of a request whose client disconnected: failures because of
 // that are not Flowjet's. The number is nginx's.

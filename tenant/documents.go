@@ -19,6 +19,7 @@ import (
 
 	"github.com/flowjet/flowjet/client"
 	"github.com/flowjet/flowjet/internal/terminal"
+	"github.com/flowjet/flowjet/internal/yamlfile"
 )
 
 // documentCommands are the commands that services and templates have in common; example is an id.
@@ -132,7 +133,7 @@ var keyTwice = regexp.MustCompile(`^line (\d+): mapping key (".*") already defin
 // asJSON returns an object in YAML as JSON; JSON stays as it is.
 func asJSON(text []byte) (json.RawMessage, error) {
 	var object map[string]any
-	err := yaml.Unmarshal(text, &object)
+	err := yamlfile.Read(text, &object, false)
 	wrong, mistyped := errors.AsType[*yaml.TypeError](err)
 	if mistyped {
 		for _, reason := range wrong.Errors {

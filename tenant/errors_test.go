@@ -83,7 +83,7 @@ func TestWrongCommandLinesSendNothing(t *testing.T) {
 		"GET /services":  list(row(3, "web", "alice", "RUNNING")),
 		"GET /templates": answering(http.StatusOK, `{"templates":[{"id":7,"name":"web","roles":[{"name":"front","cardinality":1}]}]}`),
 	})
-	list := c.file("list.yaml", "- a\n- b\n")
+	list, two := c.file("list.yaml", "- a\n- b\n"), c.file("two.yaml", "name: a\n---\nname: b\n")
 	for _, test := range []struct {
 		line, want string
 	}{
@@ -102,6 +102,7 @@ func TestWrongCommandLinesSendNothing(t *testing.T) {
 		{"service update web " + list, "is not an object in YAML or JSON"},
 		{"service add-role web " + list, "is not an object in YAML or JSON"},
 		{"template create " + list, "is not an object in YAML or JSON"},
+		{"template create " + two, "it has a second document"},
 		{"template instantiate web --cardinality front", `--cardinality is "front"`},
 		{"template instantiate web --cardinality front=-1", `--cardinality is "front=-1"`},
 		{"template instantiate web --cardinality back=1", `no role "back"`},

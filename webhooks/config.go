@@ -1,7 +1,6 @@
 package webhooks
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -16,6 +15,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/internal/yamlfile"
 )
 
 // Settings are the contents of the webhooks file.
@@ -78,9 +78,7 @@ func ReadSettings(path string) (Settings, error) {
 		return Settings{}, fmt.Errorf("read the webhooks file %s: %w", path, err)
 	}
 	var settings Settings
-	reader := yaml.NewDecoder(bytes.NewReader(text))
-	reader.KnownFields(true)
-	if err := reader.Decode(&settings); err != nil && !errors.Is(err, io.EOF) {
+	if err := yamlfile.Read(text, &settings, true); err != nil {
 		return Settings{}, fmt.Errorf("read the webhooks file %s: %w", path, inOneLine(err))
 	}
 	if err := settings.check(); err != nil {
