@@ -59,7 +59,7 @@ func TestOfTwoVMsWithOneKeyTheYoungerIsEnded(t *testing.T) {
 	s.plan()
 	s.wantNodes("a", 1, elder.ID)
 	s.wantActions("terminate-hard 101")
-	wantReason(t, s, "vm", "the VM was created twice or too late: no role needs it")
+	wantReason(t, s, "vm", "no role needs the VM: it was created twice or too late, or its scaling was reverted")
 	s.plan()
 	s.wantActions()
 	s.run(100)

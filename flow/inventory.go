@@ -129,7 +129,7 @@ func (v inventory) endOrphan(vm one.VM) {
 	v.requester.ask(vm, v.tracker.endCall(vm, "terminate-hard"), vm.Role)
 	if !known {
 		v.changes = append(v.changes, Change{Kind: "vm", VM: &vm.ID, Role: vm.Role, New: "terminated",
-			Reason: "the VM was created twice or too late: no role needs it"})
+			Reason: "no role needs the VM: it was created twice or too late, or its scaling was reverted"})
 	}
 }
 
